@@ -1,0 +1,176 @@
+"""Settings: every number of an agent and of a run, as frozen dataclasses.
+
+Three independent words choose them: `--size` (networks), `--preset` (algorithm family) and
+`--protocol` (batch, replay ratio, environments, optimizer). Any single field can then be set on
+the command line. The run folder keeps the result, so nothing is looked up again on resume.
+
+Importing this module costs no torch; the command line builds its help from it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Sizes of all networks (`--size`)."""
+
+    deter: int = 2048
+    """Deterministic state D of the RSSM."""
+    hidden: int = 256
+    """Width of the RSSM's input, prior and posterior layers."""
+    stoch: int = 32
+    """Number of latent variables S."""
+    classes: int = 16
+    """Classes K of each latent variable."""
+    blocks: int = 8
+    """Blocks G of the recurrent unit; divides `deter`."""
+    dynamics_layers: int = 1
+    """Block-linear layers before the gates."""
+    prior_layers: int = 2
+    """Hidden layers of the prior."""
+    posterior_layers: int = 1
+    """Hidden layers of the posterior."""
+    units: int = 256
+    """Width of every MLP: vector encoder and decoder, heads, actor, critic."""
+    vector_layers: int = 3
+    """Layers of the vector encoder and decoder."""
+    depth: int = 16
+    """Channels of the CNNs, times `depth_multipliers`."""
+    depth_multipliers: tuple[int, ...] = (2, 3, 4, 4)
+    """One factor per CNN stage; every stage halves the picture."""
+    kernel: int = 5
+    """Side of the convolution kernels."""
+    pooling: Literal["max", "stride"] = "max"
+    """How a stage halves the picture: 2x2 max-pool (reference) or a stride of 2 (faster)."""
+    reward_layers: int = 1
+    continue_layers: int = 1
+    critic_layers: int = 3
+    actor_layers: int = 3
+    bins: int = 255
+    """Bins of the two-hot reward and value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossScales:
+    """Weight of every loss in the one sum; names equal the losses produced."""
+
+    reconstruction: float = 1.0
+    """Each decoded signal."""
+    reward: float = 1.0
+    continuation: float = 1.0
+    dynamics: float = 1.0
+    representation: float = 0.1
+    policy: float = 1.0
+    value: float = 1.0
+    replay_value: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmConfig:
+    """How the agent learns (`--preset`); ALGORITHM.md gives the sources."""
+
+    latent: Literal["categorical"] = "categorical"
+    """Family of the latent variables; categorical is straight-through with a uniform mix."""
+    unimix: float = 0.01
+    """Share of the uniform distribution in the latent probabilities."""
+    free_nats: float = 1.0
+    """KL below which dynamics and representation losses do not push."""
+    actor_gradient: Literal["reinforce"] = "reinforce"
+    """How the actor learns from imagined returns."""
+    horizon: int = 15
+    """Imagined steps H."""
+    imagination_last: int = 0
+    """Imagine from this many last steps of each sequence; 0 means from all."""
+    discount_horizon: int = 333
+    """Continue targets and replay returns use a discount of 1 - 1/this."""
+    return_lambda: float = 0.95
+    entropy_scale: float = 3e-4
+    slow_critic_rate: float = 0.02
+    slow_critic_scale: float = 1.0
+    """Weight of the critic's pull towards the slow critic."""
+    return_rate: float = 0.01
+    """Rate of the running 5th and 95th percentile of the returns."""
+    min_std: float = 0.1
+    max_std: float = 1.0
+    """Bounds of the continuous actor's standard deviation."""
+    loss_scales: LossScales = field(default_factory=LossScales)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """LaProp with adaptive gradient clipping."""
+
+    learning_rate: float = 4e-5
+    warmup: int = 1000
+    """Updates over which the learning rate rises linearly from 0."""
+    clip: float = 0.3
+    """Largest ratio of gradient norm to parameter norm, per tensor."""
+    clip_floor: float = 1e-3
+    """Smallest parameter norm the clipping assumes."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolConfig:
+    """How data is collected and replayed (`--protocol`)."""
+
+    num_envs: int = 16
+    batch_size: int = 16
+    """Sequences B per update."""
+    batch_length: int = 64
+    """Steps T per sequence, without the context step."""
+    replay_context: int = 1
+    """Stored steps in front of every sequence whose latents start it."""
+    train_ratio: float = 512.0
+    """Replayed steps per environment step."""
+    action_repeat: int = 1
+    image_size: int = 64
+    """Height and width of every camera."""
+    look: Literal["lean", "reference"] = "lean"
+    """Rendering: without shadows and reflections, or as the published scores."""
+    decode_fraction: float = 1.0
+    """Share of the replayed frames that the image decoder reconstructs, drawn anew each update."""
+    replay_capacity: int = 1_000_000
+    """Steps kept; memory is allocated as it fills."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+SIZES: Mapping[str, NetworkConfig] = {
+    "debug": NetworkConfig(
+        deter=32, hidden=16, stoch=4, classes=4, units=16, depth=4, vector_layers=1,
+        critic_layers=1, actor_layers=1, bins=41, pooling="stride",
+    ),
+    "cpu": NetworkConfig(
+        deter=256, hidden=128, stoch=16, classes=16, units=128, depth=8, vector_layers=2,
+        critic_layers=2, actor_layers=2, pooling="stride",
+    ),
+    "1m": NetworkConfig(deter=512, hidden=64, classes=4, depth=4, units=64),
+    "12m": NetworkConfig(deter=2048, hidden=256, classes=16, depth=16, units=256),
+    "25m": NetworkConfig(deter=3072, hidden=384, classes=24, depth=24, units=384),
+    "50m": NetworkConfig(deter=4096, hidden=512, classes=32, depth=32, units=512),
+    "100m": NetworkConfig(deter=6144, hidden=768, classes=48, depth=48, units=768),
+    "200m": NetworkConfig(deter=8192, hidden=1024, classes=64, depth=64, units=1024),
+}  # fmt: skip
+
+PRESETS: Mapping[str, AlgorithmConfig] = {"dreamer_v3": AlgorithmConfig()}
+
+PROTOCOLS: Mapping[str, ProtocolConfig] = {
+    "default": ProtocolConfig(),
+    "dmc_vision": ProtocolConfig(action_repeat=2, look="reference"),
+    "dmc_proprio": ProtocolConfig(action_repeat=2),
+    "cpu": ProtocolConfig(
+        num_envs=8, batch_size=16, batch_length=25, train_ratio=128.0, image_size=64,
+        decode_fraction=0.25, replay_capacity=100_000,
+        optimizer=OptimizerConfig(learning_rate=3e-4, warmup=200),
+    ),
+    "debug": ProtocolConfig(
+        num_envs=2, batch_size=2, batch_length=8, train_ratio=16.0, image_size=32,
+        decode_fraction=0.5, replay_capacity=2_000,
+        optimizer=OptimizerConfig(learning_rate=3e-4, warmup=10),
+    ),
+}  # fmt: skip
