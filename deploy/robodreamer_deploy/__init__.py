@@ -1,0 +1,1 @@
+"""RoboDreamer on the robot: runs an exported policy with numpy and onnxruntime, without torch."""
