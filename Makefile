@@ -1,0 +1,54 @@
+# Every gate in one place; .ci/run and the pre-commit hooks run these and nothing else.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMP := $(VENV)/.installed
+# Without a display MuJoCo draws through EGL, which also needs no GPU.
+ifndef DISPLAY
+MUJOCO_GL ?= egl
+export MUJOCO_GL
+endif
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench wheel clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMP)  ## create .venv with everything that training and development need, pinned
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup.sh scripts/install_gl.sh scripts/find_python.sh
+	scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP)  ## learn to reach, export, verify, drive from ONNX, leave a page to look at
+	$(BIN)/robodreamer demo
+
+test: $(STAMP)  ## what every change must pass, under four minutes on two cores
+	$(PY) -m pytest -m 'not slow and not learns and not gpu and not hardware'
+
+test-all: $(STAMP)  ## everything that needs neither GPU nor robot, in depth, with coverage
+	$(PY) -m pytest -m 'not gpu and not hardware' --hypothesis-profile=deep --cov --cov-report=term
+
+check: $(STAMP)  ## lint, format, import contracts, types; about 20 s
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright --pythonpath $(PY)
+
+format: $(STAMP)  ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## run every benchmark and print its figures
+	@set -e; for benchmark in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
+	    echo "== $$benchmark"; $(PY) $$benchmark; done
+
+wheel: $(STAMP)  ## build the wheel and prove that it drives a policy without torch
+	rm -rf dist build/bare
+	$(PY) -m build --wheel --no-isolation
+	$(PY) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	scripts/prove_bare.sh build/bare/bin
+
+clean:  ## remove what was built, but neither .venv nor runs
+	rm -rf build dist .coverage .pytest_cache .ruff_cache .import_linter_cache .hypothesis

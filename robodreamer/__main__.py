@@ -1,0 +1,33 @@
+"""The `robodreamer` command: says what is missing, or hands over to `robodreamer.cli`.
+
+A robot computer has the bare install, numpy and onnxruntime; whoever asks it to train deserves a
+sentence, not a traceback. Nothing is caught: what fails inside an installed package is shown.
+"""
+
+import sys
+from importlib.util import find_spec
+
+TRAINING_PACKAGES = (
+    "torch", "mujoco", "dm_control", "gymnasium", "gymnasium_robotics", "onnx", "onnxscript",
+    "safetensors", "jaxtyping", "tyro", "rich", "tensorboard", "matplotlib", "av",
+)  # fmt: skip
+"""Import names of everything in the extra `train`."""
+
+
+def main() -> int | None:
+    """Run the command line; return the exit status, 2 where the extra `train` is missing."""
+    missing = [package for package in TRAINING_PACKAGES if find_spec(package) is None]
+    if missing:
+        print(
+            f"robodreamer needs {', '.join(missing)}: run pip install 'robodreamer[train]' "
+            "(to drive a robot, robodreamer-deploy needs none of it).",
+            file=sys.stderr,
+        )
+        return 2
+    from robodreamer.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""What every test shares: one thread, no display, and how hard hypothesis tries."""
+
+import os
+
+from hypothesis import settings
+
+# Read when torch, numpy or a worker process starts, so it need not import torch here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "DISPLAY" not in os.environ:
+    os.environ.setdefault("MUJOCO_GL", "egl")
+
+IN_CI = bool(os.environ.get("CI"))
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("ci", settings.get_profile("quick"), derandomize=True, database=None)
+settings.register_profile(
+    "deep",
+    max_examples=300,
+    deadline=None,
+    derandomize=IN_CI,
+    database=None if IN_CI else settings.get_profile("quick").database,
+)
+settings.load_profile("ci" if IN_CI else "quick")
