@@ -16,19 +16,21 @@ A vector with `num_classes` holds class indices (int32) instead of measurements.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from robodreamer_deploy.records import parse_json, read_object, read_record
 
 CONTRACT_VERSION = 1
 FAMILIES = ("image", "proprio", "goal", "privileged")
 
 Array = NDArray[Any]
 Observation = Mapping[str, Array]
-Record = TypeVar("Record")
 
 
 class SignalError(ValueError):
@@ -66,6 +68,26 @@ class Signal:
     max_age_s: float | None = None
     """Oldest value that may still be acted on; None means one control step."""
 
+    def __post_init__(self) -> None:
+        """Refuse a signal that no sensor could deliver."""
+        family, _, own_name = self.name.partition("/")
+        if family not in FAMILIES or not own_name:
+            raise ValueError(f"signal {self.name!r}: names are {'/..., '.join(FAMILIES)}/...")
+        if min(self.shape, default=1) < 1:
+            raise ValueError(f"{self.name}: no axis may be empty, the shape is {self.shape}")
+        for what, values in {"labels": self.labels, "low": self.low, "high": self.high}.items():
+            if values and len(values) != self.num_elements:
+                raise ValueError(
+                    f"{self.name}: {len(values)} {what} for {self.num_elements} elements"
+                )
+        if not np.isfinite([*(self.low or ()), *(self.high or ())]).all():
+            raise ValueError(f"{self.name}: limits must be finite; unknown ones are None")
+
+    @property
+    def num_elements(self) -> int:
+        """Product of the shape; 1 for a scalar."""
+        return math.prod(self.shape)
+
     @property
     def family(self) -> str:
         """The part of the name before the slash."""
@@ -76,12 +98,16 @@ class Signal:
         """Three axes make an image; everything else is a vector."""
         return len(self.shape) == 3
 
-    def check(self, value: Array) -> None:
+    def check(self, value: Any) -> None:
         """Refuse a value that is not exactly what this signal promises.
 
         Raises:
-            SignalError: Wrong shape or type, NaN or infinity, or a class that does not exist.
+            SignalError: No array, wrong shape or type, NaN or infinity, or a class that does not
+                exist.
         """
+        if not isinstance(value, (np.ndarray, np.generic)):
+            raise SignalError(self.name, f"{type(value).__name__}, expected a numpy array")
+        value = cast("Array", value)
         if value.shape != self.shape:
             raise SignalError(self.name, f"shape {value.shape}, expected {self.shape}")
         if value.dtype != np.dtype(self.dtype):
@@ -117,6 +143,8 @@ class ActionSpec:
 
     def __post_init__(self) -> None:
         """Refuse a map that has not one finite interval per element."""
+        if self.size < 1:
+            raise ValueError(f"an action has at least one element, not {self.size}")
         if self.kind == "discrete":
             return
         if len(self.low) != self.size or len(self.high) != self.size:
@@ -126,6 +154,8 @@ class ActionSpec:
             )
         if not np.isfinite([*self.low, *self.high]).all():
             raise ValueError(f"actuator limits must be finite: low {self.low}, high {self.high}")
+        if any(low > high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"low lies above high: low {self.low}, high {self.high}")
 
     def to_actuators(self, action: Array) -> Array:
         """Map a policy action (A,) to actuator values: float64 (A,), or int64 () if discrete.
@@ -171,10 +201,15 @@ class Contract:
     version: int = CONTRACT_VERSION
 
     def __post_init__(self) -> None:
-        """Refuse two signals of the same name."""
+        """Refuse two signals of the same name, a camera without image, and a time step of 0."""
         names = [signal.name for signal in self.observations]
         if len(set(names)) != len(names):
             raise ValueError(f"a signal is declared twice: {sorted(names)}")
+        for camera in self.cameras:
+            if camera.signal not in names:
+                raise ValueError(f"camera {camera.signal} is no signal; there are {sorted(names)}")
+        if not 0.0 < self.control_dt_s < math.inf:
+            raise ValueError(f"control_dt_s must be above 0, got {self.control_dt_s}")
 
     def __getitem__(self, name: str) -> Signal:
         """Return the signal called `name`."""
@@ -224,17 +259,7 @@ class Contract:
         version = data.get("version")
         if version != CONTRACT_VERSION:
             raise ValueError(f"contract version {version!r}; this release reads {CONTRACT_VERSION}")
-        try:
-            return cls(
-                **{
-                    **data,
-                    "observations": tuple(_record(Signal, s) for s in data["observations"]),
-                    "action": _record(ActionSpec, data["action"]),
-                    "cameras": tuple(_record(Camera, c) for c in data["cameras"]),
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"malformed contract: {error}") from error
+        return read_record(cls, data, "contract")
 
     def to_json(self) -> str:
         """Return the contract as JSON text. Floats are written by repr and read back exactly."""
@@ -242,10 +267,9 @@ class Contract:
 
     @classmethod
     def from_json(cls, text: str) -> "Contract":
-        """Rebuild a contract from its JSON text."""
-        return cls.from_dict(json.loads(text))
+        """Rebuild a contract from its JSON text.
 
-
-def _record(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    """Build a dataclass from JSON values; JSON's lists become tuples again."""
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        Raises:
+            ValueError: As in `from_dict`, or the text is no JSON object.
+        """
+        return cls.from_dict(read_object(parse_json(text), "contract"))
