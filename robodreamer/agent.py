@@ -1,0 +1,182 @@
+"""Agent: a world model and a behavior, how it acts, and how one update is computed.
+
+Shapes: N environments, B batch, T time, K context steps, A action, F feature.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from robodreamer.behavior import Behavior, Imagined, Outlook
+from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
+from robodreamer.distributions import Draw
+from robodreamer.optim import LaProp
+from robodreamer.rssm import State
+from robodreamer.world_model import Sequence, WorldModel
+from robodreamer_deploy.contract import Contract
+
+
+class Carry(NamedTuple):
+    """What acting carries from one step to the next."""
+
+    state: State
+    action: Float[Tensor, "N A"]
+
+
+class Agent(nn.Module):
+    """A Dreamer: learns a world model, and a behavior inside it."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        network: NetworkConfig,
+        algorithm: AlgorithmConfig,
+        decode_fraction: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.contract = contract
+        self.algorithm = algorithm
+        self.world_model = WorldModel(contract, network, algorithm, decode_fraction)
+        self.behavior = Behavior(
+            self.world_model.feature_size, contract.action, network, algorithm
+        )
+
+    def initial_carry(self, num_envs: int) -> Carry:
+        """Return the carry of `num_envs` environments that are about to start."""
+        state = self.world_model.rssm.initial(num_envs)
+        return Carry(state, state.deter.new_zeros(num_envs, self.contract.action.size))
+
+    @torch.no_grad()
+    def act(
+        self,
+        carry: Carry,
+        observation: Mapping[str, Tensor],
+        is_first: Bool[Tensor, " N"],
+        draw: Draw,
+    ) -> Carry:
+        """Take in one observation of every environment; return the new state and the action.
+
+        `carry.action` has to be the action that was really executed.
+        """
+        tokens = self.world_model.encoder(observation)
+        state, _ = self.world_model.rssm.observe_step(
+            carry.state, carry.action, tokens, is_first, draw
+        )
+        return Carry(state, self.behavior.actor(state.feature).sample(draw))
+
+    def losses(self, sequence: Sequence, draw: Draw) -> tuple[dict[str, Tensor], State, dict]:
+        """Return every unscaled loss by name, the posterior states (B, T) and metrics."""
+        losses, states, metrics = self.world_model.losses(sequence, draw)
+        last = self.algorithm.imagination_last or states.deter.shape[1]
+        recent = State(*(value[:, -last:] for value in states))
+        start = State(*(value.flatten(0, 1) for value in recent.detach()))
+        imagined = self.behavior.imagine(self.world_model.rssm, start, draw)
+        behavior_losses, returns, behavior_metrics = self.behavior.imagined_losses(
+            imagined, self.outlook(imagined)
+        )
+        batch_shape = recent.deter.shape[:2]
+        losses |= {k: v.mean(1).reshape(batch_shape) for k, v in behavior_losses.items()}
+        losses["replay_value"] = self.behavior.replay_loss(
+            recent.feature,
+            *(v[:, -last:] for v in (sequence.reward, sequence.is_last, sequence.is_terminal)),
+            returns[:, 0].reshape(batch_shape),
+        )
+        return losses, states, metrics | behavior_metrics
+
+    @torch.no_grad()
+    def outlook(self, imagined: Imagined) -> Outlook:
+        """Predict reward and continuation of imagined states."""
+        feature = imagined.states.feature
+        model = self.world_model
+        return Outlook(
+            model.reward.mean(model.reward(feature)),
+            torch.sigmoid(model.continuation(feature)),
+        )
+
+    def total_loss(self, losses: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """Weigh the means of all losses by `LossScales` and add them up.
+
+        Raises:
+            ValueError: A loss has no scale, or a scale no loss.
+        """
+        scales = asdict(self.algorithm.loss_scales)
+        reconstruction = scales.pop("reconstruction")
+        scales |= dict.fromkeys(self.world_model.decoder.signals, reconstruction)
+        if scales.keys() != losses.keys():
+            raise ValueError(f"losses {sorted(losses)} do not match scales {sorted(scales)}")
+        return torch.stack([scales[name] * loss.mean() for name, loss in losses.items()]).sum()
+
+
+class Learner:
+    """Updates an agent from replayed batches."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        optimizer: OptimizerConfig,
+        *,
+        replay_context: int,
+        compute_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.agent = agent
+        self.optimizer = LaProp(agent.parameters(), optimizer)
+        self.replay_context = replay_context
+        self.compute_dtype = compute_dtype
+
+    def update(
+        self, batch: Mapping[str, Tensor], draw: Draw
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Take one optimizer step on a batch (B, K + T, ...).
+
+        Returns the metrics (scalars), and the new latents (B, T, ...) to be written back to the
+        replay.
+        """
+        sequence = split_context(batch, self.agent, self.replay_context)
+        with _autocast(self.agent, self.compute_dtype):
+            losses, states, metrics = self.agent.losses(sequence, draw)
+            total = self.agent.total_loss(losses)
+        self.optimizer.zero_grad()
+        total.backward()
+        grad_norm = self.optimizer.step()
+        self.agent.behavior.update_slow_critic()
+        metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
+        metrics |= {"loss/total": total.detach(), "grad_norm": grad_norm}
+        return metrics, {"deter": states.deter.detach(), "stoch": states.stoch.detach()}
+
+
+def split_context(batch: Mapping[str, Tensor], agent: Agent, context: int) -> Sequence:
+    """Cut a replayed batch (B, K + T, ...) into start state, observations and previous actions.
+
+    The latents stored with the last context step start the sequence. Without context it starts
+    from zeros, and the first previous action is zero.
+    """
+    actions = batch["action"]
+    if context:
+        start = State(batch["deter"][:, context - 1], batch["stoch"][:, context - 1])
+        previous = actions[:, context - 1 : -1]
+    else:
+        start = agent.world_model.rssm.initial(actions.shape[0])
+        previous = torch.cat([torch.zeros_like(actions[:, :1]), actions[:, :-1]], 1)
+    names = [signal.name for signal in agent.contract.observations]
+    return Sequence(
+        observation={name: batch[name][:, context:] for name in names},
+        previous_action=previous,
+        reward=batch["reward"][:, context:],
+        is_first=batch["is_first"][:, context:],
+        is_last=batch["is_last"][:, context:],
+        is_terminal=batch["is_terminal"][:, context:],
+        start=start,
+    )
+
+
+@contextmanager
+def _autocast(agent: Agent, dtype: torch.dtype) -> Iterator[None]:
+    """Compute in reduced precision; parameters, norms and losses stay in float32."""
+    device = next(agent.parameters()).device.type
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        yield

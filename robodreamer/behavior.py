@@ -1,0 +1,182 @@
+"""Behavior: actor and critic, learned from what the world model imagines.
+
+    R_t = r_{t+1} + c_{t+1} ((1 - lambda) v_{t+1} + lambda R_{t+1})        lambda-return
+    actor:   maximise  sg(R - v) / max(1, range(R)) * log pi  +  entropy   REINFORCE
+    critic:  cross-entropy to R, and to the slow critic's prediction
+
+Source: DreamerV3 (Hafner et al., 2025), "Critic learning" and "Actor learning".
+
+Shapes: N imagined trajectories, H horizon, B batch, T time, A action, F feature.
+"""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from robodreamer.config import AlgorithmConfig, NetworkConfig
+from robodreamer.distributions import Draw
+from robodreamer.heads import Actor, TwoHotHead, make_actor
+from robodreamer.rssm import RSSM, State, stack_time
+from robodreamer_deploy.contract import ActionSpec
+
+
+class Imagined(NamedTuple):
+    """Trajectories the model made up: H + 1 states, the first one real, and an action in each."""
+
+    states: State
+    actions: Float[Tensor, "N H1 A"]
+
+
+class Outlook(NamedTuple):
+    """What the model and the critic think of imagined or replayed steps; no gradients."""
+
+    reward: Float[Tensor, "N H1"]
+    continuation: Float[Tensor, "N H1"]
+    """Probability that the episode goes on after the step, discount included."""
+
+
+class ReturnRange(nn.Module):
+    """Running 5th and 95th percentile of imagined returns; scales advantages, never enlarges them.
+
+    Starts at zero and is not corrected for that.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+
+    def update(self, returns: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+        """Move towards this batch's percentiles; return the scale max(1, high - low)."""
+        quantiles = torch.tensor([0.05, 0.95], device=returns.device)
+        low, high = torch.quantile(returns.detach().flatten(), quantiles).unbind()
+        self.low.lerp_(low, self.rate)
+        self.high.lerp_(high, self.rate)
+        return (self.high - self.low).clamp(min=1.0)
+
+
+class Behavior(nn.Module):
+    """Actor, critic and slow critic."""
+
+    def __init__(
+        self,
+        feature_size: int,
+        action: ActionSpec,
+        network: NetworkConfig,
+        algorithm: AlgorithmConfig,
+    ) -> None:
+        super().__init__()
+        self.config = algorithm
+        self.discount = 1 - 1 / algorithm.discount_horizon
+        self.actor: Actor = make_actor(feature_size, action, network, algorithm)
+        self.critic = TwoHotHead(feature_size, network.units, network.critic_layers, network.bins)
+        self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)  # noqa: FBT003
+        self.return_range = ReturnRange(algorithm.return_rate)
+
+    @torch.no_grad()
+    def imagine(self, rssm: RSSM, start: State, draw: Draw) -> Imagined:
+        """Let the actor drive the model for H steps from N states, then choose one more action."""
+        weights = rssm.core.prepare()
+        states, actions = [start], []
+        for _ in range(self.config.horizon):
+            actions.append(self.actor(states[-1].feature).sample(draw))
+            states.append(rssm.imagine_step(states[-1], actions[-1], draw, weights))
+        actions.append(self.actor(states[-1].feature).sample(draw))
+        return Imagined(stack_time(states), torch.stack(actions, 1))
+
+    def imagined_losses(
+        self, imagined: Imagined, outlook: Outlook
+    ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+        """Return the losses `policy` and `value` (N, H), the lambda-returns (N, H) and metrics.
+
+        Only actor and critic receive gradients.
+        """
+        feature = imagined.states.feature.detach()
+        value_logits = self.critic(feature)
+        value = self.critic.mean(value_logits).detach()
+        returns = lambda_return(
+            outlook.reward, outlook.continuation, value, self.config.return_lambda
+        )
+        weight = outlook.continuation.cumprod(1)[:, :-1]
+        advantage = (returns - value[:, :-1]) / self.return_range.update(returns)
+        losses = {
+            "policy": self._policy_loss(feature, imagined.actions, weight, advantage),
+            "value": weight * self._value_loss(feature[:, :-1], value_logits[:, :-1], returns),
+        }
+        metrics = {
+            "return": returns.mean(),
+            "value": value.mean(),
+            "advantage_magnitude": advantage.abs().mean(),
+            "imagined_reward": outlook.reward.mean(),
+        }
+        return losses, returns, metrics
+
+    def replay_loss(
+        self,
+        feature: Float[Tensor, "B T F"],
+        reward: Float[Tensor, "B T"],
+        is_last: Tensor,
+        is_terminal: Tensor,
+        bootstrap: Float[Tensor, "B T"],
+    ) -> Float[Tensor, "B T1"]:
+        """Return the critic's loss along real rewards (B, T - 1); its gradient shapes the model.
+
+        `bootstrap` is the imagined return from each step.
+        """
+        goes_on = (~is_terminal).float() * self.discount
+        returns = lambda_return(
+            reward, goes_on, bootstrap, self.config.return_lambda, is_last=is_last
+        )
+        logits = self.critic(feature[:, :-1])
+        loss = self._value_loss(feature[:, :-1], logits, returns)
+        return (~is_last[:, :-1]).float() * loss
+
+    @torch.no_grad()
+    def update_slow_critic(self) -> None:
+        """Let the slow critic follow the critic."""
+        slow, fast = list(self.slow_critic.parameters()), list(self.critic.parameters())
+        torch._foreach_lerp_(slow, fast, self.config.slow_critic_rate)  # noqa: SLF001
+
+    def _policy_loss(
+        self, feature: Tensor, actions: Tensor, weight: Tensor, advantage: Tensor
+    ) -> Float[Tensor, "N H"]:
+        policy = self.actor(feature[:, :-1])
+        gain = policy.log_prob(actions[:, :-1]) * advantage
+        return -weight * (gain + self.config.entropy_scale * policy.entropy())
+
+    def _value_loss(self, feature: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the critic's loss against `target` and against the slow critic's prediction."""
+        with torch.no_grad():
+            slow = self.slow_critic.mean(self.slow_critic(feature))
+        loss = self.critic.loss(logits, target)
+        return loss + self.config.slow_critic_scale * self.critic.loss(logits, slow)
+
+
+def lambda_return(
+    reward: Float[Tensor, "N T"],
+    continuation: Float[Tensor, "N T"],
+    bootstrap: Float[Tensor, "N T"],
+    lambda_: float,
+    is_last: Tensor | None = None,
+) -> Float[Tensor, "N T1"]:
+    """Return lambda-returns of steps 0 .. T - 2; the last step only bootstraps.
+
+    All three inputs belong to the step arrived at: `reward[:, t]` is received on arriving at t,
+    `continuation[:, t]` discounts what comes after t. Where `is_last` is set, the return is
+    bootstrapped and does not look beyond.
+    """
+    keep = torch.full_like(reward, lambda_)
+    if is_last is not None:
+        keep = keep * (~is_last).float()
+    steps = reward + continuation * (1 - keep) * bootstrap
+    returns = [bootstrap[:, -1]]
+    for t in reversed(range(1, reward.shape[1])):
+        returns.append(steps[:, t] + continuation[:, t] * keep[:, t] * returns[-1])
+    return torch.stack(returns[:0:-1], 1)

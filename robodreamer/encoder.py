@@ -1,0 +1,134 @@
+"""Encoder: any number of cameras and vectors, fused into one row of tokens.
+
+Raw observations go in, exactly as the contract declares them, so that all preprocessing is part
+of the network and of the exported graph. Vectors are compressed by symlog, class indices become
+one-hot. Cameras of one size share a CNN, stacked on channels; other sizes have their own.
+
+Shapes: N flat batch, H height, W width, C channels, E tokens; `*batch` is any leading axes.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from robodreamer.config import NetworkConfig
+from robodreamer.distributions import symlog
+from robodreamer.nets import MLP, ConvStage
+from robodreamer_deploy.contract import Signal
+
+MIN_SIDE, MAX_SIDE = 3, 16
+
+
+class VectorInput(nn.Module):
+    """Turn the vectors of an observation into one flat row, in sorted order of their names."""
+
+    def __init__(self, signals: Sequence[Signal]) -> None:
+        super().__init__()
+        self.signals = sorted(signals, key=lambda signal: signal.name)
+        self.size = sum(prod(s.shape) * max(1, s.num_classes) for s in self.signals)
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch V"]:
+        """Concatenate symlog-compressed measurements and one-hot classes."""
+        return torch.cat([_flatten(observation[s.name], s) for s in self.signals], -1)
+
+
+def _flatten(value: Tensor, signal: Signal) -> Float[Tensor, "*batch V"]:
+    """Return one vector signal as floats; zeros if any element carries the missing mark.
+
+    The mark is -inf for a measurement and -1 for a class, as in the reference.
+    """
+    batch_dims = value.dim() - len(signal.shape)
+    flat = value.reshape(*value.shape[:batch_dims], -1)
+    if signal.num_classes:
+        is_missing = (flat < 0).any(-1, keepdim=True)
+        onehot = F.one_hot(flat.clamp(min=0).long(), signal.num_classes).flatten(-2)
+        return onehot.float().masked_fill(is_missing, 0.0)
+    is_missing = torch.isneginf(flat).any(-1, keepdim=True)
+    return symlog(flat.float().masked_fill(is_missing, 0.0))
+
+
+class CameraEncoder(nn.Module):
+    """A CNN over all cameras of one size, stacked on channels in sorted order."""
+
+    def __init__(self, signals: Sequence[Signal], network: NetworkConfig) -> None:
+        super().__init__()
+        self.names = sorted(signal.name for signal in signals)
+        height, width, _ = signals[0].shape
+        multipliers = stage_multipliers(signals[0], network)
+        channels = [sum(signal.shape[2] for signal in signals)]
+        channels += [network.depth * factor for factor in multipliers]
+        self.stages = nn.Sequential(
+            *(
+                ConvStage(before, after, network.kernel, stride=network.pooling == "stride")
+                for before, after in zip(channels, channels[1:], strict=False)
+            )
+        )
+        scale = 2 ** len(multipliers)
+        self.size = (height // scale) * (width // scale) * channels[-1]
+
+    def forward(self, observation: Mapping[str, UInt8[Tensor, "*batch H W C"]]) -> Tensor:
+        """Return the flat feature map (*batch, E), in the order row, column, channel."""
+        images = torch.cat([observation[name] for name in self.names], -1)
+        flat = images.reshape(-1, *images.shape[-3:]).float() / 255.0 - 0.5
+        return self.stages(flat).reshape(*images.shape[:-3], -1)
+
+
+class Encoder(nn.Module):
+    """Fuse vectors and cameras: tokens are [vector part, camera parts]."""
+
+    def __init__(self, signals: Sequence[Signal], network: NetworkConfig) -> None:
+        super().__init__()
+        vectors = [signal for signal in signals if not signal.is_image]
+        self.size = 0
+        self.vectors = None
+        if vectors:
+            vector_input = VectorInput(vectors)
+            mlp = MLP(vector_input.size, network.units, network.vector_layers)
+            self.vectors = nn.Sequential(vector_input, mlp)
+            self.size += network.units
+        self.cameras = nn.ModuleDict(
+            {size: CameraEncoder(group, network) for size, group in group_by_size(signals).items()}
+        )
+        self.size += sum(camera.size for camera in self.cameras.values())
+        if not self.size:
+            raise ValueError("nothing to observe: the task declares no input signal")
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
+        """Encode raw observations; every signal of the contract has to be there."""
+        parts = [self.vectors(observation)] if self.vectors is not None else []
+        parts += [camera(observation) for camera in self.cameras.values()]
+        return torch.cat(parts, -1)
+
+
+def group_by_size(signals: Sequence[Signal]) -> dict[str, list[Signal]]:
+    """Group image signals as `{"64x64": [...]}`; sorted by name, groups by their first camera."""
+    groups: dict[str, list[Signal]] = {}
+    for signal in sorted(signals, key=lambda signal: signal.name):
+        if signal.is_image:
+            groups.setdefault(f"{signal.shape[0]}x{signal.shape[1]}", []).append(signal)
+    return groups
+
+
+def stage_multipliers(signal: Signal, network: NetworkConfig) -> tuple[int, ...]:
+    """Return one channel factor per CNN stage: as many stages as leave a side of 3 to 16.
+
+    Raises:
+        ValueError: The picture cannot be halved that often, or stays too large.
+    """
+    sides = signal.shape[:2]
+    factors = network.depth_multipliers
+    while factors and min(sides) // 2 ** len(factors) < MIN_SIDE:
+        factors = factors[:-1]
+    scale = 2 ** len(factors)
+    small = [side / scale for side in sides]
+    if not factors or max(small) > MAX_SIDE or any(side % 1 for side in small):
+        rounded = "x".join(str(max(1, round(side / scale)) * scale) for side in sides)
+        raise ValueError(
+            f"{signal.name} has {sides[0]}x{sides[1]} pixels; {len(factors)} CNN stages need sides "
+            f"that are multiples of {scale} and at most {MAX_SIDE * scale}, such as {rounded}"
+        )
+    return factors

@@ -1,0 +1,237 @@
+"""Building blocks of every network: layers, norms and the block GRU.
+
+Weights start as in DreamerV3: normal, truncated at two sigma, scaled by the fan-in; biases zero,
+norm scales one. Pictures travel channels-last, (N, H, W, C), from end to end.
+
+Shapes: D deter, G blocks, H hidden; `*batch` is any leading axes.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+TRUNCATION_SCALE = 1.1368  # restores unit variance after truncation at two sigma
+NORM_EPSILON = 1e-4
+
+
+def init_weight(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
+    """Fill `weight` with a truncated normal of standard deviation scale * sqrt(1 / fan_in)."""
+    with torch.no_grad():
+        nn.init.trunc_normal_(weight, std=1.0, a=-2.0, b=2.0)
+        weight.mul_(scale * TRUNCATION_SCALE * fan_in**-0.5)
+
+
+class Linear(nn.Linear):
+    """A linear layer with Dreamer's initialisation; `scale` 0 starts it at zero."""
+
+    def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
+        super().__init__(in_features, out_features)
+        init_weight(self.weight, in_features, scale)
+        nn.init.zeros_(self.bias)
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root mean square over the last axis, in float32 (Zhang and Sennrich, 2019)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch C"]:
+        """Normalise; the result has the type of `x`."""
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + NORM_EPSILON)
+        return (wide * scale * self.weight).to(x.dtype)
+
+
+class BlockLinear(nn.Module):
+    """A linear layer whose weight is block-diagonal: block j maps input slice j to output slice j.
+
+    Fan-in counts the inputs of all blocks, as in the reference.
+    """
+
+    def __init__(self, in_features: int, out_features: int, blocks: int) -> None:
+        super().__init__()
+        for size in (in_features, out_features):
+            if size % blocks:
+                raise ValueError(f"a layer of {size} features cannot be cut into {blocks} blocks")
+        self.blocks = blocks
+        self.weight = nn.Parameter(torch.empty(blocks, in_features // blocks, out_features // blocks))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        init_weight(self.weight, in_features)
+
+    def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
+        """Apply each block to its slice."""
+        return block_matmul(x, self.weight) + self.bias
+
+
+def block_matmul(
+    x: Float[Tensor, "*batch I"], weight: Float[Tensor, "G i o"]
+) -> Float[Tensor, "*batch O"]:
+    """Multiply slice j of `x` by `weight[j]`; I = G * i, O = G * o."""
+    blocks, slice_size, _ = weight.shape
+    slices = x.reshape(-1, blocks, slice_size).transpose(0, 1)
+    result = torch.bmm(slices, weight).transpose(0, 1)
+    return result.reshape(*x.shape[:-1], -1)
+
+
+class Layer(nn.Module):
+    """Linear, RMSNorm, SiLU."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = Linear(in_features, out_features)
+        self.norm = RMSNorm(out_features)
+
+    def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
+        """Apply the layer."""
+        return F.silu(self.norm(self.linear(x)))
+
+
+class MLP(nn.Module):
+    """Hidden layers; the output layer, if any, belongs to the head that owns the MLP."""
+
+    def __init__(self, in_features: int, units: int, layers: int) -> None:
+        super().__init__()
+        sizes = [in_features] + [units] * layers
+        self.layers = nn.ModuleList(Layer(a, b) for a, b in pairwise(sizes))
+
+    def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
+        """Apply all layers."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class ConvStage(nn.Module):
+    """One encoder stage: convolve, halve, normalise, activate.
+
+    `max` pooling is the reference's; `stride` convolves at half the resolution and costs a
+    quarter.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+        self.norm = RMSNorm(out_channels)
+        init_weight(self.conv.weight, in_channels * kernel**2)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Float[Tensor, "N H W C"]) -> Float[Tensor, "N h w c"]:
+        """Halve the picture: h = H / 2, w = W / 2."""
+        x = x.permute(0, 3, 1, 2)
+        conv, pad = self.conv, self.conv.kernel_size[0] // 2
+        if self.stride:  # SAME padding of an even side puts the odd row and column at the end
+            x = F.conv2d(F.pad(x, (pad - 1, pad, pad - 1, pad)), conv.weight, conv.bias, stride=2)
+        else:
+            x = F.max_pool2d(conv(x), 2)
+        return F.silu(self.norm(x.permute(0, 2, 3, 1)))
+
+
+class UpsampleConv(nn.Module):
+    """Repeat every pixel 2x2, then convolve with zero padding, in about a third of the work.
+
+    Each of the four output pixels that come from one input pixel sees only few different input
+    pixels, so the kernel's columns that meet the same input are added up first, and one smaller
+    convolution at the low resolution yields all four.
+    """
+
+    fold: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.register_buffer("fold", _fold_matrix(kernel), persistent=False)
+        init_weight(self.weight, in_channels * kernel**2)
+
+    def forward(self, x: Float[Tensor, "N H W C"]) -> Float[Tensor, "N h w c"]:
+        """Double the picture: h = 2 H, w = 2 W."""
+        fold, channels = self.fold, self.weight.shape[0]
+        taps = fold.shape[1]
+        # (2, taps, k) x (out, in, k, k) x (2, taps, k) -> (out, in, 2, taps, 2, taps)
+        folded = torch.tensordot(torch.tensordot(self.weight, fold, ([2], [2])), fold, ([2], [2]))
+        kernel = folded.permute(2, 4, 0, 1, 3, 5).reshape(4 * channels, -1, taps, taps)
+        y = F.conv2d(x.permute(0, 3, 1, 2), kernel, self.bias.repeat(4), padding=taps // 2)
+        count, _, height, width = y.shape
+        y = y.permute(0, 2, 3, 1).reshape(count, height, width, 2, 2, channels)
+        return y.transpose(2, 3).reshape(count, 2 * height, 2 * width, channels)
+
+
+def _fold_matrix(kernel: int) -> Float[Tensor, "2 taps k"]:
+    """Tell which tap of the small kernel each column of the large one falls on, per phase."""
+    reach = (kernel // 2 + 1) // 2
+    fold = torch.zeros(2, 2 * reach + 1, kernel)
+    for phase in range(2):
+        for column in range(kernel):
+            source = (phase + column - kernel // 2) // 2
+            fold[phase, source + reach, column] = 1.0
+    return fold
+
+
+class BlockGRU(nn.Module):
+    """The recurrent core: a GRU whose large matrices are block-diagonal (DreamerV3, appendix B).
+
+    Latent and action are joined to every block. The input layers see the whole state, so that
+    blocks still talk to each other.
+    """
+
+    class Weights(NamedTuple):
+        """The first block layer, cut by what it multiplies; made once per sequence."""
+
+        deter: Float[Tensor, "G d d"]
+        inputs: Float[Tensor, "I D"]
+
+    def __init__(
+        self, deter: int, stoch: int, action: int, hidden: int, blocks: int, layers: int
+    ) -> None:
+        super().__init__()
+        self.deter_input = Layer(deter, hidden)
+        self.stoch_input = Layer(stoch, hidden)
+        self.action_input = Layer(action, hidden)
+        inputs = [deter + 3 * hidden * blocks] + [deter] * (layers - 1)
+        self.hidden = nn.ModuleList(BlockLinear(size, deter, blocks) for size in inputs)
+        self.hidden_norms = nn.ModuleList(RMSNorm(deter) for _ in inputs)
+        self.gates = BlockLinear(deter, 3 * deter, blocks)
+
+    def prepare(self) -> Weights:
+        """Cut the first block layer, so that its inputs need not be repeated for every block."""
+        weight = self.hidden[0].weight
+        blocks, _, slice_size = weight.shape
+        inputs = weight[:, slice_size:].transpose(0, 1).reshape(-1, blocks * slice_size)
+        return self.Weights(weight[:, :slice_size], inputs)
+
+    def project_action(
+        self, action: Float[Tensor, "*batch A"], weights: Weights
+    ) -> Float[Tensor, "*batch D"]:
+        """Return the action's part of the first block layer, bias included.
+
+        Elements beyond [-1, 1] count as +-1; the divisor is a constant for the gradient.
+        """
+        action = action / action.detach().abs().clamp(min=1.0)
+        hidden = self.action_input(action)
+        return F.linear(hidden, weights.inputs[-hidden.shape[-1] :].T, self.hidden[0].bias)
+
+    def forward(
+        self,
+        deter: Float[Tensor, "B D"],
+        stoch: Float[Tensor, "B L"],
+        projected_action: Float[Tensor, "B D"],
+        weights: Weights,
+    ) -> Float[Tensor, "B D"]:
+        """Advance the state by one step; `projected_action` comes from `project_action`."""
+        inputs = torch.cat([self.deter_input(deter), self.stoch_input(stoch)], -1)
+        x = torch.addmm(projected_action, inputs, weights.inputs[: inputs.shape[-1]])
+        x = F.silu(self.hidden_norms[0](x + block_matmul(deter, weights.deter)))
+        for layer, norm in zip(self.hidden[1:], self.hidden_norms[1:], strict=True):
+            x = F.silu(norm(layer(x)))
+        gates = self.gates(x).unflatten(-1, (self.gates.blocks, 3, -1))
+        reset, candidate, update = (gate.flatten(-2) for gate in gates.unbind(-2))
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        update = torch.sigmoid(update - 1)
+        return update * candidate + (1 - update) * deter

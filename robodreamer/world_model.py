@@ -1,0 +1,109 @@
+"""World model: encoder, RSSM, decoder, reward and continue heads, and their losses by name.
+
+Shapes: B batch, T time, A action, E tokens, S stoch, K classes, F feature.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from robodreamer.config import AlgorithmConfig, NetworkConfig
+from robodreamer.decoder import Decoder
+from robodreamer.distributions import CategoricalLatent, Draw
+from robodreamer.encoder import Encoder
+from robodreamer.heads import ContinueHead, TwoHotHead
+from robodreamer.rssm import RSSM, State
+from robodreamer_deploy.contract import Contract
+
+Losses = dict[str, Tensor]
+Metrics = dict[str, Tensor]
+
+
+class Sequence(NamedTuple):
+    """A replayed stretch of experience, ready for the model; `start` precedes its first step."""
+
+    observation: Mapping[str, Tensor]
+    previous_action: Float[Tensor, "B T A"]
+    reward: Float[Tensor, "B T"]
+    is_first: Bool[Tensor, "B T"]
+    is_last: Bool[Tensor, "B T"]
+    is_terminal: Bool[Tensor, "B T"]
+    start: State
+
+
+class WorldModel(nn.Module):
+    """What the agent knows about the world."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        network: NetworkConfig,
+        algorithm: AlgorithmConfig,
+        decode_fraction: float = 1.0,
+    ) -> None:
+        super().__init__()
+        latent = CategoricalLatent(network.stoch, network.classes, algorithm.unimix)
+        self.free_nats = algorithm.free_nats
+        self.discount = 1 - 1 / algorithm.discount_horizon
+        self.decode_fraction = decode_fraction
+        self.feature_size = network.deter + latent.num_outputs
+        self.encoder = Encoder(contract.inputs, network)
+        self.rssm = RSSM(network, latent, self.encoder.size, contract.action.size)
+        self.decoder = Decoder(contract.observations, latent.num_outputs, network)
+        self.reward = TwoHotHead(
+            self.feature_size, network.units, network.reward_layers, network.bins
+        )
+        self.continuation = ContinueHead(self.feature_size, network.units, network.continue_layers)
+
+    def losses(self, sequence: Sequence, draw: Draw) -> tuple[Losses, State, Metrics]:
+        """Filter a sequence; return unscaled losses (B, T) by name, the states and metrics."""
+        tokens = self.encoder(sequence.observation)
+        states, posterior = self.rssm.observe(
+            sequence.start, sequence.previous_action, tokens, sequence.is_first, draw
+        )
+        prior = self.rssm.prior_log_probs(states.deter)
+        losses = self._latent_losses(posterior, prior)
+        losses |= self.decoder.vector_losses(states, sequence.observation)
+        losses |= self._image_losses(states, sequence.observation, draw)
+        feature = states.feature
+        losses["reward"] = self.reward.loss(self.reward(feature), sequence.reward)
+        goes_on = (~sequence.is_terminal).float() * self.discount
+        losses["continuation"] = self.continuation.loss(self.continuation(feature), goes_on)
+        metrics = {
+            "prior_entropy": self.rssm.latent.entropy(prior.detach()).mean(),
+            "posterior_entropy": self.rssm.latent.entropy(posterior.detach()).mean(),
+        }
+        return losses, states, metrics
+
+    def _latent_losses(
+        self, posterior: Float[Tensor, "B T S K"], prior: Float[Tensor, "B T S K"]
+    ) -> Losses:
+        """Pull the prior to the posterior, and a little the other way (DreamerV3, eq. 5)."""
+        kl = self.rssm.latent.kl
+        return {
+            "dynamics": kl(posterior.detach(), prior).clamp(min=self.free_nats),
+            "representation": kl(posterior, prior.detach()).clamp(min=self.free_nats),
+        }
+
+    def _image_losses(
+        self, states: State, observation: Mapping[str, Tensor], draw: Draw
+    ) -> Losses:
+        """Reconstruct the cameras, or an unbiased estimate of that from a share of the frames."""
+        if self.decode_fraction >= 1:
+            return self.decoder.image_losses(states, observation)
+        batch_shape = states.deter.shape[:2]
+        total = batch_shape.numel()
+        count = max(1, round(self.decode_fraction * total))
+        chosen = draw.subset(total, count).to(states.deter.device)
+        some_states = State(*(value.flatten(0, 1)[chosen] for value in states))
+        names = [name for name, signal in self.decoder.signals.items() if signal.is_image]
+        targets = {name: observation[name].flatten(0, 1)[chosen] for name in names}
+        losses = self.decoder.image_losses(some_states, targets)
+        zeros = states.deter.new_zeros(total, dtype=torch.float32)
+        return {
+            name: zeros.index_copy(0, chosen, loss * (total / count)).reshape(batch_shape)
+            for name, loss in losses.items()
+        }
