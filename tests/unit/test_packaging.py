@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[2]
 LIST_IMPORTED = """
 import importlib, json, pkgutil, sys
 import numpy, onnxruntime
-before = set(sys.modules)
+def packages(): return {name.partition(".")[0] for name in sys.modules}
+before = packages()
 import robodreamer_deploy
 for module in pkgutil.walk_packages(robodreamer_deploy.__path__, "robodreamer_deploy."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-added = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(json.dumps(sorted(added - sys.stdlib_module_names)))
+print(json.dumps(sorted(packages() - before - sys.stdlib_module_names)))
 """
 
 
