@@ -39,27 +39,39 @@ class Outlook(NamedTuple):
 
 
 class ReturnRange(nn.Module):
-    """Running 5th and 95th percentile of imagined returns; scales advantages, never enlarges them.
+    """Running low and high percentile of imagined returns; scales advantages, never enlarges them.
 
     Starts at zero and is not corrected for that.
     """
 
     low: Tensor
     high: Tensor
+    quantiles: Tensor
 
-    def __init__(self, rate: float) -> None:
+    def __init__(
+        self,
+        rate: float,
+        percentiles: tuple[float, float] = (5.0, 95.0),
+        limit: float = 1.0,
+    ) -> None:
         super().__init__()
         self.rate = rate
+        self.limit = limit
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
+        self.register_buffer("quantiles", torch.tensor(percentiles) / 100, persistent=False)
 
     def update(self, returns: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        """Move towards this batch's percentiles; return the scale max(1, high - low)."""
-        quantiles = torch.tensor([0.05, 0.95], device=returns.device)
-        low, high = torch.quantile(returns.detach().flatten(), quantiles).unbind()
+        """Move towards this batch's percentiles; return the new scale."""
+        low, high = torch.quantile(returns.detach().flatten(), self.quantiles).unbind()
         self.low.lerp_(low, self.rate)
         self.high.lerp_(high, self.rate)
-        return (self.high - self.low).clamp(min=1.0)
+        return self.scale
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """What advantages are divided by: high - low, at least `limit`."""
+        return (self.high - self.low).clamp(min=self.limit)
 
 
 class Behavior(nn.Module):
@@ -78,7 +90,11 @@ class Behavior(nn.Module):
         self.actor: Actor = make_actor(feature_size, action, network, algorithm)
         self.critic = TwoHotHead(feature_size, network.units, network.critic_layers, network.bins)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)  # noqa: FBT003
-        self.return_range = ReturnRange(algorithm.return_rate)
+        self.return_range = ReturnRange(
+            algorithm.return_rate,
+            (algorithm.return_low, algorithm.return_high),
+            algorithm.return_limit,
+        )
 
     @torch.no_grad()
     def imagine(self, rssm: RSSM, start: State, draw: Draw) -> Imagined:
@@ -106,9 +122,12 @@ class Behavior(nn.Module):
         )
         weight = outlook.continuation.cumprod(1)[:, :-1]
         advantage = (returns - value[:, :-1]) / self.return_range.update(returns)
+        value_loss = self._value_loss(
+            feature[:, :-1], value_logits[:, :-1], returns, self.config.slow_critic_scale
+        )
         losses = {
             "policy": self._policy_loss(feature, imagined.actions, weight, advantage),
-            "value": weight * self._value_loss(feature[:, :-1], value_logits[:, :-1], returns),
+            "value": weight * value_loss,
         }
         metrics = {
             "return": returns.mean(),
@@ -132,10 +151,12 @@ class Behavior(nn.Module):
         """
         goes_on = (~is_terminal).float() * self.discount
         returns = lambda_return(
-            reward, goes_on, bootstrap, self.config.return_lambda, is_last=is_last
+            reward, goes_on, bootstrap, self.config.replay_lambda, is_last=is_last
         )
         logits = self.critic(feature[:, :-1])
-        loss = self._value_loss(feature[:, :-1], logits, returns)
+        loss = self._value_loss(
+            feature[:, :-1], logits, returns, self.config.replay_slow_critic_scale
+        )
         return (~is_last[:, :-1]).float() * loss
 
     @torch.no_grad()
@@ -151,12 +172,14 @@ class Behavior(nn.Module):
         gain = policy.log_prob(actions[:, :-1]) * advantage
         return -weight * (gain + self.config.entropy_scale * policy.entropy())
 
-    def _value_loss(self, feature: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    def _value_loss(
+        self, feature: Tensor, logits: Tensor, target: Tensor, slow_scale: float
+    ) -> Tensor:
         """Return the critic's loss against `target` and against the slow critic's prediction."""
         with torch.no_grad():
             slow = self.slow_critic.mean(self.slow_critic(feature))
         loss = self.critic.loss(logits, target)
-        return loss + self.config.slow_critic_scale * self.critic.loss(logits, slow)
+        return loss + slow_scale * self.critic.loss(logits, slow)
 
 
 def lambda_return(

@@ -35,8 +35,10 @@ class NetworkConfig:
     """Hidden layers of the posterior."""
     units: int = 256
     """Width of every MLP: vector encoder and decoder, heads, actor, critic."""
-    vector_layers: int = 3
-    """Layers of the vector encoder and decoder."""
+    encoder_layers: int = 3
+    """Layers of the vector encoder."""
+    decoder_layers: int = 3
+    """Layers of the vector decoder."""
     depth: int = 16
     """Channels of the CNNs, times `depth_multipliers`."""
     depth_multipliers: tuple[int, ...] = (2, 3, 4, 4)
@@ -93,8 +95,17 @@ class AlgorithmConfig:
     slow_critic_rate: float = 0.02
     slow_critic_scale: float = 1.0
     """Weight of the critic's pull towards the slow critic."""
+    replay_lambda: float = 0.95
+    """Lambda of the returns along replayed rewards."""
+    replay_slow_critic_scale: float = 1.0
+    """As `slow_critic_scale`, for the value loss on replayed steps."""
     return_rate: float = 0.01
-    """Rate of the running 5th and 95th percentile of the returns."""
+    """Rate of the running percentiles of the returns."""
+    return_low: float = 5.0
+    return_high: float = 95.0
+    """Percentiles of the returns; the distance between them divides the advantages."""
+    return_limit: float = 1.0
+    """Smallest distance assumed, so that small returns are not enlarged."""
     min_std: float = 0.1
     max_std: float = 1.0
     """Bounds of the continuous actor's standard deviation."""
@@ -144,12 +155,12 @@ class ProtocolConfig:
 
 SIZES: Mapping[str, NetworkConfig] = {
     "debug": NetworkConfig(
-        deter=32, hidden=16, stoch=4, classes=4, units=16, depth=4, vector_layers=1,
-        critic_layers=1, actor_layers=1, bins=41, pooling="stride",
+        deter=32, hidden=16, stoch=4, classes=4, units=16, depth=4, encoder_layers=1,
+        decoder_layers=1, critic_layers=1, actor_layers=1, bins=41, pooling="stride",
     ),
     "cpu": NetworkConfig(
-        deter=256, hidden=128, stoch=16, classes=16, units=128, depth=8, vector_layers=2,
-        critic_layers=2, actor_layers=2, pooling="stride",
+        deter=256, hidden=128, stoch=16, classes=16, units=128, depth=8, encoder_layers=2,
+        decoder_layers=2, critic_layers=2, actor_layers=2, pooling="stride",
     ),
     "1m": NetworkConfig(deter=512, hidden=64, classes=4, depth=4, units=64),
     "12m": NetworkConfig(deter=2048, hidden=256, classes=16, depth=16, units=256),

@@ -28,7 +28,7 @@ class VectorDecoder(nn.Module):
     def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
         super().__init__()
         self.signals = sorted(signals, key=lambda signal: signal.name)
-        self.mlp = MLP(stoch_size + network.deter, network.units, network.vector_layers)
+        self.mlp = MLP(stoch_size + network.deter, network.units, network.decoder_layers)
         self.outputs = nn.ModuleList(
             Linear(network.units, prod(s.shape) * max(1, s.num_classes)) for s in self.signals
         )

@@ -87,7 +87,7 @@ class Encoder(nn.Module):
         self.vectors = None
         if vectors:
             vector_input = VectorInput(vectors)
-            mlp = MLP(vector_input.size, network.units, network.vector_layers)
+            mlp = MLP(vector_input.size, network.units, network.encoder_layers)
             self.vectors = nn.Sequential(vector_input, mlp)
             self.size += network.units
         self.cameras = nn.ModuleDict(
