@@ -1,0 +1,93 @@
+"""The one environment interface: dictionary observations exactly as the contract declares them."""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from robodreamer_deploy.contract import Array, Contract, Signal
+
+
+class Transition(NamedTuple):
+    """What one simulator step brought about."""
+
+    reward: float
+    is_terminated: bool
+    """The task itself has ended; nothing is earned afterwards."""
+    is_truncated: bool
+    """The time is out; the task would go on."""
+    success: bool
+
+
+class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
+    """A task as a Gymnasium environment.
+
+    Observations hold every signal of `contract`, privileged ones included. Actions are float32
+    (A,), in [-1, 1] or one-hot. `info["success"]` tells whether the goal is met after this step.
+    `reset(seed=s)` begins the same episode whatever came before.
+    """
+
+    def __init__(self, contract: Contract, action_repeat: int) -> None:
+        self.contract = contract
+        self._action_repeat = action_repeat
+        spaces: dict[str, Any] = {s.name: _space(s) for s in contract.observations}
+        self.observation_space: Any = gymnasium.spaces.Dict(spaces)
+        lowest = 0.0 if contract.action.kind == "discrete" else -1.0
+        self.action_space = gymnasium.spaces.Box(lowest, 1.0, (contract.action.size,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Begin an episode; the same seed begins the same one. `options` are not used."""
+        super().reset(seed=seed, options=options)
+        self._begin(seed)
+        return self._observe(), {"success": False}
+
+    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
+        """Advance by one control step; see `gymnasium.Env.step`.
+
+        Raises:
+            ValueError: The action is not finite or not of shape (A,).
+        """
+        size = self.contract.action.size
+        if action.shape != (size,) or not np.isfinite(action).all():
+            raise ValueError(f"an action is {size} finite numbers, got {action}")
+        actuators = self.contract.action.to_actuators(action)
+        transition = self._advance(actuators)
+        reward = transition.reward
+        for _ in range(self._action_repeat - 1):
+            if transition.is_terminated or transition.is_truncated:
+                break
+            transition = self._advance(actuators)
+            reward += transition.reward
+        info = {"success": transition.success}
+        is_terminated, is_truncated = transition.is_terminated, transition.is_truncated
+        return self._observe(), reward, is_terminated, is_truncated, info
+
+    @abstractmethod
+    def render_camera(
+        self, camera: str | None = None, height: int = 240, width: int = 320
+    ) -> NDArray[np.uint8]:
+        """Return a picture (height, width, 3) for people; None takes the task's first camera."""
+
+    @abstractmethod
+    def _begin(self, seed: int | None) -> None:
+        """Put the simulation into the first state of an episode."""
+
+    @abstractmethod
+    def _advance(self, actuators: Array) -> Transition:
+        """Advance the simulation by one of its own control steps."""
+
+    @abstractmethod
+    def _observe(self) -> dict[str, Array]:
+        """Return every signal of the contract."""
+
+
+def _space(signal: Signal) -> gymnasium.spaces.Box:
+    if signal.dtype == "uint8":
+        return gymnasium.spaces.Box(0, 255, signal.shape, np.uint8)
+    if signal.dtype == "int32":
+        return gymnasium.spaces.Box(0, signal.num_classes - 1, signal.shape, np.int32)
+    return gymnasium.spaces.Box(-np.inf, np.inf, signal.shape, np.float32)

@@ -1,0 +1,9 @@
+"""The seed of every episode, so that an interrupted run can take up exactly where it was."""
+
+import numpy as np
+
+
+def episode_seed(seed: int, environment: int, episode: int) -> int:
+    """Return the 32-bit seed of an environment's episode; it depends on nothing else."""
+    sequence = np.random.SeedSequence((seed, environment, episode))
+    return int(sequence.generate_state(1, np.uint32)[0])

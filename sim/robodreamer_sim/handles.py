@@ -1,0 +1,151 @@
+"""Where a shard runs, as VectorEnv sees it: in this process or in a worker."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import reduction
+from typing import Any, Protocol
+
+from robodreamer_deploy.contract import Contract
+from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.records import RecordBuffers
+from robodreamer_sim.shard import Records, Shard, ShardSpec
+from robodreamer_sim.worker import Command, execute, run_worker
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+class ShardHandle(Protocol):
+    """One shard, wherever it runs. Every `wait` follows one request."""
+
+    def wait_for_contract(self, timeout_s: float) -> Contract:
+        """Wait until the environments are made; return what they promise."""
+        ...
+
+    def attach(self, buffers: RecordBuffers, descriptor: int) -> None:
+        """Tell the shard where to write: the buffers, or the shared file they lie in."""
+        ...
+
+    def send(self, command: Command, buffer: int) -> None:
+        """Request a step whose records go into buffer 0 or 1."""
+        ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the step is done.
+
+        Raises:
+            EnvironmentFault: An environment or its worker failed, or no answer came in time.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it. May be called twice."""
+        ...
+
+
+class LocalShard:
+    """A shard in this process, which simulates inside `wait`."""
+
+    def __init__(self, spec: ShardSpec) -> None:
+        self._shard = Shard(spec)
+        self._rows: list[Records] = []
+        self._request: tuple[Command, int] = ("start", 0)
+        self._spec = spec
+
+    def wait_for_contract(self, timeout_s: float) -> Contract:  # noqa: ARG002
+        """Return what the environments promise."""
+        return self._shard.contract
+
+    def attach(self, buffers: RecordBuffers, descriptor: int) -> None:  # noqa: ARG002
+        """Take the rows of this shard."""
+        self._rows = [buffers.rows(index, self._spec.indices) for index in range(2)]
+
+    def send(self, command: Command, buffer: int) -> None:
+        """Remember the request."""
+        self._request = command, buffer
+
+    def wait(self, timeout_s: float) -> None:  # noqa: ARG002
+        """Do it."""
+        command, buffer = self._request
+        execute(self._shard, command, self._rows[buffer])
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._shard.close()
+
+
+class WorkerShard:
+    """A shard in a process of its own; always spawned, because GL does not survive a fork."""
+
+    def __init__(self, spec: ShardSpec) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._spec = spec
+        self._process = context.Process(target=run_worker, args=(theirs, spec), daemon=True)
+        with _interrupts_held_back():
+            self._process.start()
+        theirs.close()
+
+    def wait_for_contract(self, timeout_s: float) -> Contract:
+        """Wait until the environments are made; return what they promise."""
+        return self._answer("ready", timeout_s)
+
+    def attach(self, buffers: RecordBuffers, descriptor: int) -> None:
+        """Hand the worker the shared file."""
+        assert self._process.pid is not None, "the process was started"
+        self._connection.send(buffers.num_envs)
+        reduction.send_handle(self._connection, descriptor, self._process.pid)
+
+    def send(self, command: Command, buffer: int) -> None:
+        """Send the request; a worker that has died is noticed by `wait`."""
+        try:
+            self._connection.send((command, buffer))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the step is done."""
+        self._answer("done", timeout_s)
+
+    def close(self) -> None:
+        """Close the pipe, at which the worker ends; end it by force if it does not."""
+        self._connection.close()
+        self._process.join(CLOSE_TIMEOUT_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _answer(self, expected: str, timeout_s: float) -> Any:
+        try:
+            if not self._connection.poll(timeout_s):
+                raise EnvironmentFault(
+                    f"{self._name} did not answer for {timeout_s:g} s: a simulator step or the "
+                    "graphics driver may hang; MUJOCO_GL=osmesa tries another one"
+                )
+            kind, content = self._connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            self._process.join(CLOSE_TIMEOUT_S)
+            raise EnvironmentFault(
+                f"{self._name} died with exit code {self._process.exitcode}"
+                " (-9: killed, perhaps for want of memory; -11: crash in a library)"
+            ) from error
+        if kind == "fault":
+            raise content
+        assert kind == expected, (kind, expected)
+        return content
+
+    @property
+    def _name(self) -> str:
+        first, last = self._spec.indices[0], self._spec.indices[-1]
+        return f"the worker of environments {first} to {last}"
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Start a process that never sees Ctrl-C, not even while Python is still loading."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

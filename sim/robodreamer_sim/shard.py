@@ -1,0 +1,181 @@
+"""A shard: the environments of one process, stepped one after the other.
+
+It writes what they yield into records, arrays (K, ...) that the caller provides, and checks every
+value against the contract, so that a NaN is reported where it arose.
+
+K environments in this shard, A action size.
+"""
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robodreamer_deploy.contract import Array, Contract, SignalError
+from robodreamer_sim.episodes import episode_seed
+from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.registry import make
+
+if TYPE_CHECKING:
+    from robodreamer_sim.env import TaskEnv
+
+Records = Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSpec:
+    """What a shard is built from; travels to its process."""
+
+    task: str
+    options: EnvOptions
+    seed: int
+    indices: Sequence[int]
+    """Numbers of its environments among all."""
+    first_episodes: Sequence[int]
+    """Number of the first episode of each of them."""
+
+
+class Shard:
+    """K environments which share one renderer."""
+
+    def __init__(self, spec: ShardSpec) -> None:
+        self._first_episodes = spec.first_episodes
+        self._renderers = None
+        if spec.options.uses_cameras:
+            from robodreamer_sim.cameras import Renderers
+
+            self._renderers = Renderers()
+        self._slots = [
+            _Slot(make(spec.task, spec.options, self._renderers), index, spec.seed, episode)
+            for index, episode in zip(spec.indices, spec.first_episodes, strict=True)
+        ]
+
+    @property
+    def contract(self) -> Contract:
+        """What every environment of the shard promises."""
+        return self._slots[0].env.contract
+
+    def start(self, records: Records) -> None:
+        """Begin the first episode of every environment, whatever came before."""
+        for row, slot in enumerate(self._slots):
+            slot.begin(records, row, self._first_episodes[row])
+
+    def step(self, records: Records, *, truncate: bool) -> None:
+        """Advance every environment by one step; one whose episode is over begins the next.
+
+        Args:
+            records: Holds `action` (K, A); everything else is written, (K, ...) per entry.
+            truncate: End every episode here, also one that has just begun.
+
+        Raises:
+            EnvironmentFault: An environment raised, or yielded what its contract forbids.
+        """
+        for row, slot in enumerate(self._slots):
+            if slot.is_over:
+                slot.begin(records, row, slot.episode + 1)
+            else:
+                slot.step(records, row)
+            if truncate:
+                slot.is_over = True
+                records["is_last"][row] = True
+
+    def close(self) -> None:
+        """Close the environments and their renderer."""
+        for slot in self._slots:
+            slot.env.close()
+        if self._renderers is not None:
+            self._renderers.close()
+
+
+class _Slot:
+    """One environment and where it stands."""
+
+    def __init__(self, env: "TaskEnv", index: int, seed: int, episode: int) -> None:
+        self.env = env
+        self.episode = episode
+        self.is_over = False
+        self._index = index
+        self._seed = seed
+        self._step = 0
+        self._action: Array | None = None
+
+    def begin(self, records: Records, row: int, episode: int) -> None:
+        """Begin an episode and write its first record."""
+        self.episode, self._step, self._action = episode, 0, None
+        seed = episode_seed(self._seed, self._index, episode)
+        try:
+            observation, _ = self.env.reset(seed=seed)
+        except GraphicsError:
+            raise
+        except Exception as error:
+            raise self._fault(_with_traceback(error)) from error
+        self._write(records, row, observation, reward=0.0)
+        self._write_flags(records, row, is_first=True)
+
+    def step(self, records: Records, row: int) -> None:
+        """Advance by the record's action and write what it led to."""
+        self._step += 1
+        action = self._action = records["action"][row].copy()
+        try:
+            observation, reward, is_terminal, is_truncated, info = self.env.step(action)
+        except Exception as error:
+            raise self._fault(_with_traceback(error)) from error
+        self._write(records, row, observation, reward)
+        self._write_flags(
+            records,
+            row,
+            is_last=is_terminal or is_truncated,
+            is_terminal=is_terminal,
+            success=info["success"],
+        )
+
+    def _write(
+        self, records: Records, row: int, observation: dict[str, Array], reward: float
+    ) -> None:
+        try:
+            self.env.contract.check(observation)
+        except SignalError as error:
+            raise self._fault(str(error), error.key, observation) from error
+        if not np.isfinite(reward):
+            raise self._fault(f"reward is {reward}", "reward", observation)
+        for key, value in observation.items():
+            records[key][row] = value
+        records["reward"][row] = reward
+        records["episode"][row] = self.episode
+
+    def _write_flags(
+        self,
+        records: Records,
+        row: int,
+        *,
+        is_first: bool = False,
+        is_last: bool = False,
+        is_terminal: bool = False,
+        success: bool = False,
+    ) -> None:
+        self.is_over = is_last
+        records["is_first"][row] = is_first
+        records["is_last"][row] = is_last
+        records["is_terminal"][row] = is_terminal
+        records["success"][row] = success
+
+    def _fault(
+        self, reason: str, key: str | None = None, observation: dict[str, Array] | None = None
+    ) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"environment {self._index}, episode {self.episode}, step {self._step}: {reason}",
+            environment=self._index,
+            key=key,
+            episode=self.episode,
+            step=self._step,
+            observation=observation,
+            action=self._action,
+        )
+
+
+def _with_traceback(error: Exception) -> str:
+    """Return an exception in words with its traceback, which cannot travel between processes."""
+    return f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"

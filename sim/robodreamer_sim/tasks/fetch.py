@@ -1,0 +1,232 @@
+"""The Fetch arm of gymnasium-robotics: reach, push, slide, pick and place.
+
+A 7-joint arm whose gripper points down and is moved by up to 5 cm per step. The four actions are
+the gripper's displacement along x, y, z of the world (x away from the robot, z up) and the opening
+of its fingers. Episodes are cut after 50 steps of 0.04 s; the task itself never ends.
+
+The physics is gymnasium-robotics' own class, unchanged, with cameras added to its model. What it
+returns as one vector is taken apart into named signals in SI units (it reports velocities in metres
+per step). With a camera on, the object's pose is privileged: a real robot does not measure it.
+"""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_sim.cameras import (
+    Cameras,
+    Renderers,
+    add_camera,
+    cameras_added,
+    describe_camera,
+    fixed_camera,
+    image_signal,
+)
+from robodreamer_sim.compat import import_gymnasium_robotics
+from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.options import EnvOptions
+
+MAX_STEPS = 50
+CAMERAS = ("scene", "wrist", "external_camera_0")  # the model's others look into the robot
+
+
+class Part(NamedTuple):
+    """A stretch of gymnasium-robotics' observation vector."""
+
+    name: str
+    unit: str
+    labels: tuple[str, ...]
+    frame: str = "world"
+
+    @property
+    def is_of_object(self) -> bool:
+        """Whether it exists only in tasks with an object."""
+        return self.name.startswith("object_")
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether gymnasium-robotics gives it per control step instead of per second."""
+        return self.unit.endswith("/s")
+
+
+GYMNASIUM_NAMES = {
+    "fetch_reach": "FetchReach",
+    "fetch_push": "FetchPush",
+    "fetch_slide": "FetchSlide",
+    "fetch_pick_and_place": "FetchPickAndPlace",
+}
+XYZ = ("x", "y", "z")
+FINGERS = ("right", "left")
+PARTS = (
+    Part("gripper_position", "m", XYZ),
+    Part("object_position", "m", XYZ),
+    Part("object_offset", "m", XYZ, "world, from the gripper"),
+    Part("finger_position", "m", FINGERS, "joint"),
+    Part("object_rotation", "rad", XYZ, "world, Euler angles"),
+    Part("object_velocity", "m/s", XYZ, "world, relative to the gripper"),
+    Part("object_angular_velocity", "rad/s", XYZ),
+    Part("gripper_velocity", "m/s", XYZ),
+    Part("finger_velocity", "m/s", FINGERS, "joint"),
+)
+
+
+class FetchTask(TaskEnv):
+    """A Fetch task, by name; see the module."""
+
+    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+        kind = task.removesuffix("_dense")
+        hides_goal = kind.endswith("_visual")
+        if hides_goal and not options.uses_cameras:
+            raise ValueError(
+                f"{task} shows its goal in the picture only and observe={options.observe!r} has "
+                "no picture; observe camera or both, or choose fetch_reach"
+            )
+        names = _choose_cameras(task, options.cameras)
+        physics = _make_physics(kind.removesuffix("_visual"), is_dense=kind != task)
+        self._physics: Any = physics
+        self._dt = float(physics.dt)
+        self._goal_name = "privileged/goal_position" if hides_goal else "goal/position"
+        self._target_site = physics.model.site("target0").id
+        self._default_camera = names[0]
+        views = {name: fixed_camera(physics.model, name) for name in CAMERAS}
+        self._cameras = Cameras(physics.model, physics.data, views, options.look, renderers)
+        self._steps = 0
+        images = names if options.uses_cameras else ()
+        contract = Contract(
+            task=task,
+            observations=(
+                *(image_signal(name, options.image_size) for name in images),
+                *_vector_signals(options, has_object=physics.has_object),
+                _position_signal(self._goal_name),
+                _position_signal("privileged/achieved_goal"),
+            ),
+            action=ActionSpec(
+                size=4, low=(-1.0,) * 4, high=(1.0,) * 4, labels=("x", "y", "z", "fingers")
+            ),
+            control_dt_s=self._dt * options.action_repeat,
+            max_episode_steps=-(-MAX_STEPS // options.action_repeat),
+            cameras=tuple(describe_camera(physics.model, name, views[name]) for name in images),
+            options=options.to_dict(),
+        )
+        super().__init__(contract, options.action_repeat)
+
+    def render_camera(
+        self, camera: str | None = None, height: int = 240, width: int = 320
+    ) -> NDArray[np.uint8]:
+        """Return a picture (height, width, 3) for people; None takes the task's first camera."""
+        # The goal is a site that the simulation leaves behind; placed here, right before drawing,
+        # it moves nothing else (gymnasium-robotics' own way runs the dynamics once more).
+        self._physics.data.site_xpos[self._target_site] = self._physics.goal
+        return self._cameras.draw(camera or self._default_camera, height, width)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._cameras.close()
+
+    def _begin(self, seed: int | None) -> None:
+        self._raw, _ = self._physics.reset(seed=seed)
+        self._steps = 0
+
+    def _advance(self, actuators: Array) -> Transition:
+        self._raw, reward, _, _, info = self._physics.step(actuators)
+        self._steps += 1
+        return Transition(
+            reward=float(reward),
+            is_terminated=False,
+            is_truncated=self._steps >= MAX_STEPS,
+            success=bool(info["is_success"]),
+        )
+
+    def _observe(self) -> dict[str, Array]:
+        values = dict(self._split(self._raw["observation"]))
+        values["achieved_goal"] = self._raw["achieved_goal"]
+        values["position"] = values["goal_position"] = self._raw["desired_goal"]
+        observation: dict[str, Array] = {}
+        for signal in self.contract.observations:
+            name = signal.name.partition("/")[2]
+            if signal.is_image:
+                observation[signal.name] = self.render_camera(name, *signal.shape[:2])
+            else:
+                observation[signal.name] = values[name].astype(np.float32)
+        return observation
+
+    def _split(self, vector: Array) -> Iterator[tuple[str, Array]]:
+        """Take the observation vector (10,) or (25,) apart, rates per second."""
+        start = 0
+        for part in _parts(has_object=self._physics.has_object):
+            value = vector[start : start + len(part.labels)]
+            yield part.name, value / self._dt if part.is_rate else value
+            start += len(part.labels)
+
+
+def _parts(*, has_object: bool) -> list[Part]:
+    return [part for part in PARTS if has_object or not part.is_of_object]
+
+
+def _vector_signals(options: EnvOptions, *, has_object: bool) -> Iterator[Signal]:
+    """Declare what the robot measures, then what only the simulator knows."""
+    parts = _parts(has_object=has_object)
+    hides_object = options.uses_cameras
+    for part in parts:
+        if options.uses_vectors and not (part.is_of_object and hides_object):
+            yield _part_signal("proprio", part)
+    for part in parts:
+        if part.is_of_object and hides_object:
+            yield _part_signal("privileged", part)
+
+
+def _part_signal(family: str, part: Part) -> Signal:
+    return Signal(
+        name=f"{family}/{part.name}",
+        shape=(len(part.labels),),
+        dtype="float32",
+        unit=part.unit,
+        frame=part.frame,
+        labels=part.labels,
+    )
+
+
+def _position_signal(name: str) -> Signal:
+    return Signal(name=name, shape=(3,), dtype="float32", unit="m", frame="world", labels=XYZ)
+
+
+def _choose_cameras(task: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the cameras asked for, or the default; refuse one that does not exist."""
+    for name in names or ():
+        if name not in CAMERAS:
+            close = get_close_matches(name, CAMERAS, n=3, cutoff=0.0)
+            raise ValueError(f"{task} has no camera {name!r}; it has {', '.join(close)}")
+    return names or CAMERAS[:1]
+
+
+def _make_physics(kind: str, *, is_dense: bool) -> Any:
+    """Return gymnasium-robotics' environment with our cameras in its model."""
+    import_gymnasium_robotics()
+    gymnasium_id = f"{GYMNASIUM_NAMES[kind]}{'Dense' if is_dense else ''}-v4"
+    with cameras_added(_add_slide_cameras if kind == "fetch_slide" else _add_cameras):
+        return gymnasium.make(gymnasium_id, disable_env_checker=True).unwrapped
+
+
+def _add_cameras(spec: Any) -> None:
+    """Add a scene camera close to the goals, and one on the wrist."""
+    add_camera(spec, "scene", position=(1.85, 0.45, 0.95), target=(1.34, 0.75, 0.53), fovy_deg=50)
+    _add_wrist_camera(spec)
+
+
+def _add_slide_cameras(spec: Any) -> None:
+    """As `_add_cameras`, but the scene reaches to the far end of the long table."""
+    add_camera(spec, "scene", position=(2.3, 0.25, 1.2), target=(1.55, 0.75, 0.42), fovy_deg=50)
+    _add_wrist_camera(spec)
+
+
+def _add_wrist_camera(spec: Any) -> None:
+    """Look down past the fingers; the gripper's x axis points at the table."""
+    add_camera(
+        spec, "wrist", position=(0.0, 0.0, 0.12), target=(0.2, 0, 0), fovy_deg=70,
+        body="robot0:gripper_link", up=(0.0, 0.0, 1.0),
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""The names of all tasks, and `make`. Importing this costs only the standard library."""
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
+
+if TYPE_CHECKING:
+    from robodreamer_sim.cameras import Renderers
+    from robodreamer_sim.env import TaskEnv
+
+FETCH_TASKS = {
+    "fetch_reach": "move the gripper of a Fetch arm to the red sphere",
+    "fetch_push": "push a block to the red sphere on the table",
+    "fetch_slide": "hit a puck so that it slides to a red sphere out of reach",
+    "fetch_pick_and_place": "grasp a block and bring it to the red sphere, often in the air",
+    "fetch_reach_visual": "fetch_reach, with the goal given in the picture only",
+}
+DMC_TASKS = {
+    "acrobot": ("swingup", "swingup_sparse"),
+    "ball_in_cup": ("catch",),
+    "cartpole": (
+        "balance", "balance_sparse", "swingup", "swingup_sparse", "three_poles", "two_poles",
+    ),
+    "cheetah": ("run",),
+    "dog": ("stand", "walk", "trot", "run", "fetch"),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("upright", "swim"),
+    "hopper": ("stand", "hop"),
+    "humanoid": ("stand", "walk", "run", "run_pure_state"),
+    "humanoid_CMU": ("stand", "walk", "run"),
+    "lqr": ("lqr_2_1", "lqr_6_2"),
+    "manipulator": (
+        "bring_ball", "bring_peg", "insert_ball", "insert_peg",
+    ),
+    "pendulum": ("swingup",),
+    "point_mass": ("easy", "hard"),
+    "quadruped": ("walk", "run", "escape", "fetch"),
+    "reacher": ("easy", "hard"),
+    "stacker": ("stack_2", "stack_4"),
+    "swimmer": ("swimmer6", "swimmer15"),
+    "walker": ("stand", "walk", "run"),
+}  # fmt: skip
+
+
+def make(
+    task: str, options: EnvOptions = DEFAULT_OPTIONS, renderers: "Renderers | None" = None
+) -> "TaskEnv":
+    """Make a task by name.
+
+    Args:
+        task: A name of `list_tasks`, or `gym:ID` for any Gymnasium environment.
+        options: What is observed, and how.
+        renderers: Shared among the environments of a process; None gives this one its own.
+
+    Raises:
+        ValueError: An unknown task or camera, or options the task cannot serve; lists what exists.
+        GraphicsError: Cameras on a machine that cannot render (raised at the first picture).
+    """
+    if task.startswith("gym:"):
+        from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
+
+        return GymnasiumTask(task, options, renderers)
+    if task.removesuffix("_dense") in FETCH_TASKS:
+        from robodreamer_sim.tasks.fetch import FetchTask
+
+        return FetchTask(task, options, renderers)
+    for domain, names in DMC_TASKS.items():
+        if task.startswith(f"dmc_{domain}_") and task.removeprefix(f"dmc_{domain}_") in names:
+            from robodreamer_sim.tasks.dm_control import DmControlTask
+
+            return DmControlTask(
+                task, domain, task.removeprefix(f"dmc_{domain}_"), options, renderers
+            )
+    close = get_close_matches(task, list_tasks(), n=3, cutoff=0.4) or ["fetch_reach"]
+    raise ValueError(
+        f"there is no task {task!r}; the closest are {', '.join(close)}. "
+        "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID"
+    )
+
+
+def list_tasks() -> dict[str, str]:
+    """Return every named task with a line that says what it is about."""
+    tasks = {}
+    for name, text in FETCH_TASKS.items():
+        tasks[name] = f"{text} (reward -1 until there, then 0)"
+        tasks[f"{name}_dense"] = f"{text} (reward: minus the distance)"
+    for domain, names in DMC_TASKS.items():
+        for name in names:
+            tasks[f"dmc_{domain}_{name}"] = f"dm_control suite: {domain} {name}".replace("_", " ")
+    return tasks

@@ -1,0 +1,71 @@
+"""The process of one shard: takes commands from a pipe, writes records into shared memory.
+
+It ends with its parent, however that ends: a thread waits for the parent's death and leaves at
+once, even while the simulator or the GL driver hangs.
+
+Answers through the pipe are `(kind, content)`: ("ready", contract) once, ("done", None) after each
+command, ("fault", exception) instead of either.
+"""
+
+import os
+import signal
+import threading
+import traceback
+from multiprocessing import parent_process, reduction
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.records import RecordBuffers, map_shared_file
+from robodreamer_sim.shard import Records, Shard, ShardSpec
+
+Command = Literal["start", "step", "truncate"]
+
+
+def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
+    """Serve one shard until the parent closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.environ.setdefault("LP_NUM_THREADS", "0")  # software GL: shards, not threads, use the cores
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        shard = Shard(spec)
+        connection.send(("ready", shard.contract))
+        _serve(connection, spec, shard)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except Exception as error:  # noqa: BLE001  everything is the parent's to report
+        connection.send(("fault", _portable(error)))
+
+
+def execute(shard: Shard, command: Command, records: Records) -> None:
+    """Do what a command says and write the outcome into `records`."""
+    if command == "start":
+        shard.start(records)
+    else:
+        shard.step(records, truncate=command == "truncate")
+
+
+def _serve(connection: "Connection[Any, Any]", spec: ShardSpec, shard: Shard) -> None:
+    num_envs: int = connection.recv()
+    descriptor = reduction.recv_handle(connection)
+    buffers = RecordBuffers(shard.contract, num_envs, map_shared_file(descriptor))
+    os.close(descriptor)
+    rows = [buffers.rows(index, spec.indices) for index in range(2)]
+    while True:
+        command, index = connection.recv()
+        execute(shard, command, rows[index])
+        connection.send(("done", None))
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an exception that can be pickled; ours and the user's mistakes stay what they are."""
+    if type(error) in (EnvironmentFault, GraphicsError, ValueError):
+        return error
+    return EnvironmentFault("".join(traceback.format_exception(error)))
+
+
+def _leave_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "a worker is always started by a VectorEnv"
+    parent.join()
+    os._exit(1)
