@@ -143,21 +143,21 @@ def load_robot(spec: str, contract: Contract) -> Robot:
     """Make the robot that `--robot` names (see the module) for a policy's contract.
 
     Raises:
-        RobotError: No such robot, file, module or class; lists what exists, closest first.
+        RobotError: No such robot, file, module or class (lists what exists, closest first), or it
+            refuses the argument or the contract.
     """
     head, colon, rest = spec.partition(":")
     if not colon or not rest:
         raise RobotError(f"--robot {spec} is not of the form {FORMS}; {_registered(head)}")
     registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if head in registered:
-        try:
-            factory = cast("Factory", registered[head].load())
-        except ImportError as error:
-            raise RobotError(f"robot {head} is registered but cannot be loaded: {error}") from error
-        return factory(rest, contract)
-    module = _import_file(Path(head)) if head.endswith(".py") else _import_module(head)
-    name, _, argument = rest.partition(":")
-    return _find_class(module, name, head)(argument, contract)
+    try:
+        if head in registered:
+            return cast("Factory", registered[head].load())(rest, contract)
+        module = _import_file(Path(head)) if head.endswith(".py") else _import_module(head)
+        name, _, argument = rest.partition(":")
+        return _find_class(module, name, head)(argument, contract)
+    except (ImportError, OSError, ValueError) as error:
+        raise RobotError(f"robot {head} cannot be made: {error}") from error
 
 
 def _import_file(path: Path) -> ModuleType:

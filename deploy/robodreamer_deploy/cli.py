@@ -1,0 +1,112 @@
+"""The command `robodreamer-deploy`. Parses; `session` does the work, and is imported after."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+USER_ERROR = 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy",
+        description="Drive a robot, or a simulator in its place, with an exported policy. "
+        "Needs numpy and onnxruntime, no torch.",
+        epilog="examples: robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
+        "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run",
+    )
+    add = result.add_argument
+    add("policy", type=Path, help="folder that `robodreamer export` wrote")
+    what = result.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--robot",
+        metavar="SPEC",
+        help="sim:TASK, path/to/file.py:Class or module:Class (:ARGUMENT may follow)",
+    )
+    what.add_argument("--inspect", action="store_true", help="print what the policy is, and stop")
+    length = result.add_mutually_exclusive_group()
+    length.add_argument(
+        "--episodes", type=_positive_int, metavar="N", help="episodes to drive (default 10)"
+    )
+    length.add_argument("--seconds", type=_positive_float, metavar="S", help="seconds to drive")
+    add("--seed", type=_seed, default=0, metavar="N", help="of episode 0; episode i has N + i")
+    add("--draw", choices=("mode", "sample"), help="default: what the manifest found better")
+    add("--fast", action="store_true", help="do not wait for the clock (simulators only)")
+    add("--dry-run", action="store_true", help="read and decide, never write (5 s by default)")
+    add(
+        "--max-rate",
+        type=_positive_float,
+        nargs="+",
+        metavar="R",
+        help="largest change per second of each action element; the full range is 2",
+    )
+    add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    report: Path | None = arguments.report
+    if report is not None and not report.parent.is_dir():
+        return _fail(f"--report: there is no folder {report.parent}")
+
+    from robodreamer_deploy.bundle import BundleError
+    from robodreamer_deploy.robots import RobotError
+
+    try:
+        code = _inspect(arguments.policy) if arguments.inspect else _run(arguments)
+    except (BundleError, RobotError) as error:
+        return _fail(str(error))
+    if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
+        _fail("torch was imported, which no policy needs; please report this")
+        return 1
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from robodreamer_deploy.session import Options, run
+
+    options = vars(arguments).copy()
+    del options["inspect"]
+    if options["max_rate"] is not None:
+        options["max_rate"] = tuple(options["max_rate"])
+    return run(Options(**options), print)
+
+
+def _inspect(folder: Path) -> int:
+    from robodreamer_deploy.bundle import load_bundle
+    from robodreamer_deploy.describe import describe
+
+    print("\n".join(describe(load_bundle(folder).manifest)))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"robodreamer-deploy: {message}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and finite")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2147483647")
+    return value

@@ -1,0 +1,101 @@
+"""The golden sequence: what the exporting machine saw and computed, to be repeated on the robot.
+
+Every step starts from the recorded state (teacher forcing), so that one rounding difference does
+not hide the next. Letters: n steps, A action, D deter, S stoch, K classes, E tokens.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from robodreamer_deploy.bundle import Bundle, BundleError, read_arrays
+from robodreamer_deploy.contract import Array
+
+OBSERVATION = "observation/"
+MAX_STEPS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """Inputs and the reference's outputs of n steps. float32 unless said."""
+
+    observations: Mapping[str, Array]
+    """By signal name, (n, ...), of the contract's types; in the file as `observation/<signal>`."""
+    is_first: Array
+    """bool (n,)."""
+    action_previous: Array
+    """(n, A), the action executed before the step."""
+    deter: Array
+    """(n, D), the state before the step."""
+    stoch: Array
+    """(n, S, K), the state before the step."""
+    noise_stoch: Array
+    """(n, S, K), Gumbel noise of the latent draw; zeros are the mode."""
+    noise_action: Array
+    """(n, A), noise of the action draw; zeros are the mode."""
+    tokens: Array
+    """(n, E)."""
+    deter_next: Array
+    """(n, D)."""
+    stoch_next: Array
+    """(n, S, K), one-hot."""
+    prior_logits: Array
+    """(n, S, K), logs of probabilities."""
+    posterior_logits: Array
+    """(n, S, K), logs of probabilities."""
+    action: Array
+    """(n, A), from deter_next, stoch_next and noise_action."""
+
+    def __len__(self) -> int:
+        """Return the number of steps n."""
+        return len(self.is_first)
+
+    def save(self, path: Path) -> None:
+        """Write the npz file."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in names}
+        for name, values in self.observations.items():
+            arrays[f"{OBSERVATION}{name}"] = values
+        np.savez_compressed(path, **arrays)
+
+
+def load_golden(bundle: Bundle) -> Golden:
+    """Read a bundle's golden sequence.
+
+    Raises:
+        BundleError: Unreadable, without a step, or not of the shapes that the manifest tells.
+    """
+    path = bundle.folder / "golden.npz"
+    num_steps = _count_steps(path)
+    manifest = bundle.manifest
+    deter, stoch = manifest.state.deter, manifest.state.stoch
+    action, tokens = (manifest.contract.action.size,), (manifest.token_size,)
+    shapes = {
+        "action_previous": action, "deter": deter, "stoch": stoch, "noise_stoch": stoch,
+        "noise_action": action, "tokens": tokens, "deter_next": deter, "stoch_next": stoch,
+        "prior_logits": stoch, "posterior_logits": stoch, "action": action,
+    }  # fmt: skip
+    expected = {name: ((num_steps, *shape), "float32") for name, shape in shapes.items()}
+    for signal in manifest.contract.inputs:
+        expected[f"{OBSERVATION}{signal.name}"] = ((num_steps, *signal.shape), signal.dtype)
+    arrays = read_arrays(path, {**expected, "is_first": ((num_steps,), "bool")})
+    observations = {
+        signal.name: arrays.pop(f"{OBSERVATION}{signal.name}")
+        for signal in manifest.contract.inputs
+    }
+    return Golden(observations=observations, **arrays)
+
+
+def _count_steps(path: Path) -> int:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            num_steps = len(cast("Array", file["is_first"]))
+    except Exception as error:  # numpy documents no set of errors for a damaged file
+        raise BundleError(f"{path} is no readable golden sequence: {error}") from error
+    if not 1 <= num_steps <= MAX_STEPS:
+        raise BundleError(f"{path} has {num_steps} steps, expected 1 to {MAX_STEPS}")
+    return num_steps

@@ -1,0 +1,116 @@
+"""What a drive amounted to: figures for a JSON file, and the same as a table of 80 columns."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from robodreamer_deploy.drive import Episode
+from robodreamer_deploy.loop import LoopReport
+
+Z95 = 1.959963984540054
+"""Two-sided 95 % quantile of the standard normal distribution."""
+
+
+def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
+    """Return the confidence interval of a success rate.
+
+    Wilson's score interval (1927): unlike the normal approximation it stays within [0, 1] and
+    means something after few trials, or when all of them succeeded.
+    """
+    assert 0 <= successes <= trials, (successes, trials)
+    assert trials > 0, trials
+    rate, z2 = successes / trials, z * z
+    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = z / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def summarize_episodes(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return count, return and success of completed episodes, as JSON values."""
+    returns = [episode.episode_return for episode in episodes]
+    known = [episode.success for episode in episodes if episode.success is not None]
+    return {
+        "num_episodes": len(episodes),
+        "return_mean": float(np.mean(returns)) if returns else None,
+        "return_std": float(np.std(returns, ddof=1)) if len(returns) > 1 else None,
+        "success_rate": sum(known) / len(known) if known else None,
+        "success_interval_95": list(wilson_interval(sum(known), len(known))) if known else None,
+        "episodes": [episode._asdict() for episode in episodes],
+    }
+
+
+def summarize_loop(report: LoopReport, control_dt_s: float) -> dict[str, Any]:
+    """Return the timing and the faults of a drive, as JSON values."""
+    return {
+        "ticks": report.ticks,
+        "elapsed_s": report.elapsed_s,
+        "rate_hz": report.ticks / report.elapsed_s if report.elapsed_s > 0 else None,
+        "contract_rate_hz": 1.0 / control_dt_s,
+        "skipped_ticks": report.skipped_ticks,
+        "held_ticks": report.held_ticks,
+        "sense_to_act_ms": _quantiles(report.sense_to_act_s, 1e3),
+        "lateness_ms": _quantiles(report.lateness_s, 1e3),
+        "surprise_nats": _quantiles(report.surprise),
+        "limits": dict(report.limits),
+        "bad_observations": dict(report.bad_observations),
+    }
+
+
+def format_episodes(figures: dict[str, Any]) -> list[str]:
+    """Return table lines for `summarize_episodes`; none if no episode was completed."""
+    if not figures["num_episodes"]:
+        return []
+    spread = "" if figures["return_std"] is None else f" +- {figures['return_std']:.2f}"
+    lines = [
+        _line("episodes", f"{figures['num_episodes']}"),
+        _line("return", f"{figures['return_mean']:.2f}{spread} (mean, deviation)"),
+    ]
+    if figures["success_rate"] is not None:
+        low, high = figures["success_interval_95"]
+        rate = f"{figures['success_rate']:.3f}, 95 % within {low:.3f} .. {high:.3f}"
+        lines.append(_line("success", rate))
+    return lines
+
+
+def format_loop(figures: dict[str, Any], *, is_paced: bool) -> list[str]:
+    """Return table lines for `summarize_loop`."""
+    contract_rate = f"{figures['contract_rate_hz']:.1f} Hz"
+    if not is_paced:
+        rate = f"as fast as possible; the contract's is {contract_rate}"
+    elif figures["rate_hz"] is None:
+        rate = f"none; the contract's is {contract_rate}"
+    else:
+        rate = f"{figures['rate_hz']:.1f} Hz of {contract_rate}"
+    lines = [
+        _line("ticks", f"{figures['ticks']}, skipped {figures['skipped_ticks']}, "
+                       f"held {figures['held_ticks']}"),
+        _line("rate", rate),
+        _line("sense to act", _format_quantiles(figures["sense_to_act_ms"], "ms")),
+    ]  # fmt: skip
+    if is_paced:
+        lines.append(_line("lateness", _format_quantiles(figures["lateness_ms"], "ms")))
+    lines.append(_line("surprise", _format_quantiles(figures["surprise_nats"], "nats")))
+    for title, key in {"limits": "limits", "refused": "bad_observations"}.items():
+        counts = ", ".join(f"{name} {count}" for name, count in figures[key].items())
+        lines.append(_line(title, counts or "none"))
+    return lines
+
+
+def _quantiles(values: Sequence[float], scale: float = 1.0) -> dict[str, float] | None:
+    if not values:
+        return None
+    p50, p99, largest = (float(q) for q in np.quantile(values, [0.5, 0.99, 1.0]) * scale)
+    return {"p50": p50, "p99": p99, "max": largest}
+
+
+def _format_quantiles(quantiles: dict[str, float] | None, unit: str) -> str:
+    if quantiles is None:
+        return "not measured"
+    return ", ".join(f"{name} {value:.2f}" for name, value in quantiles.items()) + f" {unit}"
+
+
+def _line(title: str, value: str) -> str:
+    """Return `title` and `value` in two columns of 80 characters together."""
+    return f"  {title:<16}{value}"[:80]
