@@ -8,6 +8,7 @@ Importing this module costs no torch; the command line builds its help from it.
 """
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -187,3 +188,91 @@ PROTOCOLS: Mapping[str, ProtocolConfig] = {
         optimizer=OptimizerConfig(learning_rate=3e-4, warmup=10),
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run: the task, what is observed, the agent, and when to stop and to report."""
+
+    task: str
+    """Task to learn, such as fetch_reach, dmc_walker_walk or gym:Pendulum-v1."""
+    observe: Literal["camera", "proprio", "both", "state"] = "both"
+    """What the agent sees; `state` adds object poses to proprioception, without cameras."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to use; the task's own choice by default."""
+    size: str = "12m"
+    preset: str = "dreamer_v3"
+    protocol: str = "default"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    data: ProtocolConfig = field(default_factory=ProtocolConfig)
+    seed: int = 0
+    steps: int = 1_000_000
+    """Environment steps (times `action_repeat` simulator steps) after which training ends."""
+    minutes: float | None = None
+    """Minutes of training after which it ends, if that comes first; resumed time counts."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations; parameters and losses stay in float32."""
+    threads: int = 0
+    """CPU threads of the learner; 0 leaves the choice to torch."""
+    num_workers: int = 1
+    """Processes that simulate; each has its share of the environments."""
+    deterministic: bool = False
+    """Repeatable to the bit on a CPU: checkpoints fall at fixed steps, not at times."""
+    checkpoint_minutes: float = 15.0
+    checkpoint_steps: int = 10_000
+    """Environment steps between checkpoints of a deterministic run."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that stay on disk."""
+    evaluate_minutes: float = 5.0
+    """Minutes between evaluations; 0 evaluates never."""
+    evaluate_episodes: int = 10
+    log_seconds: float = 10.0
+
+
+def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    """Return `table[name]`.
+
+    Raises:
+        ValueError: There is no such name; the message lists what exists, closest first.
+    """
+    if name in table:
+        return table[name]
+    close = difflib.get_close_matches(name, table, n=len(table), cutoff=0.4)
+    others = [other for other in table if other not in close]
+    raise ValueError(f"unknown {kind} {name!r}; there is {', '.join(close + others)}")
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Return plain JSON values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(data: Mapping[str, Any]) -> TrainConfig:
+    """Rebuild a config from `to_dict`'s values.
+
+    Raises:
+        ValueError: A field is missing or unknown: the config is of another version.
+    """
+    try:
+        return TrainConfig(
+            **_tuples(data)
+            | {
+                "network": NetworkConfig(**_tuples(data["network"])),
+                "algorithm": AlgorithmConfig(
+                    **data["algorithm"]
+                    | {"loss_scales": LossScales(**data["algorithm"]["loss_scales"])}
+                ),
+                "data": ProtocolConfig(
+                    **data["data"] | {"optimizer": OptimizerConfig(**data["data"]["optimizer"])}
+                ),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the settings are of another version: {error}") from error
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn JSON's lists back into tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}

@@ -1,0 +1,141 @@
+"""Collection: steps the environments with the newest policy and files every record.
+
+The environments compute in other processes: `step` receives what they did, answers with actions
+and returns, so that learning goes on while they work. What happens in which order depends on
+nothing but the number of steps, so collection overlaps with learning and is repeatable.
+
+Shapes: N environments, A action.
+"""
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robodreamer.agent import Agent
+from robodreamer.distributions import Draw
+from robodreamer.replay import Field, Replay
+from robodreamer_deploy.contract import Contract
+from robodreamer_sim.vector import VectorEnv
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+class Episode(NamedTuple):
+    """A finished episode of training."""
+
+    episode_return: float
+    length: int
+    success: bool
+
+
+class ReplayRatio:
+    """How many updates are due: exact in the long run, whatever each step allowed."""
+
+    def __init__(self, train_ratio: float, batch_steps: int, start: int) -> None:
+        self.updates_per_step = train_ratio / batch_steps
+        self.start = start
+        """Steps before the first update; they earn none."""
+
+    def due(self, steps: int, updates: int) -> int:
+        """Return updates to do now, after `steps` environment steps and `updates` updates."""
+        return max(0, math.floor((steps - self.start) * self.updates_per_step) - updates)
+
+
+class Collector:
+    """Owns the environments of training."""
+
+    def __init__(
+        self, envs: VectorEnv, agent: Agent, replay: Replay, draw: Draw, device: torch.device
+    ) -> None:
+        self.envs, self.agent, self.replay = envs, agent, replay
+        self.draw, self.device = draw, device
+        self.seconds_waited = 0.0
+        self.seconds_acted = 0.0
+        self._carry = agent.initial_carry(envs.num_envs)
+        self._returns = np.zeros(envs.num_envs)
+        self._lengths = np.zeros(envs.num_envs, np.int64)
+        self._was_cut = False
+        envs.start()
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps (records) collected so far, of all environments together."""
+        return self.replay.num_steps
+
+    @property
+    def next_episodes(self) -> list[int]:
+        """Numbers of the episodes that would begin next."""
+        return [int(episode) + 1 for episode in self.envs.episodes]
+
+    def step(self, *, end_episodes: bool = False) -> list[Episode]:
+        """Receive one record of every environment, send the next actions, return ended episodes.
+
+        With `end_episodes` the next record ends the episode of every environment, so that a
+        checkpoint after it has no simulator state to keep. Those episodes are not reported.
+        """
+        began = time.perf_counter()
+        record = self.envs.recv()
+        received = time.perf_counter()
+        inputs = {s.name: self._tensor(record[s.name]) for s in self.envs.contract.inputs}
+        is_first = self._tensor(record["is_first"])
+        self._carry = self.agent.act(self._carry, inputs, is_first, self.draw)
+        action = self._carry.action.cpu()
+        fields = {key: value for key, value in record.items() if key != "success"}
+        state = self._carry.state
+        self.replay.add({**fields, "action": action, "deter": state.deter, "stoch": state.stoch})
+        episodes = self._count(record)
+        self._was_cut = end_episodes
+        self.envs.send(action.numpy(), truncate=end_episodes)
+        self.seconds_waited += received - began
+        self.seconds_acted += time.perf_counter() - received
+        return episodes
+
+    def _tensor(self, value: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(value).to(self.device)
+
+    def _count(self, record: dict[str, np.ndarray[Any, Any]]) -> list[Episode]:
+        self._returns = np.where(record["is_first"], 0.0, self._returns + record["reward"])
+        self._lengths = np.where(record["is_first"], 0, self._lengths + 1)
+        if self._was_cut:
+            return []
+        return [
+            Episode(float(self._returns[i]), int(self._lengths[i]), bool(record["success"][i]))
+            for i in np.flatnonzero(record["is_last"])
+        ]
+
+
+def make_replay(
+    contract: Contract,
+    agent: Agent,
+    *,
+    num_envs: int,
+    capacity: int,
+    sequence_length: int,
+    seed: int,
+    device: torch.device,
+) -> Replay:
+    """Build the replay for a task's signals and an agent's latents."""
+    dtypes = {"uint8": torch.uint8, "float32": torch.float32, "int32": torch.int32}
+    fields = {s.name: Field(s.shape, dtypes[s.dtype]) for s in contract.observations}
+    fields |= {name: Field((), torch.bool) for name in FLAGS}
+    fields["reward"] = Field((), torch.float32)
+    fields["action"] = Field((contract.action.size,), torch.float32)
+    rssm = agent.world_model.rssm
+    latents = {
+        "deter": Field((rssm.deter_size,), torch.float32),
+        "stoch": Field(rssm.latent.shape, torch.float32, onehot=True),
+    }
+    return Replay(
+        fields,
+        latents,
+        num_envs=num_envs,
+        capacity=capacity,
+        sequence_length=sequence_length,
+        seed=seed,
+        device=device,
+    )
+

@@ -1,0 +1,128 @@
+"""Evaluation: episodes on fixed seeds, and what they say about the policy.
+
+The same function judges a torch agent and an exported ONNX policy; both are seen as a `Policy`
+that acts in N environments at once.
+
+Shapes: N environments, A action.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robodreamer.agent import Agent
+from robodreamer.distributions import Draw
+from robodreamer_deploy.contract import Contract
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.vector import VectorEnv
+
+EVALUATION_SEED = 1_000_003  # far from any training seed
+MAX_ENVS = 5
+Array = NDArray[Any]
+
+
+class Policy(Protocol):
+    """Acts in N environments; keeps their memories until `is_first` resets one."""
+
+    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
+        """Return actions (N, A) float32 for observations (N, ...)."""
+        ...
+
+
+class AgentPolicy:
+    """A torch agent as a policy."""
+
+    def __init__(self, agent: Agent, num_envs: int, draw: Draw) -> None:
+        self.agent, self.draw = agent, draw
+        self.carry = agent.initial_carry(num_envs)
+        self._device = self.carry.action.device
+
+    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
+        """Return actions (N, A)."""
+        inputs = {
+            signal.name: torch.from_numpy(observation[signal.name]).to(self._device)
+            for signal in self.agent.contract.inputs
+        }
+        first = torch.from_numpy(is_first).to(self._device)
+        self.carry = self.agent.act(self.carry, inputs, first, self.draw)
+        return self.carry.action.cpu().numpy()
+
+
+class Evaluation(NamedTuple):
+    """Finished episodes, in the order of environment and episode."""
+
+    returns: Array
+    successes: Array
+    lengths: Array
+
+    def summary(self) -> dict[str, float]:
+        """Return means with 95 % confidence intervals: normal for the return, Wilson's for success."""
+        count = len(self.returns)
+        spread = 1.96 * float(self.returns.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+        low, high = wilson_interval(int(self.successes.sum()), count)
+        return {
+            "episodes": count,
+            "return": float(self.returns.mean()),
+            "return_low": float(self.returns.mean()) - spread,
+            "return_high": float(self.returns.mean()) + spread,
+            "success": float(self.successes.mean()),
+            "success_low": low,
+            "success_high": high,
+            "length": float(self.lengths.mean()),
+        }
+
+
+def evaluate(policy: Policy, envs: VectorEnv, episodes: int) -> Evaluation:
+    """Run `episodes` episodes, the same number in every environment, from its first one on.
+
+    Every environment finishes its share, so that short episodes do not count more. Success is
+    that of an episode's last step.
+
+    Raises:
+        ValueError: `episodes` is not a multiple of the number of environments.
+    """
+    if episodes % envs.num_envs:
+        raise ValueError(f"{episodes} episodes cannot be shared by {envs.num_envs} environments")
+    share = episodes // envs.num_envs
+    finished: list[list[tuple[float, bool, int]]] = [[] for _ in range(envs.num_envs)]
+    returns, lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, np.int64)
+    envs.start()
+    while True:
+        record = envs.recv()
+        returns = np.where(record["is_first"], 0.0, returns + record["reward"])
+        lengths = np.where(record["is_first"], 0, lengths + 1)
+        for i in np.flatnonzero(record["is_last"]):
+            if len(finished[i]) < share:
+                finished[i].append((returns[i], bool(record["success"][i]), int(lengths[i])))
+        if all(len(done) == share for done in finished):
+            break
+        envs.send(policy.act(record, record["is_first"]))
+    rows = [row for done in finished for row in done]
+    return Evaluation(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def make_evaluation_envs(contract: Contract, episodes: int, num_workers: int = 1) -> VectorEnv:
+    """Start the environments that the fixed episodes run in, as the contract's task was made.
+
+    At most five, and a divisor of `episodes`, so that the same number always means the same ones.
+    """
+    num_envs = next(n for n in range(MAX_ENVS, 0, -1) if episodes % n == 0)
+    return VectorEnv(
+        contract.task,
+        EnvOptions.from_dict(contract.options),
+        num_envs=num_envs,
+        num_workers=num_workers,
+        seed=EVALUATION_SEED,
+    )
+
+
+def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a success rate (Wilson, 1927)."""
+    rate = successes / count
+    center = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    spread = z / (1 + z**2 / count) * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    return max(0.0, center - spread), min(1.0, center + spread)

@@ -1,0 +1,67 @@
+"""Metrics: one JSON line and one TensorBoard entry per report.
+
+`metrics.jsonl` is the record that plots and reports are made from; every line has `step` and
+`minutes`. A resumed run drops the lines that the checkpoint does not know of.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+
+class MetricsWriter:
+    """Appends to the metrics of one run folder."""
+
+    def __init__(self, run: Path, resumed_step: int | None = None) -> None:
+        self.path = run / "metrics.jsonl"
+        if resumed_step is not None and self.path.exists():
+            kept = [line for line in read_metrics(run) if line["step"] <= resumed_step]
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._board = SummaryWriter(run, purge_step=resumed_step)
+
+    def write(self, step: int, minutes: float, values: Mapping[str, float]) -> None:
+        """Write one report; `minutes` counts training time, resumed time included."""
+        line = {"step": step, "minutes": round(minutes, 4), **values}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush everything."""
+        self._board.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Return all complete lines of a run's metrics; a last line cut by a crash is left out."""
+    lines = []
+    for text in (run / "metrics.jsonl").read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+class Means:
+    """Collects named scalars on whatever device they are and averages them when asked."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Take in one set of values."""
+        for name, value in values.items():
+            total = self._sums.get(name)
+            self._sums[name] = value.double() if total is None else total + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def pop(self) -> dict[str, float]:
+        """Return the means since the last call."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means

@@ -1,0 +1,122 @@
+"""Says how a run is doing: on the screen, in its files, and by evaluating the agent.
+
+Nothing here takes part in training; an evaluation has its own environments and random draws.
+"""
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from robodreamer.agent import Agent
+from robodreamer.collect import Collector, Episode
+from robodreamer.config import TrainConfig
+from robodreamer.distributions import Mode
+from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
+from robodreamer.metrics import Means, MetricsWriter
+from robodreamer.progress import Progress
+from robodreamer.schedule import Schedule
+from robodreamer_sim.vector import VectorEnv
+
+
+class _Mark(NamedTuple):
+    """Where things stood at the last report."""
+
+    time_s: float
+    steps: int
+    updates: int
+    waited_s: float
+
+
+class Reporter:
+    """Figures of one run."""
+
+    def __init__(
+        self, config: TrainConfig, folder: Path, progress: Progress, device: torch.device
+    ) -> None:
+        self.config, self.folder, self.progress, self.device = config, folder, progress, device
+        self.means = Means()
+        self.episodes: deque[Episode] = deque(maxlen=100)
+        self._writer: MetricsWriter | None = None
+        self._envs: VectorEnv | None = None
+        self._last = _Mark(time.monotonic(), 0, 0, 0.0)
+        self._latest_evaluation = "-"
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self.progress.say(text)
+
+    def begin(self, resumed_step: int | None, updates: int) -> None:
+        """Open the files, and forget what was logged after the checkpoint that is resumed."""
+        self._last = _Mark(time.monotonic(), resumed_step or 0, updates, 0.0)
+        self._writer = MetricsWriter(self.folder, resumed_step)
+        self.progress.start()
+
+    def close(self) -> None:
+        """Close files and evaluation environments."""
+        self.progress.stop()
+        if self._writer:
+            self._writer.close()
+        if self._envs:
+            self._envs.close()
+
+    def report(self, collector: Collector, schedule: Schedule, updates: int) -> None:
+        """Show and log the figures since the last report."""
+        now = time.monotonic()
+        steps = collector.num_steps
+        last, self._last = self._last, _Mark(now, steps, updates, collector.seconds_waited)
+        elapsed = now - last.time_s
+        figures = self.means.pop() | {
+            "updates": updates,
+            "updates_per_s": (updates - last.updates) / elapsed,
+            "steps_per_s": (steps - last.steps) / elapsed,
+            "wait_share": (self._last.waited_s - last.waited_s) / elapsed,
+        }
+        if self.episodes:
+            count = len(self.episodes)
+            figures["episode/return"] = sum(e.episode_return for e in self.episodes) / count
+            figures["episode/success"] = sum(e.success for e in self.episodes) / count
+            figures["episode/length"] = sum(e.length for e in self.episodes) / count
+        self._write(steps, schedule, figures)
+        self.progress.show(schedule.share_done(steps), self._shown(steps, figures))
+
+    def evaluate(self, agent: Agent, steps: int, schedule: Schedule) -> None:
+        """Run the evaluation episodes and log what they say; training time does not count it."""
+        began = time.monotonic()
+        if self._envs is None:
+            self._envs = make_evaluation_envs(agent.contract, self.config.evaluate_episodes)
+        policy = AgentPolicy(agent, self._envs.num_envs, Mode())
+        summary = evaluate(policy, self._envs, self.config.evaluate_episodes).summary()
+        self._latest_evaluation = (
+            f"return {summary['return']:.1f}, success {summary['success']:.0%} at step {steps:,}"
+        )
+        schedule.pause(time.monotonic() - began)
+        self._write(steps, schedule, {f"evaluation/{k}": v for k, v in summary.items()})
+        self.say(f"evaluation: {self._latest_evaluation}")
+
+    def _write(self, steps: int, schedule: Schedule, figures: dict[str, float]) -> None:
+        assert self._writer is not None, "begin comes first"
+        self._writer.write(steps, schedule.seconds / 60, figures)
+
+    def _shown(self, steps: int, figures: dict[str, float]) -> dict[str, str]:
+        """Choose what fits a screen."""
+        shown = {
+            "steps": f"{steps:,} ({figures['steps_per_s']:.0f}/s)",
+            "updates": f"{figures['updates']:,.0f} ({figures['updates_per_s']:.1f}/s)",
+            "waiting for": _bottleneck(figures["wait_share"]),
+        }
+        if "episode/return" in figures:
+            shown["return"] = f"{figures['episode/return']:.1f}"
+            shown["success"] = f"{figures['episode/success']:.0%}"
+        if "loss/total" in figures:
+            shown["loss"] = f"{figures['loss/total']:.1f}"
+        return shown | {"evaluation": self._latest_evaluation}
+
+
+def _bottleneck(wait_share: float) -> str:
+    """Say who waits for whom: the learner for the environments, or they for it."""
+    if wait_share < 0.02:
+        return "the learner"
+    return f"environments {wait_share:.0%}"

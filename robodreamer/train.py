@@ -1,0 +1,93 @@
+"""The training loop, on one page.
+
+Collect one step of every environment, do the updates that are due, report, save. While the
+updates run, the environments compute their next step in their own processes. Everything that
+takes part is built by `robodreamer.cli` and handed in.
+"""
+
+from dataclasses import dataclass
+
+from robodreamer.agent import Learner
+from robodreamer.checkpoint import Checkpoint, Checkpoints
+from robodreamer.collect import Collector, ReplayRatio
+from robodreamer.config import TrainConfig
+from robodreamer.distributions import Sample
+from robodreamer.replay import Replay
+from robodreamer.reporter import Reporter
+from robodreamer.schedule import Schedule, StopRequest
+
+
+@dataclass(kw_only=True)
+class Session:
+    """Everything a run consists of, and how far it is."""
+
+    config: TrainConfig
+    learner: Learner
+    collector: Collector
+    replay: Replay
+    draw: Sample
+    ratio: ReplayRatio
+    schedule: Schedule
+    checkpoints: Checkpoints
+    reporter: Reporter
+    updates: int = 0
+
+
+def train(session: Session) -> None:
+    """Train until steps or minutes are used up, or Ctrl-C; then save."""
+    schedule, collector, reporter = session.schedule, session.collector, session.reporter
+    is_over = False
+    with StopRequest() as stop:
+        while not is_over:
+            is_over = stop.is_requested or schedule.is_over(collector.num_steps)
+            is_saving = is_over or schedule.is_checkpoint_due(collector.num_steps)
+            advance(session, end_episodes=is_saving)
+            if is_saving:
+                advance(session)  # receives every episode's end: nothing is left in simulators
+                save(session, wait=is_over)
+            if is_over or schedule.is_report_due():
+                reporter.report(collector, schedule, session.updates)
+            if schedule.is_evaluation_due(is_end=is_over and not stop.is_requested):
+                reporter.evaluate(session.learner.agent, collector.num_steps, schedule)
+
+
+def advance(session: Session, *, end_episodes: bool = False) -> None:
+    """Collect one step of every environment and do the updates that are due."""
+    config, replay, reporter = session.config.data, session.replay, session.reporter
+    reporter.episodes.extend(session.collector.step(end_episodes=end_episodes))
+    for _ in range(session.ratio.due(replay.num_steps, session.updates)):
+        batch = replay.sample(config.batch_size)
+        metrics, latents = session.learner.update(batch.data, session.draw)
+        replay.write_latents(batch, latents, config.replay_context)
+        reporter.means.add(metrics)
+        session.updates += 1
+
+
+def save(session: Session, *, wait: bool) -> None:
+    """Write a checkpoint from which the run goes on as if it had never stopped.
+
+    Has to follow a step that ended every episode.
+    """
+    learner, collector, schedule = session.learner, session.collector, session.schedule
+    tensors = {
+        "agent": learner.agent.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "random": {"draw": session.draw.generator.get_state()},
+    }
+    state = {
+        "updates": session.updates,
+        "seconds": schedule.seconds,
+        "first_episodes": collector.next_episodes,
+    }
+    session.checkpoints.save(collector.num_steps, tensors, state, session.replay, wait=wait)
+    schedule.checkpoint_is_done(collector.num_steps)
+
+
+def restore(session: Session, checkpoint: Checkpoint) -> None:
+    """Take up a run where `save` left it; its environments began with `first_episodes`."""
+    tensors, state = session.checkpoints.load(checkpoint, session.replay)
+    session.learner.agent.load_state_dict(tensors["agent"])
+    session.learner.optimizer.load_state_dict(tensors["optimizer"])
+    session.draw.generator.set_state(tensors["random"]["draw"])
+    session.updates = state["updates"]
+    session.schedule.resume(session.replay.num_steps, state["seconds"])
