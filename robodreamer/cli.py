@@ -33,9 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        run = _command(words[0])
-        job = run(words[1:])
-    except (ValueError, OSError) as error:
+        job = _command(words[0])(words[1:])
+    except (ValueError, OSError, RuntimeError) as error:
         return _complain(error)
     return _supervise(job)
 

@@ -49,9 +49,9 @@ def train(words: Sequence[str]) -> Job:
         raise ValueError("name a task, such as fetch_reach; `robodreamer tasks` lists them")
     folder = arguments.run or Path("runs") / re.sub(r"[:/]", "_", arguments.task)
     config = _resumed_config(folder, words) if arguments.resume else _config_of(arguments)
-    from robodreamer.session import run_training
+    from robodreamer.session import prepare_training
 
-    return lambda: run_training(config, folder, resume=arguments.resume)
+    return prepare_training(config, folder, resume=arguments.resume)
 
 
 def _parse_train(words: Sequence[str], base: TrainConfig | None = None) -> TrainArguments:

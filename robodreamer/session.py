@@ -1,5 +1,7 @@
 """Puts a training run together: environments, agent, replay, and who reports to whom."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +25,44 @@ from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector import VectorEnv
 
 
-def run_training(config: TrainConfig, folder: Path, *, resume: bool) -> None:
-    """Train in `folder`: a new run, or one that is resumed from its newest checkpoint.
+def prepare_training(config: TrainConfig, folder: Path, *, resume: bool) -> Callable[[], None]:
+    """Build a new run in `folder`, or take up its newest checkpoint; return what trains it.
 
     Raises:
-        ValueError: The folder does not fit what is asked; nothing was overwritten.
-        EnvironmentFault: An environment failed; what it yielded lies in `folder`/faults.
+        ValueError: The folder or the task do not fit what is asked; nothing was overwritten.
     """
     device = prepare_torch(config)
     checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
     checkpoint = _newest(checkpoints) if resume else None
     state = checkpoints.load(checkpoint)[1] if checkpoint else {}
-    with make_envs(config, state.get("first_episodes")) as envs:
+    with ExitStack() as stack:
+        envs = stack.enter_context(make_envs(config, state.get("first_episodes")))
         if resume:
             _check_contract(folder, envs.contract)
         else:
             write_run(folder, config, envs.contract)
         session = _build(config, folder, envs, device, checkpoints)
+        stack.callback(session.reporter.close)
         if checkpoint:
             restore(session, checkpoint)
         resumed_step = session.replay.num_steps if checkpoint else None
         session.reporter.begin(resumed_step, session.updates)
+        resources = stack.pop_all()
+    return lambda: _run(session, folder, resources)
+
+
+def _run(session: Session, folder: Path, resources: ExitStack) -> None:
+    """Train; whatever ends it, close everything.
+
+    Raises:
+        EnvironmentFault: An environment failed; what it yielded lies in `folder`/faults.
+    """
+    with resources:
         try:
             train(session)
         except EnvironmentFault as fault:
             path = _save_fault(folder, session.collector.num_steps, fault)
             raise EnvironmentFault(f"{fault}; see {path}") from fault
-        finally:
-            session.reporter.close()
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:
