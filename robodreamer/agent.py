@@ -17,7 +17,7 @@ from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
 from robodreamer.distributions import Draw
 from robodreamer.optim import LaProp
 from robodreamer.rssm import State
-from robodreamer.world_model import Sequence, WorldModel
+from robodreamer.world_model import Losses, Metrics, Sequence, WorldModel
 from robodreamer_deploy.contract import Contract
 
 
@@ -42,9 +42,7 @@ class Agent(nn.Module):
         self.contract = contract
         self.algorithm = algorithm
         self.world_model = WorldModel(contract, network, algorithm, decode_fraction)
-        self.behavior = Behavior(
-            self.world_model.feature_size, contract.action, network, algorithm
-        )
+        self.behavior = Behavior(self.world_model.feature_size, contract.action, network, algorithm)
 
     def initial_carry(self, num_envs: int) -> Carry:
         """Return the carry of `num_envs` environments that are about to start."""
@@ -69,7 +67,7 @@ class Agent(nn.Module):
         )
         return Carry(state, self.behavior.actor(state.feature).sample(draw))
 
-    def losses(self, sequence: Sequence, draw: Draw) -> tuple[dict[str, Tensor], State, dict]:
+    def losses(self, sequence: Sequence, draw: Draw) -> tuple[Losses, State, Metrics]:
         """Return every unscaled loss by name, the posterior states (B, T) and metrics."""
         losses, states, metrics = self.world_model.losses(sequence, draw)
         last = self.algorithm.imagination_last or states.deter.shape[1]
@@ -83,7 +81,9 @@ class Agent(nn.Module):
         losses |= {k: v.mean(1).reshape(batch_shape) for k, v in behavior_losses.items()}
         losses["replay_value"] = self.behavior.replay_loss(
             recent.feature,
-            *(v[:, -last:] for v in (sequence.reward, sequence.is_last, sequence.is_terminal)),
+            sequence.reward[:, -last:],
+            sequence.is_last[:, -last:],
+            sequence.is_terminal[:, -last:],
             returns[:, 0].reshape(batch_shape),
         )
         return losses, states, metrics | behavior_metrics
@@ -149,19 +149,21 @@ class Learner:
         return metrics, {"deter": states.deter.detach(), "stoch": states.stoch.detach()}
 
 
-def split_context(batch: Mapping[str, Tensor], agent: Agent, context: int) -> Sequence:
+def split_context(
+    batch: Mapping[str, Tensor], agent: Agent, context: int, carry: Carry | None = None
+) -> Sequence:
     """Cut a replayed batch (B, K + T, ...) into start state, observations and previous actions.
 
-    The latents stored with the last context step start the sequence. Without context it starts
-    from zeros, and the first previous action is zero.
+    The latents stored with the last context step start the sequence. Without context `carry`
+    does, which is what the steps before left; by default nothing came before.
     """
     actions = batch["action"]
     if context:
         start = State(batch["deter"][:, context - 1], batch["stoch"][:, context - 1])
         previous = actions[:, context - 1 : -1]
     else:
-        start = agent.world_model.rssm.initial(actions.shape[0])
-        previous = torch.cat([torch.zeros_like(actions[:, :1]), actions[:, :-1]], 1)
+        start, action = carry or agent.initial_carry(actions.shape[0])
+        previous = torch.cat([action.unsqueeze(1), actions[:, :-1]], 1)
     names = [signal.name for signal in agent.contract.observations]
     return Sequence(
         observation={name: batch[name][:, context:] for name in names},

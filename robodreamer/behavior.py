@@ -162,8 +162,9 @@ class Behavior(nn.Module):
     @torch.no_grad()
     def update_slow_critic(self) -> None:
         """Let the slow critic follow the critic."""
-        slow, fast = list(self.slow_critic.parameters()), list(self.critic.parameters())
-        torch._foreach_lerp_(slow, fast, self.config.slow_critic_rate)  # noqa: SLF001
+        slow: list[Tensor] = list(self.slow_critic.parameters())
+        fast: list[Tensor] = list(self.critic.parameters())
+        torch._foreach_lerp_(slow, fast, self.config.slow_critic_rate)
 
     def _policy_loss(
         self, feature: Tensor, actions: Tensor, weight: Tensor, advantage: Tensor

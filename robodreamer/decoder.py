@@ -88,7 +88,9 @@ class CameraDecoder(nn.Module):
     ) -> Float[Tensor, "N h w c"]:
         """Add the two small feature maps; the block layer orders (block, row, column, channel)."""
         height, width, channels = self.start_shape
-        by_block = self.deter_map(deter).reshape(-1, self.blocks, height, width, channels // self.blocks)
+        by_block = self.deter_map(deter).reshape(
+            -1, self.blocks, height, width, channels // self.blocks
+        )
         from_deter = by_block.permute(0, 2, 3, 1, 4).flatten(-2)
         from_stoch = self.stoch_map(self.stoch_layer(stoch))
         return from_deter + from_stoch.reshape(-1, height, width, channels)
@@ -136,9 +138,7 @@ class Decoder(nn.Module):
         return {name: image_loss(p, observation[name]) for name, p in predictions.items()}
 
 
-def vector_loss(
-    prediction: Tensor, target: Tensor, signal: Signal
-) -> Float[Tensor, "*batch"]:
+def vector_loss(prediction: Tensor, target: Tensor, signal: Signal) -> Float[Tensor, "*batch"]:
     """Return the squared error to symlog(target), or the cross-entropy of classes, summed."""
     if signal.num_classes:
         log_probs = F.log_softmax(prediction.float(), -1)

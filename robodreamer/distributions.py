@@ -8,7 +8,7 @@ Shapes: S latent variables, K classes each, A action, N bins; `*batch` is any le
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ def symexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.sign(x) * torch.expm1(torch.abs(x))
 
 
+@runtime_checkable
 class Draw(Protocol):
     """Where randomness comes from."""
 
@@ -243,7 +244,7 @@ def twohot_loss(
 
 
 def mask_state(
-    value: Float[Tensor, "B *shape"], drop: Bool[Tensor, " B"]
-) -> Float[Tensor, "B *shape"]:
+    value: Float[Tensor, " B *shape"], drop: Bool[Tensor, " B"]
+) -> Float[Tensor, " B *shape"]:
     """Zero the rows marked in `drop`; masked, not multiplied, because 0 * NaN is NaN."""
     return value.masked_fill(drop.reshape(-1, *[1] * (value.dim() - 1)), 0.0)

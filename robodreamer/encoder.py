@@ -8,7 +8,9 @@ Shapes: N flat batch, H height, W width, C channels, E tokens; `*batch` is any l
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import prod
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +66,7 @@ class CameraEncoder(nn.Module):
         self.stages = nn.Sequential(
             *(
                 ConvStage(before, after, network.kernel, stride=network.pooling == "stride")
-                for before, after in zip(channels, channels[1:], strict=False)
+                for before, after in pairwise(channels)
             )
         )
         scale = 2 ** len(multipliers)
@@ -90,9 +92,10 @@ class Encoder(nn.Module):
             mlp = MLP(vector_input.size, network.units, network.encoder_layers)
             self.vectors = nn.Sequential(vector_input, mlp)
             self.size += network.units
-        self.cameras = nn.ModuleDict(
+        cameras = nn.ModuleDict(
             {size: CameraEncoder(group, network) for size, group in group_by_size(signals).items()}
         )
+        self.cameras = cast("Mapping[str, CameraEncoder]", cameras)
         self.size += sum(camera.size for camera in self.cameras.values())
         if not self.size:
             raise ValueError("nothing to observe: the task declares no input signal")

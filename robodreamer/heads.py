@@ -71,7 +71,11 @@ class ContinuousActor(nn.Module):
     """Bounded normal: mean in (-1, 1), standard deviation between two bounds, not squashed."""
 
     def __init__(
-        self, feature_size: int, action_size: int, network: NetworkConfig, algorithm: AlgorithmConfig
+        self,
+        feature_size: int,
+        action_size: int,
+        network: NetworkConfig,
+        algorithm: AlgorithmConfig,
     ) -> None:
         super().__init__()
         self.mlp = MLP(feature_size, network.units, network.actor_layers)

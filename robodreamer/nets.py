@@ -6,8 +6,9 @@ norm scales one. Pictures travel channels-last, (N, H, W, C), from end to end.
 Shapes: D deter, G blocks, H hidden; `*batch` is any leading axes.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,9 @@ class BlockLinear(nn.Module):
             if size % blocks:
                 raise ValueError(f"a layer of {size} features cannot be cut into {blocks} blocks")
         self.blocks = blocks
-        self.weight = nn.Parameter(torch.empty(blocks, in_features // blocks, out_features // blocks))
+        self.weight = nn.Parameter(
+            torch.empty(blocks, in_features // blocks, out_features // blocks)
+        )
         self.bias = nn.Parameter(torch.zeros(out_features))
         init_weight(self.weight, in_features)
 
@@ -98,7 +101,8 @@ class MLP(nn.Module):
     def __init__(self, in_features: int, units: int, layers: int) -> None:
         super().__init__()
         sizes = [in_features] + [units] * layers
-        self.layers = nn.ModuleList(Layer(a, b) for a, b in pairwise(sizes))
+        stack = nn.ModuleList(Layer(a, b) for a, b in pairwise(sizes))
+        self.layers = cast("Sequence[Layer]", stack)
 
     def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
         """Apply all layers."""
@@ -120,6 +124,7 @@ class ConvStage(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
         self.norm = RMSNorm(out_channels)
         init_weight(self.conv.weight, in_channels * kernel**2)
+        assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Float[Tensor, "N H W C"]) -> Float[Tensor, "N h w c"]:
@@ -154,9 +159,9 @@ class UpsampleConv(nn.Module):
         """Double the picture: h = 2 H, w = 2 W."""
         fold, channels = self.fold, self.weight.shape[0]
         taps = fold.shape[1]
-        # (2, taps, k) x (out, in, k, k) x (2, taps, k) -> (out, in, 2, taps, 2, taps)
-        folded = torch.tensordot(torch.tensordot(self.weight, fold, ([2], [2])), fold, ([2], [2]))
-        kernel = folded.permute(2, 4, 0, 1, 3, 5).reshape(4 * channels, -1, taps, taps)
+        # p, q: row and column phase; t, u: taps of the small kernel; y, x: of the large one
+        folded = torch.einsum("oiyx,pty,qux->pqoitu", self.weight, fold, fold)
+        kernel = folded.reshape(4 * channels, -1, taps, taps)
         y = F.conv2d(x.permute(0, 3, 1, 2), kernel, self.bias.repeat(4), padding=taps // 2)
         count, _, height, width = y.shape
         y = y.permute(0, 2, 3, 1).reshape(count, height, width, 2, 2, channels)
@@ -195,8 +200,10 @@ class BlockGRU(nn.Module):
         self.stoch_input = Layer(stoch, hidden)
         self.action_input = Layer(action, hidden)
         inputs = [deter + 3 * hidden * blocks] + [deter] * (layers - 1)
-        self.hidden = nn.ModuleList(BlockLinear(size, deter, blocks) for size in inputs)
-        self.hidden_norms = nn.ModuleList(RMSNorm(deter) for _ in inputs)
+        stack = nn.ModuleList(BlockLinear(size, deter, blocks) for size in inputs)
+        self.hidden = cast("Sequence[BlockLinear]", stack)
+        norms = nn.ModuleList(RMSNorm(deter) for _ in inputs)
+        self.hidden_norms = cast("Sequence[RMSNorm]", norms)
         self.gates = BlockLinear(deter, 3 * deter, blocks)
 
     def prepare(self) -> Weights:

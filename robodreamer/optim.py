@@ -23,7 +23,7 @@ class LaProp:
 
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
         self.config = config
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.parameters: list[Tensor] = [p for p in parameters if p.requires_grad]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.momenta = [torch.zeros_like(p) for p in self.parameters]
         self.num_steps = 0

@@ -65,7 +65,7 @@ class WorldModel(nn.Module):
             sequence.start, sequence.previous_action, tokens, sequence.is_first, draw
         )
         prior = self.rssm.prior_log_probs(states.deter)
-        losses = self._latent_losses(posterior, prior)
+        losses = latent_losses(self.rssm.latent, posterior, prior, self.free_nats)
         losses |= self.decoder.vector_losses(states, sequence.observation)
         losses |= self._image_losses(states, sequence.observation, draw)
         feature = states.feature
@@ -78,19 +78,7 @@ class WorldModel(nn.Module):
         }
         return losses, states, metrics
 
-    def _latent_losses(
-        self, posterior: Float[Tensor, "B T S K"], prior: Float[Tensor, "B T S K"]
-    ) -> Losses:
-        """Pull the prior to the posterior, and a little the other way (DreamerV3, eq. 5)."""
-        kl = self.rssm.latent.kl
-        return {
-            "dynamics": kl(posterior.detach(), prior).clamp(min=self.free_nats),
-            "representation": kl(posterior, prior.detach()).clamp(min=self.free_nats),
-        }
-
-    def _image_losses(
-        self, states: State, observation: Mapping[str, Tensor], draw: Draw
-    ) -> Losses:
+    def _image_losses(self, states: State, observation: Mapping[str, Tensor], draw: Draw) -> Losses:
         """Reconstruct the cameras, or an unbiased estimate of that from a share of the frames."""
         if self.decode_fraction >= 1:
             return self.decoder.image_losses(states, observation)
@@ -107,3 +95,16 @@ class WorldModel(nn.Module):
             name: zeros.index_copy(0, chosen, loss * (total / count)).reshape(batch_shape)
             for name, loss in losses.items()
         }
+
+
+def latent_losses(
+    latent: CategoricalLatent,
+    posterior: Float[Tensor, "B T S K"],
+    prior: Float[Tensor, "B T S K"],
+    free_nats: float,
+) -> Losses:
+    """Pull the prior to the posterior, and a little the other way (DreamerV3, eq. 5)."""
+    return {
+        "dynamics": latent.kl(posterior.detach(), prior).clamp(min=free_nats),
+        "representation": latent.kl(posterior, prior.detach()).clamp(min=free_nats),
+    }
