@@ -12,8 +12,9 @@ import atexit
 import hashlib
 import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import mujoco
@@ -148,6 +149,21 @@ def fixed_camera(model: mujoco.MjModel, name_or_index: str | int) -> mujoco.MjvC
     camera.type = mujoco.mjtCamera.mjCAMERA_FIXED.value
     camera.fixedcamid = model.camera(name_or_index).id
     return camera
+
+
+def choose_cameras(
+    task: str, names: tuple[str, ...] | None, available: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the cameras asked for, or the first available one.
+
+    Raises:
+        ValueError: A camera that does not exist; lists those that do, closest first.
+    """
+    for name in names or ():
+        if name not in available:
+            close = get_close_matches(name, available, n=len(available), cutoff=0.0)
+            raise ValueError(f"{task} has no camera {name!r}; it has {', '.join(close)}")
+    return names or tuple(available[:1])
 
 
 def image_signal(camera: str, image_size: tuple[int, int]) -> Signal:

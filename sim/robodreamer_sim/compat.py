@@ -18,6 +18,7 @@ import importlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
@@ -85,11 +86,29 @@ def _with_plain_joint_types() -> SimpleNamespace:
 
 
 def import_dm_control() -> ModuleType:
-    """Import the dm_control suite, without the array sizes this MuJoCo does not have."""
-    sizes = importlib.import_module("dm_control.mujoco.wrapper.mjbindings.sizes")
-    structs = {"mjmodel": mujoco.MjModel, "mjdata": mujoco.MjData}
-    for struct, kind in structs.items():
+    """Import the dm_control suite, without the array sizes that this MuJoCo does not have.
+
+    Its own renderer stays off: it starts GL while it is imported, and two kinds of renderer in one
+    process end in EGL errors.
+    """
+    with _environment_variable("MUJOCO_GL", "disabled"):
+        suite = importlib.import_module("dm_control.suite")
+        sizes = importlib.import_module("dm_control.mujoco.wrapper.mjbindings.sizes")
+    for struct, kind in {"mjmodel": mujoco.MjModel, "mjdata": mujoco.MjData}.items():
         fields = sizes.array_sizes.get(struct, {})
         for name in [name for name in fields if not hasattr(kind, name)]:
             del fields[name]
-    return importlib.import_module("dm_control.suite")
+    return suite
+
+
+@contextlib.contextmanager
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable meanwhile, for a library that reads it when imported."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before

@@ -10,7 +10,6 @@ per step). With a camera on, the object's pose is privileged: a real robot does 
 """
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -23,6 +22,7 @@ from robodreamer_sim.cameras import (
     Renderers,
     add_camera,
     cameras_added,
+    choose_cameras,
     describe_camera,
     fixed_camera,
     image_signal,
@@ -86,7 +86,7 @@ class FetchTask(TaskEnv):
                 f"{task} shows its goal in the picture only and observe={options.observe!r} has "
                 "no picture; observe camera or both, or choose fetch_reach"
             )
-        names = _choose_cameras(task, options.cameras)
+        names = choose_cameras(task, options.cameras, CAMERAS)
         physics = _make_physics(kind.removesuffix("_visual"), is_dense=kind != task)
         self._physics: Any = physics
         self._dt = float(physics.dt)
@@ -193,15 +193,6 @@ def _part_signal(family: str, part: Part) -> Signal:
 
 def _position_signal(name: str) -> Signal:
     return Signal(name=name, shape=(3,), dtype="float32", unit="m", frame="world", labels=XYZ)
-
-
-def _choose_cameras(task: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the cameras asked for, or the default; refuse one that does not exist."""
-    for name in names or ():
-        if name not in CAMERAS:
-            close = get_close_matches(name, CAMERAS, n=3, cutoff=0.0)
-            raise ValueError(f"{task} has no camera {name!r}; it has {', '.join(close)}")
-    return names or CAMERAS[:1]
 
 
 def _make_physics(kind: str, *, is_dense: bool) -> Any:

@@ -69,9 +69,7 @@ def make(
         if task.startswith(f"dmc_{domain}_") and task.removeprefix(f"dmc_{domain}_") in names:
             from robodreamer_sim.tasks.dm_control import DmControlTask
 
-            return DmControlTask(
-                task, domain, task.removeprefix(f"dmc_{domain}_"), options, renderers
-            )
+            return DmControlTask(task, domain, options, renderers)
     close = get_close_matches(task, list_tasks(), n=3, cutoff=0.4) or ["fetch_reach"]
     raise ValueError(
         f"there is no task {task!r}; the closest are {', '.join(close)}. "

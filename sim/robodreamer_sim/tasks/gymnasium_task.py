@@ -1,0 +1,158 @@
+"""Any Gymnasium environment: `gym:ID`, or `gym:my_module:ID` for one that a module registers.
+
+Observation and action spaces are taken apart as `spaces` says. Where the observation holds no
+picture and one is wanted, `image/camera` shows what the environment's `render()` would. The task
+succeeds when `info` says so under `is_success` or `success`.
+"""
+
+import importlib
+from difflib import get_close_matches
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from numpy.typing import NDArray
+
+from robodreamer_deploy.contract import Array, Camera, Contract
+from robodreamer_sim.cameras import Renderers, choose_cameras, image_signal, resize
+from robodreamer_sim.compat import import_gymnasium_robotics
+from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.pictures import pictures_of
+from robodreamer_sim.tasks.spaces import Leaf, action_spec, leaves, to_action
+
+UNKNOWN_DT_S = 0.05  # of an environment that tells neither `dt` nor a frame rate
+
+
+class GymnasiumTask(TaskEnv):
+    """A Gymnasium environment behind the contract; see the module."""
+
+    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+        self._env: Any = _make(task)
+        self._raw: Any = None
+        self._pictures = pictures_of(self._env, options.look, renderers)
+        everything = list(leaves(self._env.observation_space))
+        self._leaves = [leaf for leaf in everything if _is_wanted(leaf, options)]
+        has_image = any(leaf.signal.is_image for leaf in everything)
+        self._cameras: tuple[str, ...] = ()
+        if options.uses_cameras and not has_image:
+            self._cameras = _choose_rendered(task, options, self._pictures.names)
+        contract = Contract(
+            task=task,
+            observations=(
+                *(image_signal(name, options.image_size) for name in self._cameras),
+                *(leaf.signal for leaf in self._leaves),
+            ),
+            action=action_spec(self._env.action_space),
+            control_dt_s=_control_dt(self._env.unwrapped) * options.action_repeat,
+            max_episode_steps=_max_steps(self._env, options.action_repeat),
+            cameras=(
+                *(self._pictures.describe(name) for name in self._cameras),
+                *(Camera(signal=leaf.signal.name) for leaf in self._leaves if leaf.signal.is_image),
+            ),
+            options=options.to_dict(),
+        )
+        if not contract.inputs:
+            kind = "pictures" if has_image else "goals"
+            raise ValueError(f"{task} yields {kind} only; observe={options.observe!r} leaves none")
+        super().__init__(contract, options.action_repeat)
+
+    def render_camera(
+        self, camera: str | None = None, height: int = 240, width: int = 320
+    ) -> NDArray[np.uint8]:
+        """Return a picture (height, width, 3) for people; None takes the task's first camera.
+
+        Raises:
+            ValueError: The environment has no such camera, or none at all.
+        """
+        names = self._pictures.names
+        for leaf in self._leaves:
+            if leaf.signal.is_image and (not names or leaf.signal.name == f"image/{camera}"):
+                return resize(leaf.read(self._raw), height, width)
+        if not names:
+            raise ValueError(f"{self.contract.task} cannot be drawn: it has no rgb_array rendering")
+        name = camera or (*self._cameras, names[0])[0]
+        return self._pictures.draw(name, height, width)
+
+    def close(self) -> None:
+        """Close the environment and free the renderer."""
+        self._pictures.close()
+        self._env.close()
+
+    def _begin(self, seed: int | None) -> None:
+        self._raw, _ = self._env.reset(seed=seed)
+
+    def _advance(self, actuators: Array) -> Transition:
+        action = to_action(self._env.action_space, actuators)
+        self._raw, reward, is_terminated, is_truncated, info = self._env.step(action)
+        success = info.get("is_success", info.get("success", False))
+        return Transition(
+            float(reward), bool(is_terminated), bool(is_truncated), bool(np.all(success))
+        )
+
+    def _observe(self) -> dict[str, Array]:
+        observation = {leaf.signal.name: leaf.read(self._raw) for leaf in self._leaves}
+        for name in self._cameras:
+            height, width, _ = self.contract[f"image/{name}"].shape
+            observation[f"image/{name}"] = self._pictures.draw(name, height, width)
+        return observation
+
+
+def _make(task: str) -> gymnasium.Env[Any, Any]:
+    """Make the environment, with pictures if it offers them and without run-time checks.
+
+    Raises:
+        ValueError: No such module or id; lists the closest ids.
+    """
+    module, _, name = task.removeprefix("gym:").rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        if name not in gymnasium.registry:
+            import_gymnasium_robotics()  # registers its own
+        modes = _render_modes(gymnasium.spec(name))
+        mode = "rgb_array" if "rgb_array" in modes else None
+        return gymnasium.make(name, render_mode=mode, disable_env_checker=True)
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        close = get_close_matches(name, gymnasium.registry, n=3, cutoff=0.4)
+        hint = f"; the closest ids are {', '.join(close)}" if name not in close else ""
+        raise ValueError(f"{task}: {error}{hint}") from error
+
+
+def _render_modes(spec: EnvSpec) -> list[str]:
+    """Return how an environment can be rendered, before it is made."""
+    creator: Any = spec.entry_point
+    if isinstance(creator, str):
+        creator = load_env_creator(creator)
+    return getattr(creator, "metadata", {}).get("render_modes", [])
+
+
+def _is_wanted(leaf: Leaf, options: EnvOptions) -> bool:
+    if leaf.signal.is_image:
+        camera = leaf.signal.name.partition("/")[2]
+        return options.uses_cameras and (options.cameras is None or camera in options.cameras)
+    return options.uses_vectors or leaf.signal.family != "proprio"
+
+
+def _choose_rendered(task: str, options: EnvOptions, names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError(
+            f"{task} has no rgb_array rendering, so observe={options.observe!r} has no picture; "
+            "observe proprio"
+        )
+    return choose_cameras(task, options.cameras, names)
+
+
+def _control_dt(base: Any) -> float:
+    """Return seconds per step: the physics' own, or one frame at the environment's frame rate."""
+    dt = getattr(base, "dt", None)
+    if isinstance(dt, float):
+        return dt
+    rate = base.metadata.get("render_fps")
+    return 1.0 / rate if rate else UNKNOWN_DT_S
+
+
+def _max_steps(env: gymnasium.Env[Any, Any], action_repeat: int) -> int | None:
+    limit = env.spec.max_episode_steps if env.spec else None
+    return None if limit is None else -(-limit // action_repeat)

@@ -1,0 +1,125 @@
+"""Gymnasium's spaces in the contract's words.
+
+A space is taken apart into leaves, each of which becomes one signal:
+
+    Box, uint8 (H, W, 3)     image/<name>
+    other Box, MultiBinary   float32 vector; () stays a scalar, more axes are flattened
+    Discrete, MultiDiscrete  int32 class indices
+
+The name is the path of dictionary keys. What lies under `desired_goal` is a goal; what lies under
+`achieved_goal` is privileged; everything else is proprioception.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from robodreamer_deploy.contract import ActionSpec, Array, Signal
+
+HUGE = 1e6  # a limit beyond this is none
+FAMILIES = {"desired_goal": "goal", "achieved_goal": "privileged"}
+
+
+class Leaf(NamedTuple):
+    """One array inside an observation, and the signal it becomes."""
+
+    path: tuple[str, ...]
+    signal: Signal
+    start: Array
+    """Smallest class index, subtracted from the value; 0 for everything else."""
+
+    def read(self, observation: Any) -> Array:
+        """Return the signal's value, a copy of its type and shape."""
+        for key in self.path:
+            observation = observation[key]
+        value = np.asarray(observation) - self.start if self.signal.num_classes else observation
+        value = np.array(value, self.signal.dtype)
+        is_whole = value.size == math.prod(self.signal.shape)  # the contract refuses it otherwise
+        return value.reshape(self.signal.shape) if is_whole else value
+
+
+def leaves(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """Take an observation space apart.
+
+    Raises:
+        ValueError: A kind of space that has no fixed number of elements.
+    """
+    if isinstance(space, spaces.Dict):
+        for key, inner in space.spaces.items():
+            yield from leaves(inner, (*path, key))
+    elif isinstance(space, (spaces.Box, spaces.MultiBinary)):
+        signal = _measurement(space, path)
+        if 0 not in signal.shape:
+            yield Leaf(path, signal, np.zeros(()))
+    elif isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
+        yield _classes(space, path)
+    else:
+        where = ".".join(path) or "the observation"
+        raise ValueError(  # noqa: TRY004  the task is the wrong one, not the caller's type
+            f"{where} is a {type(space).__name__} space; only Box, Dict, Discrete, MultiDiscrete "
+            "and MultiBinary have a fixed number of elements"
+        )
+
+
+def action_spec(space: spaces.Space[Any]) -> ActionSpec:
+    """Return how a policy's action maps to an action space.
+
+    Raises:
+        ValueError: Neither Box nor Discrete.
+    """
+    if isinstance(space, spaces.Discrete):
+        return ActionSpec(size=int(space.n), kind="discrete")
+    if isinstance(space, spaces.Box):
+        low, high = actuator_limits(space.low, space.high)
+        return ActionSpec(size=len(low), low=low, high=high)
+    raise ValueError(f"actions are a {type(space).__name__} space; Box and Discrete can be driven")
+
+
+def to_action(space: spaces.Space[Any], actuators: Array) -> Any:
+    """Return actuator values as an element of the action space."""
+    if isinstance(space, spaces.Discrete):
+        return space.start + actuators
+    values = np.rint(actuators) if np.issubdtype(space.dtype, np.integer) else actuators
+    return values.astype(space.dtype).reshape(space.shape)
+
+
+def actuator_limits(low: Array, high: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return limits per element, flattened; an element without finite ones gets -1 and 1."""
+    low, high = np.ravel(low).astype(np.float64), np.ravel(high).astype(np.float64)
+    is_free = ~((np.abs(low) <= HUGE) & (np.abs(high) <= HUGE))
+    return tuple(np.where(is_free, -1.0, low).tolist()), tuple(
+        np.where(is_free, 1.0, high).tolist()
+    )
+
+
+def _measurement(space: spaces.Space[Any], path: tuple[str, ...]) -> Signal:
+    shape = tuple(int(size) for size in space.shape or ())
+    if space.dtype == np.uint8 and len(shape) == 3 and shape[-1] == 3:
+        return Signal(name=f"image/{_join(path) or 'camera'}", shape=shape, dtype="uint8")
+    if len(shape) > 1:
+        shape = (math.prod(shape),)
+    return Signal(name=_vector_name(path), shape=shape, dtype="float32")
+
+
+def _classes(space: spaces.Discrete | spaces.MultiDiscrete, path: tuple[str, ...]) -> Leaf:
+    sizes = np.asarray(space.n if isinstance(space, spaces.Discrete) else space.nvec)
+    signal = Signal(
+        name=_vector_name(path),
+        shape=(sizes.size,) if sizes.ndim else (),
+        dtype="int32",
+        num_classes=int(sizes.max()),
+    )
+    return Leaf(path, signal, np.asarray(space.start))
+
+
+def _vector_name(path: tuple[str, ...]) -> str:
+    family = FAMILIES.get(path[0], "proprio") if path else "proprio"
+    return f"{family}/{_join(path) or 'observation'}"
+
+
+def _join(path: tuple[str, ...]) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", "_".join(path))
