@@ -13,11 +13,10 @@ A action.
 import dataclasses
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -221,9 +220,10 @@ def read_arrays(
             finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: cast("Array", file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:  # numpy leaves a file open that it cannot read
+            npz = np.load(file, allow_pickle=False)
+            arrays = {name: cast("Array", npz[name]) for name in npz.files}
+    except Exception as error:  # numpy documents no set of errors for a damaged file
         raise BundleError(f"{path} is no readable npz file: {error}") from error
     if arrays.keys() != expected.keys():
         raise BundleError(f"{path} holds {sorted(arrays)}, expected {sorted(expected)}")
@@ -275,7 +275,7 @@ def _fingerprint(path: Path) -> FileRecord:
 
 
 def _is_plain_name(name: str) -> bool:
-    return name == PurePosixPath(name).name and "\\" not in name and "\0" not in name
+    return name not in {"", ".", ".."} and not set(name) & set("/\\\0")
 
 
 def _neighbours(folder: Path) -> str:

@@ -92,8 +92,8 @@ def load_golden(bundle: Bundle) -> Golden:
 
 def _count_steps(path: Path) -> int:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            num_steps = len(cast("Array", file["is_first"]))
+        with path.open("rb") as file:
+            num_steps = len(cast("Array", np.load(file, allow_pickle=False)["is_first"]))
     except Exception as error:  # numpy documents no set of errors for a damaged file
         raise BundleError(f"{path} is no readable golden sequence: {error}") from error
     if not 1 <= num_steps <= MAX_STEPS:

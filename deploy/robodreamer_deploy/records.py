@@ -8,7 +8,7 @@ free JSON values. Everything else is refused with the path of the offending valu
 
 import dataclasses
 import json
-import math
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from typing import (
@@ -96,7 +96,7 @@ def _read(hint: Any, value: object, where: str) -> Any:
 def _read_scalar(hint: Any, value: object, where: str) -> str | int | float | bool:
     if hint is float and type(value) in (int, float):
         number = cast("int | float", value)
-        if abs(number) <= 1.8e308 and math.isfinite(number):
+        if abs(number) <= sys.float_info.max:  # false for NaN
             return float(number)
         _refuse(value, where, "a finite number")
     if type(value) is not hint:

@@ -1,0 +1,282 @@
+"""The command `robodreamer-deploy`, from a folder and a robot's name to a table and a report."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toy_policy
+
+from robodreamer_deploy import cli
+from robodreamer_deploy.bundle import load_bundle, write_manifest
+from robodreamer_deploy.summary import format_episodes, summarize_episodes, wilson_interval
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).parent / "toy_robot.py"
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_policy.write_bundle(tmp_path_factory.mktemp("policies") / "toy")
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command; return its exit code, output and error output."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def environment(**variables: object) -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT / "deploy"), str(TOY.parent)])
+    return {**os.environ, "PYTHONPATH": path, **{k: str(v) for k, v in variables.items()}}
+
+
+def test_episodes_are_driven_and_reported(said: Command, policy: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    code, out, _ = said(
+        policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 4, "--draw", "sample",
+        "--seed", 2, "--report", report,
+    )  # fmt: skip
+    assert code == 0
+    assert "self-test   passed: 32 golden steps" in out
+    assert "all episodes are over" in out
+    assert max(map(len, out.splitlines())) <= 80 + len(str(tmp_path))  # paths may be long
+    figures = json.loads(report.read_text())
+    assert [episode["seed"] for episode in figures["episodes"]] == [2, 3, 4, 5]
+    assert (figures["ticks"], figures["skipped_ticks"], figures["fault"]) == (80, 0, None)
+    assert (figures["draw"], figures["is_paced"]) == ("sample", False)
+    rate = sum(episode["success"] for episode in figures["episodes"]) / 4
+    assert figures["success_rate"] == rate
+    low, high = figures["success_interval_95"]
+    assert low <= rate <= high
+
+
+def test_the_same_command_gives_the_same_episodes(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    reports = []
+    for name in ("one", "two"):
+        command = [policy, "--robot", f"{TOY}:Point", "--fast", "--draw", "sample"]
+        said(*command, "--episodes", 2, "--report", tmp_path / name)
+        reports.append(json.loads((tmp_path / name).read_text())["episodes"])
+    assert reports[0] == reports[1]
+
+
+def test_a_bench_is_driven_at_the_contracts_rate(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    start = time.monotonic()
+    code, out, _ = said(
+        policy, "--robot", f"{TOY}:Bench", "--seconds", 0.5, "--max-rate", 0.5, 0.5,
+        "--report", report,
+    )  # fmt: skip
+    figures = json.loads(report.read_text())
+    assert code == 0
+    assert time.monotonic() - start >= 0.5
+    ticks = figures["ticks"] + figures["skipped_ticks"]
+    assert ticks == pytest.approx(25, abs=1)
+    assert figures["limits"]["rate"] > 10
+    assert figures["num_episodes"] == 0
+    assert "0.5 s are over" in out
+
+
+def test_a_dry_run_never_writes(said: Command, policy: Path, tmp_path: Path) -> None:
+    robot = tmp_path / "watched.py"
+    robot.write_text(
+        "from toy_robot import Point\n"
+        "class Watched(Point):\n"
+        "    def send_action(self, action): raise AssertionError('written to')\n"
+        "    def hold(self): raise AssertionError('held')\n"
+    )
+    command = [policy, "--robot", f"{robot}:Watched", "--fast", "--seconds", 2, "--dry-run"]
+    report = tmp_path / "report.json"
+    assert said(*command, "--report", report)[0] == 0
+    assert json.loads(report.read_text())["ticks"] == 100
+
+
+def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
+    code, out, _ = said(policy, "--inspect")
+    assert code == 0
+    assert "proprio/position float32 (2,) m (x, y)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{folder}/toyy", "--robot", "sim:x"], "no policy folder .*toyy; .* has toy"),
+        (["{policy}", "--robot", "siim:x"], "no robot and no module siim; "),
+        (["{policy}", "--robot", "Point"], "--robot Point is not of the form name:argument"),
+        (["{policy}", "--robot", "{toy}:Pint"], "has no class Pint; it has Point, "),
+        (["{policy}", "--robot", "none.py:Point"], "no robot file none.py"),
+        (["{policy}", "--robot", "toy_robot:Point:broken"], "the toy is broken"),
+        (["{policy}", "--robot", "{toy}:Bench", "--fast"], "--fast needs a robot with episodes"),
+        (["{policy}", "--robot", "{toy}:Bench", "--episodes", "2"], "--episodes needs a robot"),
+        (["{policy}", "--robot", "{toy}:Point", "--max-rate", "1"], "1 rate limits for 2 action"),
+        (["{policy}", "--robot", "{toy}:Point", "--report", "/no/x"], "there is no folder /no"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(
+    said: Command, policy: Path, arguments: list[str], words: str
+) -> None:
+    names = {"folder": policy.parent, "policy": policy, "toy": TOY}
+    code, _, err = said(*[argument.format(**names) for argument in arguments])
+    assert code == 2
+    (line,) = err.splitlines()
+    assert line.startswith("robodreamer-deploy: ")
+    with pytest.raises(ValueError, match=words):
+        raise ValueError(line)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("{'image/eye': (8, 6, 3)}", "reads proprio/position, this robot has image/eye"),
+        ("{**Point.observation_features.fget(self), 'goal/target': (3,)}", r"is \(3,\) on this"),
+    ],
+)
+def test_a_robot_that_does_not_fit_is_refused_before_it_is_connected(
+    said: Command, policy: Path, tmp_path: Path, change: str, words: str
+) -> None:
+    robot = tmp_path / "other.py"
+    robot.write_text(
+        "from toy_robot import Point\n"
+        "class Other(Point):\n"
+        f"    observation_features = property(lambda self: {change})\n"
+        "    def connect(self): raise AssertionError('connected')\n"
+    )
+    code, _, err = said(policy, "--robot", f"{robot}:Other")
+    assert code == 2
+    with pytest.raises(ValueError, match=words):
+        raise ValueError(err)
+
+
+def test_a_changed_policy_does_not_drive(said: Command, policy: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(policy, tmp_path / "other")
+    weights = toy_policy.make_weights(seed=1)
+    toy_policy.write_graphs(other, weights)
+    assert said(other, "--robot", f"{TOY}:Point")[0] == 2
+    write_manifest(other, toy_policy.make_manifest())
+    load_bundle(other)
+    code, out, err = said(other, "--robot", f"{TOY}:Point")
+    assert code == 2
+    assert "golden self-test: tokens is off by" in err
+    assert "episode" not in out
+
+
+def test_a_fault_while_driving_is_reported_and_the_episodes_before_it_are_kept(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    robot = tmp_path / "frail.py"
+    robot.write_text(
+        "from toy_robot import Point\n"
+        "class Frail(Point):\n"
+        "    def send_action(self, action):\n"
+        "        if len(self.sent) == 50: raise OSError('cable lost')\n"
+        "        return super().send_action(action)\n"
+    )
+    report = tmp_path / "report.json"
+    code, out, _ = said(policy, "--robot", f"{robot}:Frail", "--fast", "--report", report)
+    assert code == 1
+    assert "cable lost" in out
+    figures = json.loads(report.read_text())
+    assert "cable lost" in figures["fault"]
+    assert (figures["num_episodes"], figures["ticks"]) == (2, 50)
+
+
+def test_torch_in_the_process_is_an_error_with_the_simulator(
+    said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sim` is found as an installed package registers it, here one made for this test."""
+    info = tmp_path / "toysim-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toysim\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[robodreamer.robots]\nsim = toy_robot:Point\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    command = [policy, "--robot", "sim:toy_reach", "--fast", "--episodes", 1]
+    assert said(*command)[0] == 0
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    code, _, err = said(*command)
+    assert code == 1
+    assert "torch was imported" in err
+
+
+def test_a_bare_copy_of_the_folder_drives_without_torch(policy: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", bare, policy, "--robot", f"{TOY}:Point", "--fast"],
+        env=environment(PYTHONPATH=TOY.parent), cwd=tmp_path, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "all episodes are over" in run.stdout
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert {"onnxruntime", "robodreamer_deploy.loop"} <= imported
+    assert not {"torch", "robodreamer", "robodreamer_sim", "mujoco", "gymnasium"} & imported
+
+
+def test_help_loads_nothing_heavy() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", ROOT / "deploy", "--help"],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "--robot SPEC" in run.stdout
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not {"numpy", "onnxruntime"} & imported
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_holds_the_robot_and_still_reports(
+    policy: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    robot, held = tmp_path / "marked.py", tmp_path / "held"
+    robot.write_text(
+        "from pathlib import Path\n"
+        "from toy_robot import Bench\n"
+        "class Marked(Bench):\n"
+        "    def send_action(self, action):\n"
+        "        print('moving', flush=True)\n"
+        "        return super().send_action(action)\n"
+        "    def hold(self):\n"
+        f"        Path({str(held)!r}).touch()\n"
+        "        return super().hold()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"{robot}:Marked"],
+        env=environment(), stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert any("moving" in line for line in process.stdout)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert f"stopped     {number.name}; the robot holds" in out
+    assert "sense to act" in out
+    assert held.exists()
+
+
+def test_wilsons_interval_is_that_of_the_literature() -> None:
+    # Newcombe (1998), Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=1e-4)
+
+
+def test_a_drive_without_completed_episodes_has_no_episode_lines() -> None:
+    assert format_episodes(summarize_episodes([])) == []

@@ -1,0 +1,334 @@
+"""The control loop: steady timing, no bursts after a stall, and a robot that holds at the end."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import toy_policy
+from toy_robot import CONTRACT, EPISODE_STEPS, Bench, Point
+
+from robodreamer_deploy.bundle import load_bundle
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.drive import (
+    Episode,
+    catch_stop_signals,
+    drive,
+    drive_episodes,
+    stop_after,
+)
+from robodreamer_deploy.loop import ControlLoop, Grid, VirtualClock
+from robodreamer_deploy.policy import Controller, Policy
+from robodreamer_deploy.safety import Safety
+from robodreamer_deploy.summary import summarize_loop
+
+DT = CONTRACT.control_dt_s
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float, /) -> None:
+        assert seconds >= 0
+        self.time += seconds
+
+
+class SlowBench(Bench):
+    """Takes 2 ms to answer, or `tick_seconds`; some answers are wrong, or raise."""
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        tick_seconds: dict[int, float] | None = None,
+        bad_ticks: dict[int, Any] | None = None,
+    ) -> None:
+        super().__init__("", CONTRACT)
+        self.clock = clock
+        self.tick_seconds = tick_seconds or {}
+        self.bad_ticks = bad_ticks or {}
+        self.num_observed = 0
+        self.times: list[float] = []
+
+    def get_observation(self) -> dict[str, Array]:
+        tick = self.num_observed
+        self.num_observed += 1
+        self.clock.time += self.tick_seconds.get(tick, 0.002)
+        observation = super().get_observation()
+        if isinstance(bad := self.bad_ticks.get(tick), BaseException):
+            raise bad
+        return {**observation, **(bad or {})}
+
+    def send_action(self, action: Array) -> Array:
+        self.times.append(self.clock.time)
+        return super().send_action(action)
+
+
+def make_loop(policy: Policy, robot: SlowBench, **settings: Any) -> ControlLoop:
+    return ControlLoop(
+        Controller(policy, draw="mode"),
+        Safety(robot, CONTRACT.action, control_dt_s=DT),
+        clock=robot.clock,
+        stopwatch=robot.clock.now,
+        **settings,
+    )
+
+
+def after(robot: SlowBench, ticks: int) -> Callable[[], str | None]:
+    return lambda: "enough" if robot.num_observed >= ticks else None
+
+
+def test_ticks_keep_to_the_grid(policy: Policy) -> None:
+    loop = make_loop(policy, robot := SlowBench(clock := FakeClock()))
+    reason = loop.run(robot.get_observation, after(robot, 100))
+    report = loop.report
+    assert (reason, report.ticks, report.skipped_ticks, report.held_ticks) == ("enough", 100, 0, 0)
+    assert clock.time == pytest.approx(100 + 100 * DT)  # no drift
+    np.testing.assert_allclose(np.diff(robot.times), DT, atol=1e-9)
+    np.testing.assert_allclose(report.sense_to_act_s, 0.002, atol=1e-9)
+    np.testing.assert_allclose(report.lateness_s, 0, atol=1e-9)
+    assert len(report.surprise) == 100
+    assert summarize_loop(report, DT)["rate_hz"] == pytest.approx(1 / DT)
+
+
+def test_a_stall_is_not_followed_by_a_burst(policy: Policy) -> None:
+    robot = SlowBench(FakeClock(), tick_seconds={3: 0.111})
+    loop = make_loop(policy, robot)
+    loop.run(robot.get_observation, after(robot, 10))
+    assert loop.report.skipped_ticks == 5
+    assert loop.report.ticks == 10
+    assert max(loop.report.sense_to_act_s) == pytest.approx(0.111)
+    sense = np.array(robot.times) - 0.002 - 100.0
+    np.testing.assert_allclose(sense[4:], DT * np.arange(9, 15), atol=1e-9)  # on the old grid
+
+
+def test_every_late_tick_skips_whole_periods(policy: Policy) -> None:
+    robot = SlowBench(FakeClock(), tick_seconds=dict.fromkeys(range(20), 1.5 * DT))
+    loop = make_loop(policy, robot)
+    loop.run(robot.get_observation, after(robot, 20))
+    assert loop.report.skipped_ticks == 20
+    np.testing.assert_allclose(np.diff(robot.times), 2 * DT, atol=1e-9)
+
+
+def test_a_sleep_that_comes_back_late_is_seen_as_lateness(policy: Policy) -> None:
+    class Sluggish(FakeClock):
+        def sleep(self, seconds: float, /) -> None:
+            super().sleep(seconds + 0.003)
+
+    loop = make_loop(policy, robot := SlowBench(clock := Sluggish()))
+    loop.run(robot.get_observation, after(robot, 50))
+    np.testing.assert_allclose(loop.report.lateness_s[1:], 0.003, atol=1e-9)
+    assert clock.time == pytest.approx(100 + 50 * DT + 0.003)  # late every time, never more
+    assert loop.report.skipped_ticks == 0
+
+
+def test_a_tick_that_ends_exactly_on_the_grid_skips_nothing() -> None:
+    clock = FakeClock()
+    grid = Grid(clock, 0.1)
+    for i in range(1, 50):
+        clock.time = 100.0 + i * 0.1
+        assert grid.wait() == 0
+
+
+def test_virtual_time_waits_for_nobody_and_skips_nothing() -> None:
+    clock = VirtualClock()
+    grid = Grid(clock, DT)
+    assert [grid.wait() for _ in range(1000)] == [0] * 1000
+    assert clock.now() == pytest.approx(1000 * DT)
+
+
+@pytest.mark.parametrize("error", [ValueError("oops"), KeyboardInterrupt()])
+def test_any_exit_holds_the_robot(policy: Policy, error: BaseException) -> None:
+    robot = SlowBench(FakeClock(), bad_ticks={4: error})
+    loop = make_loop(policy, robot)
+    with pytest.raises(type(error)):
+        loop.run(robot.get_observation, after(robot, 10))
+    assert robot.num_holds == 1
+    assert len(robot.sent) == 4
+    assert loop.report.elapsed_s > 0
+
+
+def test_an_error_while_sending_holds_the_robot(policy: Policy) -> None:
+    class Jammed(SlowBench):
+        def send_action(self, action: Array) -> Array:
+            raise OSError("bus error")
+
+    robot = Jammed(FakeClock())
+    with pytest.raises(OSError, match="bus error"):
+        make_loop(policy, robot).run(robot.get_observation, after(robot, 10))
+    assert robot.num_holds == 1
+
+
+def test_the_normal_end_holds_the_robot(policy: Policy) -> None:
+    robot = SlowBench(FakeClock())
+    make_loop(policy, robot).run(robot.get_observation, after(robot, 3))
+    assert robot.num_holds == 1
+
+
+NAN_POSITION = {"proprio/position": np.array([0, np.nan], np.float32)}
+
+
+def test_a_bad_observation_holds_for_that_tick_only(policy: Policy) -> None:
+    bad = {0: NAN_POSITION, 5: NAN_POSITION, 6: {"image/eye": np.zeros((9, 6, 3), np.uint8)}}
+    robot = SlowBench(FakeClock(), bad_ticks=bad)
+    loop = make_loop(policy, robot)
+    loop.run(robot.get_observation, after(robot, 20))
+    report = loop.report
+    assert report.bad_observations == {"proprio/position": 2, "image/eye": 1}
+    assert (report.ticks, report.held_ticks, len(report.surprise)) == (20, 3, 17)
+    assert (len(robot.sent), robot.num_holds) == (17, 4)
+    assert np.isfinite(robot.sent).all()
+
+
+def test_the_model_learns_of_a_hold(policy: Policy) -> None:
+    """After a hold the executed action is the robot's, not the one that was never sent."""
+    robot = SlowBench(FakeClock(), bad_ticks={1: NAN_POSITION})
+    loop = make_loop(policy, robot)
+    loop.run(robot.get_observation, after(robot, 2))
+    np.testing.assert_array_equal(loop.controller.snapshot().carry.action, np.zeros(2))
+
+
+def test_the_executed_action_enters_the_model(policy: Policy) -> None:
+    class Weak(SlowBench):
+        def send_action(self, action: Array) -> Array:
+            super().send_action(action)
+            return np.full(2, 0.125, np.float32)
+
+    robot = Weak(FakeClock())
+    loop = make_loop(policy, robot)
+    loop.run(robot.get_observation, after(robot, 1))
+    np.testing.assert_array_equal(loop.controller.snapshot().carry.action, [0.125, 0.125])
+    assert loop.report.limits == {"robot": 1}
+
+
+def test_too_many_bad_observations_in_a_row_stop_the_robot(policy: Policy) -> None:
+    bad = dict.fromkeys([2, 3, 5, 6, 7, 8], NAN_POSITION)
+    robot = SlowBench(FakeClock(), bad_ticks=bad)
+    loop = make_loop(policy, robot, max_faults_in_a_row=3)
+    reason = loop.run(robot.get_observation, after(robot, 100))
+    assert reason == "4 faults in a row, the last one: proprio/position: element y is nan"
+    assert loop.report.ticks == 9
+    assert loop.run(robot.get_observation, after(robot, 100)) == reason  # latched
+    assert len(robot.sent) == 3
+
+
+def test_a_missing_signal_is_a_fault_and_an_extra_one_is_not(policy: Policy) -> None:
+    class Blind(SlowBench):
+        def get_observation(self) -> dict[str, Array]:
+            observation = super().get_observation()
+            del observation["image/eye"]
+            return {**observation, "image/other": np.zeros((1, 1, 3), np.uint8)}
+
+    robot = Blind(FakeClock())
+    loop = make_loop(policy, robot)
+    reason = loop.run(robot.get_observation, after(robot, 100))
+    assert "image/eye: missing from the observation" in reason
+    assert robot.sent == []
+
+
+@pytest.mark.parametrize("broken", ["actor", "rssm_step"])
+def test_a_policy_that_computes_nan_never_moves_the_robot(
+    tmp_path_factory: pytest.TempPathFactory, broken: str
+) -> None:
+    weights = toy_policy.make_weights()
+    for values in weights[broken].values():
+        values[0, 0] = np.nan
+    folder = toy_policy.write_bundle(
+        tmp_path_factory.mktemp("nan"), weights, toy_policy.make_golden(toy_policy.make_weights())
+    )
+    robot = SlowBench(FakeClock())
+    loop = make_loop(Policy(load_bundle(folder)), robot, max_faults_in_a_row=5)
+    reason = loop.run(robot.get_observation, after(robot, 100))
+    assert "not finite" in reason
+    assert robot.sent == []
+    assert loop.report.held_ticks == 6
+    assert loop.report.limits.get("not finite", 0) == (6 if broken == "actor" else 0)
+
+
+def test_after_a_fault_of_the_policy_the_model_starts_afresh(policy: Policy) -> None:
+    robot = SlowBench(FakeClock())
+    loop = make_loop(policy, robot)
+    first = loop.controller.snapshot()
+    poisoned = first._replace(carry=first.carry._replace(deter=np.full(toy_policy.D, np.nan)))
+    poisoned = poisoned._replace(carry=poisoned.carry._replace(
+        deter=poisoned.carry.deter.astype(np.float32)
+    ))  # fmt: skip
+
+    def poison_at_tick_3() -> dict[str, Array]:
+        if robot.num_observed == 3:
+            loop.controller.restore(poisoned)
+        return robot.get_observation()
+
+    loop.run(poison_at_tick_3, after(robot, 10))
+    assert (loop.report.ticks, loop.report.held_ticks, len(robot.sent)) == (10, 1, 9)
+
+
+# --- episodes and signals ------------------------------------------------------------------------
+
+
+def drive_point(policy: Policy, seeds: range, stop: Callable[[], str | None]) -> list[Episode]:
+    robot = Point("", CONTRACT)
+    loop = ControlLoop(
+        Controller(policy, draw="sample"),
+        Safety(robot, CONTRACT.action, control_dt_s=DT),
+        clock=VirtualClock(),
+    )
+    episodes: list[Episode] = []
+    drive_episodes(loop, robot, seeds=seeds, should_stop=stop, finished=episodes.append)
+    return episodes
+
+
+def test_an_episode_depends_on_its_seed_alone(policy: Policy) -> None:
+    episodes = drive_point(policy, range(3, 6), lambda: None)
+    assert [episode.seed for episode in episodes] == [3, 4, 5]
+    assert {episode.ticks for episode in episodes} == {EPISODE_STEPS}
+    assert len({episode.episode_return for episode in episodes}) == 3
+    assert drive_point(policy, range(4, 5), lambda: None) == [episodes[1]]
+
+
+def test_an_unfinished_episode_does_not_count(policy: Policy) -> None:
+    calls = iter(range(1000))
+    stop_in_second = lambda: "enough" if next(calls) > EPISODE_STEPS + 5 else None  # noqa: E731
+    assert len(drive_point(policy, range(10), stop_in_second)) == 1
+
+
+def test_seconds_are_those_of_the_clock(policy: Policy) -> None:
+    robot = SlowBench(clock := FakeClock())
+    loop = make_loop(policy, robot)
+    reason = drive(loop, robot, seed=0, should_stop=stop_after(clock, 1.0))
+    assert reason == "1 s are over"
+    assert loop.report.ticks == pytest.approx(1 / DT, abs=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_loop_after_its_tick_and_a_second_one_at_once(
+    policy: Policy, number: signal.Signals
+) -> None:
+    robot = SlowBench(FakeClock())
+    loop = make_loop(policy, robot)
+
+    def observe() -> dict[str, Array]:
+        if robot.num_observed == 5:
+            os.kill(os.getpid(), number)
+        return robot.get_observation()
+
+    before = signal.getsignal(number)
+    with catch_stop_signals() as signals:
+        assert loop.run(observe, lambda: signals.reason) == number.name
+        assert signals.number == number
+        assert (len(robot.sent), robot.num_holds) == (6, 1)
+        robot.num_observed = 0
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(observe, after(robot, 100))
+        assert robot.num_holds == 2
+    assert signal.getsignal(number) is before

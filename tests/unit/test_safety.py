@@ -1,0 +1,182 @@
+"""Safety: whatever is sent, what reaches the robot is finite, in range, not too fast, or a hold."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.safety import ReadOnly, Safety
+
+DT = 0.02
+SPEC = ActionSpec(size=2, low=(-1.0, -1.0), high=(1.0, 1.0))
+CHOICE = ActionSpec(size=3, kind="discrete")
+HOLD = np.array([0.25, -0.25], np.float32)
+
+
+class Recorder:
+    """A robot that keeps what it was told, and may clip further itself."""
+
+    def __init__(self, clip: float = 1.0) -> None:
+        self.clip = clip
+        self.commands: list[Array | str] = []
+
+    def send_action(self, action: Array) -> Array:
+        self.commands.append(action.copy())
+        return np.clip(action, -self.clip, self.clip)
+
+    def hold(self) -> Array:
+        self.commands.append("hold")
+        return HOLD
+
+    @property
+    def sent(self) -> list[Array]:
+        return [command for command in self.commands if not isinstance(command, str)]
+
+
+def vector(*values: float) -> Array:
+    return np.array(values, np.float32)
+
+
+def test_a_good_action_passes_untouched() -> None:
+    robot = Recorder()
+    executed = Safety(robot, SPEC, control_dt_s=DT).send(vector(0.5, -1.0))
+    np.testing.assert_array_equal(executed.action, vector(0.5, -1.0))
+    np.testing.assert_array_equal(robot.sent, [vector(0.5, -1.0)])
+    assert executed.limits == ()
+    assert executed.action.dtype == np.float32
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused_and_the_robot_holds(bad: float) -> None:
+    robot = Recorder()
+    executed = Safety(robot, SPEC, control_dt_s=DT).send(vector(0.5, bad))
+    assert robot.commands == ["hold"]
+    np.testing.assert_array_equal(executed.action, HOLD)
+    assert executed.limits == ("not finite",)
+
+
+def test_the_range_is_enforced() -> None:
+    robot = Recorder()
+    executed = Safety(robot, SPEC, control_dt_s=DT).send(vector(3.0, -0.5))
+    np.testing.assert_array_equal(robot.sent, [vector(1.0, -0.5)])
+    np.testing.assert_array_equal(executed.action, vector(1.0, -0.5))
+    assert executed.limits == ("range",)
+
+
+def test_the_rate_is_enforced_per_element_and_second() -> None:
+    robot = Recorder()
+    safety = Safety(robot, SPEC, control_dt_s=DT, max_rate=(10.0, 50.0))
+    assert safety.send(vector(0, 0)).limits == ()  # nothing came before it
+    second = safety.send(vector(1, -0.9))
+    np.testing.assert_allclose(second.action, vector(0.2, -0.9), rtol=1e-6)
+    assert second.limits == ("rate",)
+    assert safety.send(vector(7, 0)).limits == ("range", "rate")
+    np.testing.assert_allclose(robot.sent[2], vector(0.4, 0), rtol=1e-6)
+
+
+def test_the_rate_counts_from_what_was_executed() -> None:
+    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT, max_rate=(10.0, 10.0))
+    safety.send(vector(1, 1))
+    safety.hold()
+    safety.send(vector(1, -1))
+    np.testing.assert_allclose(robot.sent[1], HOLD + vector(0.2, -0.2), rtol=1e-6)
+
+
+def test_a_new_episode_starts_without_predecessor() -> None:
+    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT, max_rate=(1.0, 1.0))
+    safety.send(vector(1, 1))
+    safety.start_episode()
+    assert safety.send(vector(-1, -1)).limits == ()
+    np.testing.assert_array_equal(robot.sent[1], vector(-1, -1))
+
+
+@given(
+    st.lists(
+        st.lists(st.floats(width=32), min_size=2, max_size=2),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_whatever_is_sent_what_arrives_is_safe(values: list[list[float]]) -> None:
+    actions = np.array(values, np.float32)
+    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT, max_rate=(5.0, 5.0))
+    reached: list[Array] = []
+    for action in actions:
+        executed = safety.send(action)
+        last = robot.commands[-1]
+        assert isinstance(last, str) == (not np.isfinite(action).all())
+        np.testing.assert_array_equal(executed.action, HOLD if isinstance(last, str) else last)
+        reached.append(executed.action)
+    for command in robot.sent:
+        assert np.isfinite(command).all()
+        assert (np.abs(command) <= 1).all()
+    moved = np.abs(np.diff(reached, axis=0))
+    held = [not np.isfinite(action).all() for action in actions[1:]]
+    assert (moved[~np.array(held, bool)] <= 5.0 * DT + 1e-6).all()
+
+
+def test_what_the_robot_changed_is_reported_and_returned() -> None:
+    executed = Safety(Recorder(clip=0.3), SPEC, control_dt_s=DT).send(vector(1.5, 0))
+    np.testing.assert_allclose(executed.action, vector(0.3, 0))
+    assert executed.limits == ("range", "robot")
+
+
+def test_a_stop_is_latched_and_keeps_its_first_reason() -> None:
+    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT)
+    safety.send(vector(0, 0))
+    assert safety.stop_reason is None
+    safety.stop("too warm")
+    safety.stop("too late")
+    executed = safety.send(vector(0.5, 0.5))
+    assert robot.commands[1:] == ["hold"] * 3
+    assert executed.limits == ("stopped",)
+    np.testing.assert_array_equal(executed.action, HOLD)
+    safety.start_episode()
+    safety.send(vector(0.5, 0.5))
+    assert len(robot.sent) == 1
+    assert safety.stop_reason == "too warm"
+
+
+def test_a_discrete_action_is_one_choice() -> None:
+    safety = Safety(ReadOnly(3), CHOICE, control_dt_s=DT)
+    untouched = safety.send(vector(0, 1, 0))
+    np.testing.assert_array_equal(untouched.action, vector(0, 1, 0))
+    assert untouched.limits == ()
+    executed = safety.send(vector(0.2, 0.1, 0.7))
+    np.testing.assert_array_equal(executed.action, vector(0, 0, 1))
+    assert executed.limits == ("one-hot",)
+
+
+@pytest.mark.parametrize("returned", [vector(0), vector(0, np.nan), None])
+def test_a_robot_that_reports_nonsense_is_a_fault(returned: Array) -> None:
+    class Confused(Recorder):
+        def send_action(self, action: Array) -> Array:
+            return returned
+
+    with pytest.raises(RobotError, match=r"send_action returned .* 2 finite elements"):
+        Safety(Confused(), SPEC, control_dt_s=DT).send(vector(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("spec", "rate", "words"),
+    [
+        (SPEC, (1.0,), "1 rate limits for 2 action elements"),
+        (SPEC, (1.0, 0.0), "above 0 and finite"),
+        (SPEC, (1.0, np.nan), "above 0 and finite"),
+        (CHOICE, (1.0,) * 3, "a discrete action has no rate"),
+    ],
+)
+def test_limits_that_do_not_fit_are_refused(
+    spec: ActionSpec, rate: tuple[float, ...], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        Safety(Recorder(), spec, control_dt_s=DT, max_rate=rate)
+
+
+def test_a_dry_run_repeats_what_it_was_told() -> None:
+    robot = ReadOnly(2)
+    np.testing.assert_array_equal(robot.hold(), vector(0, 0))
+    np.testing.assert_array_equal(robot.send_action(vector(0.5, 0.1)), vector(0.5, 0.1))
+    np.testing.assert_array_equal(robot.hold(), vector(0.5, 0.1))

@@ -1,0 +1,303 @@
+"""A small recurrent policy for the tests of the robot's side, twice: in ONNX and in numpy.
+
+The numpy one computes the golden outputs, so that the self-test compares two implementations.
+Letters: D deter, S stoch, K classes, E tokens, A action.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from toy_robot import CONTRACT
+
+from robodreamer_deploy.bundle import (
+    FORMAT_VERSION,
+    Carry,
+    DrawResult,
+    Manifest,
+    StateShapes,
+    write_initial,
+    write_manifest,
+)
+from robodreamer_deploy.contract import Array, Observation
+from robodreamer_deploy.golden import Golden
+
+Layer = dict[str, Array]  # weights of one graph by name
+Weights = dict[str, Layer]
+ValueInfo = onnx.ValueInfoProto
+
+D, S, K, E, A = 8, 3, 4, 5, CONTRACT.action.size
+STD = 0.3
+UNIMIX = 0.01
+GOLDEN_STEPS = 32
+VECTORS = ("goal/target", "proprio/position")  # sorted
+ONNX_TYPES = {
+    "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int32": TensorProto.INT32,
+}  # fmt: skip
+
+
+def make_weights(seed: int = 0) -> Weights:
+    """Return all weights by name."""
+    generator = np.random.default_rng(seed)
+    shapes = {
+        "encoder": {"vectors": (4, E), "pixels": (int(np.prod((8, 6, 3))), E)},
+        "rssm_step": {
+            "core": (D + S * K + A, D), "prior": (D, S * K), "posterior": (D + E, S * K),
+        },
+        "actor": {"mean": (D + S * K, A)},
+    }  # fmt: skip
+    return {
+        graph: {
+            name: generator.normal(0, 2 / np.sqrt(shape[0]), shape).astype(np.float32)
+            for name, shape in weights.items()
+        }
+        for graph, weights in shapes.items()
+    }
+
+
+# --- in numpy ------------------------------------------------------------------------------------
+
+
+def encode(weights: Layer, observation: Observation) -> Array:
+    vectors = np.concatenate([observation[name] for name in VECTORS])
+    symlog = np.sign(vectors) * np.log1p(np.abs(vectors))
+    pixels = observation["image/eye"].astype(np.float32).ravel() / 255 - 0.5
+    return np.tanh(symlog @ weights["vectors"] + pixels @ weights["pixels"])
+
+
+def log_unimixed(flat: Array) -> Array:
+    logits = flat.reshape(S, K)
+    probs = np.exp(logits - logits.max(-1, keepdims=True))
+    probs /= probs.sum(-1, keepdims=True)
+    return np.log((1 - UNIMIX) * probs + UNIMIX / K).astype(np.float32)
+
+
+def rssm_step(
+    weights: Layer, carry: Carry, tokens: Array, is_first: bool, noise: Array
+) -> tuple[Array, Array, Array, Array]:
+    deter, stoch, action = (np.zeros_like(x) if is_first else x for x in carry)
+    deter = np.tanh(np.concatenate([deter, stoch.ravel(), action]) @ weights["core"])
+    prior = log_unimixed(deter @ weights["prior"])
+    posterior = log_unimixed(np.concatenate([deter, tokens]) @ weights["posterior"])
+    stoch = np.eye(K, dtype=np.float32)[np.argmax(posterior + noise, -1)]
+    return deter, stoch, prior, posterior
+
+
+def act(weights: Layer, deter: Array, stoch: Array, noise: Array) -> Array:
+    mean = np.tanh(np.concatenate([deter, stoch.ravel()]) @ weights["mean"])
+    return np.clip(mean + STD * noise, -1, 1).astype(np.float32)
+
+
+def make_golden(weights: Weights, seed: int = 1, num_steps: int = GOLDEN_STEPS) -> Golden:
+    """Record a sequence with noise and two episode starts."""
+    generator = np.random.default_rng(seed)
+    carry = Carry(*(np.zeros(s, np.float32) for s in ((D,), (S, K), (A,))))
+    rows = []
+    for i in range(num_steps):
+        observation = random_observation(generator)
+        is_first = i in (0, num_steps // 2)
+        noise_stoch = generator.gumbel(size=(S, K)).astype(np.float32)
+        noise_action = generator.normal(size=A).astype(np.float32)
+        tokens = encode(weights["encoder"], observation)
+        deter, stoch, prior, posterior = rssm_step(
+            weights["rssm_step"], carry, tokens, is_first, noise_stoch
+        )
+        action = act(weights["actor"], deter, stoch, noise_action)
+        rows.append(
+            {
+                **{f"observation/{k}": v for k, v in observation.items()},
+                "is_first": np.array(is_first),
+                "action_previous": carry.action,
+                "deter": carry.deter,
+                "stoch": carry.stoch,
+                "noise_stoch": noise_stoch,
+                "noise_action": noise_action,
+                "tokens": tokens,
+                "deter_next": deter,
+                "stoch_next": stoch,
+                "prior_logits": prior,
+                "posterior_logits": posterior,
+                "action": action,
+            }
+        )
+        carry = Carry(deter, stoch, action)
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    names = [signal.name for signal in CONTRACT.inputs]
+    return Golden(
+        observations={name: stacked.pop(f"observation/{name}") for name in names}, **stacked
+    )
+
+
+def random_observation(generator: np.random.Generator) -> dict[str, Array]:
+    return {
+        "proprio/position": generator.normal(size=2).astype(np.float32),
+        "image/eye": generator.integers(0, 256, (8, 6, 3)).astype(np.uint8),
+        "goal/target": generator.normal(size=2).astype(np.float32),
+    }
+
+
+# --- in ONNX -------------------------------------------------------------------------------------
+
+
+def encoder_nodes() -> list[onnx.NodeProto]:
+    node = helper.make_node
+    return [
+        node("Concat", list(VECTORS), ["v"], axis=1),
+        node("Sign", ["v"], ["sign"]),
+        node("Abs", ["v"], ["abs"]),
+        node("Add", ["abs", "one"], ["abs1"]),
+        node("Log", ["abs1"], ["log"]),
+        node("Mul", ["sign", "log"], ["symlog"]),
+        node("Cast", ["image/eye"], ["raw"], to=TensorProto.FLOAT),
+        node("Div", ["raw", "white"], ["unit"]),
+        node("Sub", ["unit", "half"], ["centred"]),
+        node("Flatten", ["centred"], ["flat"]),
+        node("MatMul", ["symlog", "vectors"], ["from_vectors"]),
+        node("MatMul", ["flat", "pixels"], ["from_pixels"]),
+        node("Add", ["from_vectors", "from_pixels"], ["sum"]),
+        node("Tanh", ["sum"], ["tokens"]),
+    ]
+
+
+def unimix_nodes(name: str) -> list[onnx.NodeProto]:
+    node = helper.make_node
+    return [
+        node("Reshape", [f"{name}_flat", "stoch_shape"], [f"{name}_raw"]),
+        node("Softmax", [f"{name}_raw"], [f"{name}_softmax"], axis=-1),
+        node("Mul", [f"{name}_softmax", "keep"], [f"{name}_kept"]),
+        node("Add", [f"{name}_kept", "uniform"], [f"{name}_mixed"]),
+        node("Log", [f"{name}_mixed"], [f"{name}_logits"]),
+    ]
+
+
+def rssm_nodes() -> list[onnx.NodeProto]:
+    node = helper.make_node
+    return [
+        node("Where", ["is_first", "zero", "deter"], ["d"]),
+        node("Flatten", ["stoch"], ["stoch_flat"]),
+        node("Where", ["is_first", "zero", "stoch_flat"], ["s"]),
+        node("Where", ["is_first", "zero", "action"], ["a"]),
+        node("Concat", ["d", "s", "a"], ["core_in"], axis=1),
+        node("MatMul", ["core_in", "core"], ["core_out"]),
+        node("Tanh", ["core_out"], ["deter_next"]),
+        node("MatMul", ["deter_next", "prior"], ["prior_flat"]),
+        *unimix_nodes("prior"),
+        node("Concat", ["deter_next", "tokens"], ["posterior_in"], axis=1),
+        node("MatMul", ["posterior_in", "posterior"], ["posterior_flat"]),
+        *unimix_nodes("posterior"),
+        node("Add", ["posterior_logits", "noise"], ["perturbed"]),
+        node("ArgMax", ["perturbed"], ["index"], axis=-1, keepdims=0),
+        node("OneHot", ["index", "depth", "off_on"], ["stoch_next"]),
+    ]
+
+
+def actor_nodes() -> list[onnx.NodeProto]:
+    node = helper.make_node
+    return [
+        node("Flatten", ["stoch"], ["stoch_flat"]),
+        node("Concat", ["deter", "stoch_flat"], ["feature"], axis=1),
+        node("MatMul", ["feature", "mean"], ["mean_raw"]),
+        node("Tanh", ["mean_raw"], ["mean_out"]),
+        node("Mul", ["noise", "std"], ["scaled"]),
+        node("Add", ["mean_out", "scaled"], ["wide"]),
+        node("Clip", ["wide", "minus_one", "one"], ["action"]),
+    ]
+
+
+def value_info(name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> ValueInfo:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def save_graph(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[ValueInfo],
+    outputs: list[ValueInfo],
+    weights: Layer,
+    constants: dict[str, Any],
+) -> None:
+    initializers = [
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in {**weights, **constants}.items()
+    ]
+    graph = helper.make_graph(nodes, path.stem, inputs, outputs, initializers)
+    opset = helper.make_opsetid("", 18)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def write_graphs(folder: Path, weights: Weights) -> None:
+    f = np.float32
+    save_graph(
+        folder / "encoder.onnx",
+        encoder_nodes(),
+        [value_info(s.name, (1, *s.shape), ONNX_TYPES[s.dtype]) for s in CONTRACT.inputs],
+        [value_info("tokens", (1, E))],
+        weights["encoder"],
+        {"one": f(1), "white": f(255), "half": f(0.5)},
+    )
+    save_graph(
+        folder / "rssm_step.onnx",
+        rssm_nodes(),
+        [
+            value_info("deter", (1, D)), value_info("stoch", (1, S, K)),
+            value_info("action", (1, A)), value_info("tokens", (1, E)),
+            value_info("is_first", (1,), TensorProto.BOOL), value_info("noise", (1, S, K)),
+        ],
+        [
+            value_info("deter_next", (1, D)), value_info("stoch_next", (1, S, K)),
+            value_info("prior_logits", (1, S, K)), value_info("posterior_logits", (1, S, K)),
+        ],
+        weights["rssm_step"],
+        {
+            "zero": f(0), "stoch_shape": np.array([1, S, K]), "keep": f(1 - UNIMIX),
+            "uniform": f(UNIMIX / K), "depth": np.array(K), "off_on": np.array([0, 1], f),
+        },
+    )  # fmt: skip
+    save_graph(
+        folder / "actor.onnx",
+        actor_nodes(),
+        [value_info("deter", (1, D)), value_info("stoch", (1, S, K)), value_info("noise", (1, A))],
+        [value_info("action", (1, A))],
+        weights["actor"],
+        {"std": f(STD), "one": f(1), "minus_one": f(-1)},
+    )
+
+
+def make_manifest() -> Manifest:
+    """Return the toy's manifest, before its files are known."""
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        robodreamer_version="0.1.0",
+        created="2026-01-02T03:04:05Z",
+        run="toy",
+        commit="0123456",
+        contract=CONTRACT,
+        preprocessing_version=1,
+        state=StateShapes(deter=(D,), stoch=(S, K)),
+        token_size=E,
+        draws={
+            "mode": DrawResult(
+                num_episodes=5, return_mean=-1.5, return_std=0.1, success_rate=0.8
+            ),
+        },
+        default_draw="mode",
+        surprise_quantiles={"0.5": 0.1, "0.99": 1.0 / 3.0},
+        files={},
+    )  # fmt: skip
+
+
+def write_bundle(
+    folder: Path, weights: Weights | None = None, golden: Golden | None = None
+) -> Path:
+    """Write a whole bundle to `folder`, as an exporter does."""
+    weights = make_weights() if weights is None else weights
+    folder.mkdir(parents=True, exist_ok=True)
+    write_graphs(folder, weights)
+    write_initial(folder, Carry(*(np.zeros(s, np.float32) for s in ((D,), (S, K), (A,)))))
+    (make_golden(weights) if golden is None else golden).save(folder / "golden.npz")
+    write_manifest(folder, make_manifest())
+    return folder
