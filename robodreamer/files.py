@@ -1,0 +1,116 @@
+"""Files that survive a crash: written durably, appearing complete or not at all, checked on read.
+
+Tensors are kept as safetensors, everything else as JSON; neither executes anything on load.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors of any type and device to a safetensors file, all of it or nothing."""
+    write_atomic(path, tensor_bytes(copy_tensors(tensors)))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file into main memory.
+
+    Raises:
+        ValueError: The file is missing or damaged.
+    """
+    return read_tensors(path)
+
+
+def write_json_atomic(path: Path, data: Any) -> None:
+    """Write JSON text to a file, all of it or nothing.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which JSON does not know.
+    """
+    write_atomic(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file by another one; whoever reads or crashes sees the old or the new one.
+
+    Raises:
+        OSError: The disk is full or failed; the old file is as it was.
+    """
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        write_durable(draft, content)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_durable(path: Path, content: bytes) -> int:
+    """Write a file and wait until the disk has it; return its checksum.
+
+    The name is durable only after `sync_folder`, and a crash may leave a part of the file.
+    """
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return zlib.crc32(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_checked(path: Path, checksum: int | None = None) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ValueError: It cannot be read, or is not what `checksum` was taken of.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    if checksum is not None and zlib.crc32(content) != checksum:
+        raise ValueError(f"{path} is damaged: its checksum differs")
+    return content
+
+
+def read_tensors(path: Path, checksum: int | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        ValueError: It cannot be read or is damaged.
+    """
+    try:
+        return safetensors.torch.load(read_checked(path, checksum))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies where the tensors lie, each with memory of its own, as safetensors needs."""
+    return {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a safetensors file; tensors share no memory."""
+    return safetensors.torch.save({name: tensor.cpu() for name, tensor in tensors.items()})

@@ -1,0 +1,69 @@
+"""Files: complete or as they were before, and damage is noticed."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from robodreamer.files import load_weights, save_weights, write_json_atomic
+
+WEIGHTS = {
+    "bfloat16": torch.tensor([1.5, -2.0, 3.0e38]).bfloat16(),
+    "bool": torch.tensor([True, False]),
+    "double": torch.tensor(torch.pi, dtype=torch.float64),
+    "count": torch.tensor(2**62),
+    "empty": torch.zeros(0, 3),
+    "nan": torch.tensor([float("nan"), -0.0]),
+    "transposed": torch.arange(6.0).view(2, 3).T,
+}
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    return bytes(tensor.contiguous().flatten().view(torch.uint8).tolist())
+
+
+def test_weights_come_back_to_the_bit(tmp_path: Path) -> None:
+    shared = WEIGHTS | {"tied": WEIGHTS["transposed"], "part": WEIGHTS["transposed"][0]}
+    save_weights(tmp_path / "agent.safetensors", shared)
+    loaded = load_weights(tmp_path / "agent.safetensors")
+    assert loaded.keys() == shared.keys()
+    for name, tensor in shared.items():
+        assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
+        assert bits(loaded[name]) == bits(tensor), name
+
+
+def test_json_comes_back_with_every_digit(tmp_path: Path) -> None:
+    data = {"a": [0.1 + 0.2, 2**80, None], "b": "ä"}
+    write_json_atomic(tmp_path / "config.json", data)
+    assert json.loads((tmp_path / "config.json").read_text()) == data
+    with pytest.raises(ValueError, match="nan"):
+        write_json_atomic(tmp_path / "config.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "config.json").read_text()) == data
+
+
+@pytest.mark.parametrize("operation", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_json_atomic(tmp_path / "config.json", 1)
+    monkeypatch.setattr(os, operation, fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_json_atomic(tmp_path / "config.json", 2)
+    assert json.loads((tmp_path / "config.json").read_text()) == 1
+    assert list(tmp_path.iterdir()) == [tmp_path / "config.json"]
+
+
+def test_damaged_and_missing_weights_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "agent.safetensors"
+    with pytest.raises(ValueError, match=r"agent.safetensors cannot be read: No such file"):
+        load_weights(path)
+    save_weights(path, WEIGHTS)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"agent.safetensors is damaged"):
+        load_weights(path)
