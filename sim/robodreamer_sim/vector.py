@@ -101,7 +101,7 @@ class VectorEnv:
             self._buffers = self._share_memory()
 
     def start(self) -> None:
-        """Begin the first episode of every environment, again if need be; `recv` returns its start."""
+        """Begin the first episode of every environment, anew if need be; then `recv`."""
         self._request("start")
 
     def send(self, actions: Array, *, truncate: bool = False) -> None:

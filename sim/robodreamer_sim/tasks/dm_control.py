@@ -1,8 +1,8 @@
 """The dm_control suite: `dmc_<domain>_<task>`.
 
-Every task measures what the suite's own observation holds, and is drawn by one of the model's own
-cameras, the one that published scores use, unless others are named. Rewards lie in [0, 1]; there is no notion of success. Reaching the time
-limit truncates; only a discount of 0 terminates.
+Every task measures what the suite's own observation holds. It is drawn by the camera that published
+scores use, unless others are named. Rewards lie in [0, 1]; there is no notion of success. Reaching
+the time limit truncates; only a discount of 0 terminates.
 """
 
 import math

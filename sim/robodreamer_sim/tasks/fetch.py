@@ -32,6 +32,25 @@ from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
 
 MAX_STEPS = 50
+
+
+class Aim(NamedTuple):
+    """Where a scene camera stands and what it looks at, metres in the world."""
+
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fovy_deg: float
+
+
+# In front of the robot, above the table, as close as all goals and the gripper at work allow: the
+# goal sphere (4 cm) is about 4 of 64 pixels wide, 3 at the far end and 7 at the near one, and so
+# tells its distance by its size. From the front the arm hides the fewest goals, about one in ten.
+SCENE_CAMERAS = {
+    "fetch_reach": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.53), 48),
+    "fetch_push": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.50), 48),
+    "fetch_slide": Aim((1.98, 0.75, 1.15), (1.35, 0.75, 0.42), 56),
+    "fetch_pick_and_place": Aim((2.00, 0.75, 1.10), (1.33, 0.75, 0.61), 48),
+}
 CAMERAS = ("scene", "wrist", "external_camera_0")  # the model's others look into the robot
 
 
@@ -199,25 +218,18 @@ def _make_physics(kind: str, *, is_dense: bool) -> Any:
     """Return gymnasium-robotics' environment with our cameras in its model."""
     import_gymnasium_robotics()
     gymnasium_id = f"{GYMNASIUM_NAMES[kind]}{'Dense' if is_dense else ''}-v4"
-    with cameras_added(_add_slide_cameras if kind == "fetch_slide" else _add_cameras):
+    with cameras_added(lambda spec: _add_cameras(spec, SCENE_CAMERAS[kind])):
         return gymnasium.make(gymnasium_id, disable_env_checker=True).unwrapped
 
 
-def _add_cameras(spec: Any) -> None:
-    """Add a scene camera close to the goals, and one on the wrist."""
-    add_camera(spec, "scene", position=(1.85, 0.45, 0.95), target=(1.34, 0.75, 0.53), fovy_deg=50)
-    _add_wrist_camera(spec)
-
-
-def _add_slide_cameras(spec: Any) -> None:
-    """As `_add_cameras`, but the scene reaches to the far end of the long table."""
-    add_camera(spec, "scene", position=(2.3, 0.25, 1.2), target=(1.55, 0.75, 0.42), fovy_deg=50)
-    _add_wrist_camera(spec)
-
-
-def _add_wrist_camera(spec: Any) -> None:
-    """Look down past the fingers; the gripper's x axis points at the table."""
+def _add_cameras(spec: Any, scene: Aim) -> None:
+    """Add the scene camera, and one on the wrist that looks past the fingers (x points down)."""
+    add_camera(spec, "scene", position=scene.position, target=scene.target, fovy_deg=scene.fovy_deg)
     add_camera(
-        spec, "wrist", position=(0.0, 0.0, 0.12), target=(0.2, 0, 0), fovy_deg=70,
-        body="robot0:gripper_link", up=(0.0, 0.0, 1.0),
-    )  # fmt: skip
+        spec,
+        "wrist",
+        position=(-0.06, 0.0, 0.12),
+        target=(0.12, 0.0, 0.0),
+        fovy_deg=75,
+        body="robot0:gripper_link",
+    )

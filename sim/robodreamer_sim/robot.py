@@ -1,0 +1,150 @@
+"""A simulated robot for the onboard loop: `robodreamer-deploy POLICY --robot sim:TASK`.
+
+The environment is made as the policy's contract says it was made for training. It runs in this
+process and advances by one control step at each `send_action`, however long that takes.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.robots import RobotError
+from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.registry import make
+
+if TYPE_CHECKING:
+    from robodreamer_sim.env import TaskEnv
+
+
+class SimulatedRobot:
+    """A task as a robot that can start episodes and judge them.
+
+    An action is one of the policy's, float32 (A,). Privileged signals are not measured.
+    """
+
+    def __init__(self, env: "TaskEnv") -> None:
+        self._env = env
+        self._observation: dict[str, Array] | None = None
+        self._is_over = False
+        self._return = 0.0
+        self._success = False
+        self._is_closed = False
+
+    @property
+    def contract(self) -> Contract:
+        """What the simulated task promises."""
+        return self._env.contract
+
+    @property
+    def observation_features(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every signal, by contract name."""
+        return {signal.name: signal.shape for signal in self.contract.inputs}
+
+    @property
+    def action_features(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of an action, `{"action": (A,)}`."""
+        return {"action": (self.contract.action.size,)}
+
+    @property
+    def is_episode_over(self) -> bool:
+        """Whether the task has ended, or its time is out."""
+        return self._is_over
+
+    @property
+    def episode_return(self) -> float:
+        """Sum of rewards since the episode began."""
+        return self._return
+
+    @property
+    def episode_success(self) -> bool:
+        """Whether the goal is met now."""
+        return self._success
+
+    def connect(self) -> None:
+        """Begin a first episode, unless one has begun.
+
+        Raises:
+            RobotError: This machine cannot render the cameras.
+        """
+        if self._observation is None:
+            try:
+                self.start_episode(seed=0)
+            except GraphicsError as error:
+                raise RobotError(str(error)) from error
+
+    def start_episode(self, seed: int) -> None:
+        """Begin an episode; the same seed gives the same one whatever came before."""
+        self._observation, _ = self._env.reset(seed=seed)
+        self._is_over, self._return, self._success = False, 0.0, False
+
+    def get_observation(self) -> Mapping[str, Array]:
+        """Return the value of every signal that a policy may read."""
+        assert self._observation is not None, "connect first"
+        return {name: self._observation[name] for name in self.observation_features}
+
+    def send_action(self, action: Array) -> Array:
+        """Advance by one control step; return the action as the actuators took it, in [-1, 1]."""
+        assert self._observation is not None, "connect first"
+        self._observation, reward, is_terminated, is_truncated, info = self._env.step(action)
+        self._return += reward
+        self._success = info["success"]
+        self._is_over = is_terminated or is_truncated
+        if self.contract.action.kind == "discrete":
+            return action
+        return np.clip(action, -1.0, 1.0)
+
+    def hold(self) -> Array:
+        """Send the neutral action, unless the episode is over; return it.
+
+        It is the middle of every actuator's range, or the first choice.
+        """
+        action = np.zeros(self.contract.action.size, np.float32)
+        if self.contract.action.kind == "discrete":
+            action[0] = 1.0
+        if self._observation is not None and not (self._is_over or self._is_closed):
+            return self.send_action(action)
+        return action
+
+    def disconnect(self) -> None:
+        """Close the simulator. May be called twice."""
+        if not self._is_closed:
+            self._env.close()
+        self._is_closed = True
+
+
+def make_robot(task: str, contract: Contract) -> SimulatedRobot:
+    """Make the simulated robot of `--robot sim:TASK` for a policy's contract.
+
+    Raises:
+        RobotError: No such task, or one whose signals, actions or rate differ from the policy's.
+    """
+    try:
+        options = EnvOptions.from_dict(contract.options)
+    except (ValueError, TypeError) as error:
+        raise RobotError(f"the policy was not trained in this simulator: {error}") from error
+    try:
+        env = make(task, options)
+    except ValueError as error:
+        raise RobotError(str(error)) from error
+    differences = "; ".join(_differences(env.contract, contract))
+    if differences:
+        env.close()
+        raise RobotError(f"the policy of {contract.task} cannot drive sim:{task}: {differences}")
+    return SimulatedRobot(env)
+
+
+def _differences(simulated: Contract, policy: Contract) -> Iterator[str]:
+    """Name everything in which a task is not what the policy was trained for."""
+    signals = {signal.name: signal for signal in simulated.inputs}
+    for wanted in policy.inputs:
+        if wanted.name not in signals:
+            yield f"it has no {wanted.name}, only {', '.join(signals)}"
+        elif signals[wanted.name] != wanted:
+            yield f"{wanted.name} is {signals[wanted.name]}, trained with {wanted}"
+    if simulated.action != policy.action:
+        yield f"its action is {simulated.action}, trained with {policy.action}"
+    if simulated.control_dt_s != policy.control_dt_s:
+        yield f"its step is {simulated.control_dt_s} s, trained with {policy.control_dt_s} s"
