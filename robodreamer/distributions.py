@@ -52,9 +52,10 @@ class Sample:
         self.generator = generator
 
     def category(self, probs: Float[Tensor, "*batch K"]) -> Int[Tensor, "*batch"]:
-        """Draw a class: the smallest of exponential arrival times at rates `probs`."""
-        arrivals = torch.empty_like(probs).exponential_(generator=self.generator)
-        return (probs / arrivals).argmax(-1)
+        """Draw a class by inverting the cumulative distribution; one random number per draw."""
+        cumulative = probs.cumsum(-1)
+        uniform = torch.empty_like(cumulative[..., :1]).uniform_(generator=self.generator)
+        return (cumulative[..., :-1] <= uniform * cumulative[..., -1:]).sum(-1)
 
     def normal(
         self, mean: Float[Tensor, "*batch A"], std: Float[Tensor, "*batch A"]
