@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_sim.compat import GLContext, make_gl_context
 from robodreamer_sim.options import Look
-
-Vector = tuple[float, float, float]
 
 MAX_GEOMS = 10_000
 SHADOW_FLAGS = (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION)
@@ -183,36 +181,31 @@ def describe_camera(model: mujoco.MjModel, name: str, view: mujoco.MjvCamera) ->
     )
 
 
-def add_camera(
-    spec: Any,
-    name: str,
-    *,
-    position: Vector,
-    target: Vector,
-    fovy_deg: float,
-    body: str = "",
-    up: Vector = (0.0, 0.0, 1.0),
-) -> None:
-    """Add a camera at `position` that looks at `target`, fixed to a body or to the world.
+class Aim(NamedTuple):
+    """Where a camera stands and what appears in the centre of its picture, in one frame."""
 
-    Args:
-        spec: The model, a `mujoco.MjSpec`.
-        name: Name of the camera.
-        position: Metres, in the frame of the body.
-        target: A point in the same frame that appears in the centre of the picture.
-        fovy_deg: Vertical field of view.
-        body: Name of the body; empty for the world.
-        up: Direction in the same frame that points upwards in the picture.
+    position: tuple[float, float, float]
+    """Metres."""
+    target: tuple[float, float, float]
+    """Metres."""
+    fovy_deg: float
+    """Vertical field of view."""
+
+
+def add_camera(spec: Any, name: str, aim: Aim, body: str = "") -> None:
+    """Add a camera to a model (an `MjSpec`), in the frame of a body or of the world.
+
+    The frame's z axis points upwards in the picture.
     """
-    forward = np.subtract(target, position)
+    forward = np.subtract(aim.target, aim.position)
     backward = -forward / np.linalg.norm(forward)  # a camera looks along its -z, y is up
-    right = np.cross(up, backward)
+    right = np.cross((0.0, 0.0, 1.0), backward)
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(backward, right), backward], axis=1)
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, rotation.ravel())
     mount = spec.body(body) if body else spec.worldbody
-    mount.add_camera(name=name, pos=position, quat=quaternion, fovy=fovy_deg)
+    mount.add_camera(name=name, pos=aim.position, quat=quaternion, fovy=aim.fovy_deg)
 
 
 @contextmanager

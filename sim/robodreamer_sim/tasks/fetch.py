@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_sim.cameras import (
+    Aim,
     Cameras,
     Renderers,
     add_camera,
@@ -29,17 +30,9 @@ from robodreamer_sim.cameras import (
 )
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.options import EnvOptions, Look
 
 MAX_STEPS = 50
-
-
-class Aim(NamedTuple):
-    """Where a scene camera stands and what it looks at, metres in the world."""
-
-    position: tuple[float, float, float]
-    target: tuple[float, float, float]
-    fovy_deg: float
 
 
 # In front of the robot, above the table, as close as all goals and the gripper at work allow: the
@@ -73,6 +66,9 @@ class Part(NamedTuple):
         return self.unit.endswith("/s")
 
 
+# Half of the arm's triangles, of which no camera sees more than two pixels; half of drawing's time.
+HARDLY_SEEN = ("robot0:estop_link", "robot0:laser_link")
+UNDRAWN_GROUP = 5
 GYMNASIUM_NAMES = {
     "fetch_reach": "FetchReach",
     "fetch_push": "FetchPush",
@@ -106,7 +102,7 @@ class FetchTask(TaskEnv):
                 "no picture; observe camera or both, or choose fetch_reach"
             )
         names = choose_cameras(task, options.cameras, CAMERAS)
-        physics = _make_physics(kind.removesuffix("_visual"), is_dense=kind != task)
+        physics = _make_physics(kind.removesuffix("_visual"), options.look, is_dense=kind != task)
         self._physics: Any = physics
         self._dt = float(physics.dt)
         self._goal_name = "privileged/goal_position" if hides_goal else "goal/position"
@@ -214,22 +210,19 @@ def _position_signal(name: str) -> Signal:
     return Signal(name=name, shape=(3,), dtype="float32", unit="m", frame="world", labels=XYZ)
 
 
-def _make_physics(kind: str, *, is_dense: bool) -> Any:
+def _make_physics(kind: str, look: Look, *, is_dense: bool) -> Any:
     """Return gymnasium-robotics' environment with our cameras in its model."""
     import_gymnasium_robotics()
     gymnasium_id = f"{GYMNASIUM_NAMES[kind]}{'Dense' if is_dense else ''}-v4"
-    with cameras_added(lambda spec: _add_cameras(spec, SCENE_CAMERAS[kind])):
+    with cameras_added(lambda spec: _edit_model(spec, SCENE_CAMERAS[kind], look)):
         return gymnasium.make(gymnasium_id, disable_env_checker=True).unwrapped
 
 
-def _add_cameras(spec: Any, scene: Aim) -> None:
+def _edit_model(spec: Any, scene: Aim, look: Look) -> None:
     """Add the scene camera, and one on the wrist that looks past the fingers (x points down)."""
-    add_camera(spec, "scene", position=scene.position, target=scene.target, fovy_deg=scene.fovy_deg)
-    add_camera(
-        spec,
-        "wrist",
-        position=(-0.06, 0.0, 0.12),
-        target=(0.12, 0.0, 0.0),
-        fovy_deg=75,
-        body="robot0:gripper_link",
-    )
+    if look == "lean":
+        for name in HARDLY_SEEN:
+            spec.geom(name).group = UNDRAWN_GROUP
+    add_camera(spec, "scene", scene)
+    wrist = Aim((-0.06, 0.0, 0.12), (0.12, 0.0, 0.0), 75)
+    add_camera(spec, "wrist", wrist, body="robot0:gripper_link")
