@@ -5,24 +5,25 @@ work. Nothing but this module decides what is built from what.
 """
 
 import dataclasses
+import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from robodreamer import config as configs
-from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig, choose
+from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig, check_numbers, choose
 
 Job = Callable[[], None]
-Task = Annotated[str, tyro.conf.Positional]
+Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 Folder = Annotated[Path, tyro.conf.Positional]
+Arguments = TypeVar("Arguments")
 
 MUTABLE = {
     "steps", "minutes", "threads", "num_workers", "checkpoint_minutes", "keep_checkpoints",
-    "evaluate_minutes", "evaluate_episodes", "log_seconds", "device",
+    "evaluate_minutes", "evaluate_steps", "evaluate_episodes", "log_seconds", "log_steps", "device",
 }  # fmt: skip
 """Settings that a resumed run may change, because they do not change what it is."""
 
@@ -40,6 +41,8 @@ class TrainArguments(TrainConfig):
     """Run folder; runs/TASK by default."""
     resume: bool = False
     """Go on from the run's newest checkpoint, exactly where it was."""
+    view: bool = False
+    """Show the newest policy in MuJoCo's viewer while it learns; needs a display."""
 
 
 def train(words: Sequence[str]) -> Job:
@@ -49,21 +52,52 @@ def train(words: Sequence[str]) -> Job:
         raise ValueError("name a task, such as fetch_reach; `robodreamer tasks` lists them")
     folder = arguments.run or Path("runs") / re.sub(r"[:/]", "_", arguments.task)
     config = _resumed_config(folder, words) if arguments.resume else _config_of(arguments)
+    check_numbers(config)
     from robodreamer.session import prepare_training
 
-    return prepare_training(config, folder, resume=arguments.resume)
+    return prepare_training(config, folder, resume=arguments.resume, view=arguments.view)
 
 
 def _parse_train(words: Sequence[str], base: TrainConfig | None = None) -> TrainArguments:
     """Read the words over the defaults that --size, --preset and --protocol choose."""
     defaults = base or _named_defaults(words)
     fields = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(TrainConfig)}
-    return tyro.cli(
-        TrainArguments,
+    return parse(TrainArguments, "train", words, TrainArguments(**fields))
+
+
+def parse(
+    kind: type[Arguments], command: str, words: Sequence[str], default: Arguments | None = None
+) -> Arguments:
+    """Read a command's words into its arguments; help, or a value of the wrong kind, exits here.
+
+    Raises:
+        ValueError: A word means nothing; names the options that come closest.
+    """
+    program = f"robodreamer {command}"
+    arguments, unknown = tyro.cli(
+        kind,
+        prog=program,
         args=words,
-        prog="robodreamer train",
-        default=TrainArguments(**fields),
+        default=tyro.MISSING_NONPROP if default is None else default,
+        return_unknown_args=True,
     )
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        close = difflib.get_close_matches(word, list(_options(kind)), n=3)
+        hint = f"the closest are {', '.join(close)}; " if close else ""
+        raise ValueError(f"{command} does not know {word!r}; {hint}{program} --help lists all")
+    return arguments
+
+
+def _options(kind: Any, prefix: str = "--") -> Iterator[str]:
+    """Yield the names of all options of a dataclass and of those in it."""
+    types = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        option = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from _options(types[field.name], f"{option}.")
+        else:
+            yield option
 
 
 def _named_defaults(words: Sequence[str]) -> TrainConfig:
@@ -80,7 +114,9 @@ def _named_defaults(words: Sequence[str]) -> TrainConfig:
             names[name] = value if separator else "".join(words[position + 1 : position + 2])
     return TrainConfig(
         task="",
-        **names,
+        size=names["size"],
+        preset=names["preset"],
+        protocol=names["protocol"],
         network=choose("size", names["size"], SIZES),
         algorithm=choose("preset", names["preset"], PRESETS),
         data=choose("protocol", names["protocol"], PROTOCOLS),

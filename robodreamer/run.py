@@ -1,10 +1,21 @@
 """A run folder: what belongs to one training run, and how its agent is brought back.
 
-    config.json contract.json metrics.jsonl events.out.* checkpoints/ replay/ videos/ plots/
+It holds
+
+    config.json         the settings, and the release, commit and packages that made the run
+    contract.json       what the task observes and does
+    metrics.jsonl       see `metrics`; events.out.* are the same for TensorBoard
+    checkpoints/        see `checkpoint`, as for replay/
+    videos/ plots/      what was drawn of it
+    faults/             what an environment did before it failed
 """
 
+import contextlib
 import json
+import platform
+import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +25,16 @@ import robodreamer
 from robodreamer import config as config_module
 from robodreamer.agent import Agent
 from robodreamer.checkpoint import Checkpoint, Checkpoints
-from robodreamer.files import write_json_atomic
 from robodreamer.config import TrainConfig
+from robodreamer.files import write_atomic, write_json_atomic
 from robodreamer_deploy.contract import Contract
 
 RUN_VERSION = 1
+PACKAGES = (
+    "torch", "numpy", "mujoco", "dm-control", "gymnasium", "gymnasium-robotics", "safetensors",
+    "tensorboard", "onnx", "onnxscript", "onnxruntime",
+)  # fmt: skip
+"""Packages whose versions a run records."""
 
 
 class LoadedRun(NamedTuple):
@@ -38,24 +54,36 @@ def make_agent(config: TrainConfig, contract: Contract) -> Agent:
         return Agent(contract, config.network, config.algorithm, config.data.decode_fraction)
 
 
-def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
-    """Begin a run folder.
+def require_new(folder: Path) -> None:
+    """Refuse a folder that a new run would overwrite.
 
     Raises:
-        ValueError: There is a run in it already.
+        ValueError: There is a run in it already, or what is left of one.
     """
     if (folder / "config.json").exists():
         raise ValueError(
             f"{folder} holds a run already; go on with --resume, or choose another --run"
         )
+    if left := [name for name in ("checkpoints", "metrics.jsonl") if (folder / name).exists()]:
+        raise ValueError(
+            f"{folder} holds {' and '.join(left)} of a run whose config.json is missing; "
+            "choose another --run"
+        )
+
+
+def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
+    """Begin a run folder; `require_new` has to agree. config.json, written last, makes it one."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "contract.json").write_text(contract.to_json())
+    write_atomic(folder / "contract.json", contract.to_json().encode())
     write_json_atomic(
         folder / "config.json",
         {
             "run_version": RUN_VERSION,
             "robodreamer": robodreamer.__version__,
             "commit": git_commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": installed_packages(),
             "config": config_module.to_dict(config),
         },
     )
@@ -73,15 +101,17 @@ def read_run(folder: Path) -> tuple[TrainConfig, Contract, dict[str, Any]]:
             raise ValueError(f"{folder} is not a run folder: {path.name} is missing")
     try:
         record = json.loads(config_path.read_text())
-        if record["run_version"] != RUN_VERSION:
-            raise ValueError(
-                f"made by run format {record['run_version']}, this release reads {RUN_VERSION}"
-            )
+        _require_version(record["run_version"])
         config = config_module.from_dict(record.pop("config"))
         contract = Contract.from_json(contract_path.read_text())
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} cannot be used: {error}") from error
     return config, contract, record
+
+
+def _require_version(found: Any) -> None:
+    if found != RUN_VERSION:
+        raise ValueError(f"it has run format {found!r}, this release reads {RUN_VERSION}")
 
 
 def load_run(folder: Path, checkpoint: str | None = None) -> LoadedRun:
@@ -105,6 +135,18 @@ def load_run(folder: Path, checkpoint: str | None = None) -> LoadedRun:
 
 def git_commit() -> str:
     """Return the commit of the source tree, or an empty string outside of one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip()
+
+
+def installed_packages() -> dict[str, str]:
+    """Return the installed version of every package that a run's numbers may depend on."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -3,34 +3,64 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from robodreamer.config import TrainConfig
 
 CONFIRMED_STOP_CODE = 130  # 128 + SIGINT, as shells count
+STDERR = 2
+SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+class Period:
+    """Comes due once in every period: when a multiple of it has been passed since the last look.
+
+    What has been passed depends on the present alone, so a resumed run has the same periods.
+    """
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self._last = 0.0
+
+    def restart(self, now: float) -> None:
+        """Forget what was passed up to now."""
+        self._last = now
+
+    def is_due(self, now: float) -> bool:
+        """Whether a multiple was passed; the next look counts from here."""
+        last, self._last = self._last, now
+        return now // self.length > last // self.length
 
 
 class Schedule:
     """Tells what is due. Steps count environment steps, seconds count training time.
 
-    A deterministic run saves at fixed steps; any other one at times.
+    A deterministic run does everything at fixed steps; any other one at times.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.config, self._clock = config, clock
+        by_steps = config.deterministic
+        minutes = 60 * config.checkpoint_minutes, 60 * config.evaluate_minutes
+        self._checkpoint = Period(config.checkpoint_steps if by_steps else minutes[0])
+        self._evaluation = Period(config.evaluate_steps if by_steps else minutes[1])
+        self._report = Period(config.log_steps if by_steps else config.log_seconds)
+        self.evaluates = config.evaluate_minutes > 0
+        """Whether the run evaluates at all."""
         self.resume(steps=0, seconds=0.0)
 
     def resume(self, steps: int, seconds: float) -> None:
         """Count on from a checkpoint."""
-        self._began = time.monotonic() - seconds
-        self._saved_step = steps
-        self._saved_at = self._reported_at = self._evaluated_at = seconds
+        self._began = self._clock() - seconds
+        for period in (self._checkpoint, self._evaluation, self._report):
+            period.restart(self._now(steps))
 
     @property
     def seconds(self) -> float:
         """Training time, that of earlier processes of this run included."""
-        return time.monotonic() - self._began
+        return self._clock() - self._began
 
     def pause(self, seconds: float) -> None:
         """Do not count time that was spent on something other than training."""
@@ -47,29 +77,23 @@ class Schedule:
         return self.share_done(steps) >= 1
 
     def is_checkpoint_due(self, steps: int) -> bool:
-        """Whether it is time to save."""
-        if self.config.deterministic:
-            return steps - self._saved_step >= self.config.checkpoint_steps
-        return self.seconds - self._saved_at >= 60 * self.config.checkpoint_minutes
+        """Whether it is time to save; true once per period."""
+        return self._checkpoint.is_due(self._now(steps))
 
     def checkpoint_is_done(self, steps: int) -> None:
         """Count from here to the next checkpoint."""
-        self._saved_step, self._saved_at = steps, self.seconds
+        self._checkpoint.restart(self._now(steps))
 
-    def is_report_due(self) -> bool:
+    def is_report_due(self, steps: int) -> bool:
         """Whether it is time to report; true once per period."""
-        if self.seconds - self._reported_at < self.config.log_seconds:
-            return False
-        self._reported_at = self.seconds
-        return True
+        return self._report.is_due(self._now(steps))
 
-    def is_evaluation_due(self, *, is_end: bool) -> bool:
-        """Whether it is time to evaluate: once per period and at the end; never if it is 0."""
-        period = 60 * self.config.evaluate_minutes
-        if not period or (self.seconds - self._evaluated_at < period and not is_end):
-            return False
-        self._evaluated_at = self.seconds
-        return True
+    def is_evaluation_due(self, steps: int) -> bool:
+        """Whether it is time to evaluate; true once per period, or never."""
+        return self.evaluates and self._evaluation.is_due(self._now(steps))
+
+    def _now(self, steps: int) -> float:
+        return float(steps) if self.config.deterministic else self.seconds
 
 
 class StopRequest:
@@ -82,7 +106,7 @@ class StopRequest:
         self.is_requested = False
         self._handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> Self:
         """Listen."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._hear)
@@ -96,5 +120,7 @@ class StopRequest:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self.is_requested:
+            if os.isatty(STDERR):
+                os.write(STDERR, SHOW_CURSOR)  # the live display has hidden it
             os._exit(CONFIRMED_STOP_CODE)
         self.is_requested = True

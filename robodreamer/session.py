@@ -9,44 +9,54 @@ import numpy as np
 import torch
 
 from robodreamer.agent import Agent, Learner
-from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
-from robodreamer.collect import Collector, ReplayRatio, make_replay
+from robodreamer.checkpoint import Checkpoints
+from robodreamer.collect import Collector, ReplayRatio, TrainingDivergedError, make_replay
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
 from robodreamer.progress import Progress
 from robodreamer.replay import Replay
 from robodreamer.reporter import Reporter
-from robodreamer.run import make_agent, read_run, write_run
+from robodreamer.run import make_agent, read_run, require_new, write_run
 from robodreamer.schedule import Schedule
 from robodreamer.train import Session, restore, train
+from robodreamer.viewer import Viewer
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector import VectorEnv
 
 
-def prepare_training(config: TrainConfig, folder: Path, *, resume: bool) -> Callable[[], None]:
+def prepare_training(
+    config: TrainConfig, folder: Path, *, resume: bool, view: bool = False
+) -> Callable[[], None]:
     """Build a new run in `folder`, or take up its newest checkpoint; return what trains it.
+
+    A run that was interrupted before its first checkpoint begins again.
 
     Raises:
         ValueError: The folder or the task do not fit what is asked; nothing was overwritten.
     """
+    if not resume:
+        require_new(folder)
     device = prepare_torch(config)
     checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
-    checkpoint = _newest(checkpoints) if resume else None
+    checkpoint = checkpoints.latest() if resume else None
     state = checkpoints.load(checkpoint)[1] if checkpoint else {}
     with ExitStack() as stack:
         envs = stack.enter_context(make_envs(config, state.get("first_episodes")))
         if resume:
             _check_contract(folder, envs.contract)
-        else:
-            write_run(folder, config, envs.contract)
         session = _build(config, folder, envs, device, checkpoints)
         stack.callback(session.reporter.close)
         if checkpoint:
             restore(session, checkpoint)
-        resumed_step = session.replay.num_steps if checkpoint else None
-        session.reporter.begin(resumed_step, session.updates)
+            _check_unfinished(folder, session)
+        if view:
+            session.viewer = Viewer(session.learner.agent)
+            stack.callback(session.viewer.close)
+        if not resume:
+            write_run(folder, config, envs.contract)
+        session.reporter.begin(session.replay.num_steps if resume else None, session.updates)
         resources = stack.pop_all()
     return lambda: _run(session, folder, resources)
 
@@ -56,13 +66,22 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
 
     Raises:
         EnvironmentFault: An environment failed; what it yielded lies in `folder`/faults.
+        TrainingDivergedError: The run cannot go on as it is.
     """
     with resources:
         try:
             train(session)
         except EnvironmentFault as fault:
-            path = _save_fault(folder, session.collector.num_steps, fault)
-            raise EnvironmentFault(f"{fault}; see {path}") from fault
+            path = _save_fault(folder, session.collector, fault)
+            step = session.collector.num_steps
+            raise EnvironmentFault(f"step {step:,}, {fault}; see {path}") from fault
+        except TrainingDivergedError as error:
+            newest = session.checkpoints.latest()
+            left = f"{newest.path} is from before" if newest else "there is no checkpoint yet"
+            raise TrainingDivergedError(
+                f"training diverged: {error}; {left}; a smaller --data.optimizer.learning-rate "
+                "may help"
+            ) from error
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:
@@ -145,11 +164,14 @@ def _build(
     )
 
 
-def _newest(checkpoints: Checkpoints) -> Checkpoint:
-    checkpoint = checkpoints.latest()
-    if checkpoint is None:
-        raise CheckpointError(f"{checkpoints.folder} holds no checkpoint to resume from")
-    return checkpoint
+def _check_unfinished(folder: Path, session: Session) -> None:
+    """Refuse to resume what has nothing left to do."""
+    steps = session.replay.num_steps
+    if session.schedule.is_over(steps):
+        raise ValueError(
+            f"{folder} is finished after {steps:,} steps and {session.schedule.seconds / 60:.0f} "
+            "minutes; give more --steps or --minutes to go on"
+        )
 
 
 def _check_contract(folder: Path, contract: Contract) -> None:
@@ -174,12 +196,20 @@ def _describe(config: TrainConfig, agent: Agent, replay: Replay, device: torch.d
     )
 
 
-def _save_fault(folder: Path, step: int, fault: EnvironmentFault) -> Path:
-    """Keep the offending transition for a closer look."""
-    path = folder / "faults" / f"step-{step:09d}-env-{fault.environment}.npz"
+def _save_fault(folder: Path, collector: Collector, fault: EnvironmentFault) -> Path:
+    """Keep the offending transition for a closer look.
+
+    `before.*` is the last record with the action that answered it, of all environments if a worker
+    failed as a whole; `after.*` is what came of it, as far as there is something.
+    """
+    env = fault.environment
+    name = "all" if env is None else str(env)
+    path = folder / "faults" / f"step-{collector.num_steps:09d}-env-{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {key.replace("/", "."): v for key, v in fault.observation.items()}
-    if fault.action is not None:
-        arrays["action"] = fault.action
-    np.savez(path, **arrays)
+    arrays: dict[str, Any] = {}
+    for key, value in collector.latest.items():
+        arrays[f"before.{key}"] = value if env is None else value[env]
+    for key, value in fault.observation.items():
+        arrays[f"after.{key}"] = value
+    np.savez(path, **{key.replace("/", "."): value for key, value in arrays.items()})
     return path
