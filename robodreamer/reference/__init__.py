@@ -1,0 +1,9 @@
+"""Agents trained with the public JAX code of DreamerV3, brought here.
+
+Build an agent from `config_from_reference`, then fill it with `load_parameters`.
+"""
+
+from robodreamer.reference.parameters import Counterpart, load_parameters, match
+from robodreamer.reference.settings import config_from_reference
+
+__all__ = ["Counterpart", "config_from_reference", "load_parameters", "match"]

@@ -1,0 +1,72 @@
+"""Everything the reference reports about imagined steps, from our actor, critics and losses."""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from robodreamer.behavior import Behavior, Imagined, Outlook
+from robodreamer.distributions import Categorical, Normal
+
+
+class ImaginedReport(NamedTuple):
+    """Losses (N, H), what they are made of, and metrics by the reference's names."""
+
+    losses: dict[str, Tensor]
+    returns: Tensor
+    policy: Normal | Categorical
+    parts: dict[str, Tensor]
+    metrics: dict[str, Tensor]
+
+
+def report(behavior: Behavior, imagined: Imagined, outlook: Outlook) -> ImaginedReport:
+    """Compute the losses of imagined trajectories, which moves the range of returns."""
+    losses, returns, metrics = behavior.imagined_losses(imagined, outlook)
+    feature = imagined.states.feature
+    policy = behavior.actor(feature)
+    value = behavior.critic.mean(behavior.critic(feature))
+    slow_value = behavior.slow_critic.mean(behavior.slow_critic(feature))
+    parts = {
+        "policy_loss": losses["policy"],
+        "value_loss": losses["value"],
+        "ret": returns,
+        "val": value,
+        "slowval": slow_value,
+        "weight": outlook.continuation.cumprod(1),
+        "adv": (returns - value[:, :-1]) / behavior.return_range.scale,
+        "logp": policy.log_prob(imagined.actions),
+        "ent": policy.entropy(),
+    }
+    ours = {
+        "tar": metrics["return"],
+        "val": metrics["value"],
+        "rew": metrics["imagined_reward"],
+        "adv_mag": metrics["advantage_magnitude"],
+        "con": outlook.continuation.mean(),
+        "slowval": slow_value.mean(),
+        "weight": parts["weight"].mean(),
+        "adv": parts["adv"].mean(),
+        "adv_std": parts["adv"].std(correction=0),
+    }
+    return ImaginedReport(
+        losses, returns, policy, parts, ours | _entropy(policy) | _normalised(behavior, returns)
+    )
+
+
+def _entropy(policy: Normal | Categorical) -> dict[str, Tensor]:
+    """Return the mean entropy over the first H steps, and as a share of the largest possible."""
+    entropy = policy.entropy()[:, :-1].mean()
+    if isinstance(policy, Normal):
+        return {"ent/action": entropy}
+    return {"ent/action": entropy, "rand/action": entropy / math.log(policy.log_probs.shape[-1])}
+
+
+def _normalised(behavior: Behavior, returns: Tensor) -> dict[str, Tensor]:
+    """Describe the returns as they lie in their running range."""
+    scaled = (returns - behavior.return_range.low) / behavior.return_range.scale
+    return {
+        "ret": scaled.mean(),
+        "ret_min": scaled.min(),
+        "ret_max": scaled.max(),
+        "ret_rate": (scaled.abs() >= 1).float().mean(),
+    }
