@@ -142,6 +142,15 @@ class Checkpoints:
             self.wait()
         return time.perf_counter() - began
 
+    def check(self) -> None:
+        """Complain if the last checkpoint could not be written; wait for nothing.
+
+        Raises:
+            CheckpointError: As `wait`.
+        """
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
     def wait(self, timeout_s: float = 600.0) -> None:
         """Return when no checkpoint is being written.
 

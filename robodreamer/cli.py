@@ -25,21 +25,36 @@ robodreamer COMMAND --help tells more. robodreamer-deploy drives a robot.
 """
 
 
+Job = Callable[[], None]
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0, or 2 for what a user can mend."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault("MUJOCO_GL", _graphics_library())
     if not words or words[0] in {"-h", "--help"}:
         print(HELP)
         return 0
     try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(words: Sequence[str]) -> int:
+    """Build a job and do it; turn the failures that a user can do something about into words.
+
+    Any `ValueError` while building is the user's; while the job runs it is ours, and shown.
+    """
+    try:
         job = _command(words[0])(words[1:])
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, *_known_failures()) as error:
         return _complain(error)
-    return _supervise(job)
-
-
-Job = Callable[[], None]
+    try:
+        job()
+    except _known_failures() as error:
+        return _complain(error)
+    return 0
 
 
 def _command(name: str) -> Callable[[Sequence[str]], Job]:
@@ -50,19 +65,21 @@ def _command(name: str) -> Callable[[Sequence[str]], Job]:
     return choose("command", name, commands.COMMANDS)
 
 
-def _supervise(job: Job) -> int:
-    """Run a job; turn the failures that a user can do something about into a sentence."""
+def _known_failures() -> tuple[type[Exception], ...]:
+    """Return the errors that a user can do something about while a job runs."""
     from robodreamer.checkpoint import CheckpointError
+    from robodreamer.collect import TrainingDivergedError
     from robodreamer_deploy.bundle import BundleError
     from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 
-    try:
-        job()
-    except (EnvironmentFault, GraphicsError, CheckpointError, BundleError, OSError) as error:
-        return _complain(error)
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return (
+        EnvironmentFault,
+        GraphicsError,
+        TrainingDivergedError,
+        CheckpointError,
+        BundleError,
+        OSError,
+    )
 
 
 def _complain(error: Exception) -> int:
@@ -70,8 +87,3 @@ def _complain(error: Exception) -> int:
         raise error
     print(f"robodreamer: {error}", file=sys.stderr)
     return 2
-
-
-def _graphics_library() -> str:
-    """Return the way to render without a screen that MuJoCo should take."""
-    return "egl"

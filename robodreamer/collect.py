@@ -9,6 +9,7 @@ Shapes: N environments, A action.
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,12 @@ from robodreamer.replay import Field, Replay
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.vector import VectorEnv
 
+Array = np.ndarray[Any, Any]
 FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+class TrainingDivergedError(RuntimeError):
+    """The agent computes with numbers that are no longer finite."""
 
 
 class Episode(NamedTuple):
@@ -59,6 +65,8 @@ class Collector:
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, np.int64)
         self._was_cut = False
+        self.latest: Mapping[str, Array] = {}
+        """The last record of every environment and the action that followed, (N, ...)."""
         envs.start()
 
     @property
@@ -76,6 +84,10 @@ class Collector:
 
         With `end_episodes` the next record ends the episode of every environment, so that a
         checkpoint after it has no simulator state to keep. Those episodes are not reported.
+
+        Raises:
+            EnvironmentFault: What came after `latest` is not what the contract promises.
+            TrainingDivergedError: An action is not finite.
         """
         began = time.perf_counter()
         record = self.envs.recv()
@@ -84,20 +96,23 @@ class Collector:
         is_first = self._tensor(record["is_first"])
         self._carry = self.agent.act(self._carry, inputs, is_first, self.draw)
         action = self._carry.action.cpu()
+        if not action.isfinite().all():
+            raise TrainingDivergedError(f"the actions are not finite at step {self.num_steps:,}")
         fields = {key: value for key, value in record.items() if key != "success"}
         state = self._carry.state
         self.replay.add({**fields, "action": action, "deter": state.deter, "stoch": state.stoch})
         episodes = self._count(record)
         self._was_cut = end_episodes
         self.envs.send(action.numpy(), truncate=end_episodes)
+        self.latest = {**record, "action": action.numpy()}
         self.seconds_waited += received - began
         self.seconds_acted += time.perf_counter() - received
         return episodes
 
-    def _tensor(self, value: np.ndarray[Any, Any]) -> Tensor:
+    def _tensor(self, value: Array) -> Tensor:
         return torch.from_numpy(value).to(self.device)
 
-    def _count(self, record: dict[str, np.ndarray[Any, Any]]) -> list[Episode]:
+    def _count(self, record: Mapping[str, Array]) -> list[Episode]:
         self._returns = np.where(record["is_first"], 0.0, self._returns + record["reward"])
         self._lengths = np.where(record["is_first"], 0, self._lengths + 1)
         if self._was_cut:
@@ -138,4 +153,3 @@ def make_replay(
         seed=seed,
         device=device,
     )
-

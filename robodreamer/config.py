@@ -9,9 +9,10 @@ Importing this module costs no torch; the command line builds its help from it.
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,12 +202,16 @@ class TrainConfig:
     cameras: tuple[str, ...] | None = None
     """Cameras to use; the task's own choice by default."""
     size: str = "12m"
+    """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m."""
     preset: str = "dreamer_v3"
+    """Family of the algorithm: dreamer_v3."""
     protocol: str = "default"
+    """How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu or debug."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     data: ProtocolConfig = field(default_factory=ProtocolConfig)
     seed: int = 0
+    """Of weights, environments and every random draw."""
     steps: int = 1_000_000
     """Environment steps (times `action_repeat` simulator steps) after which training ends."""
     minutes: float | None = None
@@ -215,11 +220,12 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters and losses stay in float32."""
     threads: int = 0
-    """CPU threads of the learner; 0 leaves the choice to torch."""
+    """CPU threads of the learner; 0 leaves the choice to torch. Another number rounds differently,
+    so a deterministic run that is resumed with it is not repeated to the bit."""
     num_workers: int = 1
     """Processes that simulate; each has its share of the environments."""
     deterministic: bool = False
-    """Repeatable to the bit on a CPU: checkpoints fall at fixed steps, not at times."""
+    """Repeatable to the bit on a CPU: the run saves, reports and evaluates at fixed steps."""
     checkpoint_minutes: float = 15.0
     checkpoint_steps: int = 10_000
     """Environment steps between checkpoints of a deterministic run."""
@@ -227,8 +233,13 @@ class TrainConfig:
     """Newest checkpoints that stay on disk."""
     evaluate_minutes: float = 5.0
     """Minutes between evaluations; 0 evaluates never."""
+    evaluate_steps: int = 10_000
+    """Environment steps between evaluations of a deterministic run."""
     evaluate_episodes: int = 10
     log_seconds: float = 10.0
+    """Seconds between reports."""
+    log_steps: int = 1_000
+    """Environment steps between reports of a deterministic run."""
 
 
 def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
@@ -244,35 +255,57 @@ def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     raise ValueError(f"unknown {kind} {name!r}; there is {', '.join(close + others)}")
 
 
+POSITIVE = {
+    "deter", "hidden", "stoch", "classes", "blocks", "units", "depth", "kernel", "decoder_blocks",
+    "bins", "horizon", "discount_horizon", "num_envs", "batch_size", "batch_length",
+    "action_repeat", "image_size", "replay_capacity", "decode_fraction", "steps", "minutes",
+    "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "evaluate_steps",
+    "evaluate_episodes", "log_seconds", "log_steps",
+}  # fmt: skip
+"""Settings that may not be 0."""
+
+
+def check_numbers(settings: Any, prefix: str = "--") -> None:
+    """Refuse numbers that no run could be made with, in all settings down from these.
+
+    Raises:
+        ValueError: A number is negative or not finite, or 0 where that means nothing.
+    """
+    for field_ in dataclasses.fields(settings):
+        value = getattr(settings, field_.name)
+        option = prefix + field_.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            check_numbers(value, f"{option}.")
+        elif isinstance(value, int | float):
+            is_zero_refused = field_.name in POSITIVE
+            if not 0 <= value < math.inf or (value == 0 and is_zero_refused):
+                least = "more than 0" if is_zero_refused else "0 or more"
+                raise ValueError(f"{option} has to be {least}, got {value}")
+
+
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """Return plain JSON values."""
     return dataclasses.asdict(config)
 
 
 def from_dict(data: Mapping[str, Any]) -> TrainConfig:
-    """Rebuild a config from `to_dict`'s values.
+    """Rebuild a config from `to_dict`'s values, also after they were JSON.
 
     Raises:
         ValueError: A field is missing or unknown: the config is of another version.
     """
-    try:
-        return TrainConfig(
-            **_tuples(data)
-            | {
-                "network": NetworkConfig(**_tuples(data["network"])),
-                "algorithm": AlgorithmConfig(
-                    **data["algorithm"]
-                    | {"loss_scales": LossScales(**data["algorithm"]["loss_scales"])}
-                ),
-                "data": ProtocolConfig(
-                    **data["data"] | {"optimizer": OptimizerConfig(**data["data"]["optimizer"])}
-                ),
-            }
+    return _rebuild(TrainConfig, data, "the settings")
+
+
+def _rebuild(kind: Any, data: Mapping[str, Any], where: str) -> Any:
+    types = get_type_hints(kind)
+    if data.keys() != types.keys():
+        missing, unknown = sorted(types.keys() - data), sorted(data.keys() - types)
+        raise ValueError(
+            f"{where} lack {missing} and have unknown {unknown}: they are of another version"
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the settings are of another version: {error}") from error
-
-
-def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn JSON's lists back into tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+    for name, field_type in types.items():
+        if dataclasses.is_dataclass(field_type):
+            values[name] = _rebuild(field_type, data[name], f"{where} under {name}")
+    return kind(**values)

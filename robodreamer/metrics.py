@@ -11,6 +11,8 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from robodreamer.files import write_atomic
+
 
 class MetricsWriter:
     """Appends to the metrics of one run folder."""
@@ -19,7 +21,8 @@ class MetricsWriter:
         self.path = run / "metrics.jsonl"
         if resumed_step is not None and self.path.exists():
             kept = [line for line in read_metrics(run) if line["step"] <= resumed_step]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_atomic(self.path, text.encode())
         self._board = SummaryWriter(run, purge_step=resumed_step)
 
     def write(self, step: int, minutes: float, values: Mapping[str, float]) -> None:

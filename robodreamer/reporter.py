@@ -3,21 +3,25 @@
 Nothing here takes part in training; an evaluation has its own environments and random draws.
 """
 
+import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from robodreamer.agent import Agent
-from robodreamer.collect import Collector, Episode
+from robodreamer.collect import Collector, Episode, TrainingDivergedError
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Mode
-from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
+from robodreamer.evaluate import AgentPolicy, Array, Policy, evaluate, make_evaluation_envs
 from robodreamer.metrics import Means, MetricsWriter
 from robodreamer.progress import Progress
-from robodreamer.schedule import Schedule
+from robodreamer.schedule import Schedule, StopRequest
 from robodreamer_sim.vector import VectorEnv
 
 
@@ -28,6 +32,23 @@ class _Mark(NamedTuple):
     steps: int
     updates: int
     waited_s: float
+
+
+class _StoppedError(Exception):
+    """Whoever started the run does not want to wait for the end of an evaluation."""
+
+
+class _UntilStopped:
+    """A policy that acts until a stop is requested."""
+
+    def __init__(self, policy: Policy, stop: StopRequest) -> None:
+        self.policy, self.stop = policy, stop
+
+    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
+        """Return what the policy does."""
+        if self.stop.is_requested:
+            raise _StoppedError
+        return self.policy.act(observation, is_first)
 
 
 class Reporter:
@@ -63,7 +84,11 @@ class Reporter:
             self._envs.close()
 
     def report(self, collector: Collector, schedule: Schedule, updates: int) -> None:
-        """Show and log the figures since the last report."""
+        """Show and log the figures since the last report.
+
+        Raises:
+            TrainingDivergedError: One of them is not finite; the line in the log says which.
+        """
         now = time.monotonic()
         steps = collector.num_steps
         last, self._last = self._last, _Mark(now, steps, updates, collector.seconds_waited)
@@ -80,15 +105,23 @@ class Reporter:
             figures["episode/success"] = sum(e.success for e in self.episodes) / count
             figures["episode/length"] = sum(e.length for e in self.episodes) / count
         self._write(steps, schedule, figures)
+        if broken := sorted(name for name, value in figures.items() if not math.isfinite(value)):
+            raise TrainingDivergedError(f"not finite at step {steps:,}: {', '.join(broken)}")
         self.progress.show(schedule.share_done(steps), self._shown(steps, figures))
 
-    def evaluate(self, agent: Agent, steps: int, schedule: Schedule) -> None:
-        """Run the evaluation episodes and log what they say; training time does not count it."""
+    def evaluate(self, agent: Agent, steps: int, schedule: Schedule, stop: StopRequest) -> None:
+        """Run the evaluation episodes and log what they say, unless a stop is requested meanwhile.
+
+        Training time does not count it.
+        """
         began = time.monotonic()
         if self._envs is None:
             self._envs = make_evaluation_envs(agent.contract, self.config.evaluate_episodes)
-        policy = AgentPolicy(agent, self._envs.num_envs, Mode())
-        summary = evaluate(policy, self._envs, self.config.evaluate_episodes).summary()
+        policy = _UntilStopped(AgentPolicy(agent, self._envs.num_envs, Mode()), stop)
+        try:
+            summary = evaluate(policy, self._envs, self.config.evaluate_episodes).summary()
+        except _StoppedError:
+            return
         self._latest_evaluation = (
             f"return {summary['return']:.1f}, success {summary['success']:.0%} at step {steps:,}"
         )

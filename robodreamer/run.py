@@ -101,16 +101,19 @@ def read_run(folder: Path) -> tuple[TrainConfig, Contract, dict[str, Any]]:
             raise ValueError(f"{folder} is not a run folder: {path.name} is missing")
     try:
         record = json.loads(config_path.read_text())
-        _require_version(record["run_version"])
+        _require_version(record)
         config = config_module.from_dict(record.pop("config"))
         contract = Contract.from_json(contract_path.read_text())
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{folder} cannot be used: {error}") from error
     return config, contract, record
 
 
-def _require_version(found: Any) -> None:
-    if found != RUN_VERSION:
+def _require_version(record: Any) -> None:
+    is_complete = isinstance(record, dict) and isinstance(record.get("config"), dict)
+    if not is_complete:
+        raise ValueError("config.json is not that of a run")
+    if (found := record.get("run_version")) != RUN_VERSION:
         raise ValueError(f"it has run format {found!r}, this release reads {RUN_VERSION}")
 
 

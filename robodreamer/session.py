@@ -19,7 +19,7 @@ from robodreamer.reporter import Reporter
 from robodreamer.run import make_agent, read_run, require_new, write_run
 from robodreamer.schedule import Schedule
 from robodreamer.train import Session, restore, train
-from robodreamer.viewer import Viewer
+from robodreamer.viewer import Viewer, require_display
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
@@ -38,6 +38,8 @@ def prepare_training(
     """
     if not resume:
         require_new(folder)
+    if view:
+        require_display()
     device = prepare_torch(config)
     checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
     checkpoint = checkpoints.latest() if resume else None

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from robodreamer.agent import Learner
 from robodreamer.checkpoint import Checkpoint, Checkpoints
-from robodreamer.collect import Collector, ReplayRatio
+from robodreamer.collect import Collector, Episode, ReplayRatio
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
 from robodreamer.replay import Replay
 from robodreamer.reporter import Reporter
 from robodreamer.schedule import Schedule, StopRequest
+from robodreamer.viewer import Viewer
 
 
 @dataclass(kw_only=True)
@@ -30,25 +31,39 @@ class Session:
     schedule: Schedule
     checkpoints: Checkpoints
     reporter: Reporter
+    viewer: Viewer | None = None
     updates: int = 0
 
 
 def train(session: Session) -> None:
-    """Train until steps or minutes are used up, or Ctrl-C; then save."""
+    """Train until steps or minutes are used up, or Ctrl-C; then save.
+
+    Raises:
+        EnvironmentFault: An environment failed.
+        CheckpointError: A checkpoint could not be written; the older ones are what they were.
+        TrainingDivergedError: The agent computes with numbers that are no longer finite.
+    """
     schedule, collector, reporter = session.schedule, session.collector, session.reporter
     is_over = False
     with StopRequest() as stop:
         while not is_over:
             is_over = stop.is_requested or schedule.is_over(collector.num_steps)
-            is_saving = is_over or schedule.is_checkpoint_due(collector.num_steps)
+            is_saving = schedule.is_checkpoint_due(collector.num_steps) or is_over
             advance(session, end_episodes=is_saving)
             if is_saving:
                 advance(session)  # receives every episode's end: nothing is left in simulators
-                save(session, wait=is_over)
-            if is_over or schedule.is_report_due():
+            steps = collector.num_steps
+            if schedule.is_report_due(steps) or is_saving:
                 reporter.report(collector, schedule, session.updates)
-            if schedule.is_evaluation_due(is_end=is_over and not stop.is_requested):
-                reporter.evaluate(session.learner.agent, collector.num_steps, schedule)
+            if schedule.is_evaluation_due(steps) and not is_over:
+                reporter.evaluate(session.learner.agent, steps, schedule, stop)
+            if is_saving:  # after the report, so that a checkpoint stands for all lines before it
+                save(session, wait=is_over)
+            session.checkpoints.check()
+            if session.viewer:
+                session.viewer.step()
+        if schedule.evaluates and not stop.is_requested:
+            reporter.evaluate(session.learner.agent, collector.num_steps, schedule, stop)
 
 
 def advance(session: Session, *, end_episodes: bool = False) -> None:
@@ -78,6 +93,7 @@ def save(session: Session, *, wait: bool) -> None:
         "updates": session.updates,
         "seconds": schedule.seconds,
         "first_episodes": collector.next_episodes,
+        "episodes": list(session.reporter.episodes),
     }
     session.checkpoints.save(collector.num_steps, tensors, state, session.replay, wait=wait)
     schedule.checkpoint_is_done(collector.num_steps)
@@ -90,4 +106,5 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
     session.learner.optimizer.load_state_dict(tensors["optimizer"])
     session.draw.generator.set_state(tensors["random"]["draw"])
     session.updates = state["updates"]
+    session.reporter.episodes.extend(Episode(*episode) for episode in state["episodes"])
     session.schedule.resume(session.replay.num_steps, state["seconds"])

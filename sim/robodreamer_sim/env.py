@@ -1,13 +1,16 @@
 """The one environment interface: dictionary observations exactly as the contract declares them."""
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract, Signal
+
+if TYPE_CHECKING:
+    import mujoco
 
 
 class Transition(NamedTuple):
@@ -65,6 +68,11 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         info = {"success": transition.success}
         is_terminated, is_truncated = transition.is_terminated, transition.is_truncated
         return self._observe(), reward, is_terminated, is_truncated, info
+
+    @property
+    def mujoco_handles(self) -> "tuple[mujoco.MjModel, mujoco.MjData] | None":
+        """Model and data of the simulation, for a viewer; None where MuJoCo does not simulate."""
+        return None
 
     @abstractmethod
     def render_camera(

@@ -65,6 +65,11 @@ class DmControlTask(TaskEnv):
         self._default_camera = names[0]
         self._cameras = Cameras(model, suite.physics.data.ptr, views, options.look, renderers)
 
+    @property
+    def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Model and data of the simulation."""
+        return self._suite.physics.model.ptr, self._suite.physics.data.ptr
+
     def render_camera(
         self, camera: str | None = None, height: int = 240, width: int = 320
     ) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import gymnasium
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -129,6 +130,11 @@ class FetchTask(TaskEnv):
             options=options.to_dict(),
         )
         super().__init__(contract, options.action_repeat)
+
+    @property
+    def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Model and data of the simulation."""
+        return self._physics.model, self._physics.data
 
     def render_camera(
         self, camera: str | None = None, height: int = 240, width: int = 320

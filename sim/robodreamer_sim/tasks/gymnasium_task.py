@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
@@ -57,6 +58,13 @@ class GymnasiumTask(TaskEnv):
             kind = "pictures" if has_image else "goals"
             raise ValueError(f"{task} yields {kind} only; observe={options.observe!r} leaves none")
         super().__init__(contract, options.action_repeat)
+
+    @property
+    def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
+        """Model and data of the simulation; None where MuJoCo does not simulate."""
+        base = self._env.unwrapped
+        is_mujoco = isinstance(getattr(base, "model", None), mujoco.MjModel)
+        return (base.model, base.data) if is_mujoco else None
 
     def render_camera(
         self, camera: str | None = None, height: int = 240, width: int = 320
