@@ -120,18 +120,32 @@ def stage_multipliers(signal: Signal, network: NetworkConfig) -> tuple[int, ...]
     """Return one channel factor per CNN stage: as many stages as leave a side of 3 to 16.
 
     Raises:
-        ValueError: The picture cannot be halved that often, or stays too large.
+        ValueError: The picture cannot be halved that often, or stays too large or too small.
     """
     sides = signal.shape[:2]
-    factors = network.depth_multipliers
-    while factors and min(sides) // 2 ** len(factors) < MIN_SIDE:
-        factors = factors[:-1]
-    scale = 2 ** len(factors)
-    small = [side / scale for side in sides]
-    if not factors or max(small) > MAX_SIDE or any(side % 1 for side in small):
-        rounded = "x".join(str(max(1, round(side / scale)) * scale) for side in sides)
+    count = _num_stages(sides, len(network.depth_multipliers))
+    scale = 2 ** max(1, count)
+    lowest, highest = MIN_SIDE * scale, MAX_SIDE * scale
+    if any(side % scale or not lowest <= side <= highest for side in sides):
+        nearest = _nearest_sides(sides, len(network.depth_multipliers))
         raise ValueError(
-            f"{signal.name} has {sides[0]}x{sides[1]} pixels; {len(factors)} CNN stages need sides "
-            f"that are multiples of {scale} and at most {MAX_SIDE * scale}, such as {rounded}"
+            f"{signal.name} has {sides[0]}x{sides[1]} pixels; {max(1, count)} CNN stages need "
+            f"sides that are multiples of {scale} from {lowest} to {highest}, "
+            f"such as {nearest[0]}x{nearest[1]}"
         )
-    return factors
+    return network.depth_multipliers[:count]
+
+
+def _num_stages(sides: Sequence[int], most: int) -> int:
+    """Return how often the smaller side can be halved until it is too small."""
+    return next((n for n in range(most, 0, -1) if min(sides) // 2**n >= MIN_SIDE), 0)
+
+
+def _nearest_sides(sides: Sequence[int], most: int) -> tuple[int, ...]:
+    """Return sides near the given ones that the CNN accepts."""
+    count = max(1, _num_stages(sides, most))
+    scale = 2**count
+    nearest = tuple(scale * min(max(round(side / scale), MIN_SIDE), MAX_SIDE) for side in sides)
+    if _num_stages(nearest, most) == count:
+        return nearest
+    return _nearest_sides(nearest, most)  # rounding up made room for one more stage
