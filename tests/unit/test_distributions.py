@@ -1,0 +1,181 @@
+"""Distributions: what draws follow, what is exact, and where gradients go."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from robodreamer.distributions import (
+    Categorical,
+    CategoricalLatent,
+    Mode,
+    Normal,
+    Sample,
+    bernoulli_loss,
+    mask_state,
+    symexp,
+    symexp_bins,
+    symlog,
+    twohot_loss,
+    twohot_mean,
+)
+
+BINS = st.integers(3, 300)
+
+
+def sample(seed: int = 0) -> Sample:
+    return Sample(torch.Generator().manual_seed(seed))
+
+
+@given(st.floats(-1e6, 1e6))
+def test_symexp_inverts_symlog(value: float) -> None:
+    x = torch.tensor(value, dtype=torch.float64)
+    assert torch.isclose(symexp(symlog(x)), x, rtol=1e-9, atol=1e-12)
+    assert torch.equal(symlog(-x), -symlog(x))
+
+
+def test_drawn_categories_follow_their_probabilities() -> None:
+    probs = torch.tensor([0.6, 0.3, 0.1, 0.0])
+    draws = sample().category(probs.expand(20_000, 4))
+    shares = torch.bincount(draws, minlength=4) / len(draws)
+    assert (shares - probs).abs().max() < 4 * math.sqrt(0.25 / len(draws))
+    assert shares[3] == 0
+
+
+def test_drawn_actions_follow_their_normal_and_carry_gradients() -> None:
+    mean, std = torch.full((20_000, 1), 0.5, requires_grad=True), torch.full((20_000, 1), 0.2)
+    draws = sample().normal(mean, std)
+    (gradient,) = torch.autograd.grad(draws.sum(), mean)
+    assert torch.equal(gradient, torch.ones_like(mean))
+    draws = draws.detach()
+    assert abs(float(draws.mean()) - 0.5) < 4 * 0.2 / math.sqrt(20_000)
+    assert abs(float(draws.std()) - 0.2) < 4 * 0.2 / math.sqrt(40_000)
+
+
+def test_the_same_generator_draws_the_same() -> None:
+    probs = torch.rand(50, 7)
+    assert torch.equal(sample(3).category(probs), sample(3).category(probs))
+    assert not torch.equal(sample(3).category(probs), sample(4).category(probs))
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_subset_is_ascending_without_repetition(total: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, total))
+    chosen = sample(data.draw(st.integers(0, 100))).subset(total, count).tolist()
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == count
+    assert set(chosen) <= set(range(total))
+
+
+def test_every_position_is_chosen_equally_often() -> None:
+    draw, times = sample(), torch.zeros(10)
+    for _ in range(2_000):
+        times[draw.subset(10, 3)] += 1
+    assert (times / 2_000 - 0.3).abs().max() < 4 * math.sqrt(0.3 * 0.7 / 2_000)
+
+
+def test_the_mode_is_the_first_of_equals() -> None:
+    assert Mode().category(torch.tensor([[0.2, 0.4, 0.4]])).tolist() == [1]
+    assert Mode().subset(5, 2).tolist() == [0, 1]
+
+
+def test_no_class_is_ever_less_likely_than_its_share_of_the_mix() -> None:
+    latent = CategoricalLatent(stoch=2, classes=4, unimix=0.01)
+    probs = latent.log_probs(torch.tensor([[1e4, 0.0, 0.0, -1e4, 0.0, 0.0, 0.0, 0.0]])).exp()
+    assert probs.min() >= 0.01 / 4 * (1 - 1e-5)
+    assert torch.allclose(probs.sum(-1), torch.ones(1, 2))
+
+
+def test_a_drawn_latent_is_exactly_one_hot_and_its_gradient_is_that_of_the_probabilities() -> None:
+    latent = CategoricalLatent(stoch=3, classes=5, unimix=0.01)
+    outputs = torch.randn(4, 15, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weights = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(1))
+    log_probs = latent.log_probs(outputs)
+    value = latent.draw(log_probs, sample())
+    assert torch.equal(value.sum(-1), torch.ones(4, 3))
+    assert set(value.unique().tolist()) == {0.0, 1.0}
+    (through,) = torch.autograd.grad((weights * value).sum(), outputs, retain_graph=True)
+    (direct,) = torch.autograd.grad((weights * log_probs.exp()).sum(), outputs)
+    assert torch.allclose(through, direct)
+
+
+def test_kl_and_entropy_agree_with_torch() -> None:
+    latent = CategoricalLatent(stoch=3, classes=5, unimix=0.01)
+    p, q = (latent.log_probs(torch.randn(7, 15, generator=g)) for g in generators(2))
+    theirs_p, theirs_q = (torch.distributions.Categorical(logits=value) for value in (p, q))
+    kl = torch.distributions.kl_divergence(theirs_p, theirs_q).sum(-1)
+    assert torch.allclose(latent.kl(p, q), kl, atol=1e-6)
+    assert torch.equal(latent.kl(p, p), torch.zeros(7))
+    assert torch.allclose(latent.entropy(p), theirs_p.entropy().sum(-1), atol=1e-6)
+
+
+def generators(count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in range(count)]
+
+
+def test_actions_are_scored_as_by_torch() -> None:
+    mean, noise, action = (torch.randn(6, 3, generator=g) for g in generators(3))
+    ours, theirs = Normal(mean, noise.exp()), torch.distributions.Normal(mean, noise.exp())
+    assert torch.allclose(ours.log_prob(action), theirs.log_prob(action).sum(-1), atol=1e-5)
+    assert torch.allclose(ours.entropy(), theirs.entropy().sum(-1), atol=1e-6)
+    choice = Categorical(torch.log_softmax(mean, -1))
+    their_choice = torch.distributions.Categorical(logits=mean)
+    taken = choice.sample(sample())
+    expected = their_choice.log_prob(taken.argmax(-1))
+    assert torch.allclose(choice.log_prob(taken), expected, atol=1e-6)
+    assert torch.allclose(choice.entropy(), their_choice.entropy(), atol=1e-6)
+    assert torch.equal(choice.mode.argmax(-1), mean.argmax(-1))
+
+
+def test_a_certain_end_costs_nothing_where_it_happens_and_its_logit_where_it_does_not() -> None:
+    logit, target = torch.tensor([80.0, -80.0, 80.0]), torch.tensor([1.0, 0.0, 0.0])
+    assert bernoulli_loss(logit, target).tolist() == pytest.approx([0.0, 0.0, 80.0])
+
+
+@given(BINS)
+def test_bins_mirror_exactly_and_a_uniform_prediction_is_exactly_zero(count: int) -> None:
+    bins = symexp_bins(count)
+    assert len(bins) == count
+    assert torch.equal(bins, -bins.flip(0))
+    assert (bins.diff() >= 0).all()
+    assert torch.equal(twohot_mean(torch.full((2, count), 0.3), bins), torch.zeros(2))
+
+
+def target_weights(target: Tensor, bins: Tensor) -> Tensor:
+    """Return how the loss spreads a target: softmax minus the loss's gradient."""
+    logits = torch.zeros(*target.shape, len(bins), dtype=torch.float32, requires_grad=True)
+    (gradient,) = torch.autograd.grad(twohot_loss(logits, target, bins).sum(), logits)
+    return torch.softmax(logits.detach(), -1) - gradient
+
+
+@given(BINS, st.floats(-1e7, 1e7, width=32))
+def test_a_target_is_spread_over_neighbouring_bins_that_average_to_it(
+    count: int, value: float
+) -> None:
+    bins, target = symexp_bins(count), torch.tensor([value])
+    (weights,) = target_weights(target, bins)
+    used = (weights.abs() > 1e-5).nonzero().flatten()
+    assert len(used) <= 2
+    assert used.max() - used.min() <= 1
+    mean = (weights.double() * bins.double()).sum()
+    # Unused weights are rounding of 1e-7, which bins of 5e8 make large.
+    tolerance = 1e-6 * float(bins[used].abs().max()) + 1e-6 * float(bins.abs().sum())
+    assert abs(float(mean) - value) <= tolerance
+
+
+@pytest.mark.parametrize("count", [40, 41])
+def test_a_target_beyond_the_bins_falls_on_the_last_one(count: int) -> None:
+    bins = symexp_bins(count)
+    weights = target_weights(torch.tensor([-1e30, 1e30]), bins)
+    assert weights.argmax(-1).tolist() == [0, count - 1]
+    assert torch.allclose(weights.max(-1).values, torch.ones(2), atol=1e-6)
+
+
+def test_dropped_rows_forget_even_nan() -> None:
+    value = torch.full((2, 3), torch.nan)
+    value[1] = 1.0
+    masked = mask_state(value, torch.tensor([True, False]))
+    assert masked.tolist() == [[0.0] * 3, [1.0] * 3]

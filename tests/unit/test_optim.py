@@ -1,0 +1,120 @@
+"""LaProp: what it computes, when it warms up, and that it can be interrupted."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robodreamer.config import OptimizerConfig
+from robodreamer.optim import LaProp
+
+CONFIG = OptimizerConfig(learning_rate=0.1, warmup=0)
+SHAPES = ((4, 3), (5,), (2, 3, 2), (1,))
+
+
+def make_parameters(seed: int = 0) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float64))
+        for shape in SHAPES
+    ]
+
+
+def set_gradients(parameters: list[nn.Parameter], step: int) -> None:
+    """Give every parameter a gradient that is small, large or zero by turns."""
+    generator = torch.Generator().manual_seed(100 + step)
+    for i, parameter in enumerate(parameters):
+        size = (1e-3, 1.0, 1e3, 0.0)[(i + step) % 4]
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.grad = size * noise
+
+
+def plain_step(
+    parameter: Tensor, gradient: Tensor, nu: Tensor, mu: Tensor, step: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take one step on one tensor, as the formulas are written."""
+    limit = CONFIG.clip * max(CONFIG.clip_floor, float(parameter.norm()))
+    gradient = gradient / max(1.0, float(gradient.norm()) / limit)
+    nu = CONFIG.beta2 * nu + (1 - CONFIG.beta2) * gradient**2
+    scaled = gradient / (torch.sqrt(nu / (1 - CONFIG.beta2**step)) + CONFIG.epsilon)
+    mu = CONFIG.beta1 * mu + (1 - CONFIG.beta1) * scaled
+    return parameter - CONFIG.learning_rate * mu / (1 - CONFIG.beta1**step), nu, mu
+
+
+def test_many_tensors_at_once_step_as_one_by_one() -> None:
+    parameters = make_parameters()
+    optimizer = LaProp(parameters, CONFIG)
+    plain = [(p.detach().clone(), torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+    for step in range(1, 9):
+        set_gradients(parameters, step)
+        gradients = [p.grad.clone() for p in parameters if p.grad is not None]
+        norm = optimizer.step()
+        plain = [
+            plain_step(value, gradient, nu, mu, step)
+            for (value, nu, mu), gradient in zip(plain, gradients, strict=True)
+        ]
+        assert math.isclose(float(norm), math.sqrt(sum(float(g.square().sum()) for g in gradients)))
+    for parameter, (expected, _, _) in zip(parameters, plain, strict=True):
+        assert torch.allclose(parameter.detach(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_learning_rate_rises_from_zero_and_stays() -> None:
+    optimizer = LaProp(make_parameters(), OptimizerConfig(learning_rate=0.1, warmup=4))
+    rates = []
+    for _ in range(6):
+        rates.append(optimizer.learning_rate)
+        optimizer.step()
+    assert rates == pytest.approx([0.0, 0.025, 0.05, 0.075, 0.1, 0.1])
+
+
+def test_the_first_step_of_a_warm_up_moves_nothing_but_the_averages() -> None:
+    parameters = make_parameters()
+    before = [parameter.detach().clone() for parameter in parameters]
+    optimizer = LaProp(parameters, OptimizerConfig(learning_rate=0.1, warmup=4))
+    set_gradients(parameters, 1)
+    optimizer.step()
+    assert all(torch.equal(p, old) for p, old in zip(parameters, before, strict=True))
+    assert any(square.any() for square in optimizer.squares)
+    set_gradients(parameters, 2)
+    optimizer.step()
+    assert not any(torch.equal(p, old) for p, old in zip(parameters[:3], before[:3], strict=True))
+
+
+def test_a_huge_gradient_moves_no_further_than_a_small_one() -> None:
+    distances = []
+    for size in (1e-6, 1e6):
+        (parameter, *_) = make_parameters()
+        before = parameter.detach().clone()
+        parameter.grad = size * torch.ones_like(parameter)
+        LaProp([parameter], CONFIG).step()
+        distances.append((parameter - before).abs().max().item())
+    assert distances == pytest.approx([CONFIG.learning_rate] * 2, rel=1e-6)
+
+
+def test_parameters_without_gradient_stay_and_frozen_ones_are_left_out() -> None:
+    moved, still, frozen = make_parameters()[:3]
+    frozen.requires_grad_(False)  # noqa: FBT003
+    before = still.detach().clone()
+    optimizer = LaProp([moved, still, frozen], CONFIG)
+    moved.grad = torch.ones_like(moved)
+    optimizer.step()
+    assert len(optimizer.parameters) == 2
+    assert torch.equal(still, before)
+    optimizer.zero_grad()
+    assert moved.grad is None
+
+
+def test_a_restored_optimizer_goes_on_as_the_first_would_have() -> None:
+    parameters = make_parameters()
+    first = LaProp(parameters, CONFIG)
+    for step in range(3):
+        set_gradients(parameters, step)
+        first.step()
+    copies = [nn.Parameter(parameter.detach().clone()) for parameter in parameters]
+    second = LaProp(copies, CONFIG)
+    second.load_state_dict(first.state_dict())
+    for optimizer, values in ((first, parameters), (second, copies)):
+        set_gradients(values, 3)
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(parameters, copies, strict=True))
