@@ -119,6 +119,7 @@ class WorkerShard:
     def _answer(self, expected: str, timeout_s: float) -> Any:
         try:
             if not self._connection.poll(timeout_s):
+                self._process.kill()  # it would not see the pipe close either
                 raise EnvironmentFault(
                     f"{self._name} did not answer for {timeout_s:g} s: a simulator step or the "
                     "graphics driver may hang; MUJOCO_GL=osmesa tries another one"

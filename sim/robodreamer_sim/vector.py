@@ -16,7 +16,6 @@ N = W * K environments, A action size.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -69,7 +68,7 @@ class VectorEnv:
             num_workers: W; 0 simulates in this process, inside `recv`.
             seed: Of all environments; see `episode_seed`.
             first_episodes: Number of the episode that each environment begins with; default 0.
-            timeout_s: Longest wait for a worker's answer.
+            timeout_s: Longest wait for an answer of one worker.
 
         Raises:
             ValueError: As `make`.
@@ -130,10 +129,9 @@ class VectorEnv:
             EnvironmentFault: An environment or its worker failed; all are closed.
         """
         assert self._is_waiting, "recv follows start or send"
-        deadline = monotonic() + self._timeout_s
         with self._closed_on_error():
             for shard in self._shards:
-                shard.wait(max(deadline - monotonic(), 0.0))
+                shard.wait(self._timeout_s)
         self._is_waiting = False
         self._buffer = 1 - self._buffer
         records = dict(self._buffers[self._buffer])
@@ -166,9 +164,8 @@ class VectorEnv:
             shard.send(command, 1 - self._buffer)
 
     def _wait_for_contract(self) -> Contract:
-        deadline = monotonic() + self._timeout_s
-        contracts = [s.wait_for_contract(max(deadline - monotonic(), 0.0)) for s in self._shards]
-        return contracts[0]
+        first, *_ = [shard.wait_for_contract(self._timeout_s) for shard in self._shards]
+        return first
 
     def _share_memory(self) -> RecordBuffers:
         descriptor = open_shared_file(RecordBuffers.size_for(self.contract, self.num_envs))

@@ -9,6 +9,7 @@ returns as one vector is taken apart into named signals in SI units (it reports 
 per step). With a camera on, the object's pose is privileged: a real robot does not measure it.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -54,6 +55,8 @@ class Part(NamedTuple):
     name: str
     unit: str
     labels: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
     frame: str = "world"
 
     @property
@@ -78,16 +81,17 @@ GYMNASIUM_NAMES = {
 }
 XYZ = ("x", "y", "z")
 FINGERS = ("right", "left")
+WORKSPACE = (1.09, 0.50, 0.28), (1.59, 1.00, 0.78)  # the gripper begins in its middle
 PARTS = (
-    Part("gripper_position", "m", XYZ),
-    Part("object_position", "m", XYZ),
-    Part("object_offset", "m", XYZ, "world, from the gripper"),
-    Part("finger_position", "m", FINGERS, "joint"),
-    Part("object_rotation", "rad", XYZ, "world, Euler angles"),
-    Part("object_velocity", "m/s", XYZ, "world, relative to the gripper"),
-    Part("object_angular_velocity", "rad/s", XYZ),
-    Part("gripper_velocity", "m/s", XYZ),
-    Part("finger_velocity", "m/s", FINGERS, "joint"),
+    Part("gripper_position", "m", XYZ, *WORKSPACE),
+    Part("object_position", "m", XYZ, *WORKSPACE),
+    Part("object_offset", "m", XYZ, (-0.25,) * 3, (0.25,) * 3, "world, from the gripper"),
+    Part("finger_position", "m", FINGERS, (0.0,) * 2, (0.05,) * 2, "joint"),
+    Part("object_rotation", "rad", XYZ, (-math.pi,) * 3, (math.pi,) * 3, "world, Euler angles"),
+    Part("object_velocity", "m/s", XYZ, (-1.0,) * 3, (1.0,) * 3, "world, relative to the gripper"),
+    Part("object_angular_velocity", "rad/s", XYZ, (-10.0,) * 3, (10.0,) * 3),
+    Part("gripper_velocity", "m/s", XYZ, (-1.0,) * 3, (1.0,) * 3),
+    Part("finger_velocity", "m/s", FINGERS, (-0.2,) * 2, (0.2,) * 2, "joint"),
 )
 
 
@@ -209,11 +213,22 @@ def _part_signal(family: str, part: Part) -> Signal:
         unit=part.unit,
         frame=part.frame,
         labels=part.labels,
+        low=part.low,
+        high=part.high,
     )
 
 
 def _position_signal(name: str) -> Signal:
-    return Signal(name=name, shape=(3,), dtype="float32", unit="m", frame="world", labels=XYZ)
+    return Signal(
+        name=name,
+        shape=(3,),
+        dtype="float32",
+        unit="m",
+        frame="world",
+        labels=XYZ,
+        low=WORKSPACE[0],
+        high=WORKSPACE[1],
+    )
 
 
 def _make_physics(kind: str, look: Look, *, is_dense: bool) -> Any:
