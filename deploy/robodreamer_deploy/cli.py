@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 USER_ERROR = 2
+INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _inspect(arguments.policy) if arguments.inspect else _run(arguments)
     except (BundleError, RobotError) as error:
         return _fail(str(error))
+    except KeyboardInterrupt:  # a second Ctrl-C, or one before the loop has begun
+        return INTERRUPTED
     if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
         _fail("torch was imported, which no policy needs; please report this")
         return 1

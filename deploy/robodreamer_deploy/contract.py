@@ -58,9 +58,10 @@ class Signal:
     labels: tuple[str, ...] = ()
     """A name per element, in order: joint names, axes."""
     low: tuple[float, ...] | None = None
-    """Smallest value that a healthy sensor reports, per element; None if unknown."""
+    """Lower end of the range that the signal works in, per element; None if unknown. With `high`
+    it scales what the networks see, so that small and large units weigh the same."""
     high: tuple[float, ...] | None = None
-    """Largest value that a healthy sensor reports, per element; None if unknown."""
+    """Upper end of the range that the signal works in, per element; None if unknown."""
     num_classes: int = 0
     """Number of classes of a discrete signal; 0 for a measurement."""
     rate_hz: float | None = None

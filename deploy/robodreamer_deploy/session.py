@@ -107,11 +107,11 @@ def run(options: Options, say: Say) -> int:
     policy = load_policy(options.policy, say)
     contract = policy.bundle.contract
     robot = load_robot(options.robot, contract)
-    check_features(robot, contract)
-    _check_options(options, robot)
-    loop = _compose(options, policy, robot)
     outcome = Outcome()
     try:
+        check_features(robot, contract)
+        _check_options(options, robot)
+        loop = _compose(options, policy, robot)
         _connect(robot, options.robot)
         say(f"robot       {options.robot}, draw {loop.controller.draw}, seed {options.seed}")
         with catch_stop_signals() as signals:

@@ -58,6 +58,7 @@ def test_episodes_are_driven_and_reported(said: Command, policy: Path, tmp_path:
     assert [episode["seed"] for episode in figures["episodes"]] == [2, 3, 4, 5]
     assert (figures["ticks"], figures["skipped_ticks"], figures["fault"]) == (80, 0, None)
     assert (figures["draw"], figures["is_paced"]) == ("sample", False)
+    assert figures["elapsed_s"] == pytest.approx(80 * 0.02, abs=1e-9)  # of virtual time
     rate = sum(episode["success"] for episode in figures["episodes"]) / 4
     assert figures["success_rate"] == rate
     low, high = figures["success_interval_95"]

@@ -211,6 +211,18 @@ def test_the_executed_action_enters_the_model(policy: Policy) -> None:
     assert loop.report.limits == {"robot": 1}
 
 
+def test_the_rate_limit_does_not_reach_into_the_next_episode(policy: Policy) -> None:
+    robot = SlowBench(clock := FakeClock())
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, max_rate=(1e-3, 1e-3))
+    loop = ControlLoop(Controller(policy, draw="sample"), safety, clock=clock)
+    loop.run(robot.get_observation, after(robot, 3))
+    assert loop.report.limits == {"rate": 2}
+    loop.controller.reset(1)  # other noise, so another first action
+    loop.run(robot.get_observation, after(robot, 4))
+    assert loop.report.limits == {"rate": 2}
+    assert not np.allclose(robot.sent[2], robot.sent[3], atol=0.01)
+
+
 def test_too_many_bad_observations_in_a_row_stop_the_robot(policy: Policy) -> None:
     bad = dict.fromkeys([2, 3, 5, 6, 7, 8], NAN_POSITION)
     robot = SlowBench(FakeClock(), bad_ticks=bad)

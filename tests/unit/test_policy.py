@@ -132,6 +132,7 @@ def test_noise_is_gumbel_for_latents_and_normal_for_actions(policy: Policy) -> N
     assert action.mean() == pytest.approx(0, abs=0.05)
     assert action.std() == pytest.approx(1, abs=0.05)
     assert np.abs(np.corrcoef(stoch[:-1, 0, 0], stoch[1:, 0, 0])[0, 1]) < 0.08  # between steps
+    assert len(np.unique(stoch)) > 0.99 * stoch.size  # no number serves two steps
     mode = policy.noise("mode", 0, 0)
     assert not mode.stoch.any()
     assert not mode.action.any()

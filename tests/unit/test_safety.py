@@ -84,6 +84,17 @@ def test_the_rate_counts_from_what_was_executed() -> None:
     np.testing.assert_allclose(robot.sent[1], HOLD + vector(0.2, -0.2), rtol=1e-6)
 
 
+def test_after_a_hold_out_of_range_the_next_action_is_in_range_again() -> None:
+    class Bent(Recorder):
+        def hold(self) -> Array:
+            return vector(3.0, -3.0)
+
+    safety = Safety(robot := Bent(), SPEC, control_dt_s=DT, max_rate=(10.0, 10.0))
+    safety.hold()
+    safety.send(vector(0, 0))
+    np.testing.assert_allclose(robot.sent, [vector(0.8, -0.8)], rtol=1e-6)
+
+
 def test_a_new_episode_starts_without_predecessor() -> None:
     safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT, max_rate=(1.0, 1.0))
     safety.send(vector(1, 1))
