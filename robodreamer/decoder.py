@@ -1,6 +1,6 @@
 """Decoder: reconstruct every observed signal, privileged ones included, from the latent state.
 
-It exists to shape the latent state. Predictions of vectors stay in symlog space; pictures are in
+It exists to shape the latent state. Predictions of vectors stay in the network's scale; pictures are in
 [0, 1]. Losses are sums over a signal's elements, never means.
 
 Shapes: B batch, T time, D deter, S stoch, K classes, C channels; `*batch` is any leading axes.
@@ -15,8 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
-from robodreamer.distributions import symlog
-from robodreamer.encoder import group_by_size, stage_multipliers
+from robodreamer.encoder import VectorScale, group_by_size, stage_multipliers
 from robodreamer.nets import MLP, BlockLinear, Linear, RMSNorm, UpsampleConv
 from robodreamer.rssm import State
 from robodreamer_deploy.contract import Signal
@@ -28,19 +27,41 @@ class VectorDecoder(nn.Module):
     def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
         super().__init__()
         self.signals = sorted(signals, key=lambda signal: signal.name)
+        self.scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
         self.mlp = MLP(stoch_size + network.deter, network.units, network.decoder_layers)
         self.outputs = nn.ModuleList(
             Linear(network.units, prod(s.shape) * max(1, s.num_classes)) for s in self.signals
         )
 
     def forward(self, state: State) -> dict[str, Tensor]:
-        """Predict symlog values (*batch, ...), or logits (*batch, ..., classes), per signal."""
+        """Predict scaled values (*batch, ...), or logits (*batch, ..., classes), per signal."""
         x = self.mlp(torch.cat([state.stoch.flatten(-2), state.deter], -1))
         return {
             signal.name: output(x).reshape(
                 *x.shape[:-1], *signal.shape, *([signal.num_classes] if signal.num_classes else [])
             )
             for signal, output in zip(self.signals, self.outputs, strict=True)
+        }
+
+    def losses(
+        self, state: State, observation: Mapping[str, Tensor]
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """Return the loss of every signal, per step."""
+        predictions = self(state)
+        return {
+            signal.name: vector_loss(
+                predictions[signal.name], observation[signal.name], signal, scale
+            )
+            for signal, scale in zip(self.signals, self.scales, strict=True)
+        }
+
+    def in_units(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Turn predictions into measurements in their own units, or into the likeliest class."""
+        return {
+            signal.name: predictions[signal.name].argmax(-1)
+            if signal.num_classes
+            else scale.inverse(predictions[signal.name])
+            for signal, scale in zip(self.signals, self.scales, strict=True)
         }
 
 
@@ -118,15 +139,16 @@ class Decoder(nn.Module):
             predictions |= camera(state)
         return predictions
 
+    def in_units(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Turn predictions into measurements in their own units, classes, and pictures in [0, 1]."""
+        vectors = self.vectors.in_units(predictions) if self.vectors is not None else {}
+        return {**predictions, **vectors}
+
     def vector_losses(
         self, state: State, observation: Mapping[str, Tensor]
     ) -> dict[str, Float[Tensor, "*batch"]]:
         """Return the loss of every vector signal, per step."""
-        predictions = self.vectors(state) if self.vectors is not None else {}
-        return {
-            name: vector_loss(prediction, observation[name], self.signals[name])
-            for name, prediction in predictions.items()
-        }
+        return self.vectors.losses(state, observation) if self.vectors is not None else {}
 
     def image_losses(
         self, state: State, observation: Mapping[str, Tensor]
@@ -138,13 +160,15 @@ class Decoder(nn.Module):
         return {name: image_loss(p, observation[name]) for name, p in predictions.items()}
 
 
-def vector_loss(prediction: Tensor, target: Tensor, signal: Signal) -> Float[Tensor, "*batch"]:
-    """Return the squared error to symlog(target), or the cross-entropy of classes, summed."""
+def vector_loss(
+    prediction: Tensor, target: Tensor, signal: Signal, scale: VectorScale
+) -> Float[Tensor, "*batch"]:
+    """Return the squared error to the scaled target, or the cross-entropy of classes, summed."""
     if signal.num_classes:
         log_probs = F.log_softmax(prediction.float(), -1)
         each = -log_probs.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
     else:
-        each = (prediction.float() - symlog(target)).square()
+        each = (prediction.float() - scale(target)).square()
     batch_dims = target.dim() - len(signal.shape)
     return each.reshape(*target.shape[:batch_dims], -1).sum(-1)
 

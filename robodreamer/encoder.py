@@ -1,8 +1,9 @@
 """Encoder: any number of cameras and vectors, fused into one row of tokens.
 
 Raw observations go in, exactly as the contract declares them, so that all preprocessing is part
-of the network and of the exported graph. Vectors are compressed by symlog, class indices become
-one-hot. Cameras of one size share a CNN, stacked on channels; other sizes have their own.
+of the network and of the exported graph. Vectors are scaled by the range the contract states and
+compressed by symlog, class indices become one-hot. Cameras of one size share a CNN, stacked on
+channels; other sizes have their own.
 
 Shapes: N flat batch, H height, W width, C channels, E tokens; `*batch` is any leading axes.
 """
@@ -18,39 +19,69 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
-from robodreamer.distributions import symlog
+from robodreamer.distributions import symexp, symlog
 from robodreamer.nets import MLP, ConvStage
 from robodreamer_deploy.contract import Signal
 
 MIN_SIDE, MAX_SIDE = 3, 16
 
 
+class VectorScale(nn.Module):
+    """Map one measurement between its own unit and the network's, symlog of a scaled value.
+
+    Where the contract states the range a signal works in, that range becomes [-1, 1] first, so
+    that centimetres weigh as much as radians; without one the value is taken as it is, as in the
+    reference.
+    """
+
+    center: Tensor
+    half_range: Tensor
+
+    def __init__(self, signal: Signal) -> None:
+        super().__init__()
+        low, high = torch.tensor(-1.0), torch.tensor(1.0)
+        if signal.low is not None and signal.high is not None:
+            low, high = (torch.tensor(v).reshape(signal.shape) for v in (signal.low, signal.high))
+        self.register_buffer("center", (high + low) / 2, persistent=False)
+        self.register_buffer("half_range", (high - low) / 2, persistent=False)
+
+    def forward(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Turn a measurement (*batch, ...) into what networks see and predict."""
+        return symlog((value - self.center) / self.half_range)
+
+    def inverse(self, scaled: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Turn a prediction back into the signal's unit."""
+        return symexp(scaled) * self.half_range + self.center
+
+
 class VectorInput(nn.Module):
-    """Turn the vectors of an observation into one flat row, in sorted order of their names."""
+    """Turn the vectors of an observation into one flat row, in sorted order of their names.
+
+    A signal of which any element carries the missing mark becomes zeros. The mark is -inf for a
+    measurement and -1 for a class, as in the reference.
+    """
 
     def __init__(self, signals: Sequence[Signal]) -> None:
         super().__init__()
         self.signals = sorted(signals, key=lambda signal: signal.name)
+        self.scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
         self.size = sum(prod(s.shape) * max(1, s.num_classes) for s in self.signals)
 
     def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch V"]:
-        """Concatenate symlog-compressed measurements and one-hot classes."""
-        return torch.cat([_flatten(observation[s.name], s) for s in self.signals], -1)
-
-
-def _flatten(value: Tensor, signal: Signal) -> Float[Tensor, "*batch V"]:
-    """Return one vector signal as floats; zeros if any element carries the missing mark.
-
-    The mark is -inf for a measurement and -1 for a class, as in the reference.
-    """
-    batch_dims = value.dim() - len(signal.shape)
-    flat = value.reshape(*value.shape[:batch_dims], -1)
-    if signal.num_classes:
-        is_missing = (flat < 0).any(-1, keepdim=True)
-        onehot = F.one_hot(flat.clamp(min=0).long(), signal.num_classes).flatten(-2)
-        return onehot.float().masked_fill(is_missing, 0.0)
-    is_missing = torch.isneginf(flat).any(-1, keepdim=True)
-    return symlog(flat.float().masked_fill(is_missing, 0.0))
+        """Concatenate scaled measurements and one-hot classes."""
+        rows = []
+        for signal, scale in zip(self.signals, self.scales, strict=True):
+            value = observation[signal.name]
+            batch_shape = value.shape[: value.dim() - len(signal.shape)]
+            flat = value.reshape(*batch_shape, -1)
+            if signal.num_classes:
+                is_missing = (flat < 0).any(-1, keepdim=True)
+                row = F.one_hot(flat.clamp(min=0).long(), signal.num_classes).flatten(-2).float()
+            else:
+                is_missing = torch.isneginf(flat).any(-1, keepdim=True)
+                row = scale(value.float()).reshape(*batch_shape, -1)
+            rows.append(row.masked_fill(is_missing, 0.0))
+        return torch.cat(rows, -1)
 
 
 class CameraEncoder(nn.Module):
