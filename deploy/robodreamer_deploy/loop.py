@@ -98,7 +98,10 @@ class LoopReport:
     elapsed_s: float = 0.0
     """Time of the loop's clock from the first tick on, resets excluded."""
     sense_to_act_s: "array[float]" = field(default_factory=lambda: array("d"))
-    """From asking for the observation until the command was sent, per tick."""
+    """From asking for the observation until the command was sent, per tick. With a simulator in
+    the same process this includes its step."""
+    policy_s: "array[float]" = field(default_factory=lambda: array("d"))
+    """The policy's part of it, per step of the model."""
     lateness_s: "array[float]" = field(default_factory=lambda: array("d"))
     """From the grid's time until the tick began, per tick."""
     surprise: "array[float]" = field(default_factory=lambda: array("d"))
@@ -172,7 +175,9 @@ class ControlLoop:
     def _tick(self, observe: Callable[[], Mapping[str, Array]]) -> None:
         start = self._stopwatch()
         try:
-            step = self.controller.step(self._gate(observe()), is_first=self._is_first)
+            observation = self._gate(observe())
+            sensed = self._stopwatch()
+            step = self.controller.step(observation, is_first=self._is_first)
         except SignalError as error:
             self.report.bad_observations[error.key] += 1
             self._hold(str(error))
@@ -180,6 +185,7 @@ class ControlLoop:
             self._hold(str(error))
             self._is_first = True  # whatever state led there is not to be trusted either
         else:
+            self.report.policy_s.append(self._stopwatch() - sensed)
             self.report.surprise.append(step.surprise)
             executed = self.safety.send(step.action)
             self.controller.executed(executed.action)

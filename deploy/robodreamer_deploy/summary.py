@@ -51,6 +51,7 @@ def summarize_loop(report: LoopReport, control_dt_s: float) -> dict[str, Any]:
         "skipped_ticks": report.skipped_ticks,
         "held_ticks": report.held_ticks,
         "sense_to_act_ms": _quantiles(report.sense_to_act_s, 1e3),
+        "policy_ms": _quantiles(report.policy_s, 1e3),
         "lateness_ms": _quantiles(report.lateness_s, 1e3),
         "surprise_nats": _quantiles(report.surprise),
         "limits": dict(report.limits),
@@ -88,6 +89,7 @@ def format_loop(figures: dict[str, Any], *, is_paced: bool) -> list[str]:
                        f"held {figures['held_ticks']}"),
         _line("rate", rate),
         _line("sense to act", _format_quantiles(figures["sense_to_act_ms"], "ms")),
+        _line("  policy", _format_quantiles(figures["policy_ms"], "ms")),
     ]  # fmt: skip
     if is_paced:
         lines.append(_line("lateness", _format_quantiles(figures["lateness_ms"], "ms")))

@@ -97,6 +97,7 @@ def test_ticks_keep_to_the_grid(policy: Policy) -> None:
     np.testing.assert_allclose(np.diff(robot.times), DT, atol=1e-9)
     np.testing.assert_allclose(report.sense_to_act_s, 0.002, atol=1e-9)
     np.testing.assert_allclose(report.lateness_s, 0, atol=1e-9)
+    np.testing.assert_allclose(report.policy_s, 0, atol=1e-9)  # no time passes in there
     assert len(report.surprise) == 100
     assert summarize_loop(report, DT)["rate_hz"] == pytest.approx(1 / DT)
 
@@ -110,6 +111,20 @@ def test_a_stall_is_not_followed_by_a_burst(policy: Policy) -> None:
     assert max(loop.report.sense_to_act_s) == pytest.approx(0.111)
     sense = np.array(robot.times) - 0.002 - 100.0
     np.testing.assert_allclose(sense[4:], DT * np.arange(9, 15), atol=1e-9)  # on the old grid
+
+
+def test_the_policys_part_of_the_latency_is_told_apart(policy: Policy) -> None:
+    robot = SlowBench(FakeClock())
+    seconds = iter(range(1000))
+    loop = ControlLoop(
+        Controller(policy, draw="mode"),
+        Safety(robot, CONTRACT.action, control_dt_s=DT),
+        clock=robot.clock,
+        stopwatch=lambda: float(next(seconds)),  # a second passes from one look to the next
+    )
+    loop.run(robot.get_observation, after(robot, 5))
+    assert list(loop.report.policy_s) == [1.0] * 5
+    assert list(loop.report.sense_to_act_s) == [3.0] * 5
 
 
 def test_every_late_tick_skips_whole_periods(policy: Policy) -> None:
