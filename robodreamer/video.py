@@ -1,0 +1,97 @@
+"""Moving and still pictures on disk: MP4 that any browser plays, and PNG.
+
+Shapes: T frames, H height, W width, C channels; pictures are uint8 red-green-blue.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robodreamer_deploy.contract import Array
+
+Pictures = NDArray[np.uint8]
+
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+"""Colours that everybody tells apart (Okabe and Ito, 2008)."""
+DPI = 100
+
+
+def write_mp4(path: Path, frames: Pictures, fps: float, scale: int = 1) -> None:
+    """Write frames (T, H, W, 3) as H.264 in yuv420p, enlarged by a whole factor.
+
+    Every pixel becomes a square of `scale` pixels; an odd side is made even by repeating its last
+    line, because the format stores colours at half the resolution. The file appears complete or
+    not at all.
+    """
+    import av
+
+    frames = _even(enlarge(frames, scale))
+    draft = path.with_name(f".{path.name}")
+    with av.open(str(draft), "w", format="mp4", options={"movflags": "faststart"}) as file:
+        rate = Fraction(fps).limit_denominator(1000)
+        stream = file.add_stream("libx264", rate, options={"crf": "18", "preset": "fast"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    draft.replace(path)
+
+
+def write_png(path: Path, picture: Pictures) -> None:
+    """Write a picture (H, W, 3); it appears complete or not at all."""
+    from matplotlib.image import imsave
+
+    draft = path.with_name(f".{path.name}")
+    imsave(draft, picture, format="png")
+    draft.replace(path)
+
+
+def enlarge(pictures: Array, scale: int) -> Array:
+    """Make every pixel of (..., H, W, C) a square of `scale` pixels."""
+    return pictures.repeat(scale, -3).repeat(scale, -2)
+
+
+def to_rgb(pictures: Array) -> Array:
+    """Return (..., H, W, 3) of any number of channels: the first three, or the first as grey."""
+    channels = pictures.shape[-1]
+    return pictures[..., :3] if channels >= 3 else pictures[..., :1].repeat(3, -1)
+
+
+def rasterize(figure: Any) -> Pictures:
+    """Draw a matplotlib figure, at its own size, without a screen; return (H, W, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw_text(
+    text: str,
+    width: int,
+    height: int,
+    *,
+    color: str = "black",
+    background: str = "white",
+    align: Literal["left", "center"] = "center",
+) -> Pictures:
+    """Return one line of text as a picture (height, width, 3), shrunk to fit if need be."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor=background)
+    points = 0.55 * height * 72 / DPI
+    widest = 0.95 * width * 72 / DPI / max(1, len(text)) / 0.6  # a letter is 0.6 of its height wide
+    x = 0.5 if align == "center" else 0.01
+    figure.text(x, 0.5, text, size=min(points, widest), color=color, ha=align, va="center_baseline")
+    return rasterize(figure)
+
+
+def _even(frames: Pictures) -> Pictures:
+    """Repeat the last row and column where their number is odd."""
+    odd_height, odd_width = frames.shape[1] % 2, frames.shape[2] % 2
+    return np.pad(frames, ((0, 0), (0, odd_height), (0, odd_width), (0, 0)), mode="edge")
