@@ -7,7 +7,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -33,12 +36,17 @@ class MetricsWriter:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
+    def write_pictures(self, step: int, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Show pictures (H, W, 3) in TensorBoard."""
+        for name, picture in pictures.items():
+            self._board.add_image(name, picture, step, dataformats="HWC")
+
     def close(self) -> None:
         """Flush everything."""
         self._board.close()
 
 
-def read_metrics(run: Path) -> list[dict[str, float]]:
+def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return all complete lines of a run's metrics; a last line cut by a crash is left out."""
     lines = []
     for text in (run / "metrics.jsonl").read_text().splitlines():

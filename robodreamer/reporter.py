@@ -19,6 +19,7 @@ from robodreamer.collect import Collector, Episode, TrainingDivergedError
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Mode
 from robodreamer.evaluate import AgentPolicy, Array, Policy, evaluate, make_evaluation_envs
+from robodreamer.films import make_recorder, save_evaluation
 from robodreamer.metrics import Means, MetricsWriter
 from robodreamer.progress import Progress
 from robodreamer.schedule import Schedule, StopRequest
@@ -94,7 +95,7 @@ class Reporter:
         last, self._last = self._last, _Mark(now, steps, updates, collector.seconds_waited)
         elapsed = now - last.time_s
         figures = self.means.pop() | {
-            "updates": updates,
+            "updates": float(updates),
             "updates_per_s": (updates - last.updates) / elapsed,
             "steps_per_s": (steps - last.steps) / elapsed,
             "wait_share": (self._last.waited_s - last.waited_s) / elapsed,
@@ -110,23 +111,27 @@ class Reporter:
         self.progress.show(schedule.share_done(steps), self._shown(steps, figures))
 
     def evaluate(self, agent: Agent, steps: int, schedule: Schedule, stop: StopRequest) -> None:
-        """Run the evaluation episodes and log what they say, unless a stop is requested meanwhile.
+        """Run the evaluation episodes, log what they say and film one, unless a stop is requested.
 
         Training time does not count it.
         """
         began = time.monotonic()
         if self._envs is None:
             self._envs = make_evaluation_envs(agent.contract, self.config.evaluate_episodes)
-        policy = _UntilStopped(AgentPolicy(agent, self._envs.num_envs, Mode()), stop)
+        recorder = make_recorder(AgentPolicy(agent, self._envs.num_envs, Mode()), agent.contract)
+        policy = _UntilStopped(recorder, stop)
         try:
             summary = evaluate(policy, self._envs, self.config.evaluate_episodes).summary()
         except _StoppedError:
             return
+        stills = save_evaluation(self.folder, steps, agent, recorder.footage)
         self._latest_evaluation = (
             f"return {summary['return']:.1f}, success {summary['success']:.0%} at step {steps:,}"
         )
         schedule.pause(time.monotonic() - began)
         self._write(steps, schedule, {f"evaluation/{k}": v for k, v in summary.items()})
+        assert self._writer is not None, "begin comes first"
+        self._writer.write_pictures(steps, stills)
         self.say(f"evaluation: {self._latest_evaluation}")
 
     def _write(self, steps: int, schedule: Schedule, figures: dict[str, float]) -> None:
