@@ -10,7 +10,7 @@ Shapes: N environments, A action.
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,9 @@ from torch import Tensor
 from robodreamer.agent import Agent
 from robodreamer.distributions import Draw
 from robodreamer.replay import Field, Replay
-from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.vector import VectorEnv
 
-Array = np.ndarray[Any, Any]
 FLAGS = ("is_first", "is_last", "is_terminal")
 
 

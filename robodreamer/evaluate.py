@@ -8,7 +8,7 @@ Shapes: N environments, A action.
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robodreamer.agent import Agent
 from robodreamer.distributions import Draw
 from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector import VectorEnv
 
@@ -25,6 +26,7 @@ MAX_ENVS = 5
 Array = NDArray[Any]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Acts in N environments; keeps their memories until `is_first` resets one."""
 
@@ -60,12 +62,12 @@ class Evaluation(NamedTuple):
     lengths: Array
 
     def summary(self) -> dict[str, float]:
-        """Return means with 95 % confidence intervals: normal for the return, Wilson's for success."""
+        """Return means and their 95 % intervals: normal for the return, Wilson's for success."""
         count = len(self.returns)
-        spread = 1.96 * float(self.returns.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+        spread = Z95 * float(self.returns.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
         low, high = wilson_interval(int(self.successes.sum()), count)
         return {
-            "episodes": count,
+            "episodes": float(count),
             "return": float(self.returns.mean()),
             "return_low": float(self.returns.mean()) - spread,
             "return_high": float(self.returns.mean()) + spread,
@@ -109,20 +111,22 @@ def make_evaluation_envs(contract: Contract, episodes: int, num_workers: int = 1
     """Start the environments that the fixed episodes run in, as the contract's task was made.
 
     At most five, and a divisor of `episodes`, so that the same number always means the same ones.
+
+    Raises:
+        ValueError: There is no such task, or it is not what the contract says any more.
     """
     num_envs = next(n for n in range(MAX_ENVS, 0, -1) if episodes % n == 0)
-    return VectorEnv(
+    envs = VectorEnv(
         contract.task,
         EnvOptions.from_dict(contract.options),
         num_envs=num_envs,
         num_workers=num_workers,
         seed=EVALUATION_SEED,
     )
-
-
-def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a success rate (Wilson, 1927)."""
-    rate = successes / count
-    center = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
-    spread = z / (1 + z**2 / count) * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
-    return max(0.0, center - spread), min(1.0, center + spread)
+    ours, theirs = contract.to_dict(), envs.contract.to_dict()
+    if changed := sorted(key for key in ours if ours[key] != theirs[key]):
+        envs.close()
+        raise ValueError(
+            f"{contract.task} has changed since the policy was trained: {', '.join(changed)} differ"
+        )
+    return envs

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 from robodreamer.config import TrainConfig
 
@@ -42,11 +42,13 @@ class Schedule:
 
     def __init__(self, config: TrainConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.config, self._clock = config, clock
-        by_steps = config.deterministic
-        minutes = 60 * config.checkpoint_minutes, 60 * config.evaluate_minutes
-        self._checkpoint = Period(config.checkpoint_steps if by_steps else minutes[0])
-        self._evaluation = Period(config.evaluate_steps if by_steps else minutes[1])
-        self._report = Period(config.log_steps if by_steps else config.log_seconds)
+        self._checkpoint = Period(60 * config.checkpoint_minutes)
+        self._evaluation = Period(60 * config.evaluate_minutes)
+        self._report = Period(config.log_seconds)
+        if config.deterministic:
+            self._checkpoint = Period(float(config.checkpoint_steps))
+            self._evaluation = Period(float(config.evaluate_steps))
+            self._report = Period(float(config.log_steps))
         self.evaluates = config.evaluate_minutes > 0
         """Whether the run evaluates at all."""
         self.resume(steps=0, seconds=0.0)
@@ -106,7 +108,7 @@ class StopRequest:
         self.is_requested = False
         self._handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StopRequest":  # noqa: PYI034  beartype checks no Self
         """Listen."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._hear)

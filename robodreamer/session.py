@@ -87,15 +87,22 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:
-    """Apply the settings that torch keeps for the whole process; return the device."""
+    """Apply the settings that torch keeps for the whole process; return the device.
+
+    Raises:
+        ValueError: The device is not there, or cannot be deterministic.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(config.deterministic)
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
+    # As torch.use_deterministic_algorithms, which would import the compiler, for seconds.
+    torch.set_deterministic_debug_mode("error" if config.deterministic else "default")
+    has_gpu = torch.cuda.is_available()
+    if config.device == "cuda" and not has_gpu:
         raise ValueError("torch sees no GPU; use --device cpu, or install torch with CUDA")
-    return torch.device(config.device)
+    device = torch.device("cuda" if has_gpu and config.device != "cpu" else "cpu")
+    if config.deterministic and device.type != "cpu":
+        raise ValueError("only a CPU repeats a run to the bit: --deterministic needs --device cpu")
+    return device
 
 
 def env_options(config: TrainConfig) -> EnvOptions:

@@ -1,0 +1,134 @@
+"""A run that is killed and resumed ends exactly as one that was never interrupted."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+
+import pytest
+from train_runs import (
+    QUICK,
+    STEPS,
+    differences,
+    family_of,
+    is_alive,
+    launch,
+    metrics_of,
+    num_lines,
+    result_of,
+    resume,
+    train,
+    wait_until,
+)
+
+MAX_LINES = STEPS // 20 + 3
+KILLED_RUNS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))]
+
+
+def start(run: Path) -> Popen[bytes]:
+    """Begin a quick run, or resume what a kill has left of one."""
+    if (run / "config.json").exists():
+        return launch(f"--run={run}", "--resume", stderr=DEVNULL)
+    return launch("fetch_reach", f"--run={run}", *QUICK, stderr=DEVNULL)
+
+
+def kill(process: Popen[bytes]) -> None:
+    """Kill a run without warning, and see that nothing of it is left."""
+    family = family_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while left := [pid for pid in family if is_alive(pid)]:
+        assert time.monotonic() < deadline, f"processes {left} outlive their run"
+        time.sleep(0.01)
+
+
+def is_writing_checkpoint(run: Path) -> bool:
+    """Whether a checkpoint is half written now."""
+    return any((run / "checkpoints").glob(".step-*"))
+
+
+def random_moment(run: Path, rng: random.Random) -> Callable[[], bool]:
+    """Return a condition that becomes true somewhere in a run: in a step, or while it saves."""
+    lines = rng.randrange(-1, MAX_LINES)
+    if rng.random() < 0.5:
+        return lambda: num_lines(run) >= lines
+    return lambda: num_lines(run) >= lines and is_writing_checkpoint(run)
+
+
+@pytest.mark.parametrize("seed", KILLED_RUNS)
+def test_a_killed_and_resumed_run_ends_as_the_uninterrupted_one(
+    seed: int, quick_run: Path, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    run = tmp_path / "run"
+    for _ in range(rng.choice((1, 2))):
+        process = start(run)
+        moment = random_moment(run, rng)
+        if wait_until(moment, process):
+            time.sleep(rng.uniform(0, 0.02))
+        kill(process)
+    if (run / "config.json").exists():
+        assert resume(run) in {0, 2}  # 2: killed after its last checkpoint, nothing left to do
+    else:
+        assert train(run) == 0
+    assert differences(result_of(run), result_of(quick_run)) == []
+    assert metrics_of(run) == metrics_of(quick_run)
+
+
+def test_the_number_of_processes_changes_nothing(quick_run: Path, tmp_path: Path) -> None:
+    assert train(tmp_path / "run", "--num-workers=2") == 0
+    result = result_of(tmp_path / "run")
+    assert differences(result, result_of(quick_run)) == []
+    assert metrics_of(tmp_path / "run") == metrics_of(quick_run)
+
+
+def test_the_result_holds_all_that_training_depends_on(quick_run: Path) -> None:
+    result = result_of(quick_run)
+    names = " ".join(result)
+    for part in ("actor", "slow_critic", "return", "optimizer/", "random/", "/deter", "/stoch"):
+        assert part in names, part
+    assert {"stop", "served", "rng"} <= result["replay"].keys()
+    assert {"updates", "first_episodes", "episodes"} <= result["state"].keys()
+    assert result["replay"]["stop"] > 40  # more than the replay holds
+
+
+def test_another_seed_is_another_run(quick_run: Path, tmp_path: Path) -> None:
+    assert train(tmp_path / "run", "--steps=40", "--seed=1", "--num-workers=0") == 0
+    ours, theirs = metrics_of(tmp_path / "run")[1], metrics_of(quick_run)[1]
+    assert ours["step"] == theirs["step"]
+    assert ours["loss/total"] != theirs["loss/total"]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(
+    quick_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "contract.json"):
+        (run / name).write_bytes((quick_run / name).read_bytes())
+    first, *_ = (quick_run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text(f"{first}\n{first[:40]}")
+    assert resume(run, "--num-workers=0") == 0
+    assert metrics_of(run) == metrics_of(quick_run)
+    assert differences(result_of(run), result_of(quick_run)) == []
+
+
+def test_a_finished_run_is_not_prolonged_by_accident(
+    quick_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = result_of(quick_run)
+    assert resume(quick_run) == 2
+    assert "is finished" in capsys.readouterr().err
+    assert differences(result_of(quick_run), before) == []
+
+
+def test_more_steps_prolong_a_finished_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(run, "--steps=40", "--num-workers=0") == 0
+    assert resume(run, "--steps=60", "--num-workers=0") == 0
+    steps = [line["step"] for line in metrics_of(run)]
+    assert steps == [20, 40, 44, 60, 64]
+    assert result_of(run)["step"] == 64

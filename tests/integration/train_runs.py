@@ -1,0 +1,137 @@
+"""What the tests of training share: short runs in this process and in others, and what they leave.
+
+A quick run learns `fetch_reach` from a camera and its joints with the smallest networks. Its replay
+is so small that the ring wraps and old segments go.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robodreamer.checkpoint import Checkpoints
+from robodreamer.cli import main
+from robodreamer.collect import make_replay
+from robodreamer.metrics import read_metrics
+from robodreamer.run import make_agent, read_run
+
+ROOT = Path(__file__).parents[2]
+STEPS = 120
+CHECKPOINT_STEPS = 40
+QUICK = (
+    "--size=debug", "--protocol=debug", "--device=cpu", "--threads=1", "--evaluate-minutes=0",
+    "--algorithm.horizon=3", "--data.train-ratio=4", "--data.replay-capacity=80",
+    "--deterministic", f"--steps={STEPS}", f"--checkpoint-steps={CHECKPOINT_STEPS}",
+    "--log-steps=20",
+)  # fmt: skip
+TIMED = {"minutes", "updates_per_s", "steps_per_s", "wait_share"}
+PATIENCE_S = 120.0
+
+
+def train(run: Path, *words: str, task: str = "fetch_reach") -> int:
+    """Do a quick run in this process; return its exit status."""
+    return main(["train", task, f"--run={run}", *QUICK, *words])
+
+
+def resume(run: Path, *words: str) -> int:
+    """Resume a run in this process; return its exit status."""
+    return main(["train", f"--run={run}", "--resume", *words])
+
+
+def launch(*words: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start `robodreamer train` in a process of its own, with process group and output apart."""
+    folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "robodreamer", "train", *words],
+        **{"env": environment, "start_new_session": True, **options},
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+    """Return True when the condition holds, or False when the process ends before."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline, f"{process.args} did not get there in {PATIENCE_S} s"
+        time.sleep(0.002)
+    return True
+
+
+def num_lines(run: Path) -> int:
+    """Return how many reports a run has written."""
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def family_of(pid: int) -> set[int]:
+    """Return the processes that descend from one."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found |= {child} | family_of(child)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and nobody has waited for does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    """Return all that the newest checkpoint of a run holds, by name: tensors and plain values.
+
+    Left out is what depends on the time that things took.
+    """
+    config, contract, _ = read_run(run)
+    agent = make_agent(config, contract)
+    replay = make_replay(
+        contract,
+        agent,
+        num_envs=config.data.num_envs,
+        capacity=config.data.replay_capacity,
+        sequence_length=config.data.replay_context + config.data.batch_length,
+        seed=config.seed,
+        device=torch.device("cpu"),
+    )
+    checkpoints = Checkpoints(run)
+    checkpoint = checkpoints.latest()
+    assert checkpoint is not None, f"{run} has no checkpoint"
+    groups, state = checkpoints.load(checkpoint, replay)
+    del state["seconds"]
+    result = {f"{group}/{name}": t for group, ts in groups.items() for name, t in ts.items()}
+    snapshot, counters = replay.snapshot()
+    for piece in snapshot.pieces((*replay.fields, *replay.latents)):
+        result |= {f"replay/{piece.start}/{name}": value for name, value in piece.values.items()}
+    return result | {"state": state, "replay": counters, "step": checkpoint.step}
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the names of what two results differ in, in any bit."""
+    return [
+        name
+        for name in sorted(one.keys() | other.keys())
+        if name not in one or name not in other or not _is_same(one[name], other[name])
+    ]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        same_kind = (one.shape, one.dtype) == (other.shape, other.dtype)
+        return same_kind and one.numpy().tobytes() == other.numpy().tobytes()
+    return one == other
+
+
+def metrics_of(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics without what depends on time."""
+    return [{k: v for k, v in line.items() if k not in TIMED} for line in read_metrics(run)]
