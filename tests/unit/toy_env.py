@@ -94,6 +94,22 @@ class Everything(gymnasium.Env[Any, Any]):
         return self.observed, float(action), False, False, {"success": np.array([True, True])}
 
 
+class Blind(Everything):
+    """One number, and nothing that could be drawn."""
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(0, 1, (1,), np.float32)
+        self.action_space = spaces.Discrete(2)
+
+
+class Eye(Everything):
+    """A picture, and nothing else."""
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        self.action_space = spaces.Discrete(2)
+
+
 for name, fault in {"": "", "Nan": "nan", "Shape": "shape", "Reward": "reward", "Raises": "raises",
                     "Hangs": "hangs", "Dies": "dies"}.items():  # fmt: skip
     gymnasium.register(
@@ -101,3 +117,5 @@ for name, fault in {"": "", "Nan": "nan", "Shape": "shape", "Reward": "reward", 
     )
 gymnasium.register("ToyTerminates-v0", "toy_env:Toy", kwargs={"terminates": True})
 gymnasium.register("ToyEverything-v0", "toy_env:Everything")
+gymnasium.register("ToyBlind-v0", "toy_env:Blind")
+gymnasium.register("ToyEye-v0", "toy_env:Eye")

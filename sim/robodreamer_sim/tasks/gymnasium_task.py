@@ -119,9 +119,10 @@ def _make(task: str) -> gymnasium.Env[Any, Any]:
             importlib.import_module(module)
         if name not in gymnasium.registry:
             import_gymnasium_robotics()  # registers its own
-        modes = _render_modes(gymnasium.spec(name))
-        mode = "rgb_array" if "rgb_array" in modes else None
-        return gymnasium.make(name, render_mode=mode, disable_env_checker=True)
+        settings: dict[str, Any] = {}
+        if "rgb_array" in _render_modes(gymnasium.spec(name)):
+            settings["render_mode"] = "rgb_array"
+        return gymnasium.make(name, disable_env_checker=True, **settings)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         close = get_close_matches(name, gymnasium.registry, n=3, cutoff=0.4)
         hint = f"; the closest ids are {', '.join(close)}" if name not in close else ""

@@ -52,9 +52,8 @@ def leaves(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[Lea
         for key, inner in space.spaces.items():
             yield from leaves(inner, (*path, key))
     elif isinstance(space, (spaces.Box, spaces.MultiBinary)):
-        signal = _measurement(space, path)
-        if 0 not in signal.shape:
-            yield Leaf(path, signal, np.zeros(()))
+        if 0 not in (space.shape or ()):
+            yield Leaf(path, _measurement(space, path), np.zeros(()))
     elif isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         yield _classes(space, path)
     else:

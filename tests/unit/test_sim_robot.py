@@ -1,0 +1,134 @@
+"""The simulated robot: the same task as in training, through the onboard loop's interface."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.robots import EpisodicRobot, RobotError, check_features, is_episodic
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.robot import SimulatedRobot, make_robot
+from robodreamer_sim.tasks.registry import make
+
+OPTIONS = EnvOptions(image_size=(16, 24))
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    env = make("fetch_reach", OPTIONS)
+    env.close()
+    return env.contract
+
+
+def test_it_has_the_shape_of_a_robot(contract: Contract) -> None:
+    robot: EpisodicRobot = make_robot("fetch_reach", contract)
+    assert is_episodic(robot)
+    check_features(robot, contract)
+    assert robot.action_features == {"action": (4,)}
+    assert robot.observation_features["image/scene"] == (16, 24, 3)
+    robot.disconnect()
+
+
+def test_it_runs_the_episodes_of_training(contract: Contract) -> None:
+    robot, env = make_robot("fetch_reach", contract), make("fetch_reach", OPTIONS)
+    robot.connect()
+    robot.send_action(np.ones(4, np.float32))
+    rng = np.random.default_rng(0)
+    robot.start_episode(11)
+    expected, _ = env.reset(seed=11)
+    total = 0.0
+    for step in range(1, 51):
+        observed = robot.get_observation()
+        contract.check(observed, inputs_only=True)
+        for key, value in observed.items():
+            np.testing.assert_array_equal(value, expected[key], err_msg=key)
+        action = rng.uniform(-1, 1, 4).astype(np.float32)
+        np.testing.assert_array_equal(robot.send_action(action), action)
+        expected, reward, _, _, info = env.step(action)
+        total += reward
+        assert (robot.episode_return, robot.episode_success) == (total, info["success"])
+        assert robot.is_episode_over == (step == 50)
+    robot.start_episode(11)
+    assert (robot.is_episode_over, robot.episode_return, robot.episode_success) == (False, 0, False)
+    robot.disconnect()
+    env.close()
+
+
+def test_privileged_signals_are_not_measured(contract: Contract) -> None:
+    robot = make_robot("fetch_reach", contract)
+    robot.connect()
+    assert robot.get_observation().keys() == {signal.name for signal in contract.inputs}
+    assert contract.privileged
+    robot.disconnect()
+
+
+def test_it_tells_which_action_was_really_sent(contract: Contract) -> None:
+    robot = make_robot("fetch_reach", contract)
+    robot.connect()
+    sent = robot.send_action(np.array([3.0, -0.5, -7.0, 0.0], np.float32))
+    np.testing.assert_array_equal(sent, np.array([1.0, -0.5, -1.0, 0.0], np.float32))
+    robot.disconnect()
+
+
+def test_hold_keeps_still_at_any_time(contract: Contract) -> None:
+    robot = make_robot("fetch_reach", contract)
+    np.testing.assert_array_equal(robot.hold(), np.zeros(4))  # before connect
+    robot.connect()
+    robot.start_episode(0)
+    for _ in range(3):
+        robot.hold()
+    before = robot.get_observation()["proprio/gripper_position"]
+    for _ in range(10):
+        np.testing.assert_array_equal(robot.hold(), np.zeros(4))
+    after = robot.get_observation()["proprio/gripper_position"]
+    np.testing.assert_allclose(after, before, atol=0.002)  # metres
+    for _ in range(100):  # past the end of the episode
+        robot.hold()
+    assert robot.is_episode_over
+    robot.disconnect()
+    robot.disconnect()
+    robot.hold()
+
+
+def test_a_discrete_hold_is_a_choice() -> None:
+    task = "gym:toy_env:ToyEverything-v0"
+    robot = SimulatedRobot(make(task))
+    robot.connect()
+    np.testing.assert_array_equal(robot.hold(), [1, 0, 0])
+    assert robot.episode_return == 5.0
+    robot.disconnect()
+
+
+def test_another_reward_is_no_obstacle(contract: Contract) -> None:
+    make_robot("fetch_reach_dense", contract).disconnect()
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("fetch_reech", "no task 'fetch_reech'; the closest are fetch_reach"),
+        ("dmc_cartpole_swingup", "cannot drive sim:dmc_cartpole_swingup: it has no image/scene"),
+        ("fetch_reach_visual", "cannot drive sim:fetch_reach_visual: it has no goal/position"),
+    ],
+)
+def test_a_task_that_the_policy_was_not_trained_for_is_refused(
+    contract: Contract, task: str, words: str
+) -> None:
+    with pytest.raises(RobotError, match=words):
+        make_robot(task, contract)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"control_dt_s": 0.05}, r"its step is 0\.04 s, trained with 0\.05 s"),
+        ({"options": {"rig": "left"}}, "not trained in this simulator: unknown option 'rig'"),
+    ],
+)
+def test_a_policy_of_another_rate_or_origin_is_refused(
+    contract: Contract, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RobotError, match=words):
+        make_robot("fetch_reach", dataclasses.replace(contract, **change))
