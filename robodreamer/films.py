@@ -23,7 +23,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 
-DREAM_FPS = 10
+DREAM_FPS = 10.0
 """Dreams are never shown faster, so that one can compare."""
 PAUSE_S = 0.8
 """How long an episode's last picture stays."""

@@ -4,10 +4,11 @@ import sys
 import time
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 
 class Progress:
@@ -42,11 +43,14 @@ class Progress:
             self._console.print(f"{share:4.0%} {' | '.join(parts)} | left {left}", markup=False)
             return
         table = Table.grid(padding=(0, 2))
-        table.add_row(self.title, ProgressBar(total=1.0, completed=share, width=28), f"{share:.0%}")
+        for _ in range(2):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_row(f"{share:.0%}", ProgressBar(total=1.0, completed=share, width=40))
         table.add_row("time left", left)
         for name, value in figures.items():
             table.add_row(name, value)
-        self._live.update(table, refresh=True)
+        title = Text(self.title, no_wrap=True, overflow="ellipsis")
+        self._live.update(Group(title, table), refresh=True)
 
     def _time_left(self, share: float) -> str:
         """Return the time to the end as text, from the pace since this process began."""

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import DEVNULL, Popen
+from subprocess import Popen
 
 import pytest
 from train_runs import (
@@ -13,10 +13,10 @@ from train_runs import (
     STEPS,
     differences,
     family_of,
-    is_alive,
     launch,
     metrics_of,
     num_lines,
+    require_gone,
     result_of,
     resume,
     train,
@@ -30,8 +30,8 @@ KILLED_RUNS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range
 def start(run: Path) -> Popen[bytes]:
     """Begin a quick run, or resume what a kill has left of one."""
     if (run / "config.json").exists():
-        return launch(f"--run={run}", "--resume", stderr=DEVNULL)
-    return launch("fetch_reach", f"--run={run}", *QUICK, stderr=DEVNULL)
+        return launch(f"--run={run}", "--resume")
+    return launch("fetch_reach", f"--run={run}", *QUICK)
 
 
 def kill(process: Popen[bytes]) -> None:
@@ -39,10 +39,7 @@ def kill(process: Popen[bytes]) -> None:
     family = family_of(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 20
-    while left := [pid for pid in family if is_alive(pid)]:
-        assert time.monotonic() < deadline, f"processes {left} outlive their run"
-        time.sleep(0.01)
+    require_gone(family)
 
 
 def is_writing_checkpoint(run: Path) -> bool:

@@ -5,12 +5,12 @@ is so small that the ring wraps and old segments go.
 """
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from subprocess import DEVNULL, Popen
+from typing import IO, Any
 
 import torch
 
@@ -43,17 +43,22 @@ def resume(run: Path, *words: str) -> int:
     return main(["train", f"--run={run}", "--resume", *words])
 
 
-def launch(*words: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Start `robodreamer train` in a process of its own, with process group and output apart."""
+def launch(
+    *words: str, output: IO[bytes] | int = DEVNULL, environment: dict[str, str] | None = None
+) -> Popen[bytes]:
+    """Start `robodreamer train` in a process and a session of its own."""
     folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
-    return subprocess.Popen(
+    path = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    return Popen(
         [sys.executable, "-m", "robodreamer", "train", *words],
-        **{"env": environment, "start_new_session": True, **options},
+        env=os.environ | path | (environment or {}),
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
     )
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+def wait_until(condition: Callable[[], bool], process: Popen[bytes]) -> bool:
     """Return True when the condition holds, or False when the process ends before."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
@@ -86,6 +91,14 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def require_gone(pids: set[int]) -> None:
+    """Check that processes end, within the seconds that a busy machine may need for it."""
+    deadline = time.monotonic() + 20
+    while left := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < deadline, f"processes {left} outlive their run"
+        time.sleep(0.01)
 
 
 def result_of(run: Path) -> dict[str, Any]:
