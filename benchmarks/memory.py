@@ -1,0 +1,107 @@
+"""Memory of a learner and of its replay: what stays resident, in MB.
+
+    python benchmarks/memory.py --steps 100000
+
+The replay is filled for real with `--steps` records; its figure is scaled to 100,000. Every
+workload has a process of its own, because memory once used is rarely given back.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from _timing import describe_machine, make_parser, print_table, write_json
+from _workloads import WORKLOADS, Workload, make_batch, make_draw, make_learner, make_observation
+
+from robodreamer.collect import make_replay
+from robodreamer.replay import Replay
+
+MB = 1e6
+PER_STEPS = 100_000
+COLUMNS = ("libraries", "learner", "peak", "replay", "computed")
+
+
+def resident() -> float:
+    """Return the memory of this process that is resident now, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MB
+
+
+def measure(workload: Workload, steps: int) -> dict[str, float]:
+    """Return what libraries, learner and replay hold, and the peak during an update.
+
+    The replay is the one of the workload's protocol, its figure per 100,000 steps: measured, and
+    computed from the sizes of its fields.
+    """
+    device, libraries = torch.device("cpu"), resident()
+    learner = make_learner(workload, device)
+    learner.update(make_batch(workload, device), make_draw(device))
+    after_update = resident()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+    protocol = workload.protocol
+    replay = make_replay(
+        workload.contract,
+        learner.agent,
+        num_envs=protocol.num_envs,
+        capacity=max(steps, 2 * protocol.num_envs * (protocol.batch_length + 1)),
+        sequence_length=protocol.replay_context + protocol.batch_length,
+        seed=0,
+        device=device,
+    )
+    before = resident()
+    fill(replay, workload, steps)
+    return {
+        "libraries": libraries,
+        "learner": after_update - libraries,
+        "peak": peak - libraries,
+        "replay": (resident() - before) * PER_STEPS / len(replay),
+        "computed": replay.bytes_per_step * PER_STEPS / MB,
+    }
+
+
+def fill(replay: Replay, workload: Workload, steps: int) -> None:
+    """Add records until there are `steps`."""
+    num_envs, network = replay.num_envs, workload.network
+    generator = torch.Generator().manual_seed(0)
+    flags = dict.fromkeys(("is_first", "is_last", "is_terminal"), torch.zeros(num_envs).bool())
+    record = make_observation(workload.contract, (num_envs,), generator) | flags
+    record["reward"] = torch.zeros(num_envs)
+    record["action"] = torch.zeros(num_envs, workload.contract.action.size)
+    record["deter"] = torch.zeros(num_envs, network.deter)
+    record["stoch"] = torch.zeros(num_envs, network.stoch, network.classes)
+    while replay.num_steps < steps:
+        replay.add(record)
+
+
+def measure_apart(name: str, steps: int) -> dict[str, float]:
+    """Measure one workload in a new process."""
+    words = [sys.executable, __file__, "--worker", name, "--steps", str(steps)]
+    result = subprocess.run(words, check=True, capture_output=True, text=True)
+    return json.loads(result.stdout)
+
+
+def main() -> None:
+    """Measure every workload."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--steps", type=int, default=10_000, help="records to fill the replay with")
+    parser.add_argument("--worker", choices=WORKLOADS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(measure(WORKLOADS[options.worker], options.steps)))
+        return
+    print(machine := describe_machine(torch.device("cpu")))
+    figures = {name: measure_apart(name, options.steps) for name in WORKLOADS}
+    rows = [[name, *(f"{row[key]:,.0f}" for key in COLUMNS)] for name, row in figures.items()]
+    print_table(["MB", *COLUMNS], rows)
+    print("replay: per 100,000 steps; computed: the same from the sizes of its fields")
+    print("learner: after an update; peak: during it; both beside the libraries")
+    write_json(options.json, {"machine": machine, "megabytes": figures})
+
+
+if __name__ == "__main__":
+    main()
