@@ -135,7 +135,9 @@ def load_parameters(
 
     Raises:
         ValueError: A parameter is missing, unknown or of another shape; all of them are listed.
+            Or the contract states working ranges, by which the reference does not scale.
     """
+    _check_unscaled(agent.contract.observations)
     counterparts = match(agent, agent.contract.observations, keys=keys)
     tensors = {counterpart.reference: counterpart for counterpart in counterparts.values()}
     for name, attribute in RETURN_RANGE.items():
@@ -193,6 +195,18 @@ def match(
     if len({counterpart.reference for counterpart in found.values()}) < len(found):
         raise ValueError("the reference has one CNN for all cameras; these have several sizes")
     return found
+
+
+def _check_unscaled(signals: Sequence[Signal]) -> None:
+    """Refuse vectors that would be scaled by their range before the networks see them."""
+    scaled = [
+        s.name for s in signals if not s.is_image and s.low is not None and s.high is not None
+    ]
+    if scaled:
+        raise ValueError(
+            f"the reference takes vectors as they are, but {', '.join(scaled)} would be scaled by "
+            "its range; load into a contract without low and high"
+        )
 
 
 def _check_fit(tensors: Mapping[str, Counterpart], arrays: Mapping[str, Array]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from robodreamer.config import AlgorithmConfig, LossScales, NetworkConfig, OptimizerConfig
 
 # Options that can only have one value here, by their path in the reference's agent settings.
-FIXED_OPTIONS: Mapping[str, Any] = {
+FIXED_OPTIONS: dict[str, Any] = {
     "enc.typ": "simple", "enc.simple.act": "silu", "enc.simple.norm": "rms",
     "enc.simple.outer": False, "enc.simple.symlog": True,
     "dec.typ": "simple", "dec.simple.act": "silu", "dec.simple.norm": "rms",
@@ -33,6 +33,8 @@ SHARED_OPTIONS = (
     ("enc.simple.kernel", "dec.simple.kernel"),
     ("rewhead.bins", "value.bins"),
 )  # fmt: skip
+# Options that older settings leave out, and what they mean then.
+ABSENT_OPTIONS: dict[str, Any] = {"dec.simple.symlog": True, "opt.nesterov": False}
 POSITIVE_OPTIONS = ("dec.simple.bspace", "opt.agc")  # 0 switches a part off there
 
 
@@ -47,7 +49,7 @@ def config_from_reference(
     Raises:
         ValueError: An option is missing, or has a value that nothing here corresponds to.
     """
-    options = dict(_flatten(config))
+    options = {**ABSENT_OPTIONS, **dict(_flatten(config))}
     try:
         _check_options(options)
         return _network(options), _algorithm(options), _optimizer(options)
@@ -67,7 +69,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse what has no counterpart, everything in one message."""
     problems = [
         f"{name} is {options[name]!r}, only {value!r} is possible"
-        for name, value in FIXED_OPTIONS.items()
+        for name, value in (FIXED_OPTIONS | ABSENT_OPTIONS).items()
         if options[name] != value
     ]
     problems += [

@@ -109,6 +109,13 @@ def test_what_does_not_fit_is_listed_at_once_and_nothing_is_loaded() -> None:
     assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
 
 
+def test_signals_that_would_be_scaled_are_refused() -> None:
+    ranged = replace(ONE_SIZE[2], low=(-1.0,) * 3, high=(2.0,) * 3)
+    agent = make(make_contract((*ONE_SIZE[:2], ranged)))
+    with pytest.raises(ValueError, match=r"but proprio/joint_position would be scaled"):
+        load_parameters(agent, {})
+
+
 def test_cameras_of_two_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="one CNN for all cameras"):
         load_parameters(make_agent(), {})
@@ -151,6 +158,7 @@ def test_settings_without_counterpart_are_refused_all_at_once(settings: dict[str
     settings["imag_loss"]["slowtar"] = True
     settings["dec"]["simple"]["units"] = 99
     settings["dec"]["simple"]["bspace"] = 0
+    settings["opt"]["nesterov"] = True
     with pytest.raises(ValueError, match="settings without a counterpart") as refusal:
         config_from_reference(settings)
     message = str(refusal.value)
@@ -159,6 +167,7 @@ def test_settings_without_counterpart_are_refused_all_at_once(settings: dict[str
     assert "dec.simple.units 99" in message
     assert "have to be equal" in message
     assert "dec.simple.bspace has to be above 0" in message
+    assert "opt.nesterov is True, only False is possible" in message
 
 
 def test_incomplete_settings_name_what_they_lack(settings: dict[str, Any]) -> None:
