@@ -48,7 +48,11 @@ def _run(words: Sequence[str]) -> int:
     """
     try:
         job = _command(words[0])(words[1:])
-    except (ValueError, *_known_failures()) as error:
+    except SystemExit:  # after help, which must not wait for the imports of the known failures
+        raise
+    except (ValueError, OSError) as error:
+        return _complain(error)
+    except _known_failures() as error:
         return _complain(error)
     try:
         job()

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig, check_numbers, choose
+from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig, check_settings, choose
 
 Job = Callable[[], None]
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
@@ -52,7 +52,7 @@ def train(words: Sequence[str]) -> Job:
         raise ValueError("name a task, such as fetch_reach; `robodreamer tasks` lists them")
     folder = arguments.run or Path("runs") / re.sub(r"[:/]", "_", arguments.task)
     config = _resumed_config(folder, words) if arguments.resume else _config_of(arguments)
-    check_numbers(config)
+    check_settings(config)
     from robodreamer.session import prepare_training
 
     return prepare_training(config, folder, resume=arguments.resume, view=arguments.view)
@@ -140,14 +140,19 @@ def _resumed_config(folder: Path, words: Sequence[str]) -> TrainConfig:
     wanted = _config_of(_parse_train(words, base=saved))
     if not wanted.task:
         wanted = dataclasses.replace(wanted, task=saved.task)
-    changed = [
-        f"{f.name} {getattr(saved, f.name)!r} -> {getattr(wanted, f.name)!r}"
-        for f in dataclasses.fields(TrainConfig)
-        if f.name not in MUTABLE and getattr(saved, f.name) != getattr(wanted, f.name)
-    ]
-    if changed:
+    if changed := list(_changes(saved, wanted)):
         raise ValueError(f"{folder} is another run: {'; '.join(changed)}. Nothing was changed")
     return wanted
+
+
+def _changes(saved: Any, wanted: Any, prefix: str = "") -> Iterator[str]:
+    """Say of every setting that has to stay what it was to what it was changed."""
+    for field in dataclasses.fields(saved):
+        before, after = getattr(saved, field.name), getattr(wanted, field.name)
+        if dataclasses.is_dataclass(before):
+            yield from _changes(before, after, f"{prefix}{field.name}.")
+        elif before != after and field.name not in MUTABLE:
+            yield f"{prefix}{field.name} {before} -> {after}"
 
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {"train": train}

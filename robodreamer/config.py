@@ -265,17 +265,28 @@ POSITIVE = {
 """Settings that may not be 0."""
 
 
-def check_numbers(settings: Any, prefix: str = "--") -> None:
-    """Refuse numbers that no run could be made with, in all settings down from these.
+def check_settings(config: TrainConfig) -> None:
+    """Refuse settings that no run could be made with.
 
     Raises:
-        ValueError: A number is negative or not finite, or 0 where that means nothing.
+        ValueError: A number is out of its range, or two do not fit each other.
     """
+    _check_numbers(config, "--")
+    network = config.network
+    for name in ("blocks", "decoder_blocks"):
+        if network.deter % getattr(network, name):
+            raise ValueError(
+                f"--network.deter has to be a multiple of --network.{name.replace('_', '-')}, "
+                f"{getattr(network, name)}, got {network.deter}"
+            )
+
+
+def _check_numbers(settings: Any, prefix: str) -> None:
     for field_ in dataclasses.fields(settings):
         value = getattr(settings, field_.name)
         option = prefix + field_.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
-            check_numbers(value, f"{option}.")
+            _check_numbers(value, f"{option}.")
         elif isinstance(value, int | float):
             is_zero_refused = field_.name in POSITIVE
             if not 0 <= value < math.inf or (value == 0 and is_zero_refused):

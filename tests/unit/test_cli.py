@@ -1,0 +1,222 @@
+"""The command line: what it refuses, in which words, and what it makes of the words it takes."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robodreamer import commands
+from robodreamer.cli import main
+from robodreamer.config import SIZES, TrainConfig, check_settings, from_dict, to_dict
+from robodreamer.run import read_run, write_run
+from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("--size=debug", "--protocol=debug", "--device=cpu", "--threads=1", "--num-workers=0")
+TOY = ("gym:toy_env:Toy-v0", "--observe=proprio")
+CONTRACT = Contract(
+    task="fetch_reach",
+    observations=(Signal(name="proprio/position", shape=(3,), dtype="float32", unit="m"),),
+    action=ActionSpec(size=2, low=(-1.0, -1.0), high=(1.0, 1.0)),
+    control_dt_s=0.05,
+)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let runs/TASK be made where nobody minds, and torch be as before."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return the one line in which a command refuses its words."""
+    status = main(words)
+    *before, line = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert line.startswith("robodreamer: ")
+    assert not any("Traceback" in other for other in before)
+    assert not Path("runs").exists(), "a refused run leaves no folder"
+    return line.removeprefix("robodreamer: ")
+
+
+REFUSED = {
+    "command": (["trian", "fetch_reach"], "unknown command 'trian'; there is train, "),
+    "task": (["train", "fetch_reech"], "no task 'fetch_reech'; the closest are fetch_reach, "),
+    "size": (["train", "fetch_reach", "--size", "12x"], "unknown size '12x'; there is 12m, "),
+    "preset": (["train", "x", "--preset=dreamer_v4"], "unknown preset 'dreamer_v4'; there is dre"),
+    "protocol": (["train", "x", "--protocol=dmc_visoin"], "'dmc_visoin'; there is dmc_vision, "),
+    "camera": (["train", "fetch_reach", "--cameras", "wirst"], "no camera 'wirst'; it has wrist, "),
+    "key": (["train", "fetch_reach", "--sead", "3"], "does not know '--sead'; the closest are --se"),
+    "nested key": (
+        ["train", "fetch_reach", "--batch-size=4"],
+        "does not know '--batch-size'; the closest are --data.batch-size, ",
+    ),
+    "extra word": (["train", "fetch_reach", "fetch_push"], "train does not know 'fetch_push'; "),
+    "no task": (["train"], "name a task, such as fetch_reach"),
+    "no task to resume": (["train", "--resume"], "name a task, such as fetch_reach"),
+    "gymnasium id": (["train", "gym:Pendulum-v9"], "Pendulum-v1"),
+    "zero": (["train", "fetch_reach", "--data.batch-size=0"], "--data.batch-size has to be more"),
+    "negative": (["train", "x", "--algorithm.loss-scales.value=-1"], "value has to be 0 or more"),
+    "not finite": (["train", "x", "--data.optimizer.learning-rate=nan"], "has to be 0 or more, got"),
+    "blocks": (["train", "x", "--network.deter=30"], "has to be a multiple of --network.blocks, 8, got 30"),
+    "replay": (["train", *TOY, "--data.replay-capacity=10"], "a sequence needs 9"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_mistake_is_refused_in_a_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words, expected = REFUSED[name]
+    settings = QUICK if words[0] == "train" and name not in {"size", "protocol"} else ()
+    assert expected in complaint(capsys, *words, *(w for w in settings if "protocol" not in name))
+
+
+def test_a_value_of_the_wrong_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "fetch_reach", "--observe=cam"])
+    assert exit_.value.code == 2
+    assert "'camera', 'proprio', 'both', 'state'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_help_needs_neither_torch_nor_the_simulator() -> None:
+    script = f"""
+import contextlib, io, sys
+from robodreamer.__main__ import main
+for command in {["", *commands.COMMANDS]!r}:
+    sys.argv = ["robodreamer", *command.split(), "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        main()
+    assert "usage" in text.getvalue(), command
+    heavy = {{"torch", "mujoco", "gymnasium", "dm_control", "onnx", "matplotlib", "numpy"}}
+    assert not heavy & sys.modules.keys(), (command, heavy & sys.modules.keys())
+"""
+    path = ":".join(str(ROOT / folder) for folder in (".", "sim", "deploy"))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": path, "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_commands_is_that_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = {line.split()[0] for line in lines if line.startswith("  ")}
+    assert listed == set(commands.COMMANDS)
+
+
+def test_nested_settings_can_be_given_and_land_in_the_run_folder(tmp_path: Path) -> None:
+    words = (
+        "fetch_reach", "--size", "debug", "--protocol=debug", "--network.deter", "64",
+        "--data.batch-size", "4", "--algorithm.horizon", "5",
+        "--data.optimizer.learning-rate", "1e-4", "--network.depth-multipliers", "2", "4",
+        "--cameras", "scene", "wrist", "--deterministic",
+    )  # fmt: skip
+    config = commands._config_of(commands._parse_train(words))
+    write_run(tmp_path / "run", config, CONTRACT)
+    saved, contract, _ = read_run(tmp_path / "run")
+    assert contract == CONTRACT
+    assert saved == config
+    assert saved.network == dataclasses.replace(
+        SIZES["debug"], deter=64, depth_multipliers=(2, 4)
+    )
+    assert (saved.data.batch_size, saved.algorithm.horizon) == (4, 5)
+    assert saved.data.optimizer.learning_rate == 1e-4
+    assert (saved.cameras, saved.deterministic) == (("scene", "wrist"), True)
+
+
+def leaves(kind: Any = TrainConfig, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every single setting."""
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from leaves(hint, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def values_of(hint: Any) -> st.SearchStrategy[Any]:
+    """Return any value that a setting of this type may have."""
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    if get_origin(hint) is tuple:
+        return st.lists(values_of(get_args(hint)[0]), max_size=4).map(tuple)
+    if get_args(hint):  # a union
+        return st.one_of([values_of(kind) for kind in get_args(hint)])
+    if hint is float:
+        return st.floats(allow_nan=False, allow_infinity=False)
+    return st.from_type(hint)
+
+
+def with_any_value(settings: Any, path: tuple[str, ...], data: st.DataObject) -> Any:
+    """Return settings of which one has another value."""
+    name, *rest = path
+    if rest:
+        value = with_any_value(getattr(settings, name), tuple(rest), data)
+    else:
+        value = data.draw(values_of(get_type_hints(type(settings))[name]), label=name)
+    return dataclasses.replace(settings, **{name: value})
+
+
+@given(data=st.data())
+def test_settings_survive_json(data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(list(leaves())))
+    config = with_any_value(TrainConfig(task="fetch_reach"), path, data)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+PATHS = [(), ("network",), ("algorithm", "loss_scales"), ("data", "optimizer")]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_settings_of_another_version_are_refused(path: tuple[str, ...]) -> None:
+    for change in ("lacks", "unknown"):
+        data = to_dict(TrainConfig(task="x"))
+        part = data
+        for name in path:
+            part = part[name]
+        if change == "lacks":
+            key = next(iter(part))
+            del part[key]
+        else:
+            part[key := "colour"] = 3
+        with pytest.raises(ValueError, match=key):
+            from_dict(data)
+
+
+def test_every_size_and_protocol_passes_its_own_check() -> None:
+    for words in ([f"--size={size}"] for size in SIZES):
+        check_settings(commands._config_of(commands._parse_train(["x", *words])))
+
+
+def test_what_a_resumed_run_may_not_change_is_listed_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    write_run(run, commands._config_of(commands._parse_train(["fetch_reach", *QUICK])), CONTRACT)
+    words = "--seed=3", "--data.optimizer.learning-rate=1e-3", "--network.deter=64", "--steps=5"
+    line = complaint(capsys, "train", f"--run={run}", "--resume", *words)
+    assert "seed 0 -> 3" in line
+    assert "data.optimizer.learning_rate 0.0003 -> 0.001" in line
+    assert "network.deter 32 -> 64" in line
+    assert "steps" not in line
+
+
+def test_a_resumed_run_may_change_what_it_is_not_made_of(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = commands._config_of(commands._parse_train(["fetch_reach", *QUICK]))
+    write_run(run, config, CONTRACT)
+    resumed = commands._resumed_config(run, ["--threads=2", "--steps=7", "--num-workers=2"])
+    assert resumed == dataclasses.replace(config, threads=2, steps=7, num_workers=2)
