@@ -105,8 +105,9 @@ class Agent(nn.Module):
             ValueError: A loss has no scale, or a scale no loss.
         """
         scales = asdict(self.algorithm.loss_scales)
-        reconstruction = scales.pop("reconstruction")
-        scales |= dict.fromkeys(self.world_model.decoder.signals, reconstruction)
+        images, vectors = scales.pop("images"), scales.pop("vectors")
+        for name, signal in self.world_model.decoder.signals.items():
+            scales[name] = images if signal.is_image else vectors
         if scales.keys() != losses.keys():
             raise ValueError(f"losses {sorted(losses)} do not match scales {sorted(scales)}")
         return torch.stack([scales[name] * loss.mean() for name, loss in losses.items()]).sum()

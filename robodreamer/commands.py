@@ -6,19 +6,25 @@ work. Nothing but this module decides what is built from what.
 
 import dataclasses
 import difflib
-import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
-from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig, check_settings, choose
+from robodreamer.config import (
+    TrainConfig,
+    check_settings,
+    folder_name,
+    named_config,
+)
 
 Job = Callable[[], None]
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 Folder = Annotated[Path, tyro.conf.Positional]
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")]
 Arguments = TypeVar("Arguments")
 
 MUTABLE = {
@@ -50,7 +56,7 @@ def train(words: Sequence[str]) -> Job:
     arguments = _parse_train(words)
     if not arguments.task and not (arguments.resume and arguments.run):
         raise ValueError("name a task, such as fetch_reach; `robodreamer tasks` lists them")
-    folder = arguments.run or Path("runs") / re.sub(r"[:/]", "_", arguments.task)
+    folder = arguments.run or Path("runs") / folder_name(arguments.task)
     config = _resumed_config(folder, words) if arguments.resume else _config_of(arguments)
     check_settings(config)
     from robodreamer.session import prepare_training
@@ -105,22 +111,14 @@ def _named_defaults(words: Sequence[str]) -> TrainConfig:
     has_gpu = Path("/dev/nvidiactl").exists()
     names = {
         "size": "12m" if has_gpu else "cpu",
-        "preset": "dreamer_v3",
+        "preset": "multimodal",
         "protocol": "default" if has_gpu else "cpu",
     }
     for position, word in enumerate(words):
         name, separator, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in names:
             names[name] = value if separator else "".join(words[position + 1 : position + 2])
-    return TrainConfig(
-        task="",
-        size=names["size"],
-        preset=names["preset"],
-        protocol=names["protocol"],
-        network=choose("size", names["size"], SIZES),
-        algorithm=choose("preset", names["preset"], PRESETS),
-        data=choose("protocol", names["protocol"], PROTOCOLS),
-    )
+    return named_config("", **names)
 
 
 def _config_of(arguments: TrainArguments) -> TrainConfig:
@@ -155,4 +153,221 @@ def _changes(saved: Any, wanted: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{field.name} {before} -> {after}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {"train": train}
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments:
+    """Measure return and success of a run, or of an exported policy, on fixed episodes."""
+
+    folder: Folder
+    """Run folder, or policy folder."""
+    episodes: int = 50
+    """Episodes per draw; the same number always means the same episodes."""
+    draw: Literal["mode", "sample", "both"] = "both"
+    """Take the most likely latents and action, draw them at random, or try one after the other."""
+    checkpoint: str | None = None
+    """Checkpoint of a run, such as step-000012000; the newest by default."""
+    blank: tuple[str, ...] = ()
+    """Cameras that show black, to see how much the policy depends on them."""
+    json: Path | None = None
+    """File to write all figures to."""
+
+
+def evaluate(words: Sequence[str]) -> Job:
+    """Build an evaluation."""
+    arguments = parse(EvaluateArguments, "evaluate", words)
+    from robodreamer.assess import prepare_evaluation
+    from robodreamer_deploy.bundle import DRAWS
+
+    return prepare_evaluation(
+        arguments.folder,
+        episodes=arguments.episodes,
+        draws=DRAWS if arguments.draw == "both" else (arguments.draw,),
+        say=_say,
+        checkpoint=arguments.checkpoint,
+        blank=arguments.blank,
+        json_file=arguments.json,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments:
+    """Write a run's policy as three ONNX files that have been verified against torch."""
+
+    run: Folder
+    """Run folder."""
+    out: Path | None = None
+    """Policy folder; policies/TASK by default. An older policy in it is replaced."""
+    checkpoint: str | None = None
+    """Checkpoint, such as step-000012000; the newest by default."""
+    opset: int = 18
+    """ONNX operator set."""
+    episodes: int = 10
+    """Episodes to drive through onnxruntime with either draw; 0 drives none."""
+
+
+def export(words: Sequence[str]) -> Job:
+    """Build an export."""
+    arguments = parse(ExportArguments, "export", words)
+    from robodreamer.export import prepare_export
+
+    return prepare_export(
+        arguments.run,
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        opset=arguments.opset,
+        episodes=arguments.episodes,
+        say=_say,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DreamArguments:
+    """Film episodes, and what the model imagines of the first; into RUN/videos."""
+
+    run: Folder
+    """Run folder."""
+    checkpoint: str | None = None
+    """Checkpoint, such as step-000012000; the newest by default."""
+    episodes: int = 1
+    """Evaluation episodes to film, one after the other."""
+    context: int = 5
+    """Steps that the model watches before it imagines the others."""
+
+
+def dream(words: Sequence[str]) -> Job:
+    """Build what films a run."""
+    arguments = parse(DreamArguments, "dream", words)
+    for name in ("episodes", "context"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} is at least 1")
+    from robodreamer.films import prepare_films
+
+    return prepare_films(
+        arguments.run, arguments.checkpoint, arguments.episodes, arguments.context, _say
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotArguments:
+    """Plot return, success and losses of runs over steps and minutes.
+
+    Runs that differ in nothing but the seed become one line with a band.
+    """
+
+    runs: Folders = ()
+    """Run folders."""
+    published: Path | None = None
+    """CSV of published curves (suite, task, env_step, mean, std, n_seeds) to lay underneath, such
+    as docs/data/dreamerv3_dmc_curves.csv."""
+    out: Path | None = None
+    """Folder for the pictures; plots in the first run folder by default."""
+
+
+def plot(words: Sequence[str]) -> Job:
+    """Build what plots runs."""
+    arguments = parse(PlotArguments, "plot", words)
+    if not arguments.runs:
+        raise ValueError("name at least one run folder, such as runs/fetch_reach")
+    from robodreamer.plot import prepare_plots
+
+    out = arguments.out or arguments.runs[0] / "plots"
+    return prepare_plots(arguments.runs, arguments.published, out, _say)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments:
+    """Write one HTML page about a run: how it learned, what it dreams, what it achieves."""
+
+    run: Folder
+    """Run folder."""
+    policy: Path | None = None
+    """Policy folder that was exported from it."""
+    drive: tuple[Path, ...] = ()
+    """Reports that `robodreamer-deploy --report` wrote."""
+    evaluation: tuple[Path, ...] = ()
+    """Files that `robodreamer evaluate --json` wrote."""
+    out: Path | None = None
+    """The page; report.html in the run folder by default."""
+
+
+def report(words: Sequence[str]) -> Job:
+    """Build what writes the page."""
+    arguments = parse(ReportArguments, "report", words)
+    from robodreamer.report import prepare_report
+
+    return prepare_report(
+        arguments.run,
+        policy=arguments.policy,
+        drives=arguments.drive,
+        evaluations=arguments.evaluation,
+        out=arguments.out,
+        say=_say,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksArguments:
+    """List the tasks."""
+
+    filter: Annotated[str, tyro.conf.Positional] = ""
+    """Only those whose name or text holds this."""
+
+
+def tasks(words: Sequence[str]) -> Job:
+    """Build what lists the tasks."""
+    arguments = parse(TasksArguments, "tasks", words)
+    from robodreamer.listing import format_tasks
+    from robodreamer_sim import list_tasks
+
+    lines = format_tasks(list_tasks(), arguments.filter)
+    return lambda: _say("\n".join(lines))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoArguments:
+    """Learn, evaluate, export, drive and report, one public command after the other.
+
+    What is done already is not repeated, so the same words go on after an interruption.
+    """
+
+    minutes: float = 15.0
+    """Minutes of training; everything else takes a few more."""
+    task: str = "fetch_reach"
+    """Task to learn."""
+    out: Path = Path("runs/demo")
+    """Folder for everything."""
+    seed: int = 0
+    """Of training."""
+    fresh: bool = False
+    """Delete what an earlier demo left in the folder, and begin again."""
+
+
+def demo(words: Sequence[str]) -> Job:
+    """Build the demonstration."""
+    arguments = parse(DemoArguments, "demo", words)
+    from robodreamer.demo import prepare_demo
+
+    return prepare_demo(
+        arguments.task,
+        arguments.out,
+        minutes=arguments.minutes,
+        seed=arguments.seed,
+        fresh=arguments.fresh,
+        say=_say,
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "dream": dream,
+    "plot": plot,
+    "report": report,
+    "tasks": tasks,
+    "demo": demo,
+}

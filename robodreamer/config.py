@@ -10,6 +10,7 @@ Importing this module costs no torch; the command line builds its help from it.
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
@@ -63,8 +64,10 @@ class NetworkConfig:
 class LossScales:
     """Weight of every loss in the one sum; names equal the losses produced."""
 
-    reconstruction: float = 1.0
-    """Each decoded signal."""
+    images: float = 1.0
+    """Reconstruction of each camera, a sum over pixels."""
+    vectors: float = 1.0
+    """Reconstruction of each vector, a sum over its elements."""
     reward: float = 1.0
     continuation: float = 1.0
     dynamics: float = 1.0
@@ -143,6 +146,8 @@ class ProtocolConfig:
     """Stored steps in front of every sequence whose latents start it."""
     train_ratio: float = 512.0
     """Replayed steps per environment step."""
+    prefill: int = 0
+    """Environment steps before the first update; at least one batch is always collected."""
     action_repeat: int = 1
     image_size: int = 64
     """Height and width of every camera."""
@@ -161,7 +166,7 @@ SIZES: Mapping[str, NetworkConfig] = {
         decoder_layers=1, critic_layers=1, actor_layers=1, bins=41, pooling="stride",
     ),
     "cpu": NetworkConfig(
-        deter=256, hidden=128, stoch=16, classes=16, units=128, depth=8, encoder_layers=2,
+        deter=256, hidden=128, stoch=16, classes=16, units=128, depth=4, encoder_layers=2,
         decoder_layers=2, critic_layers=2, actor_layers=2, pooling="stride",
     ),
     "1m": NetworkConfig(deter=512, hidden=64, classes=4, depth=4, units=64),
@@ -172,16 +177,21 @@ SIZES: Mapping[str, NetworkConfig] = {
     "200m": NetworkConfig(deter=8192, hidden=1024, classes=64, depth=64, units=1024),
 }  # fmt: skip
 
-PRESETS: Mapping[str, AlgorithmConfig] = {"dreamer_v3": AlgorithmConfig()}
+PRESETS: Mapping[str, AlgorithmConfig] = {
+    "dreamer_v3": AlgorithmConfig(),
+    "multimodal": AlgorithmConfig(loss_scales=LossScales(images=0.03)),
+}
+"""`multimodal` is DreamerV3 with pictures weighed like vectors: as a sum over thousands of pixels,
+a small network spends its latents on them and forgets the goal (RESULTS.md)."""
 
 PROTOCOLS: Mapping[str, ProtocolConfig] = {
     "default": ProtocolConfig(),
     "dmc_vision": ProtocolConfig(action_repeat=2, look="reference"),
     "dmc_proprio": ProtocolConfig(action_repeat=2),
     "cpu": ProtocolConfig(
-        num_envs=8, batch_size=16, batch_length=25, train_ratio=128.0, image_size=64,
-        decode_fraction=0.25, replay_capacity=100_000,
-        optimizer=OptimizerConfig(learning_rate=3e-4, warmup=200),
+        num_envs=8, batch_size=16, batch_length=25, train_ratio=32.0, prefill=2_000,
+        image_size=32, decode_fraction=0.25, replay_capacity=100_000,
+        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200),
     ),
     "debug": ProtocolConfig(
         num_envs=2, batch_size=2, batch_length=8, train_ratio=16.0, image_size=32,
@@ -189,6 +199,9 @@ PROTOCOLS: Mapping[str, ProtocolConfig] = {
         optimizer=OptimizerConfig(learning_rate=3e-4, warmup=10),
     ),
 }  # fmt: skip
+
+STARTS: Mapping[str, int] = {"cpu": 8, "debug": 4}
+"""Last steps of every sequence that a protocol imagines from; the others imagine from all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +217,7 @@ class TrainConfig:
     size: str = "12m"
     """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m."""
     preset: str = "dreamer_v3"
-    """Family of the algorithm: dreamer_v3."""
+    """Family of the algorithm: dreamer_v3 (the published one) or multimodal."""
     protocol: str = "default"
     """How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu or debug."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -240,6 +253,25 @@ class TrainConfig:
     """Seconds between reports."""
     log_steps: int = 1_000
     """Environment steps between reports of a deterministic run."""
+
+
+def named_config(task: str, size: str, preset: str, protocol: str) -> TrainConfig:
+    """Return the settings that three words stand for.
+
+    Raises:
+        ValueError: One of the words does not exist.
+    """
+    algorithm: AlgorithmConfig = choose("preset", preset, PRESETS)
+    data: ProtocolConfig = choose("protocol", protocol, PROTOCOLS)
+    return TrainConfig(
+        task=task,
+        size=size,
+        preset=preset,
+        protocol=protocol,
+        network=choose("size", size, SIZES),
+        algorithm=dataclasses.replace(algorithm, imagination_last=STARTS.get(protocol, 0)),
+        data=data,
+    )
 
 
 def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
@@ -292,6 +324,11 @@ def _check_numbers(settings: Any, prefix: str) -> None:
             if not 0 <= value < math.inf or (value == 0 and is_zero_refused):
                 least = "more than 0" if is_zero_refused else "0 or more"
                 raise ValueError(f"{option} has to be {least}, got {value}")
+
+
+def folder_name(task: str) -> str:
+    """Return a task's name as a folder may be called: gym:Pendulum-v1 becomes gym_Pendulum-v1."""
+    return re.sub(r"[:/]", "_", task)
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

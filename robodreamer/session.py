@@ -165,7 +165,7 @@ def _build(
         ratio=ReplayRatio(
             data.train_ratio,
             batch_steps,
-            start=max(batch_steps, replay.sequence_length * data.num_envs),
+            start=max(data.prefill, batch_steps, replay.sequence_length * data.num_envs),
         ),
         schedule=Schedule(config),
         checkpoints=checkpoints,

@@ -130,7 +130,8 @@ def _algorithm(options: Mapping[str, Any]) -> AlgorithmConfig:
         min_std=options["policy.minstd"],
         max_std=options["policy.maxstd"],
         loss_scales=LossScales(
-            reconstruction=options["loss_scales.rec"],
+            images=options["loss_scales.rec"],
+            vectors=options["loss_scales.rec"],
             reward=options["loss_scales.rew"],
             continuation=options["loss_scales.con"],
             dynamics=options["loss_scales.dyn"],

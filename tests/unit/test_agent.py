@@ -118,7 +118,7 @@ def test_losses_have_a_scale_each_or_both_lists_are_told() -> None:
 
 
 def test_the_total_is_the_weighted_sum_of_the_mean_losses() -> None:
-    scales = replace(ALGORITHM.loss_scales, reconstruction=2.0, policy=0.0)
+    scales = replace(ALGORITHM.loss_scales, images=2.0, vectors=2.0, policy=0.0)
     agent = make_agent(algorithm=replace(ALGORITHM, loss_scales=scales))
     losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), Mode())
     weights = {"representation": 0.1, "policy": 0.0, "replay_value": 0.3}
