@@ -1,0 +1,93 @@
+"""The `evaluate` command's work: fixed episodes, with either draw, as a table and as JSON."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robodreamer.evaluate import EVALUATION_SEED, Evaluation, evaluate, make_evaluation_envs
+from robodreamer.files import write_json_atomic
+from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
+from robodreamer_deploy.bundle import Draw
+from robodreamer_sim.vector import VectorEnv
+
+Say = Callable[[str], None]
+
+
+def prepare_evaluation(
+    folder: Path,
+    *,
+    episodes: int,
+    draws: Sequence[Draw],
+    say: Say,
+    checkpoint: str | None = None,
+    blank: Sequence[str] = (),
+    json_file: Path | None = None,
+) -> Callable[[], None]:
+    """Load a run or a policy and its task; return what evaluates it and says the results.
+
+    Raises:
+        ValueError: Something of it cannot be used; the message says what there is.
+    """
+    if episodes < 1:
+        raise ValueError(f"{episodes} episodes tell nothing; --episodes is at least 1")
+    if json_file and not json_file.parent.is_dir():
+        raise ValueError(f"there is no folder {json_file.parent} for {json_file.name}")
+    candidate = load_candidate(folder, checkpoint)
+    black = camera_signals(candidate.contract, blank)
+    envs = make_evaluation_envs(candidate.contract, episodes)
+
+    def job() -> None:
+        with envs:
+            shown = f", black: {', '.join(black)}" if black else ""
+            say(f"{candidate.title}; {candidate.contract.task}, {episodes} fixed episodes{shown}")
+            results = assess(candidate, envs, episodes, draws, black)
+            for line in format_table(results):
+                say(line)
+            if json_file:
+                write_json_atomic(json_file, as_json(candidate, results, black))
+
+    return job
+
+
+def assess(
+    candidate: Candidate,
+    envs: VectorEnv,
+    episodes: int,
+    draws: Sequence[Draw],
+    black: Sequence[str] = (),
+) -> dict[Draw, Evaluation]:
+    """Evaluate with every draw on the same episodes; the signals in `black` are blanked."""
+    results: dict[Draw, Evaluation] = {}
+    for draw in draws:
+        policy = candidate.make_policy(envs.num_envs, draw)
+        if black:
+            policy = Blindfolded(policy, black)
+        results[draw] = evaluate(policy, envs, episodes)
+    return results
+
+
+def format_table(results: Mapping[Draw, Evaluation]) -> list[str]:
+    """Return a line per draw, with 95 % intervals in brackets."""
+    lines = [f"{'draw':<8}{'return':<30}{'success':<22}{'steps':>7}"]
+    for draw, evaluation in results.items():
+        s = evaluation.summary()
+        returns = f"{s['return']:.2f} [{s['return_low']:.2f}, {s['return_high']:.2f}]"
+        success = f"{s['success']:.0%} [{s['success_low']:.0%}, {s['success_high']:.0%}]"
+        lines.append(f"{draw:<8}{returns:<30}{success:<22}{s['length']:>7.1f}")
+    return lines
+
+
+def as_json(
+    candidate: Candidate, results: Mapping[Draw, Evaluation], black: Sequence[str]
+) -> dict[str, Any]:
+    """Return what was evaluated, how, and every episode's figures, as JSON values."""
+    return {
+        "policy": candidate.title,
+        "task": candidate.contract.task,
+        "seed": EVALUATION_SEED,
+        "blank": list(black),
+        "draws": {
+            draw: {**e.summary(), **{name: value.tolist() for name, value in e._asdict().items()}}
+            for draw, e in results.items()
+        },
+    }

@@ -1,0 +1,207 @@
+"""Export: turn a trained agent into a folder that drives a robot, or refuse.
+
+    record      what the simulator shows while the agent acts, on fixed seeds
+    trace       what the agent computes on it, in torch
+    write       three ONNX graphs, from the same modules
+    verify      the graphs against the traces, step by step and running freely
+    seal        golden steps, initial state, manifest; load it back as a robot does
+    drive       closed-loop episodes through onnxruntime, to choose the draw
+
+Everything happens in a draft beside the target, which takes the target's name at the very end.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from robodreamer.agent import Agent
+from robodreamer.config import folder_name
+from robodreamer.evaluate import Evaluation, evaluate, make_evaluation_envs
+from robodreamer.evidence import gather
+from robodreamer.onnx_graphs import OPSETS
+from robodreamer.parity import TOLERANCES, Parity, verify
+from robodreamer.policies import OnnxPolicy, load_finite_run
+from robodreamer.policy_folder import (
+    Origin,
+    check_target,
+    choose_golden,
+    draft_of,
+    unsealed_policy,
+    write_draft,
+)
+from robodreamer.traces import Recording, Trace, record
+from robodreamer_deploy.bundle import (
+    DRAWS,
+    Draw,
+    DrawResult,
+    Manifest,
+    load_bundle,
+    write_manifest,
+)
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.golden import load_golden
+from robodreamer_deploy.policy import Policy, surprise
+from robodreamer_deploy.selftest import replay_golden
+from robodreamer_sim.vector import VectorEnv
+
+MIN_STEPS = 200
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+Say = Callable[[str], None]
+
+
+def prepare_export(
+    run_folder: Path,
+    out: Path | None = None,
+    *,
+    checkpoint: str | None = None,
+    opset: int = 18,
+    episodes: int = 10,
+    say: Say,
+) -> Callable[[], None]:
+    """Load a run and its task; return what exports it to `out`, policies/TASK by default.
+
+    Raises:
+        ValueError: The run, the target or the operator set cannot be used.
+    """
+    if opset not in OPSETS:
+        raise ValueError(f"opset {opset} is not among {OPSETS[0]} to {OPSETS[-1]}")
+    if episodes < 0:
+        raise ValueError(f"{episodes} episodes cannot be driven")
+    run = load_finite_run(run_folder, checkpoint)
+    target = out or Path("policies") / folder_name(run.contract.task)
+    check_target(target)
+    origin = Origin(run_folder.resolve().name, run.provenance["commit"])
+    envs = make_evaluation_envs(run.contract, episodes)
+
+    def export() -> None:
+        with envs:
+            say(f"agent       {run.checkpoint.path}")
+            recording = record(run.agent, envs)
+            export_policy(
+                run.agent,
+                recording,
+                target,
+                origin=origin,
+                opset=opset,
+                drive=(envs, episodes) if episodes else None,
+                say=say,
+            )
+
+    return export
+
+
+def export_policy(
+    agent: Agent,
+    recording: Recording,
+    out: Path,
+    *,
+    origin: Origin,
+    opset: int = 18,
+    drive: tuple[VectorEnv, int] | None = None,
+    say: Say = lambda _: None,
+) -> Manifest:
+    """Write an agent on the CPU as a policy folder that has been verified.
+
+    Args:
+        agent: In evaluation mode afterwards.
+        recording: Observations that the agent made, at least 200.
+        out: A new or empty folder, or an older policy, which is replaced.
+        origin: For the manifest.
+        opset: ONNX operator set.
+        drive: Environments, and how many episodes to drive in them with either draw.
+        say: Takes lines about what was checked.
+
+    Raises:
+        ValueError: `out` holds something else, or the recording is too short.
+        BundleError: The graphs do not compute what the agent does; `out` is as it was.
+    """
+    if len(recording.is_first) < MIN_STEPS:
+        raise ValueError(f"{len(recording.is_first)} recorded steps prove little, {MIN_STEPS} do")
+    check_target(out)
+    say(f"recorded    {len(recording.is_first)} steps, {recording.is_first.sum()} episode starts")
+    evidence = gather(agent, recording)
+    with draft_of(out) as draft:
+        manifest = write_draft(agent, draft, origin=origin, opset=opset)
+        say(f"wrote       encoder, rssm_step and actor, {_size(draft)}, opset {opset}")
+        _describe(verify(unsealed_policy(draft, manifest), evidence), say)
+        choose_golden(evidence.sample).save(draft / "golden.npz")
+        manifest = dataclasses.replace(manifest, surprise_quantiles=_quantiles(evidence.sample))
+        manifest = write_manifest(draft, manifest)
+        policy = _load_back(draft, say)
+        if drive:
+            manifest = write_manifest(draft, _drive(policy, manifest, *drive, say))
+    say(f"policy      {out}, {_size(out)}; draws {manifest.default_draw} unless told otherwise")
+    return manifest
+
+
+def _load_back(folder: Path, say: Say) -> Policy:
+    """Load the sealed folder as a robot does, self-test included."""
+    policy = Policy(load_bundle(folder))
+    test = replay_golden(policy, load_golden(policy.bundle))
+    say(f"self-test   passed: {test.num_steps} golden steps, worst error {test.worst_error:.0e}")
+    return policy
+
+
+def _drive(
+    policy: Policy, manifest: Manifest, envs: VectorEnv, episodes: int, say: Say
+) -> Manifest:
+    """Drive the task with either draw; return the manifest with what came of it."""
+    results: dict[Draw, DrawResult] = {}
+    surprises: dict[Draw, list[float]] = {}
+    for draw in DRAWS:
+        driver = OnnxPolicy(policy, envs.num_envs, draw)
+        evaluation = evaluate(driver, envs, episodes)
+        results[draw], surprises[draw] = _draw_result(evaluation), driver.surprise
+        summary = evaluation.summary()
+        say(
+            f"{draw:<12}return {summary['return']:.2f}, success {summary['success']:.0%} "
+            f"in {episodes} episodes through onnxruntime"
+        )
+    best = max(DRAWS, key=lambda draw: results[draw].return_mean)  # mode comes first, so wins ties
+    return dataclasses.replace(
+        manifest,
+        draws=results,
+        default_draw=best,
+        surprise_quantiles=quantiles(np.array(surprises[best])),
+    )
+
+
+def _draw_result(evaluation: Evaluation) -> DrawResult:
+    returns = evaluation.returns
+    return DrawResult(
+        num_episodes=len(returns),
+        return_mean=float(returns.mean()),
+        return_std=float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
+        success_rate=float(evaluation.successes.mean()),
+    )
+
+
+def _quantiles(trace: Trace) -> dict[str, float]:
+    golden = trace.golden
+    logits = zip(golden.posterior_logits, golden.prior_logits, strict=True)
+    return quantiles(np.array([surprise(posterior, prior) for posterior, prior in logits]))
+
+
+def quantiles(surprises: Array) -> dict[str, float]:
+    """Return the quantiles of surprise that a manifest holds, in nats."""
+    return {str(q): float(np.quantile(surprises, q)) for q in QUANTILES}
+
+
+def _describe(parity: Parity, say: Say) -> None:
+    worst = ", ".join(f"{key} {parity.worst[key]:.0e}" for key in TOLERANCES if key in parity.worst)
+    say(
+        f"step by step {parity.num_steps:,} steps on identical inputs, worst errors: {worst}; "
+        f"{parity.num_ties} ties among {parity.num_choices:,} choices, no other difference"
+    )
+    free = ", ".join(f"{key} {error:.0e}" for key, error in parity.free_worst.items())
+    say(
+        f"running freely {parity.free_steps:,} steps, worst errors: {free}; "
+        f"{parity.free_ties} ties, no other difference"
+    )
+
+
+def _size(folder: Path) -> str:
+    return f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.2f} MB"

@@ -1,0 +1,189 @@
+"""Parity: do the exported graphs compute what the agent computes in torch?
+
+Step by step, every graph gets exactly the inputs that the agent had, and all its outputs are
+compared. Running freely, the graphs live on their own state, as on a robot, and still have to
+choose the same classes. Where the agent's own choice led by less than `TIE_MARGIN` the graphs may
+choose otherwise, because rounding decides there; that is counted, and a free run takes up the
+agent's state again.
+
+The graphs are run by the robot's own code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from robodreamer.evidence import Evidence
+from robodreamer.traces import Trace
+from robodreamer_deploy.bundle import GRAPHS, BundleError, Carry
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.policy import Policy
+from robodreamer_deploy.selftest import TIE_MARGIN, TOLERANCE
+
+TOLERANCES = {
+    "tokens": 5e-5,
+    "deter_next": 1e-5,
+    "prior_logits": TOLERANCE,
+    "posterior_logits": TOLERANCE,
+    "action": 1e-5,
+}
+"""Largest error of an output on identical inputs, relative above 1; several times what was seen
+with agents of all sizes. The surer an agent is, the larger its logits and their errors."""
+FREE_TOLERANCE = 1e-3
+"""Largest error of state and action while running freely; errors of many steps add up."""
+
+
+@dataclass
+class Parity:
+    """What the comparison found; only ties, or it would have been refused."""
+
+    num_steps: int = 0
+    """Steps compared on identical inputs."""
+    num_choices: int = 0
+    """Latents, and discrete actions, among them."""
+    num_ties: int = 0
+    """Choices that differ within the tie margin."""
+    worst: dict[str, float] = field(default_factory=dict[str, float])
+    """Largest error by output."""
+    free_steps: int = 0
+    free_ties: int = 0
+    """Ties that differed while running freely; the state was taken up again after each."""
+    free_worst: dict[str, float] = field(default_factory=dict[str, float])
+    """Largest error of state and action while running freely."""
+
+
+def verify(policy: Policy, evidence: Evidence) -> Parity:
+    """Hold the three graphs against the agent.
+
+    Raises:
+        BundleError: A graph is malformed, an error exceeds its tolerance, or a choice differs
+            that was no tie.
+    """
+    for name in GRAPHS:
+        check_graph(policy.bundle.folder / name)
+    parity = Parity()
+    traces = evidence._asdict()
+    for name, trace in traces.items():
+        _check_step_by_step(policy, trace, name, parity)
+    for name in ("sample", "mode"):
+        _check_running_freely(policy, traces[name], name, parity)
+    return parity
+
+
+def check_graph(path: Path) -> None:
+    """Refuse a file that is no ONNX graph, or whose inferred shapes contradict each other.
+
+    Raises:
+        BundleError: With what the checker says.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BundleError(f"{path.name} is no valid ONNX graph: {error}") from error
+
+
+def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
+    golden, lead = trace.golden, trace.action_lead
+    latent_lead = trace.latent_lead
+    for i in range(len(golden)):
+        where = f"at step {i} of {name}"
+        step = policy.rssm_step(
+            Carry(golden.deter[i], golden.stoch[i], golden.action_previous[i]),
+            golden.tokens[i],
+            is_first=bool(golden.is_first[i]),
+            noise_stoch=golden.noise_stoch[i],
+        )
+        actual = {
+            "tokens": policy.encode({k: v[i] for k, v in golden.observations.items()}),
+            "deter_next": step.deter,
+            "prior_logits": step.prior_logits,
+            "posterior_logits": step.posterior_logits,
+        }
+        action = policy.act(golden.deter_next[i], golden.stoch_next[i], golden.noise_action[i])
+        ties = count_ties(step.stoch, golden.stoch_next[i], latent_lead[i], f"latent {where}")
+        if _is_discrete(policy):
+            reference = golden.action[i : i + 1]
+            ties += count_ties(action[None], reference, lead[i : i + 1], f"action {where}")
+        else:
+            actual["action"] = action
+        expected = {key: getattr(golden, key)[i] for key in actual}
+        _compare(actual, expected, TOLERANCES, where, parity.worst)
+        parity.num_steps += 1
+        parity.num_choices += latent_lead.shape[1] + _is_discrete(policy)
+        parity.num_ties += ties
+
+
+def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
+    golden, lead = trace.golden, trace.action_lead
+    latent_lead = trace.latent_lead
+    carry = Carry(golden.deter[0], golden.stoch[0], golden.action_previous[0])
+    for i in range(len(golden)):
+        where = f"after {i} free steps of {name}"
+        step = policy.rssm_step(
+            carry,
+            policy.encode({k: v[i] for k, v in golden.observations.items()}),
+            is_first=bool(golden.is_first[i]),
+            noise_stoch=golden.noise_stoch[i],
+        )
+        action = policy.act(step.deter, step.stoch, golden.noise_action[i])
+        carry = Carry(step.deter, step.stoch, action)
+        reference = Carry(golden.deter_next[i], golden.stoch_next[i], golden.action[i])
+        ties = count_ties(step.stoch, reference.stoch, latent_lead[i], f"latent {where}")
+        if _is_discrete(policy) and not ties:
+            chosen, expected = action[None], reference.action[None]
+            ties = count_ties(chosen, expected, lead[i : i + 1], f"action {where}")
+        if ties:
+            carry = reference
+        tolerances = {"deter": FREE_TOLERANCE, "action": FREE_TOLERANCE}
+        _compare(carry._asdict(), reference._asdict(), tolerances, where, parity.free_worst)
+        parity.free_steps += 1
+        parity.free_ties += ties
+
+
+def count_ties(chosen: Array, reference: Array, lead: Array, where: str) -> int:
+    """Return how many one-hot choices (n, K) differ from the reference's.
+
+    Raises:
+        BundleError: One of them was no tie: the reference's choice led by `lead` (n,).
+    """
+    differ = (chosen != reference).any(-1)
+    largest = float(np.max(lead, where=differ, initial=0.0))
+    if largest >= TIE_MARGIN:
+        raise BundleError(
+            f"the export differs from the agent: another class was chosen as {where}, "
+            f"though the agent's choice led by {largest:.1e}"
+        )
+    return int(differ.sum())
+
+
+def _compare(
+    actual: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    tolerances: Mapping[str, float],
+    where: str,
+    worst: dict[str, float],
+) -> None:
+    """Note the errors of outputs that have a tolerance; raise BundleError if one is exceeded."""
+    for key, tolerance in tolerances.items():
+        if key not in actual:
+            continue
+        error = float(np.max(_error(actual[key], expected[key])))
+        if not error <= tolerance:  # NaN fails too
+            raise BundleError(
+                f"the export differs from the agent: {key} is off by {error:.1e} {where}, "
+                f"allowed are {tolerance:.0e}"
+            )
+        worst[key] = max(worst.get(key, 0.0), error)
+
+
+def _error(actual: Array, expected: Array) -> Array:
+    """Return absolute errors, relative to expected values beyond 1."""
+    return np.abs(actual - expected) / np.maximum(1.0, np.abs(expected))
+
+
+def _is_discrete(policy: Policy) -> bool:
+    return policy.bundle.contract.action.kind == "discrete"

@@ -1,0 +1,166 @@
+"""Evaluation: every environment's share, honest intervals, black cameras, and clear refusals."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robodreamer.assess import as_json, assess, format_table, prepare_evaluation
+from robodreamer.evaluate import Array, Evaluation, evaluate, make_evaluation_envs
+from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
+from robodreamer_deploy.bundle import Draw
+from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_sim import EnvOptions, VectorEnv, make
+
+POLE = "gym:CartPole-v1"  # episodes of different lengths: until the pole has fallen
+
+
+class Lean:
+    """Pushes the cart to where the pole leans, with `mode` to where it is falling, too."""
+
+    def __init__(self, draw: Draw = "mode") -> None:
+        self.draw = draw
+        self.num_first = 0
+
+    def act(self, observation: Mapping[str, Array], is_first: Any) -> Array:
+        self.num_first += int(is_first.sum())
+        (state,) = (v for k, v in observation.items() if k.startswith("proprio/"))
+        right = state[:, 2] + (0.5 * state[:, 3] if self.draw == "mode" else 0.0) > 0
+        return np.eye(2, dtype=np.float32)[right.astype(int)]
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    env = make(POLE, EnvOptions(observe="proprio"))
+    env.close()
+    return env.contract
+
+
+@pytest.fixture(scope="module")
+def envs(contract: Contract) -> VectorEnv:
+    return make_evaluation_envs(contract, 10, num_workers=0)
+
+
+def test_every_environment_runs_its_share_from_its_first_episode(envs: VectorEnv) -> None:
+    policy = Lean("sample")
+    one, two = (evaluate(policy, envs, episodes) for episodes in (5, 10))
+    assert len(np.unique(two.lengths)) > 4
+    assert policy.num_first > 15  # some went on while the last ones finished
+    np.testing.assert_array_equal(two.lengths[::2], one.lengths)
+    np.testing.assert_array_equal(one.returns, one.lengths)  # CartPole rewards every step
+
+
+def test_the_same_number_of_episodes_means_the_same_ones(contract: Contract) -> None:
+    first, again = (
+        evaluate(Lean("sample"), make_evaluation_envs(contract, 6, num_workers=0), 6)
+        for _ in range(2)
+    )
+    assert len(first.returns) == 6
+    np.testing.assert_array_equal(first.lengths, again.lengths)
+
+
+def test_episodes_that_cannot_be_shared_are_refused(envs: VectorEnv) -> None:
+    with pytest.raises(ValueError, match="7 episodes cannot be shared by 5"):
+        evaluate(Lean(), envs, 7)
+
+
+def test_a_summary_knows_how_little_it_knows() -> None:
+    successes = np.array([True] * 9 + [False])
+    summary = Evaluation(np.arange(10.0), successes, np.full(10, 50)).summary()
+    assert summary["success"] == 0.9
+    # 9 of 10 in Wilson's score interval, as in Newcombe's tables
+    assert summary["success_low"] == pytest.approx(0.5958, abs=1e-4)
+    assert summary["success_high"] == pytest.approx(0.9821, abs=1e-4)
+    assert summary["return"] == 4.5
+    half = 1.96 * np.std(np.arange(10), ddof=1) / np.sqrt(10)
+    assert summary["return_high"] - 4.5 == pytest.approx(half, rel=1e-3)
+    assert 4.5 - summary["return_low"] == pytest.approx(half, rel=1e-3)
+    assert summary["length"] == 50
+
+
+def test_one_episode_has_no_spread_and_certain_success_no_upper_gap() -> None:
+    summary = Evaluation(np.array([3.0]), np.array([True]), np.array([7])).summary()
+    assert (summary["return_low"], summary["return_high"]) == (3.0, 3.0)
+    assert summary["success_high"] == 1.0
+    assert summary["success_low"] == pytest.approx(0.2065, abs=1e-4)
+
+
+class Remember:
+    """Keeps what it is shown."""
+
+    def act(self, observation: Mapping[str, Array], is_first: Any) -> Array:
+        self.shown = dict(observation)
+        return np.zeros((len(is_first), 1), np.float32)
+
+
+def test_a_blindfold_covers_only_its_cameras_and_only_for_the_policy() -> None:
+    policy = Remember()
+    names = ("image/front", "image/wrist", "proprio/position")
+    record = {name: np.full((2, 3), 7, np.uint8) for name in names}
+    Blindfolded(policy, ["image/wrist"]).act(record, np.array([True, False]))
+    assert not policy.shown["image/wrist"].any()
+    assert policy.shown["image/wrist"].dtype == np.uint8
+    assert (policy.shown["image/front"] == 7).all()
+    assert (policy.shown["proprio/position"] == 7).all()
+    assert (record["image/wrist"] == 7).all()
+
+
+def camera_contract(*cameras: str) -> Contract:
+    signals = [Signal(name=f"image/{name}", shape=(16, 16, 3), dtype="uint8") for name in cameras]
+    signals.append(Signal(name="proprio/position", shape=(2,), dtype="float32"))
+    return Contract(
+        task="toy",
+        observations=tuple(signals),
+        action=ActionSpec(size=1, low=(-1.0,), high=(1.0,)),
+        control_dt_s=0.1,
+    )
+
+
+def test_cameras_are_named_with_or_without_their_family() -> None:
+    contract = camera_contract("front", "wrist")
+    assert camera_signals(contract, ["wrist", "image/front"]) == ["image/wrist", "image/front"]
+    with pytest.raises(ValueError, match="unknown camera 'wirst'; there is wrist, front"):
+        camera_signals(contract, ["wirst"])
+    assert camera_signals(camera_contract(), []) == []
+    with pytest.raises(ValueError, match="sees no camera"):
+        camera_signals(camera_contract(), ["wrist"])
+
+
+def test_both_draws_are_judged_on_the_same_episodes(contract: Contract, envs: VectorEnv) -> None:
+    candidate = Candidate("toy", contract, lambda _, draw: Lean(draw))
+    results = assess(candidate, envs, 5, ("mode", "sample"))
+    again = assess(candidate, envs, 5, ("sample",))
+    assert results["mode"].returns.mean() > 2 * results["sample"].returns.mean()
+    np.testing.assert_array_equal(results["sample"].returns, again["sample"].returns)
+    _, mode, sample = format_table(results)
+    for line, draw in ((mode, "mode"), (sample, "sample")):
+        summary = results[draw].summary()
+        assert line.split()[0] == draw
+        assert f"{summary['return']:.2f} [{summary['return_low']:.2f}" in line
+    figures = json.loads(json.dumps(as_json(candidate, results, [])))
+    assert figures["draws"]["mode"]["returns"] == results["mode"].returns.tolist()
+    assert figures["draws"]["sample"]["success_high"] == pytest.approx(0.4345, abs=1e-4)
+
+
+def test_a_folder_that_is_neither_run_nor_policy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="neither a run"):
+        load_candidate(tmp_path / "nothing")
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="has no checkpoints"):
+        load_candidate(tmp_path, "step-000000100")
+    with pytest.raises(ValueError, match="bundle format None"):
+        load_candidate(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [({"episodes": 0}, "at least 1"), ({"json_file": Path("/no/where.json")}, "no folder /no")],
+)
+def test_bad_words_are_refused_before_anything_is_loaded(
+    tmp_path: Path, words: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        prepare_evaluation(tmp_path, **({"episodes": 5, "draws": ("mode",), "say": print} | words))

@@ -1,0 +1,119 @@
+"""The graphs: named and shaped as agreed, free of leftovers, and drawing as they are told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from exported import CONTRACTS, Exported, export_toy
+from toy_agent import SIGNALS
+
+from robodreamer.distributions import Mode
+from robodreamer.onnx_graphs import OPSETS, GivenNoise
+from robodreamer.parity import verify
+from robodreamer_deploy.bundle import GRAPHS
+from robodreamer_deploy.contract import Contract
+
+FLOAT, UINT8, INT32, BOOL = (f"tensor({kind})" for kind in ("float", "uint8", "int32", "bool"))
+D, S, K, A, E = 32, 4, 4, 2, 16 + (16 // 4) * (32 // 4) * 8 + (16 // 4) * (16 // 4) * 8
+
+
+@pytest.fixture(scope="module")
+def exported(exported_toy: Callable[[str], Exported]) -> Exported:
+    return exported_toy("two cameras")
+
+
+def test_inputs_and_outputs_are_named_typed_and_shaped_as_agreed(exported: Exported) -> None:
+    deter, stoch, action = ((1, D), FLOAT), ((1, S, K), FLOAT), ((1, A), FLOAT)
+    tokens = ((1, E), FLOAT)
+    kinds = {"uint8": UINT8, "float32": FLOAT, "int32": INT32}
+    expected = {
+        "encoder.onnx": (
+            {s.name: ((1, *s.shape), kinds[s.dtype]) for s in SIGNALS if s.family != "privileged"},
+            {"tokens": tokens},
+        ),
+        "rssm_step.onnx": (
+            {
+                "deter": deter, "stoch": stoch, "action": action, "tokens": tokens,
+                "is_first": ((1,), BOOL), "noise": stoch,
+            },
+            {
+                "deter_next": deter, "stoch_next": stoch,
+                "prior_logits": stoch, "posterior_logits": stoch,
+            },
+        ),
+        "actor.onnx": ({"deter": deter, "stoch": stoch, "noise": action}, {"action": action}),
+    }  # fmt: skip
+    for name in GRAPHS:
+        session = onnxruntime.InferenceSession(
+            exported.folder / name, providers=["CPUExecutionProvider"]
+        )
+        found = tuple(
+            {node.name: (tuple(node.shape), node.type) for node in nodes}
+            for nodes in (session.get_inputs(), session.get_outputs())
+        )
+        assert found == expected[name]
+
+
+def test_every_graph_is_one_file_that_knows_its_contract(exported: Exported) -> None:
+    assert {path.name for path in exported.folder.iterdir()} == {*GRAPHS, "initial.npz"}
+    for name in GRAPHS:
+        model = onnx.load(exported.folder / name, load_external_data=False)
+        assert not any(t.external_data for t in model.graph.initializer)
+        assert {o.domain: o.version for o in model.opset_import}[""] == 18
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        assert metadata["robodreamer.run"] == "toy"
+        assert Contract.from_json(metadata["robodreamer.contract"]) == exported.agent.contract
+
+
+def test_no_graph_tells_where_the_source_lay(exported: Exported) -> None:
+    for name in GRAPHS:
+        content = (exported.folder / name).read_bytes()
+        assert b"robodreamer/" not in content
+        assert b"site-packages" not in content
+
+
+def test_nothing_is_computed_from_weights_alone_at_run_time(exported: Exported) -> None:
+    for name in GRAPHS:
+        graph = onnx.load(exported.folder / name).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        assert not [node.name for node in graph.node if weights.issuperset(node.input)]
+
+
+def test_no_random_operator_is_left_in_a_graph(exported: Exported) -> None:
+    for name in GRAPHS:
+        operators = {node.op_type for node in onnx.load(exported.folder / name).graph.node}
+        assert not [o for o in operators if o.startswith("Random") or o in {"Bernoulli", "If"}]
+
+
+def test_the_newest_operator_set_computes_the_same(tmp_path: Path) -> None:
+    exported = export_toy(tmp_path, CONTRACTS["vectors only"], opset=OPSETS[-1])
+    versions = onnx.load(tmp_path / "rssm_step.onnx").opset_import
+    assert {o.domain: o.version for o in versions}[""] == OPSETS[-1]
+    assert verify(exported.policy(), exported.evidence).free_ties == 0
+
+
+def test_without_noise_the_mode_is_drawn() -> None:
+    probs = torch.softmax(torch.randn(100, 7, generator=torch.Generator().manual_seed(0)), -1)
+    silent = GivenNoise(torch.zeros(100, 7), torch.zeros(100, 7))
+    torch.testing.assert_close(silent.category(probs), Mode().category(probs))
+    torch.testing.assert_close(silent.normal(probs, probs), probs)
+
+
+def test_gumbel_noise_draws_classes_as_often_as_they_are_probable() -> None:
+    count = 40_000
+    noise = np.random.default_rng(0).gumbel(size=(count, 3)).astype(np.float32)
+    probs = torch.tensor([0.7, 0.25, 0.05])
+    classes = GivenNoise(torch.from_numpy(noise)).category(probs.expand(count, 3))
+    shares = torch.bincount(classes, minlength=3) / count
+    torch.testing.assert_close(shares, probs, atol=0.01, rtol=0)  # four standard deviations
+
+
+def test_noises_are_used_in_the_order_of_the_draws() -> None:
+    draw = GivenNoise(torch.tensor([0.0, 9.0]), torch.tensor([2.0, -1.0]))
+    assert draw.category(torch.tensor([0.9, 0.1])) == 1
+    drawn = draw.normal(torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.1]))
+    torch.testing.assert_close(drawn, torch.tensor([2.0, 0.9]))
