@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
-from robodreamer_sim.compat import GLContext, make_gl_context
+from robodreamer_sim.compat import GLContext, graphics_error, make_gl_context
 from robodreamer_sim.options import Look
 
 MAX_GEOMS = 10_000
@@ -36,7 +36,7 @@ class Renderer:
     def __init__(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> None:
         self._gl: GLContext | None = make_gl_context(width, height)
         with _visual_quality(model, look, height, width):
-            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+            self._context = _make_context(model)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         if look == "lean":
@@ -263,6 +263,14 @@ def _assets_digest(model: mujoco.MjModel) -> str:
     for name in ASSETS:
         digest.update(np.ascontiguousarray(getattr(model, name)).tobytes())
     return digest.hexdigest()
+
+
+def _make_context(model: mujoco.MjModel) -> mujoco.MjrContext:
+    """Upload a model; a back end that only seemed to start, as GLFW without a display, fails here."""
+    try:
+        return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+    except mujoco.FatalError as error:
+        raise graphics_error(error) from error
 
 
 def _close_if_alive(reference: "weakref.ref[Renderer]") -> None:

@@ -59,9 +59,14 @@ def make_gl_context(width: int, height: int) -> GLContext:
         context = context_class(width, height)
         context.make_current()
     except Exception as error:  # drivers fail in many types that all mean the same
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GraphicsError(NO_GL_HINT.format(reason=reason)) from error
+        raise graphics_error(error) from error
     return context
+
+
+def graphics_error(error: Exception) -> GraphicsError:
+    """Return what to tell a user whose OpenGL fails with `error`."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return GraphicsError(NO_GL_HINT.format(reason=reason))
 
 
 def import_gymnasium_robotics() -> ModuleType:

@@ -1,5 +1,6 @@
 """Vector environments: flags, seeds, sharding, faults, and nothing left behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from robodreamer_deploy.contract import SignalError
 from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.records import map_shared_file, open_shared_file
 from robodreamer_sim.tasks.registry import make
 from robodreamer_sim.vector import VectorEnv
 
@@ -266,24 +268,40 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["subproce
         start_new_session=True,
     )
     yield process
-    process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # also workers that outlived it
     process.communicate()
 
 
-@pytest.mark.parametrize("parent", ["gym:toy_env:Toy-v0", "gym:toy_env:ToyHangs-v0"], indirect=True)
-def test_nothing_outlives_a_parent_that_is_killed(parent: "subprocess.Popen[str]") -> None:
-    shared_before = set(Path("/dev/shm").iterdir())  # noqa: S108
+@pytest.mark.parametrize(
+    ("parent", "does_hang"),
+    [("gym:toy_env:Toy-v0", False), ("gym:toy_env:ToyHangs-v0", True)],
+    indirect=["parent"],
+)
+def test_no_worker_outlives_a_parent_that_is_killed(
+    parent: "subprocess.Popen[str]", does_hang: bool
+) -> None:
     assert parent.stdout is not None
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == 2
     assert all(is_alive(pid) for pid in pids)
+    if does_hang:
+        assert [parent.stdout.readline() for _ in pids] == ["hanging\n"] * 2
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 10.0
     while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not [pid for pid in pids if is_alive(pid)]
-    assert set(Path("/dev/shm").iterdir()) <= shared_before  # noqa: S108
+
+
+def test_shared_memory_has_no_name_that_could_be_left_behind() -> None:
+    descriptor = open_shared_file(4096)
+    assert Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith("(deleted)")
+    memory = map_shared_file(descriptor)
+    os.close(descriptor)
+    assert memory[:] == bytes(4096)
+    memory.close()
 
 
 @pytest.mark.parametrize("parent", ["gym:toy_env:Toy-v0"], indirect=True)

@@ -56,6 +56,7 @@ class Toy(gymnasium.Env[Any, Any]):
         if self._fault == "raises":
             raise OverflowError("the toy broke")
         if self._fault == "hangs":
+            print("hanging", flush=True)  # noqa: T201  for the test that waits for it
             time.sleep(3600)
         if self._fault == "dies":
             os._exit(7)

@@ -1,8 +1,11 @@
-"""The names of all tasks, and `make`. Importing this costs only the standard library."""
+"""The names of all tasks, and `make`. Importing this costs no simulator."""
 
+import importlib
+import os
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
 
 if TYPE_CHECKING:
@@ -55,8 +58,10 @@ def make(
 
     Raises:
         ValueError: An unknown task or camera, or options the task cannot serve; lists what exists.
-        GraphicsError: Cameras on a machine that cannot render (raised at the first picture).
+        GraphicsError: Cameras on a machine that cannot render (raised at the first picture), or
+            MUJOCO_GL names what is not there.
     """
+    _import_mujoco()
     if task.startswith("gym:"):
         from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
 
@@ -75,6 +80,20 @@ def make(
         f"there is no task {task!r}; the closest are {', '.join(close)}. "
         "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID"
     )
+
+
+def _import_mujoco() -> None:
+    """Import MuJoCo, which loads the back end that MUJOCO_GL names, in words if that fails."""
+    try:
+        importlib.import_module("mujoco")
+    except Exception as error:
+        back_end = os.environ.get("MUJOCO_GL")
+        if not back_end:
+            raise
+        raise GraphicsError(
+            f"MuJoCo cannot load what MUJOCO_GL={back_end} names ({error}); unset MUJOCO_GL, or "
+            "install that library"
+        ) from error
 
 
 def list_tasks() -> dict[str, str]:
