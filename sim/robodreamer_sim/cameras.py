@@ -266,7 +266,7 @@ def _assets_digest(model: mujoco.MjModel) -> str:
 
 
 def _make_context(model: mujoco.MjModel) -> mujoco.MjrContext:
-    """Upload a model; a back end that only seemed to start, as GLFW without a display, fails here."""
+    """Upload a model; what only seemed to start, as GLFW without a display, fails here."""
     try:
         return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
     except mujoco.FatalError as error:
