@@ -77,7 +77,7 @@ class Picture(NamedTuple):
         """Return the picture with its caption."""
         source = f"data:image/png;base64,{_base64(self.path)}"
         alt = html.escape(self.caption, quote=True)
-        return _figure(f'<img src="{source}" alt="{alt}">', self.caption)
+        return _figure(f'<div class=scroll><img src="{source}" alt="{alt}"></div>', self.caption)
 
 
 class Film(NamedTuple):
@@ -170,6 +170,7 @@ figcaption { color: #566; font-size: 0.88rem; max-width: 46rem; }
 pre { background: #f0f2f5; border-radius: 6px; padding: 0.7rem 0.9rem; overflow-x: auto;
   font-size: 0.86rem; }
 summary { cursor: pointer; color: #00507d; margin: 0.4rem 0; }
+@media (max-width: 40rem) { img { max-width: none; width: 50rem; } }
 @media print { body { background: white; } section { break-inside: avoid; border: none; } }
 """
 

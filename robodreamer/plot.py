@@ -4,7 +4,7 @@ Colours can be told apart by everybody (Okabe and Ito, 2008); lines differ in st
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,29 @@ FIGURES = {"return": "Return per episode", "success": "Success"}
 LOSS_COLUMNS = 4
 
 
-def plot_runs(runs: Sequence[Path], published: Path | None, out: Path) -> list[Path]:
-    """Plot one or more runs into the folder `out`; return the files.
+def prepare_plots(
+    runs: Sequence[Path], published: Path | None, out: Path, say: Callable[[str], None]
+) -> Callable[[], None]:
+    """Read runs and published curves; return what plots them into the folder `out`.
 
     Raises:
-        ValueError: A folder holds no run, or `published` has no curve of the task.
+        ValueError: A folder holds no run, or `published` has no curve of its task.
     """
     groups = read_groups(runs)
     references: dict[str, Curve] = {}
     if published is not None:
         for group in groups:
             references |= read_published(published, group.config)
+
+    def write() -> None:
+        for path in write_plots(groups, references, out):
+            say(f"wrote {path}")
+
+    return write
+
+
+def write_plots(groups: Sequence[Group], references: Mapping[str, Curve], out: Path) -> list[Path]:
+    """Write all plots for which there is something to show; return their files."""
     pictures = {"learning": plot_learning(groups, references), "losses": plot_losses(groups)}
     out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -39,9 +51,7 @@ def plot_runs(runs: Sequence[Path], published: Path | None, out: Path) -> list[P
     return written
 
 
-def plot_learning(
-    groups: Sequence[Group], references: Mapping[str, Curve] | None = None
-) -> Pictures | None:
+def plot_learning(groups: Sequence[Group], references: Mapping[str, Curve]) -> Pictures | None:
     """Draw return and success over steps and minutes; None if no episode has ended yet.
 
     Success is left out where there never was any: there are tasks without it.
@@ -59,7 +69,7 @@ def plot_learning(
         for panel, axis in zip(row, AXES, strict=True):
             _draw_figure(panel, groups, figure, axis)
             if figure == "return" and axis == "step":
-                for label, curve in (references or {}).items():
+                for label, curve in references.items():
                     _draw(panel, curve, PUBLISHED_COLOR, label, linestyle="dashed")
             _dress(panel, FIGURES[figure] if axis == "step" else "", axis)
             if figure == "success":

@@ -1,0 +1,100 @@
+"""Findings: everything that is known about a run, read from the files that commands have left."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robodreamer.checkpoint import Checkpoints
+from robodreamer.config import TrainConfig
+from robodreamer.curves import read_groups
+from robodreamer.metrics import read_metrics
+from robodreamer.plot import write_plots
+from robodreamer.run import read_run
+from robodreamer.scores import Score, driven, random_score, read_evaluation, read_result
+from robodreamer_deploy.bundle import Manifest, load_bundle
+from robodreamer_deploy.contract import Contract
+
+RANDOM = "before training: random actions"
+ONBOARD = "after training, ONNX, onboard loop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """All that a report is made from."""
+
+    run: Path
+    config: TrainConfig
+    contract: Contract
+    provenance: Mapping[str, Any]
+    """Commit, machine and versions, as training began."""
+    last: Mapping[str, float]
+    """Newest value of every figure that training reported."""
+    plots: Sequence[Path]
+    films: Mapping[str, Path]
+    """The newest of every kind, such as `dream.mp4`."""
+    scores: Mapping[str, Score]
+    """By name, in the order to be shown; `RANDOM` first."""
+    drives: Sequence[Mapping[str, Any]]
+    """What `robodreamer-deploy --report` wrote."""
+    policy: Path | None
+    manifest: Manifest | None
+    """Of `policy`."""
+
+    @property
+    def onboard_score(self) -> Score | None:
+        """What the policy achieved in the onboard loop."""
+        return self.scores.get(ONBOARD)
+
+    @property
+    def has_success(self) -> bool:
+        """Whether any episode ever succeeded; there are tasks without success."""
+        told = [self.last.get("episode/success"), self.last.get("evaluation/success")]
+        return any(told) or any(score.success for score in self.scores.values())
+
+
+def prepare_findings(
+    run: Path, policy: Path | None, drives: Sequence[Path], evaluations: Sequence[Path]
+) -> Callable[[], Findings]:
+    """Check all files; return what gathers from them, plots, and tries a random policy.
+
+    Raises:
+        ValueError: The folder holds no trained run, or a file is not what it should be.
+    """
+    config, contract, provenance = read_run(run)
+    if Checkpoints(run).latest() is None:
+        raise ValueError(f"{run} has no checkpoint yet, so there is nothing to report")
+    figures = [
+        read_result(path, contract, "sense_to_act_ms", "robodreamer-deploy --report")
+        for path in drives
+    ]
+    scores: dict[str, Score] = {}
+    for path in evaluations:
+        scores |= read_evaluation(path, contract)
+    done = [score for drive in figures if (score := driven(drive)) is not None]
+    if done:
+        scores[ONBOARD] = max(done, key=lambda score: score.episodes)
+    manifest = load_bundle(policy).manifest if policy else None
+
+    def gather() -> Findings:
+        return Findings(
+            run=run,
+            config=config,
+            contract=contract,
+            provenance=provenance,
+            last={name: value for line in read_metrics(run) for name, value in line.items()},
+            plots=write_plots(read_groups([run]), {}, run / "plots"),
+            films=newest_films(run),
+            scores={RANDOM: random_score(contract, run / "random.json"), **scores},
+            drives=figures,
+            policy=policy,
+            manifest=manifest,
+        )
+
+    return gather
+
+
+def newest_films(run: Path) -> dict[str, Path]:
+    """Return the newest film or still of every kind in a run, by the end of its name."""
+    found = sorted((run / "videos").glob("step-*-*.*"))
+    return {path.name.split("-", 2)[2]: path for path in found}
