@@ -123,10 +123,22 @@ def make_evaluation_envs(contract: Contract, episodes: int, num_workers: int = 1
         num_workers=num_workers,
         seed=EVALUATION_SEED,
     )
-    ours, theirs = contract.to_dict(), envs.contract.to_dict()
-    if changed := sorted(key for key in ours if ours[key] != theirs[key]):
+    try:
+        require_unchanged(contract, envs.contract)
+    except ValueError:
         envs.close()
-        raise ValueError(
-            f"{contract.task} has changed since the policy was trained: {', '.join(changed)} differ"
-        )
+        raise
     return envs
+
+
+def require_unchanged(trained: Contract, now: Contract) -> None:
+    """Refuse to let a policy act in a task that is no longer what it was trained on.
+
+    Raises:
+        ValueError: The contracts differ; names in what.
+    """
+    ours, theirs = trained.to_dict(), now.to_dict()
+    if changed := sorted(key for key in ours if ours[key] != theirs[key]):
+        raise ValueError(
+            f"{trained.task} has changed since the policy was trained: {', '.join(changed)} differ"
+        )

@@ -14,7 +14,7 @@ import robodreamer_sim
 from robodreamer.agent import Agent
 from robodreamer.dream import CONTEXT, HORIZON, Dream, dream
 from robodreamer.dream_plot import plot_signals
-from robodreamer.evaluate import Policy
+from robodreamer.evaluate import Policy, require_unchanged
 from robodreamer.footage import Footage, Recorder, film_episode
 from robodreamer.montage import dream_frames, dream_sheet, episode_frames, episode_sheet
 from robodreamer.run import LoadedRun, load_run
@@ -39,11 +39,12 @@ def prepare_films(
     """Load a run and make its task; return what films it.
 
     Raises:
-        ValueError: No such run or checkpoint, or the task cannot be made.
+        ValueError: No such run or checkpoint, or the task is gone or another one.
     """
     loaded = load_run(run, checkpoint)
     options = EnvOptions.from_dict(loaded.contract.options)
     env = robodreamer_sim.make(loaded.contract.task, options)
+    require_unchanged(loaded.contract, env.contract)
     return lambda: _film(run, loaded, env, episodes, context, say)
 
 

@@ -12,7 +12,9 @@ It holds
 
 import contextlib
 import json
+import os
 import platform
+import re
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +37,7 @@ PACKAGES = (
     "tensorboard", "onnx", "onnxscript", "onnxruntime",
 )  # fmt: skip
 """Packages whose versions a run records."""
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 class LoadedRun(NamedTuple):
@@ -83,6 +86,7 @@ def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
             "commit": git_commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
+            "machine": describe_machine(),
             "packages": installed_packages(),
             "config": config_module.to_dict(config),
         },
@@ -144,6 +148,16 @@ def git_commit() -> str:
     command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip()
+
+
+def describe_machine() -> str:
+    """Return what this process may compute with: processor, cores, and a GPU if there is one."""
+    cpu = platform.processor() or platform.machine()
+    if CPU_INFO.is_file() and (found := re.search(r"model name\s*: (.+)", CPU_INFO.read_text())):
+        cpu = found[1]
+    cores = len(os.sched_getaffinity(0))
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{cpu}, {cores} cores{gpu}"
 
 
 def installed_packages() -> dict[str, str]:
