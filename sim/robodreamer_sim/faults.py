@@ -1,8 +1,9 @@
-"""Errors that somebody reacts to."""
+"""Errors that somebody reacts to. Importing this costs only the standard library."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from robodreamer_deploy.contract import Array
+if TYPE_CHECKING:
+    from robodreamer_deploy.contract import Array
 
 
 class GraphicsError(RuntimeError):
@@ -20,8 +21,8 @@ class EnvironmentFault(RuntimeError):  # noqa: N818  the fault is the environmen
         key: str | None = None,
         episode: int | None = None,
         step: int | None = None,
-        observation: dict[str, Array] | None = None,
-        action: Array | None = None,
+        observation: "dict[str, Array] | None" = None,
+        action: "Array | None" = None,
     ) -> None:
         super().__init__(reason)
         self.environment = environment

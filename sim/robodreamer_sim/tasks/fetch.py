@@ -81,7 +81,8 @@ GYMNASIUM_NAMES = {
 }
 XYZ = ("x", "y", "z")
 FINGERS = ("right", "left")
-WORKSPACE = (1.19, 0.60, 0.38), (1.49, 0.90, 0.68)  # where goals are; the gripper begins in its middle
+WORKSPACE = (1.19, 0.60, 0.38), (1.49, 0.90, 0.68)
+"""Where goals are; the gripper begins in its middle."""
 PARTS = (
     Part("gripper_position", "m", XYZ, *WORKSPACE),
     Part("object_position", "m", XYZ, *WORKSPACE),
