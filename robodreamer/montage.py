@@ -30,7 +30,7 @@ GAP, BORDER = 6, 3
 LINE = 26
 """Height of a line of text in a film, in pixels."""
 FILM_SIDE, SHEET_SIDE = 256, 128
-"""Pictures are enlarged by the largest whole factor that keeps them within this height."""
+"""Pictures are enlarged by the largest whole factor that keeps both their sides within this."""
 OBSERVED_COLUMNS, IMAGINED_COLUMNS = 3, 7
 WORST_ERROR = 0.5
 """Difference of a pixel, in shares of its range, that is drawn brightest."""
@@ -45,12 +45,12 @@ class Row(NamedTuple):
 
 def dream_frames(dream: Dream) -> Pictures:
     """Lay out truth, model and error side by side, one row per camera, for every step."""
-    bands = []
+    cells = []
     for name in dream.cameras:
         columns = _truth_model_error(dream, name)
         scale = _scale(columns[0], FILM_SIDE)
-        bands.append(_join([enlarge(pictures, scale) for pictures in columns], axis=2))
-    body = _join(bands, axis=1)
+        cells.append([enlarge(pictures, scale) for pictures in columns])
+    body = np.concatenate(_bands(cells), axis=1)
     count, _, width, _ = body.shape
     header = _header(["what happened", "what the model expected", "difference"], width)
     captions = {
@@ -118,24 +118,26 @@ def sheet(
     """Return a grid of pictures with a title, a label per row and column, and borders by column."""
     from matplotlib.figure import Figure
 
-    bands = []
+    cells = []
     for row in rows:
         large = enlarge(row.pictures, _scale(row.pictures, SHEET_SIDE))
-        bands.append(_join([_framed(p, c) for p, c in zip(large, colors, strict=True)], axis=1))
-    grid = _join(bands, axis=0)
-    left, top, bottom = (64 if any(row.label for row in rows) else GAP), 30, 24
-    height, width = grid.shape[0] + top + bottom, grid.shape[1] + left + GAP
+        cells.append([_framed(p, c)[np.newaxis] for p, c in zip(large, colors, strict=True)])
+    bands = [band[0] for band in _bands(cells)]
+    grid = np.concatenate(bands)
+    left, top, bottom = GAP + 8 * max(len(row.label) for row in rows), 30, 24
+    height, width = grid.shape[0] + top + bottom, grid.shape[1] + left
     figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor="white")
     figure.figimage(grid, left, bottom)
-    figure.text(left / width, 1 - top / 2 / height, title, size=10, va="center")
+    size = min(10.0, 1.2 * grid.shape[1] / max(1, len(title)))
+    figure.text(left / width, 1 - top / 2 / height, title, size=size, va="center")
     for column, label in enumerate(labels):
-        x = left + (column + 0.5) * (grid.shape[1] + GAP) / len(labels) - GAP / 2
+        x = left + (column + 0.5) * grid.shape[1] / len(labels) - GAP / 2
         figure.text(x / width, bottom / 2 / height, label, size=8, ha="center", va="center")
     below = height - top
     for row, band in zip(rows, bands, strict=True):
-        y = below - band.shape[0] / 2
+        y = below - (band.shape[0] - GAP) / 2
         figure.text((left - GAP) / width, y / height, row.label, size=9, ha="right", va="center")
-        below -= band.shape[0] + GAP
+        below -= band.shape[0]
     return rasterize(figure)
 
 
@@ -184,7 +186,7 @@ def _color(step: int, dream: Dream) -> str:
 
 
 def _scale(pictures: Array, side: int) -> int:
-    return max(1, side // pictures.shape[-3])
+    return max(1, side // max(pictures.shape[-3:-1]))
 
 
 def _framed(picture: Pictures, color: str) -> Pictures:
@@ -217,17 +219,22 @@ def _filled(height: int, width: int, color: str) -> Pictures:
     return filled
 
 
-def _join(parts: Sequence[Pictures], axis: int) -> Pictures:
-    """Put pictures next to each other, with a white gap; smaller ones are centred."""
-    axis %= parts[0].ndim
-    across = {2: 1, 1: 2}[axis] if parts[0].ndim == 4 else 1 - axis
-    size = max(part.shape[across] for part in parts)
-    joined = []
-    for part in parts:
-        missing = size - part.shape[across]
-        pad = [(0, 0)] * part.ndim
-        pad[across] = (missing // 2, missing - missing // 2)
-        if joined:
-            pad[axis] = (GAP, 0)
-        joined.append(np.pad(part, pad, constant_values=255))
-    return np.concatenate(joined, axis)
+def _bands(cells: Sequence[Sequence[Pictures]]) -> list[Pictures]:
+    """Put the films (T, H, W, 3) of every row side by side, in columns of the same width.
+
+    Every cell has a white gap to its right and below; narrow ones are centred.
+    """
+    width = max(films.shape[2] for row in cells for films in row)
+    bands = []
+    for row in cells:
+        height = max(films.shape[1] for films in row)
+        bands.append(np.concatenate([_centred(films, height, width) for films in row], axis=2))
+    return bands
+
+
+def _centred(films: Pictures, height: int, width: int) -> Pictures:
+    """Pad films to a size with white, plus a gap to the right and below."""
+    rows, columns = height - films.shape[1], width - films.shape[2]
+    pad = ((0, 0), (rows // 2, rows - rows // 2 + GAP),
+           (columns // 2, columns - columns // 2 + GAP), (0, 0))  # fmt: skip
+    return np.pad(films, pad, constant_values=255)

@@ -85,7 +85,7 @@ def draw_text(
 
     figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor=background)
     points = 0.55 * height * 72 / DPI
-    widest = 0.95 * width * 72 / DPI / max(1, len(text)) / 0.6  # a letter is 0.6 of its height wide
+    widest = 0.95 * width * 72 / DPI / max(1, len(text)) / 0.7  # widths of letters, in heights
     x = 0.5 if align == "center" else 0.01
     figure.text(x, 0.5, text, size=min(points, widest), color=color, ha=align, va="center_baseline")
     return rasterize(figure)
