@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -78,22 +77,44 @@ def test_training_goes_on_while_a_checkpoint_is_written(
     assert_same(Run(tmp_path).resume(), expected)
 
 
+def test_a_checkpoint_keeps_no_memory_once_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path)
+    kept = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (run.advance(1), kept.append(put_aside(run))))
+    run.advance(5)
+    run.save()
+    assert max(kept) > 0
+    monkeypatch.setattr(os, "fsync", fsync)
+    run.advance(20)
+    assert put_aside(run) == 0
+
+
+def put_aside(run: Run) -> int:
+    """Return how many overwritten values are kept for the checkpoint that is being written."""
+    snapshot = run.replay._records._snapshot
+    assert snapshot is not None
+    return sum(len(values) for values in snapshot._aside.values())
+
+
 def test_two_checkpoints_are_never_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (time.sleep(0.02), fsync(file)))
+    go_on = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda file: go_on.wait(20))
+    caplog.handler.addFilter(lambda record: go_on.set() is None)
     run = Run(tmp_path)
-    blocked = []
-    for _ in range(3):
-        run.advance()
-        blocked.append(run.save(wait=False))
-    before = run.checkpoints.latest()
+    run.advance()
+    run.save(wait=False)
+    assert run.checkpoints.latest() is None
+    run.advance()
+    run.save(wait=False)  # says that it waits, which lets the first one go on
     assert "waiting until the checkpoint before is on disk" in caplog.text
-    assert blocked[0] < 0.1 <= blocked[1]
-    assert before == (6, tmp_path / "checkpoints" / "step-000000006")
+    assert run.checkpoints.history()[0].step == 3
     run.checkpoints.wait()
-    assert [checkpoint.step for checkpoint in run.checkpoints.history()] == [6, 9]
+    assert [checkpoint.step for checkpoint in run.checkpoints.history()] == [3, 6]
 
 
 def test_fields_are_appended_and_only_what_is_needed_stays(tmp_path: Path) -> None:
