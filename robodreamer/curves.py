@@ -8,7 +8,7 @@ import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from robodreamer.run import read_run
 from robodreamer_deploy.contract import Array
 
 Axis = Literal["step", "minutes"]
-Line = Mapping[str, float]
+Line = Mapping[str, Any]
 
 
 class Curve(NamedTuple):
@@ -35,7 +35,7 @@ class Group(NamedTuple):
 
     label: str
     config: TrainConfig
-    metrics: list[list[dict[str, float]]]
+    metrics: list[list[dict[str, Any]]]
     """The lines of each run."""
 
     @property

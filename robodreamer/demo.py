@@ -84,7 +84,7 @@ def run_demo(demo: Demo, say: Say) -> None:
 def introduce(demo: Demo) -> list[str]:
     """Say what will happen, how long it takes, and where to look meanwhile."""
     parts = [part for make_part in PARTS.values() if (part := make_part(demo)) is not None]
-    left = sum(part.seconds for part in parts if not part.is_done)
+    left = sum((part.seconds for part in parts if not part.is_done), 0.0)
     text = (
         f"RoboDreamer demo: {demo.task}, {demo.minutes:g} minutes of training, then all the rest "
         f"up to a page to look at, in {len(PARTS)} parts. This takes {_minutes(left)} on two "

@@ -124,7 +124,7 @@ def train(demo: Demo) -> Part:
     return Part(
         f"Learns {demo.task} from scratch, in simulation. Evaluation in between does not count as "
         "training time. Ctrl-C saves and stops.",
-        seconds=60 * left * 1.1 + 30,
+        seconds=60 * left * 1.1 + 30.0,
         words=[*words, "--run", demo.run, "--minutes", f"{demo.minutes:g}"],
         is_done=left == 0,
     )
@@ -135,7 +135,7 @@ def evaluate(demo: Demo) -> Part:
     return Part(
         f"Drives {EPISODES} fixed episodes with the agent in torch, once with the most likely "
         "actions and once with random draws.",
-        seconds=60,
+        seconds=60.0,
         words=["robodreamer", "evaluate", demo.run, "--episodes", str(EPISODES),
                "--draw", "both", "--json", demo.evaluation],
         is_done=is_newer(demo.evaluation, [demo.metrics]),
@@ -148,7 +148,7 @@ def blank(demo: Demo) -> Part | None:
         return None
     return Part(
         "The same with black cameras, which tells how much the policy depends on them.",
-        seconds=30,
+        seconds=30.0,
         words=["robodreamer", "evaluate", demo.run, "--episodes", str(EPISODES),
                "--draw", "mode", "--json", demo.blanked, "--blank", *demo.cameras],
         is_done=is_newer(demo.blanked, [demo.metrics]),
@@ -160,7 +160,7 @@ def export(demo: Demo) -> Part:
     return Part(
         "Writes encoder, world model step and actor as ONNX files. They are compared with torch, "
         "step by step and running freely, before they are called a policy.",
-        seconds=60,
+        seconds=60.0,
         words=["robodreamer", "export", demo.run, "--out", demo.policy],
         is_done=is_newer(demo.manifest, [demo.metrics]),
     )
@@ -171,7 +171,7 @@ def drive(demo: Demo) -> Part:
     return Part(
         f"Drives {EPISODES} episodes from the ONNX files alone, through the loop that runs on a "
         "robot, as fast as the simulator goes.",
-        seconds=40,
+        seconds=40.0,
         words=["robodreamer-deploy", demo.policy, "--robot", f"sim:{demo.task}", "--fast",
                "--episodes", str(EPISODES), "--report", demo.drive],
         is_done=is_newer(demo.drive, [demo.manifest]),
@@ -182,7 +182,7 @@ def pace(demo: Demo) -> Part:
     """Drive it by the clock."""
     return Part(
         "The same for ten seconds at the robot's rate, which tells how long a command takes.",
-        seconds=15,
+        seconds=15.0,
         words=["robodreamer-deploy", demo.policy, "--robot", f"sim:{demo.task}",
                "--seconds", "10", "--report", demo.paced],
         is_done=is_newer(demo.paced, [demo.manifest]),
@@ -193,7 +193,7 @@ def film(demo: Demo) -> Part:
     """Film episodes and dreams."""
     return Part(
         "Films three episodes, and what the model imagines of one.",
-        seconds=30,
+        seconds=30.0,
         words=["robodreamer", "dream", demo.run, "--episodes", "3"],
         is_done=is_newer(demo.film, [demo.metrics]),
     )
@@ -204,7 +204,7 @@ def report(demo: Demo) -> Part:
     evaluations = [path for path in (demo.evaluation, demo.blanked) if path.exists()]
     return Part(
         "Plots the curves, tries random actions for comparison, and writes one page.",
-        seconds=30,
+        seconds=30.0,
         words=["robodreamer", "report", demo.run, "--policy", demo.policy,
                "--drive", demo.drive, demo.paced, "--evaluation", *evaluations,
                "--out", demo.page],

@@ -28,7 +28,7 @@ class Findings:
     contract: Contract
     provenance: Mapping[str, Any]
     """Commit, machine and versions, as training began."""
-    last: Mapping[str, float]
+    last: Mapping[str, Any]
     """Newest value of every figure that training reported."""
     plots: Sequence[Path]
     films: Mapping[str, Path]

@@ -8,9 +8,10 @@ import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Block(Protocol):
     """A piece of a section."""
 

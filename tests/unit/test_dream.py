@@ -141,8 +141,14 @@ def test_a_short_episode_is_watched_less(agent: Agent) -> None:
 def test_errors_are_root_mean_squares_and_shares_of_wrong_classes() -> None:
     found = Dream(
         context=1,
-        truth={"goal/a": np.float32([[0, 0], [3, 4]]), "goal/b": np.array([[1, 1], [1, 2]])},
-        model={"goal/a": np.float32([[0, 2], [3, 4]]), "goal/b": np.array([[1, 0], [1, 2]])},
+        truth={
+            "goal/a": np.array([[0, 0], [3, 4]], np.float32),
+            "goal/b": np.array([[1, 1], [1, 2]]),
+        },
+        model={
+            "goal/a": np.array([[0, 2], [3, 4]], np.float32),
+            "goal/b": np.array([[1, 0], [1, 2]]),
+        },
     )
     np.testing.assert_allclose(found.errors["goal/a"], [np.sqrt(2), 0])
     np.testing.assert_allclose(found.errors["goal/b"], [0.5, 0])

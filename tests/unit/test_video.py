@@ -44,7 +44,7 @@ def decode(path: Path) -> tuple[Pictures, float]:
         assert stream.codec_context.pix_fmt == "yuv420p"
         assert stream.average_rate is not None
         frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
-        return np.stack(frames), float(stream.average_rate)
+        return np.stack(frames).astype(np.uint8), float(stream.average_rate)
 
 
 def color(name: str) -> Array:

@@ -1,0 +1,135 @@
+"""Learning curves: seeds are averaged, bands are honest, published ones are laid underneath."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_run import TASK, make_run
+
+from robodreamer.cli import main
+from robodreamer.config import TrainConfig
+from robodreamer.curves import average, read_groups, read_published
+from robodreamer.plot import plot_learning, plot_losses
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "docs/data/dreamerv3_dmc_curves.csv"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two seeds of one kind, and another kind."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        make_run(folder / "toy-0", seed=0, returns=(1.0, 2.0)),
+        make_run(folder / "toy-1", seed=1, returns=(3.0, 6.0)),
+        make_run(folder / "blind", observe="proprio", returns=(0.0, 0.0), success=0.0),
+    ]
+
+
+def test_seeds_become_one_group(runs: list[Path]) -> None:
+    groups = read_groups(runs)
+    assert [group.label for group in groups] == ["toy (2 seeds)", "blind"]
+
+
+def test_several_seeds_have_their_mean_and_deviation(runs: list[Path]) -> None:
+    curve = read_groups(runs)[0].curve("evaluation/return", "minutes")
+    assert curve is not None
+    np.testing.assert_array_equal(curve.x, [1, 2])
+    np.testing.assert_array_equal(curve.mean, [2, 4])
+    np.testing.assert_allclose(curve.high - curve.mean, [np.sqrt(2), np.sqrt(8)])
+    np.testing.assert_allclose(curve.mean - curve.low, curve.high - curve.mean)
+
+
+def test_one_seed_has_the_interval_that_was_reported(runs: list[Path]) -> None:
+    (group,) = read_groups(runs[:1])
+    curve = group.curve("evaluation/return", "step")
+    assert curve is not None
+    np.testing.assert_array_equal(curve.x, [60, 120])
+    np.testing.assert_array_equal([curve.low, curve.mean, curve.high], [[0, 1], [1, 2], [2, 3]])
+    losses = group.curve("loss/total", "step")
+    assert losses is not None
+    np.testing.assert_array_equal(losses.low, losses.high)
+    assert group.curve("nothing", "step") is None
+
+
+def test_steps_are_those_of_the_simulator(tmp_path: Path) -> None:
+    (group,) = read_groups([make_run(tmp_path / "toy", action_repeat=2)])
+    curve = group.curve("evaluation/return", "step")
+    assert curve is not None
+    np.testing.assert_array_equal(curve.x, [120, 240])
+    minutes = group.curve("evaluation/return", "minutes")
+    assert minutes is not None
+    np.testing.assert_array_equal(minutes.x, [1, 2])
+
+
+def test_an_average_reaches_as_far_as_all_curves() -> None:
+    curve = average(
+        [
+            (np.array([0.0, 10, 20]), np.array([0.0, 10, 20])),
+            (np.array([5.0, 15]), np.array([1.0, 1])),
+        ]
+    )
+    np.testing.assert_array_equal(curve.x, [5, 10, 15])
+    np.testing.assert_array_equal(curve.mean, [3, 5.5, 8])
+
+
+def test_published_curves_are_those_of_the_same_task_and_view() -> None:
+    walker = TrainConfig(task="dmc_walker_walk", observe="proprio")
+    (label,) = read_published(PUBLISHED, walker)
+    assert label == "published, dmc_proprio (5 seeds)"
+    (found,) = read_published(PUBLISHED, replace(walker, observe="both")).items()
+    label, curve = found
+    assert label == "published, dmc_vision (10 seeds)"
+    assert (curve.x[0], curve.mean[0]) == (20000, 99.59)
+    assert curve.high[0] - curve.mean[0] == pytest.approx(16.01)
+    assert (np.diff(curve.x) > 0).all()
+
+
+def test_a_task_without_published_curve_is_refused(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", str(runs[0]), "--published", str(PUBLISHED)]) == 2
+    assert f"no curve of {TASK}; it has dmc_acrobot_swingup" in capsys.readouterr().err
+    (tmp_path / "bad.csv").write_text("task,mean\n")
+    assert main(["plot", str(runs[0]), "--published", str(tmp_path / "bad.csv")]) == 2
+    assert "lacks the columns env_step, n_seeds, std, suite" in capsys.readouterr().err
+
+
+def test_success_is_left_out_where_there_never_was_any(runs: list[Path]) -> None:
+    some, none = (plot_learning(read_groups([run]), {}) for run in (runs[0], runs[2]))
+    assert some is not None
+    assert none is not None
+    assert some.shape[0] > 1.5 * none.shape[0]
+
+
+def test_every_loss_has_its_panel(runs: list[Path]) -> None:
+    groups = read_groups(runs)
+    assert plot_losses(groups) is not None
+    for lines in groups[0].metrics:
+        for line in lines:
+            line.update({f"loss/{i}": 1.0 for i in range(5)} if "loss/total" in line else {})
+    more, fewer = plot_losses(groups), plot_losses(groups[1:])
+    assert more is not None
+    assert fewer is not None
+    assert more.shape[0] > 1.3 * fewer.shape[0]  # seven panels take two rows, two take one
+
+
+def test_the_command_writes_both_plots(runs: list[Path], tmp_path: Path) -> None:
+    assert main(["plot", *map(str, runs), "--out", str(tmp_path / "plots")]) == 0
+    written = {path.name: path.stat().st_size for path in (tmp_path / "plots").iterdir()}
+    assert set(written) == {"learning.png", "losses.png"}
+    assert min(written.values()) > 5000
+
+
+@pytest.mark.parametrize("words", [[], ["nowhere"]])
+def test_what_is_no_run_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", *words]) == 2
+    assert "run folder" in capsys.readouterr().err
+
+
+def test_a_run_without_reports_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy")
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match="reported nothing yet"):
+        read_groups([run])

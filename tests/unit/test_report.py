@@ -1,0 +1,230 @@
+"""The page: nothing from outside, everything inside, figures as they were measured."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_run import STEP, TASK, make_run
+
+from robodreamer.cli import main
+from robodreamer.page import Details, Film, Picture, Section, Table, Text, Tile, Tiles, render_page
+from robodreamer.run import read_run
+from robodreamer.scores import RandomPolicy, random_score, read_evaluation
+from robodreamer.video import write_mp4, write_png
+from robodreamer_deploy.contract import ActionSpec
+
+DRIVE = {
+    "task": TASK, "draw": "mode", "is_paced": False, "num_episodes": 50, "return_mean": -3.25,
+    "success_rate": 0.94, "success_interval_95": [0.838, 0.979], "ticks": 150, "skipped_ticks": 2,
+    "held_ticks": 0, "sense_to_act_ms": {"p50": 1.234, "p99": 2.5, "max": 3.75},
+    "policy_ms": {"p50": 0.5, "p99": 0.6, "max": 0.7}, "lateness_ms": None,
+    "surprise_nats": {"p50": 4.0, "p99": 5.0, "max": 6.0}, "limits": {"range": 7},
+    "bad_observations": {},
+}  # fmt: skip
+
+
+class Outline(HTMLParser):
+    """Collects what a page refers to, and checks that its tags match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+        self.cells: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [v or "" for k, v in attrs if k in {"src", "href", "poster", "data"}]
+        assert tag not in {"script", "link", "iframe", "object"}
+        if tag not in {"meta", "img"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] in (["td"], ["th"], ["b"]):
+            self.cells.append(data)
+
+
+def summary(success: float) -> dict[str, Any]:
+    return {"episodes": 50.0, "return": -4.0, "success": success, "success_low": 0.8,
+            "success_high": 0.97}  # fmt: skip
+
+
+def write_json(path: Path, data: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = make_run(tmp_path_factory.mktemp("report") / "toy")
+    assert main(["dream", str(run)]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("figures")
+    evaluation = {"policy": "x: torch", "task": TASK, "blank": [], "draws": {"mode": summary(0.9)}}
+    blanked = {**evaluation, "blank": ["image/camera"], "draws": {"mode": summary(0.12)}}
+    words = [
+        "report", str(run), "--out", str(folder / "page.html"),
+        "--drive", str(write_json(folder / "drive.json", DRIVE)),
+        "--evaluation", str(write_json(folder / "a.json", evaluation)),
+        str(write_json(folder / "b.json", blanked)),
+    ]  # fmt: skip
+    assert main(words) == 0
+    return (folder / "page.html").read_text()
+
+
+def test_the_page_asks_nobody_for_anything(page: str) -> None:
+    outline = Outline(page)
+    assert len(outline.sources) >= 6
+    assert all(
+        source.startswith(("data:image/png;", "data:video/mp4;")) for source in outline.sources
+    )
+    visible = re.sub(r"data:[a-z/0-9]+;base64,[A-Za-z0-9+/=]+", "", page)
+    assert not re.search(r"https?:|//|url\(|@import", visible)
+    assert "default-src 'none'" in page
+
+
+def test_films_and_pictures_are_inside_bit_by_bit(run: Path, page: str) -> None:
+    inside = {base64.b64decode(source.partition("base64,")[2]) for source in Outline(page).sources}
+    names = ["episode.mp4", "dream.mp4", "dream.png", "signals.png"]
+    expected = [run / "videos" / f"step-{STEP:09d}-{name}" for name in names]
+    expected += [run / "plots" / name for name in ("learning.png", "losses.png")]
+    assert inside == {path.read_bytes() for path in expected}
+
+
+def test_scores_stand_with_their_intervals(page: str) -> None:
+    cells = Outline(page).cells
+    for name, success, interval, mean in (
+        ("after training, torch, mode", "90%", "80% to 97%", "-4.0"),
+        ("after training, torch, mode, camera camera black", "12%", "80% to 97%", "-4.0"),
+        ("after training, ONNX, onboard loop", "94%", "84% to 98%", "-3.2"),
+    ):
+        at = cells.index(name)
+        assert cells[at + 1 : at + 5] == [success, interval, mean, "50"]
+    assert "before training: random actions" in cells
+    assert "94%" in cells[:4]  # in large letters, first of all
+
+
+def test_latency_and_limits_stand_as_they_were_measured(page: str) -> None:
+    cells = Outline(page).cells
+    assert cells[cells.index("sense to act") + 1] == "median 1.23, 99 % 2.50, most 3.75 ms"
+    assert cells[cells.index("lateness") + 1] == "-"
+    assert cells[cells.index("skipped") + 1] == "2"
+    assert cells[cells.index("limits applied") + 1] == "range 7"
+
+
+def test_the_page_tells_what_was_trained_where(run: Path, page: str) -> None:
+    _, contract, origin = read_run(run)
+    cells = Outline(page).cells
+    assert cells[cells.index("task") + 1] == TASK
+    assert cells[cells.index("machine") + 1] == origin["machine"]
+    assert cells[cells.index("steps, updates") + 1] == "120, 20"
+    assert all(signal.name in cells for signal in contract.observations)
+
+
+def test_a_run_without_films_says_how_to_make_some(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy")
+    assert main(["report", str(run)]) == 0
+    assert f"robodreamer dream {run}" in (run / "report.html").read_text()
+
+
+def test_no_success_ever_is_said_in_words_and_not_as_a_tile(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy", success=0.0)
+    write_json(run / "random.json", summary(0.0))
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert "does not know success" in page
+    assert "0%" not in Outline(page).cells[:4]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"task": TASK}, "sense_to_act_ms is missing"),
+        ({**DRIVE, "task": "fetch_push"}, "about fetch_push"),
+        ([], "not what robodreamer-deploy --report writes"),
+    ],
+)
+def test_figures_of_something_else_are_refused(
+    run: Path, tmp_path: Path, data: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = write_json(tmp_path / "drive.json", data)
+    assert main(["report", str(run), "--drive", str(drive), "--out", str(tmp_path / "p")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
+def test_an_unreadable_file_or_folder_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    assert main(["report", str(run), "--evaluation", str(tmp_path / "bad.json")]) == 2
+    assert "bad.json cannot be read" in capsys.readouterr().err
+    assert main(["report", str(tmp_path)]) == 2
+    assert "config.json is missing" in capsys.readouterr().err
+
+
+def test_what_looks_like_html_is_shown_not_obeyed(tmp_path: Path) -> None:
+    bad = "<script>alert('&')</script>"
+    write_png(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
+    write_mp4(tmp_path / "a.mp4", np.zeros((1, 16, 16, 3), np.uint8), 10.0)
+    blocks = [
+        Text(bad), Tiles([Tile(bad, bad)]), Table([[bad]], [bad]), Details(bad, [Text(bad)]),
+        Picture(tmp_path / "a.png", f'" onload="{bad}'), Film(tmp_path / "a.mp4", bad),
+    ]  # fmt: skip
+    text = render_page(bad, bad, [Section(bad, blocks), Section("left out", [])])
+    Outline(text)
+    assert "<script" not in text
+    assert 'onload="' not in text
+    assert "left out" not in text
+
+
+def test_the_random_policy_is_measured_once(run: Path, tmp_path: Path) -> None:
+    _, contract, _ = read_run(run)
+    first = random_score(contract, tmp_path / "random.json")
+    assert first.episodes == 50
+    kept = json.loads((tmp_path / "random.json").read_text())
+    write_json(tmp_path / "random.json", {**kept, "return": 1234.5})
+    assert random_score(contract, tmp_path / "random.json").episode_return == 1234.5
+
+
+@pytest.mark.parametrize("kind", ["continuous", "discrete"])
+def test_random_actions_are_uniform_and_repeatable(kind: str) -> None:
+    action = (
+        ActionSpec(size=3, kind="discrete")
+        if kind == "discrete"
+        else ActionSpec(size=3, low=(-1.0,) * 3, high=(1.0,) * 3)
+    )
+    first, again = (RandomPolicy(action, 0).act({}, np.zeros(3000, bool)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert first.dtype == np.float32
+    if kind == "discrete":
+        np.testing.assert_array_equal(np.unique(first), [0, 1])
+        np.testing.assert_array_equal(first.sum(-1), 1)
+        np.testing.assert_allclose(first.mean(0), 1 / 3, atol=0.05)
+    else:
+        assert -1 <= first.min() < -0.99 < 0.99 < first.max() <= 1
+        np.testing.assert_allclose(first.mean(0), 0, atol=0.05)
+
+
+def test_an_evaluation_of_onnx_is_told_from_torch(run: Path, tmp_path: Path) -> None:
+    _, contract, _ = read_run(run)
+    data = {"policy": "p: run r, onnxruntime", "task": TASK, "blank": [],
+            "draws": {"mode": summary(0.9), "sample": summary(0.8)}}  # fmt: skip
+    scores = read_evaluation(write_json(tmp_path / "e.json", data), contract)
+    assert {name: score.success for name, score in scores.items()} == {
+        "after training, ONNX, mode": 0.9,
+        "after training, ONNX, sample": 0.8,
+    }
