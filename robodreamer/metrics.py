@@ -31,8 +31,11 @@ class MetricsWriter:
     def write(self, step: int, minutes: float, values: Mapping[str, float]) -> None:
         """Write one report; `minutes` counts training time, resumed time included."""
         line = {"step": step, "minutes": round(minutes, 4), **values}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:  # a full disk does not say which file it means
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 

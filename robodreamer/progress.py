@@ -14,10 +14,12 @@ from rich.text import Text
 class Progress:
     """Shows where a run stands. `share` is the part of the run that is done."""
 
-    def __init__(self, title: str, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, title: str, stream: TextIO | None = None) -> None:
         self.title = title
-        self._console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
-        self._live = Live(console=self._console, auto_refresh=False) if stream.isatty() else None
+        stream = stream or sys.stderr
+        is_terminal = stream.isatty()
+        self._console = Console(file=stream, highlight=False, soft_wrap=not is_terminal)
+        self._live = Live(console=self._console, auto_refresh=False) if is_terminal else None
         self._began = time.monotonic()
         self._share_at_start: float | None = None
 

@@ -76,7 +76,7 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
         except EnvironmentFault as fault:
             path = _save_fault(folder, session.collector, fault)
             step = session.collector.num_steps
-            raise EnvironmentFault(f"step {step:,}, {fault}; see {path}") from fault
+            raise EnvironmentFault(f"after {step:,} steps, {fault}; see {path}") from fault
         except TrainingDivergedError as error:
             newest = session.checkpoints.latest()
             left = f"{newest.path} is from before" if newest else "there is no checkpoint yet"

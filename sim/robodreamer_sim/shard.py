@@ -17,7 +17,7 @@ from robodreamer_deploy.contract import Array, Contract, SignalError
 from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.tasks.registry import make, require_mujoco
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
@@ -42,6 +42,7 @@ class Shard:
     """K environments which share one renderer."""
 
     def __init__(self, spec: ShardSpec) -> None:
+        require_mujoco()
         self._first_episodes = spec.first_episodes
         self._renderers = None
         if spec.options.uses_cameras:

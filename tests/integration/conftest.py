@@ -11,13 +11,10 @@ from train_runs import train
 @pytest.fixture(autouse=True)
 def _torch_as_before() -> Iterator[None]:
     """Take back the settings that a run makes for its whole process."""
-    threads, is_deterministic = (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-    )
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(is_deterministic)
+    torch.set_deterministic_debug_mode(mode)
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,10 @@ REFUSED = {
     "preset": (["train", "x", "--preset=dreamer_v4"], "unknown preset 'dreamer_v4'; there is dre"),
     "protocol": (["train", "x", "--protocol=dmc_visoin"], "'dmc_visoin'; there is dmc_vision, "),
     "camera": (["train", "fetch_reach", "--cameras", "wirst"], "no camera 'wirst'; it has wrist, "),
-    "key": (["train", "fetch_reach", "--sead", "3"], "does not know '--sead'; the closest are --se"),
+    "key": (
+        ["train", "fetch_reach", "--sead", "3"],
+        "does not know '--sead'; the closest are --se",
+    ),
     "nested key": (
         ["train", "fetch_reach", "--batch-size=4"],
         "does not know '--batch-size'; the closest are --data.batch-size, ",
@@ -68,8 +71,14 @@ REFUSED = {
     "gymnasium id": (["train", "gym:Pendulum-v9"], "Pendulum-v1"),
     "zero": (["train", "fetch_reach", "--data.batch-size=0"], "--data.batch-size has to be more"),
     "negative": (["train", "x", "--algorithm.loss-scales.value=-1"], "value has to be 0 or more"),
-    "not finite": (["train", "x", "--data.optimizer.learning-rate=nan"], "has to be 0 or more, got"),
-    "blocks": (["train", "x", "--network.deter=30"], "has to be a multiple of --network.blocks, 8, got 30"),
+    "not finite": (
+        ["train", "x", "--data.optimizer.learning-rate=nan"],
+        "has to be 0 or more, got",
+    ),
+    "blocks": (
+        ["train", "x", "--network.deter=30"],
+        "has to be a multiple of --network.blocks, 8, got 30",
+    ),
     "replay": (["train", *TOY, "--data.replay-capacity=10"], "a sequence needs 9"),
 }
 
@@ -130,9 +139,7 @@ def test_nested_settings_can_be_given_and_land_in_the_run_folder(tmp_path: Path)
     saved, contract, _ = read_run(tmp_path / "run")
     assert contract == CONTRACT
     assert saved == config
-    assert saved.network == dataclasses.replace(
-        SIZES["debug"], deter=64, depth_multipliers=(2, 4)
-    )
+    assert saved.network == dataclasses.replace(SIZES["debug"], deter=64, depth_multipliers=(2, 4))
     assert (saved.data.batch_size, saved.algorithm.horizon) == (4, 5)
     assert saved.data.optimizer.learning_rate == 1e-4
     assert (saved.cameras, saved.deterministic) == (("scene", "wrist"), True)

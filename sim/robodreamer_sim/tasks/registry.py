@@ -61,12 +61,12 @@ def make(
         GraphicsError: Cameras on a machine that cannot render (raised at the first picture), or
             MUJOCO_GL names what is not there.
     """
-    _import_mujoco()
+    require_mujoco()
     if task.startswith("gym:"):
         from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
 
         return GymnasiumTask(task, options, renderers)
-    if task.removesuffix("_dense") in FETCH_TASKS:
+    if task.removesuffix("_sparse") in FETCH_TASKS:
         from robodreamer_sim.tasks.fetch import FetchTask
 
         return FetchTask(task, options, renderers)
@@ -82,8 +82,12 @@ def make(
     )
 
 
-def _import_mujoco() -> None:
-    """Import MuJoCo, which loads the back end that MUJOCO_GL names, in words if that fails."""
+def require_mujoco() -> None:
+    """Import MuJoCo, which loads the back end that MUJOCO_GL names.
+
+    Raises:
+        GraphicsError: That back end is not there.
+    """
     try:
         importlib.import_module("mujoco")
     except Exception as error:
@@ -100,8 +104,8 @@ def list_tasks() -> dict[str, str]:
     """Return every named task with a line that says what it is about."""
     tasks = {}
     for name, text in FETCH_TASKS.items():
-        tasks[name] = f"{text} (reward -1 until there, then 0)"
-        tasks[f"{name}_dense"] = f"{text} (reward: minus the distance)"
+        tasks[name] = f"{text} (reward: minus the distance)"
+        tasks[f"{name}_sparse"] = f"{text} (reward -1 until there, then 0)"
     for domain, names in DMC_TASKS.items():
         for name in names:
             tasks[f"dmc_{domain}_{name}"] = f"dm_control suite: {domain} {name}".replace("_", " ")

@@ -1,0 +1,133 @@
+"""What goes wrong around training stops it in words and leaves the last checkpoint intact."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE
+from train_runs import QUICK, ROOT, launch, result_of, train
+
+import robodreamer.files
+
+BLIND = ("--observe=proprio", "--checkpoint-steps=10", "--log-steps=10")
+FAULTY_AFTER = 2 * (FAULTY_STEP - 1 + 4)  # of both environments, with the starts of four episodes
+
+
+def last_words(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the command said in the end."""
+    return capsys.readouterr().err.rpartition("robodreamer: ")[2]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_an_environment_stops_the_run_and_is_kept(
+    fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(run, *BLIND, task=f"gym:faulty_env:{fault}-v0") == 2
+    words = last_words(capsys)
+    saved = Path(words.rpartition("see ")[2].strip())
+    assert FAULTS[fault] in words
+    assert words.startswith(f"after {FAULTY_AFTER} steps, ")
+    assert saved.parent == run / "faults"
+    transition = np.load(saved)
+    if fault == "Dies":
+        assert "environments 0 to 1" in words
+        assert transition["before.action"].shape == (2, 1)
+    else:
+        assert f"environment {FAULTY_ENVIRONMENT}, " in words
+        assert transition["before.action"].shape == (1,)
+        assert transition["before.proprio.steps"].tolist() == [FAULTY_STEP - 1] * 2
+    if fault in {"Nan", "Shape"}:
+        assert "proprio/steps" in words
+        after = transition["after.proprio.steps"]
+        assert after.shape == (3,) or np.isnan(after[1])
+    assert result_of(run)["step"] == 24  # saved after 10 and 20 steps and the end of all episodes
+
+
+def test_training_that_diverges_stops_and_leaves_finite_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = "--data.optimizer.learning-rate=1e30", "--num-workers=0"
+    assert train(run, *BLIND, *words, task=FINE) == 2
+    assert "training diverged: " in last_words(capsys)
+    tensors = [v for k, v in result_of(run).items() if k.startswith("agent/")]
+    assert all(value.isfinite().all() for value in tensors)
+
+
+def test_a_full_disk_stops_training_and_the_older_checkpoint_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    sync = os.fsync
+
+    def fill_disk(descriptor: int) -> None:
+        if len(list(run.glob("checkpoints/step-*"))) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(robodreamer.files.os, "fsync", fill_disk)
+    assert train(run, *BLIND, "--num-workers=0", task=FINE) == 2
+    words = last_words(capsys)
+    assert "No space left on device" in words
+    newest = max(path.name for path in run.glob("checkpoints/step-*"))
+    assert f"{newest} stays the newest" in words
+    monkeypatch.undo()
+    assert f"step-{result_of(run)['step']:09d}" == newest
+    assert not list(run.glob("checkpoints/.step-*"))
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
+    disk.mkdir()
+    inside = f"""
+        mount -t tmpfs -o size=1500k tmpfs {disk} || exit 99
+        {sys.executable} -m robodreamer train fetch_reach --run={disk}/run {" ".join(QUICK)} \
+            --steps=100000
+        echo status $?
+        cp -r {disk}/run {copy}
+    """
+    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "sim", "deploy"))
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside],
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip(f"cannot make a small disk here: {done.stderr}")
+    assert "status 2" in done.stdout, done.stderr
+    *_, words = done.stderr.splitlines()
+    assert words.startswith("robodreamer: ")
+    assert "No space left on device" in words
+    assert result_of(copy)["step"] > 0
+
+
+NO_GRAPHICS = {
+    "no driver": {"__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent", "MUJOCO_GL": ""},
+    "no library": {"LD_LIBRARY_PATH": "{folder}", "MUJOCO_GL": ""},
+    "no library for the back end": {"LD_LIBRARY_PATH": "{folder}", "MUJOCO_GL": "osmesa"},
+    "no display": {"DISPLAY": "", "MUJOCO_GL": "glfw"},
+    "no such back end": {"MUJOCO_GL": "crayons"},
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["no driver", *(pytest.param(k, marks=pytest.mark.slow) for k in list(NO_GRAPHICS)[1:])],
+)
+def test_without_graphics_one_line_says_what_to_do(kind: str, tmp_path: Path) -> None:
+    for name in ("libEGL.so", "libEGL.so.0", "libEGL.so.1", "libOSMesa.so", "libOSMesa.so.8"):
+        (tmp_path / name).write_text("not a library")
+    environment = {k: v.format(folder=tmp_path) for k, v in NO_GRAPHICS[kind].items()}
+    with (tmp_path / "log").open("wb") as log:
+        run = launch(
+            "fetch_reach", f"--run={tmp_path}/run", *QUICK, output=log, environment=environment
+        )
+        assert run.wait() == 2
+    *_, words = (tmp_path / "log").read_text().splitlines()
+    assert words.startswith("robodreamer: ")
+    assert "apt-get install" in words or "unset MUJOCO_GL" in words
