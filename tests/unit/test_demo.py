@@ -199,7 +199,7 @@ def test_the_list_of_tasks_is_filtered_and_fits(capsys: pytest.CaptureFixture[st
     assert main(["tasks"]) == 0
     out = capsys.readouterr().out
     assert "gym:ID" in out
-    assert "fetch_pick_and_place_dense" in out
+    assert "fetch_pick_and_place_sparse" in out
     assert max(map(len, out.splitlines())) <= 80
     assert main(["tasks", "wlker"]) == 2
     assert "dmc_walker_run" in capsys.readouterr().err

@@ -90,8 +90,8 @@ def test_the_visual_task_hides_its_goal_from_the_policy() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sparse_and_dense_differ_in_the_reward_only(kind: str) -> None:
-    sparse = fetch(f"fetch_{kind}", observe="state")
-    dense = fetch(f"fetch_{kind}_dense", observe="state")
+    sparse = fetch(f"fetch_{kind}_sparse", observe="state")
+    dense = fetch(f"fetch_{kind}", observe="state")
     sparse.reset(seed=3)
     dense.reset(seed=3)
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_sparse_and_dense_differ_in_the_reward_only(kind: str) -> None:
 
 
 def test_steering_to_the_goal_succeeds() -> None:
-    env = fetch("fetch_reach", observe="state")
+    env = fetch("fetch_reach_sparse", observe="state")
     observation, _ = env.reset(seed=1)
     successes, rewards = [], []
     is_truncated = False

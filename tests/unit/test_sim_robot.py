@@ -102,7 +102,7 @@ def test_a_discrete_hold_is_a_choice() -> None:
 
 
 def test_another_reward_is_no_obstacle(contract: Contract) -> None:
-    make_robot("fetch_reach_dense", contract).disconnect()
+    make_robot("fetch_reach_sparse", contract).disconnect()
 
 
 @pytest.mark.parametrize(

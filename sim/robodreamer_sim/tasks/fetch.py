@@ -4,6 +4,9 @@ A 7-joint arm whose gripper points down and is moved by up to 5 cm per step. The
 the gripper's displacement along x, y, z of the world (x away from the robot, z up) and the opening
 of its fingers. Episodes are cut after 50 steps of 0.04 s; the task itself never ends.
 
+A plain name has the dense reward, minus the distance to the goal, which teaches soonest; `_sparse`
+has the one of gymnasium-robotics' plain names, -1 until the goal is met.
+
 The physics is gymnasium-robotics' own class, unchanged, with cameras added to its model. What it
 returns as one vector is taken apart into named signals in SI units (it reports velocities in metres
 per step). With a camera on, the object's pose is privileged: a real robot does not measure it.
@@ -100,7 +103,7 @@ class FetchTask(TaskEnv):
     """A Fetch task, by name; see the module."""
 
     def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
-        kind = task.removesuffix("_dense")
+        kind = task.removesuffix("_sparse")
         hides_goal = kind.endswith("_visual")
         if hides_goal and not options.uses_cameras:
             raise ValueError(
@@ -108,7 +111,7 @@ class FetchTask(TaskEnv):
                 "no picture; observe camera or both, or choose fetch_reach"
             )
         names = choose_cameras(task, options.cameras, CAMERAS)
-        physics = _make_physics(kind.removesuffix("_visual"), options.look, is_dense=kind != task)
+        physics = _make_physics(kind.removesuffix("_visual"), options.look, is_dense=kind == task)
         self._physics: Any = physics
         self._dt = float(physics.dt)
         self._goal_name = "privileged/goal_position" if hides_goal else "goal/position"
