@@ -3,10 +3,12 @@
 Tensors are kept as safetensors, everything else as JSON; neither executes anything on load.
 """
 
+import fcntl
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,25 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder out, until this one is done or dead.
+
+    Raises:
+        ValueError: Another process is in it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ValueError(f"another process is at work in {folder}; stop it first") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:

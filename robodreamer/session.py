@@ -13,6 +13,7 @@ from robodreamer.checkpoint import Checkpoints
 from robodreamer.collect import Collector, ReplayRatio, TrainingDivergedError, make_replay
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
+from robodreamer.files import locked
 from robodreamer.progress import Progress
 from robodreamer.replay import Replay
 from robodreamer.reporter import Reporter
@@ -41,10 +42,12 @@ def prepare_training(
     if view:
         require_display()
     device = prepare_torch(config)
-    checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
-    checkpoint = checkpoints.latest() if resume else None
-    state = checkpoints.load(checkpoint)[1] if checkpoint else {}
     with ExitStack() as stack:
+        if resume:
+            stack.enter_context(locked(folder))
+        checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
+        checkpoint = checkpoints.latest() if resume else None
+        state = checkpoints.load(checkpoint)[1] if checkpoint else {}
         envs = stack.enter_context(make_envs(config, state.get("first_episodes")))
         if resume:
             _check_contract(folder, envs.contract)
@@ -58,6 +61,7 @@ def prepare_training(
             stack.callback(session.viewer.close)
         if not resume:
             write_run(folder, config, envs.contract)
+            stack.enter_context(locked(folder))
         session.reporter.begin(session.replay.num_steps if resume else None, session.updates)
         resources = stack.pop_all()
     return lambda: _run(session, folder, resources)

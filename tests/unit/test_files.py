@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robodreamer.files import load_weights, save_weights, write_json_atomic
+from robodreamer.files import load_weights, locked, save_weights, write_json_atomic
 
 WEIGHTS = {
     "bfloat16": torch.tensor([1.5, -2.0, 3.0e38]).bfloat16(),
@@ -67,3 +67,10 @@ def test_damaged_and_missing_weights_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"agent.safetensors is damaged"):
         load_weights(path)
+
+
+def test_a_folder_is_for_one_process_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(ValueError, match="another process is at work in"):
+        locked(tmp_path).__enter__()
+    with locked(tmp_path):
+        pass

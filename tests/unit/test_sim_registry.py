@@ -22,7 +22,9 @@ def test_every_task_has_a_line_that_says_what_it_is_about() -> None:
     assert {f"fetch_{kind}" for kind in ("reach", "push", "slide", "pick_and_place")} < {
         *list_tasks()
     }
-    assert {"fetch_reach_visual", "fetch_reach_visual_sparse", "fetch_push_sparse"} < {*list_tasks()}
+    assert {"fetch_reach_visual", "fetch_reach_visual_sparse", "fetch_push_sparse"} < {
+        *list_tasks()
+    }
 
 
 @pytest.mark.parametrize(
