@@ -1,7 +1,7 @@
 """Decoder: reconstruct every observed signal, privileged ones included, from the latent state.
 
-It exists to shape the latent state. Predictions of vectors stay in the network's scale; pictures are in
-[0, 1]. Losses are sums over a signal's elements, never means.
+It exists to shape the latent state. Predictions of vectors stay in the network's scale; pictures
+are in [0, 1]. Losses are sums over a signal's elements, never means.
 
 Shapes: B batch, T time, D deter, S stoch, K classes, C channels; `*batch` is any leading axes.
 """
@@ -140,7 +140,7 @@ class Decoder(nn.Module):
         return predictions
 
     def in_units(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Turn predictions into measurements in their own units, classes, and pictures in [0, 1]."""
+        """Turn predictions into measurements in their units, classes, and pictures in [0, 1]."""
         vectors = self.vectors.in_units(predictions) if self.vectors is not None else {}
         return {**predictions, **vectors}
 
