@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from toy_agent import make_agent, make_contract, make_observation
+from toy_agent import NETWORK, make_agent, make_contract, make_observation
 
 from robodreamer.agent import Agent
+from robodreamer.config import NetworkConfig
 from robodreamer.evidence import Evidence, gather
 from robodreamer.policy_folder import Origin, unsealed_policy, write_draft
 from robodreamer.traces import Recording
@@ -19,7 +20,7 @@ from robodreamer_deploy.bundle import GRAPHS, Manifest
 from robodreamer_deploy.contract import Contract, Signal
 from robodreamer_deploy.policy import Policy
 
-NUM_STEPS = 232
+NUM_STEPS = 232  # at least 200
 STRETCH = 58
 VECTORS_ONLY = (
     Signal(name="proprio/joint_position", shape=(3,), dtype="float32"),
@@ -54,9 +55,11 @@ def make_recording(contract: Contract, num_steps: int = NUM_STEPS, *, seed: int 
     return Recording(observations, np.arange(num_steps) % STRETCH == 0)
 
 
-def export_toy(folder: Path, contract: Contract, *, opset: int = 18) -> Exported:
+def export_toy(
+    folder: Path, contract: Contract, *, network: NetworkConfig = NETWORK, opset: int = 18
+) -> Exported:
     """Write the graphs of a toy agent, unverified and unsealed."""
-    agent = make_agent(contract)
+    agent = make_agent(contract, network=network)
     recording = make_recording(contract)
     manifest = write_draft(agent, folder, origin=ORIGIN, opset=opset)
     return Exported(agent, recording, gather(agent, recording), folder, manifest)

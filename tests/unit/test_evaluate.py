@@ -136,8 +136,8 @@ def test_both_draws_are_judged_on_the_same_episodes(contract: Contract, envs: Ve
     assert results["mode"].returns.mean() > 2 * results["sample"].returns.mean()
     np.testing.assert_array_equal(results["sample"].returns, again["sample"].returns)
     _, mode, sample = format_table(results)
-    for line, draw in ((mode, "mode"), (sample, "sample")):
-        summary = results[draw].summary()
+    for line, (draw, result) in zip((mode, sample), results.items(), strict=True):
+        summary = result.summary()
         assert line.split()[0] == draw
         assert f"{summary['return']:.2f} [{summary['return_low']:.2f}" in line
     figures = json.loads(json.dumps(as_json(candidate, results, [])))

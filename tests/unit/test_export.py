@@ -1,14 +1,16 @@
 """Export: a verified folder or none at all, and nothing else is ever touched."""
 
 import dataclasses
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from exported import CONTRACTS, ORIGIN, make_recording
+from exported import ORIGIN, Exported, corrupt, make_recording
 from toy_agent import NETWORK, make_agent
 
+from robodreamer import export
 from robodreamer.agent import Agent
 from robodreamer.distributions import Mode
 from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
@@ -132,18 +134,24 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_an_agent_that_cannot_be_verified_leaves_nothing(tmp_path: Path) -> None:
-    agent = make_agent(CONTRACTS["vectors only"])
-    with torch.no_grad():
-        agent.behavior.actor.mlp.layers[0].linear.bias[3] = torch.nan
-    recording = make_recording(agent.contract)
-    with pytest.raises(BundleError, match="action is off by nan"):
-        export_policy(agent, recording, tmp_path / "out", origin=ORIGIN)
-    assert not list(tmp_path.iterdir())
+def test_graphs_that_are_not_the_agent_leave_nothing(
+    exported_toy: Callable[[str], Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = exported_toy("two cameras")
+    corrupt(toy.folder, tmp_path / "corrupt", "actor.onnx", "actor.mean.bias")
+
+    def write_corrupt(_: Agent, folder: Path, **__: object) -> Manifest:
+        shutil.copytree(tmp_path / "corrupt", folder, dirs_exist_ok=True)
+        return toy.manifest
+
+    monkeypatch.setattr(export, "write_draft", write_corrupt)
+    with pytest.raises(BundleError, match="action is off by"):
+        export_policy(toy.agent, toy.recording, tmp_path / "out", origin=ORIGIN)
+    assert [path.name for path in tmp_path.iterdir()] == ["corrupt"]
 
 
 def test_too_short_a_recording_is_refused(tmp_path: Path) -> None:
-    agent = make_agent(CONTRACTS["vectors only"])
+    agent = make_agent()
     recording = make_recording(agent.contract).rows(slice(0, 199))
     with pytest.raises(ValueError, match="199 recorded steps"):
         export_policy(agent, recording, tmp_path / "out", origin=ORIGIN)

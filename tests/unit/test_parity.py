@@ -1,13 +1,13 @@
 """Parity: the graphs are the agent; and one wrong number anywhere in them does not pass."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from exported import CONTRACTS, Exported, corrupt, float_tensors
+from exported import Exported, corrupt, float_tensors
 
 from robodreamer.evidence import Evidence
 from robodreamer.parity import TOLERANCES, count_ties, verify
@@ -18,9 +18,12 @@ from robodreamer_deploy.policy import Controller
 from robodreamer_deploy.selftest import TIE_MARGIN
 
 
-@pytest.fixture(scope="module", params=CONTRACTS)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_toy(tmp_path_factory.mktemp("toy"), CONTRACTS[request.param])
+@pytest.fixture(
+    scope="module",
+    params=["two cameras", "discrete", pytest.param("vectors only", marks=pytest.mark.slow)],
+)
+def exported(request: pytest.FixtureRequest, exported_toy: Callable[[str], Exported]) -> Exported:
+    return exported_toy(request.param)
 
 
 class NumpyNoise:
@@ -59,16 +62,12 @@ def test_a_controller_drives_for_two_hundred_steps_as_the_agent_acts(
         executed = (0.5 * expected).astype(np.float32)  # the robot does half of what it is told
         controller.executed(executed)
         carry = carry._replace(action=torch.from_numpy(executed[None]))
-    assert i >= 200
 
 
 def test_graphs_and_agent_agree_and_the_worst_errors_are_told(exported: Exported) -> None:
     parity = verify(exported.policy(), exported.evidence)
-    outputs = (
-        {*TOLERANCES}
-        if exported.agent.contract.action.kind == "continuous"
-        else {*TOLERANCES} - {"action"}
-    )
+    is_discrete = exported.agent.contract.action.kind == "discrete"
+    outputs = {*TOLERANCES} - ({"action"} if is_discrete else set[str]())
     assert parity.worst.keys() == outputs
     assert all(0 < error < TOLERANCES[name] / 4 for name, error in parity.worst.items())
     assert parity.free_steps == 2 * len(exported.recording.is_first)
@@ -109,8 +108,8 @@ def test_probes_show_every_class_to_the_actor_and_keep_its_action_open(
     exported: Exported,
 ) -> None:
     golden = exported.evidence.probes.golden
-    assert golden.stoch_next.any(0).all()
-    assert golden.stoch.any(0).all()
+    for stoch in (golden.stoch, golden.stoch_next[::2]):  # of four classes each
+        assert (np.abs(stoch.mean(0) - 0.25) < 0.15).all()
     if exported.agent.contract.action.kind == "continuous":
         assert np.abs(golden.action).max() < 0.95
     else:
