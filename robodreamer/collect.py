@@ -41,13 +41,14 @@ class ReplayRatio:
     """How many updates are due: exact in the long run, whatever each step allowed."""
 
     def __init__(self, train_ratio: float, batch_steps: int, start: int) -> None:
-        self.updates_per_step = train_ratio / batch_steps
+        self.train_ratio, self.batch_steps = train_ratio, batch_steps
         self.start = start
         """Steps before the first update; they earn none."""
 
     def due(self, steps: int, updates: int) -> int:
         """Return updates to do now, after `steps` environment steps and `updates` updates."""
-        return max(0, math.floor((steps - self.start) * self.updates_per_step) - updates)
+        earned = math.floor((steps - self.start) * self.train_ratio / self.batch_steps)
+        return max(0, earned - updates)
 
 
 class Collector:

@@ -2,26 +2,32 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
+
+BAR_WIDTH = 40
 
 
 class Progress:
     """Shows where a run stands. `share` is the part of the run that is done."""
 
-    def __init__(self, title: str, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        output: TextIO = stream or sys.stderr
+        is_terminal = output.isatty()
         self.title = title
-        stream = stream or sys.stderr
-        is_terminal = stream.isatty()
-        self._console = Console(file=stream, highlight=False, soft_wrap=not is_terminal)
+        self._clock = clock
+        self._console = Console(file=output, highlight=False, soft_wrap=not is_terminal)
         self._live = Live(console=self._console, auto_refresh=False) if is_terminal else None
-        self._began = time.monotonic()
-        self._share_at_start: float | None = None
+        self._first: tuple[float, float] | None = None
 
     def start(self) -> None:
         """Begin to show."""
@@ -44,25 +50,26 @@ class Progress:
             parts = [f"{name} {value}" for name, value in figures.items()]
             self._console.print(f"{share:4.0%} {' | '.join(parts)} | left {left}", markup=False)
             return
-        table = Table.grid(padding=(0, 2))
-        for _ in range(2):
-            table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_row(f"{share:.0%}", ProgressBar(total=1.0, completed=share, width=40))
-        table.add_row("time left", left)
-        for name, value in figures.items():
-            table.add_row(name, value)
-        title = Text(self.title, no_wrap=True, overflow="ellipsis")
-        self._live.update(Group(title, table), refresh=True)
+        full = round(share * BAR_WIDTH)
+        bar = "█" * full + "░" * (BAR_WIDTH - full)
+        rows = {"done": f"{bar} {share:.0%}", "time left": left} | figures
+        width = max(map(len, rows))
+        lines = [_line(f"{name:{width}}  {value}") for name, value in rows.items()]
+        self._live.update(Group(_line(self.title), *lines), refresh=True)
 
     def _time_left(self, share: float) -> str:
-        """Return the time to the end as text, from the pace since this process began."""
-        if self._share_at_start is None:
-            self._share_at_start = share
-        gained = share - self._share_at_start
-        if gained <= 0:
+        """Return the time to the end as text, from the pace since this process first showed."""
+        now = self._clock()
+        self._first = self._first or (now, share)
+        began, share_then = self._first
+        if share <= share_then:
             return "?"
-        seconds = (time.monotonic() - self._began) * (1 - share) / gained
-        return format_duration(seconds)
+        return format_duration((now - began) * (1 - share) / (share - share_then))
+
+
+def _line(text: str) -> Text:
+    """Return what stays on one line, cut where the terminal ends."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def format_duration(seconds: float) -> str:

@@ -196,7 +196,7 @@ def test_ctrl_c_in_a_narrow_terminal_saves_and_no_line_wraps(tmp_path: Path) -> 
     assert text.rstrip().endswith("\x1b[?25h"), "the cursor stays hidden"
     lines = [line for row in ESCAPES.sub("", text).split("\n") for line in row.split("\r")]
     assert max(map(len, lines)) <= 80
-    for name in ("steps", "updates", "waiting for", "time left"):
+    for name in ("done", "steps", "updates", "waiting for"):
         shown = [line for line in lines if line.startswith(name)]
         assert len(shown) >= 3
     assert any(line.rstrip().endswith("…") for line in lines), "the title was not cut"
