@@ -110,22 +110,16 @@ class Demo(NamedTuple):
 def train(demo: Demo) -> Part:
     """Begin training, or go on; done when the minutes are over."""
     words: list[str | Path] = ["robodreamer", "train"]
+    words += [demo.task] if demo.config is None else ["--resume"]
+    words += ["--run", demo.run, "--minutes", f"{demo.minutes:g}"]
     if demo.config is None:
-        words += [
-            demo.task,
-            "--seed",
-            str(demo.seed),
-            "--evaluate-minutes",
-            f"{demo.minutes / 5:g}",
-        ]
-    else:
-        words += ["--resume"]
+        words += ["--seed", str(demo.seed), "--evaluate-minutes", f"{demo.minutes / 5:g}"]
     left = max(0.0, demo.minutes - demo.minutes_trained)
     return Part(
         f"Learns {demo.task} from scratch, in simulation. Evaluation in between does not count as "
         "training time. Ctrl-C saves and stops.",
         seconds=60 * left * 1.1 + 30.0,
-        words=[*words, "--run", demo.run, "--minutes", f"{demo.minutes:g}"],
+        words=words,
         is_done=left == 0,
     )
 

@@ -166,7 +166,7 @@ th { color: #566; font-weight: 600; }
 td:first-child { white-space: nowrap; }
 figure { margin: 0.9rem 0; }
 img, video { max-width: 100%; height: auto; border: 1px solid #dde1e6; border-radius: 4px;
-  background: white; }
+  background: white; box-sizing: border-box; }
 figcaption { color: #566; font-size: 0.88rem; max-width: 46rem; }
 pre { background: #f0f2f5; border-radius: 6px; padding: 0.7rem 0.9rem; overflow-x: auto;
   font-size: 0.86rem; }

@@ -112,11 +112,12 @@ def plot_losses(groups: Sequence[Group]) -> Pictures | None:
 def _draw_figure(panel: Any, groups: Sequence[Group], figure: str, axis: Axis) -> None:
     """Draw a figure of all groups: evaluation as a line with dots, training faintly behind it."""
     for group, color in zip(groups, _colors(groups), strict=True):
+        name = f"{group.label}: " if len(groups) > 1 or len(group.metrics) > 1 else ""
         if (training := group.curve(f"episode/{figure}", axis)) is not None:
             panel.plot(training.x, training.mean, color=color, alpha=0.45, linewidth=1.0,
-                       label=f"{group.label}: training episodes")  # fmt: skip
+                       label=f"{name}training episodes")  # fmt: skip
         if (evaluation := group.curve(f"evaluation/{figure}", axis)) is not None:
-            _draw(panel, evaluation, color, f"{group.label}: evaluation", marker="o", markersize=3)
+            _draw(panel, evaluation, color, f"{name}evaluation", marker="o", markersize=3)
 
 
 def _draw(panel: Any, curve: Curve, color: str, label: str, **style: Any) -> None:

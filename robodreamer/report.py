@@ -84,8 +84,9 @@ def summary_section(findings: Findings) -> Section:
     if best is not None:
         tiles.append(_score_tile(findings, best, "driven from the ONNX files, without torch"))
     tiles.append(_score_tile(findings, findings.scores[RANDOM], "with random actions"))
-    if findings.drives and (times := findings.drives[-1]["sense_to_act_ms"]):
-        tiles.append(Tile(f"{times['p50']:.1f} ms", "from sensors to command, median"))
+    if findings.drives and (times := findings.drives[-1]["policy_ms"]):
+        period = f"{1e3 * findings.contract.control_dt_s:g} ms"
+        tiles.append(Tile(f"{times['p50']:.1f} ms", f"for a decision (median), of {period}"))
     tiles.append(Tile(format_duration(60 * findings.last.get("minutes", 0.0)), "of training"))
     tiles.append(Tile(f"{findings.last.get('step', 0):,}", "steps of experience"))
     return Section("In short", [Tiles(tiles)])
@@ -139,13 +140,13 @@ def onboard_section(findings: Findings) -> Section:
     if findings.drives:
         rates = ["at the control rate" if d["is_paced"] else "unpaced" for d in findings.drives]
         blocks.append(Table(_drive_rows(findings.drives), ("", *rates)))
-        if not findings.drives[-1]["is_paced"]:
-            blocks.append(
-                Text(
-                    "Unpaced is as fast as possible, which flatters: between the ticks of a robot "
-                    "caches grow cold. Without --fast the drive keeps the robot's rate."
-                )
+        blocks.append(
+            Text(
+                "Sense to act is from asking for the sensors until the command is out; in "
+                "simulation it includes drawing the camera. Unpaced is as fast as possible, which "
+                "flatters: between the ticks of a robot caches grow cold."
             )
+        )
     if findings.manifest is not None:
         files = findings.manifest.files.items()
         rows = [
@@ -238,15 +239,13 @@ def _score_tile(findings: Findings, score: Score, text: str) -> Tile:
 
 def _drive_rows(drives: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return a row per figure and a column per drive."""
-    quantities = {
-        "sense to act": "sense_to_act_ms",
-        "of that, the policy": "policy_ms",
-        "lateness": "lateness_ms",
-    }
+    paced = [d["lateness_ms"] if d["is_paced"] else None for d in drives]
     rows = [
-        [name, *(_quantiles(d.get(key), "ms") for d in drives)] for name, key in quantities.items()
+        ["sense to act", *(_quantiles(d["sense_to_act_ms"], "ms") for d in drives)],
+        ["of that, the policy", *(_quantiles(d["policy_ms"], "ms") for d in drives)],
+        ["lateness", *(_quantiles(lateness, "ms") for lateness in paced)],
+        ["surprise", *(_quantiles(d["surprise_nats"], "nats") for d in drives)],
     ]
-    rows.append(["surprise", *(_quantiles(d["surprise_nats"], "nats") for d in drives)])
     for name, key in {"ticks": "ticks", "skipped": "skipped_ticks", "held": "held_ticks"}.items():
         rows.append([name, *(f"{d[key]:,}" for d in drives)])
     for name, key in {"limits applied": "limits", "refused": "bad_observations"}.items():
