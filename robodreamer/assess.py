@@ -1,6 +1,6 @@
 """The `evaluate` command's work: fixed episodes, with either draw, as a table and as JSON."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from robodreamer_deploy.bundle import Draw
 from robodreamer_sim.vector import VectorEnv
 
 Say = Callable[[str], None]
+HEADER = f"{'draw':<8}{'return':<30}{'success':<22}{'steps':>7}"
 
 
 def prepare_evaluation(
@@ -40,9 +41,11 @@ def prepare_evaluation(
         with envs:
             shown = f", black: {', '.join(black)}" if black else ""
             say(f"{candidate.title}; {candidate.contract.task}, {episodes} fixed episodes{shown}")
-            results = assess(candidate, envs, episodes, draws, black)
-            for line in format_table(results):
-                say(line)
+            say(HEADER)
+            results: dict[Draw, Evaluation] = {}
+            for draw, result in assess(candidate, envs, episodes, draws, black):
+                say(format_row(draw, result))
+                results[draw] = result
             if json_file:
                 write_json_atomic(json_file, as_json(candidate, results, black))
 
@@ -55,26 +58,21 @@ def assess(
     episodes: int,
     draws: Sequence[Draw],
     black: Sequence[str] = (),
-) -> dict[Draw, Evaluation]:
-    """Evaluate with every draw on the same episodes; the signals in `black` are blanked."""
-    results: dict[Draw, Evaluation] = {}
+) -> Iterator[tuple[Draw, Evaluation]]:
+    """Yield every draw and what it achieves, on the same episodes; `black` signals are blanked."""
     for draw in draws:
         policy = candidate.make_policy(envs.num_envs, draw)
         if black:
             policy = Blindfolded(policy, black)
-        results[draw] = evaluate(policy, envs, episodes)
-    return results
+        yield draw, evaluate(policy, envs, episodes)
 
 
-def format_table(results: Mapping[Draw, Evaluation]) -> list[str]:
-    """Return a line per draw, with 95 % intervals in brackets."""
-    lines = [f"{'draw':<8}{'return':<30}{'success':<22}{'steps':>7}"]
-    for draw, evaluation in results.items():
-        s = evaluation.summary()
-        returns = f"{s['return']:.2f} [{s['return_low']:.2f}, {s['return_high']:.2f}]"
-        success = f"{s['success']:.0%} [{s['success_low']:.0%}, {s['success_high']:.0%}]"
-        lines.append(f"{draw:<8}{returns:<30}{success:<22}{s['length']:>7.1f}")
-    return lines
+def format_row(draw: Draw, evaluation: Evaluation) -> str:
+    """Return a line that stands under `HEADER`, with 95 % intervals in brackets."""
+    s = evaluation.summary()
+    returns = f"{s['return']:.2f} [{s['return_low']:.2f}, {s['return_high']:.2f}]"
+    success = f"{s['success']:.0%} [{s['success_low']:.0%}, {s['success_high']:.0%}]"
+    return f"{draw:<8}{returns:<30}{success:<22}{s['length']:>7.1f}"
 
 
 def as_json(
@@ -83,6 +81,7 @@ def as_json(
     """Return what was evaluated, how, and every episode's figures, as JSON values."""
     return {
         "policy": candidate.title,
+        "runtime": candidate.runtime,
         "task": candidate.contract.task,
         "seed": EVALUATION_SEED,
         "blank": list(black),

@@ -73,7 +73,7 @@ def prepare_export(
     run = load_finite_run(run_folder, checkpoint)
     target = out or Path("policies") / folder_name(run.contract.task)
     check_target(target)
-    origin = Origin(run_folder.resolve().name, run.provenance["commit"])
+    origin = Origin(run_folder.resolve().name, run.provenance.get("commit", ""))
     envs = make_evaluation_envs(run.contract, episodes)
 
     def export() -> None:
@@ -193,12 +193,12 @@ def quantiles(surprises: Array) -> dict[str, float]:
 def _describe(parity: Parity, say: Say) -> None:
     worst = ", ".join(f"{key} {parity.worst[key]:.0e}" for key in TOLERANCES if key in parity.worst)
     say(
-        f"step by step {parity.num_steps:,} steps on identical inputs, worst errors: {worst}; "
+        f"steps       {parity.num_steps:,} on identical inputs, worst errors: {worst}; "
         f"{parity.num_ties} ties among {parity.num_choices:,} choices, no other difference"
     )
     free = ", ".join(f"{key} {error:.0e}" for key, error in parity.free_worst.items())
     say(
-        f"running freely {parity.free_steps:,} steps, worst errors: {free}; "
+        f"free run    {parity.free_steps:,} steps, worst errors: {free}; "
         f"{parity.free_ties} ties, no other difference"
     )
 

@@ -5,7 +5,7 @@ Shapes: N environments, A action.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class Candidate(NamedTuple):
     """Something to evaluate."""
 
     title: str
+    runtime: Literal["torch", "onnxruntime"]
     contract: Contract
     make_policy: Callable[[int, Draw], Policy]
     """Takes the number of environments; every call begins with fresh memories."""
@@ -113,6 +114,7 @@ def _exported(folder: Path) -> Candidate:
     replay_golden(policy, load_golden(policy.bundle))
     return Candidate(
         title=f"{folder}: run {policy.bundle.manifest.run}, onnxruntime",
+        runtime="onnxruntime",
         contract=policy.bundle.contract,
         make_policy=lambda num_envs, draw: OnnxPolicy(policy, num_envs, draw),
     )
@@ -124,4 +126,4 @@ def _trained(run: LoadedRun) -> Candidate:
         source = Mode() if draw == "mode" else Sample(generator)
         return AgentPolicy(run.agent, num_envs, source)
 
-    return Candidate(f"{run.checkpoint.path}: torch", run.contract, make_policy)
+    return Candidate(f"{run.checkpoint.path}: torch", "torch", run.contract, make_policy)

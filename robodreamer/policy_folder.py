@@ -6,7 +6,7 @@
 import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -121,17 +121,20 @@ def check_target(out: Path) -> None:
 @contextmanager
 def draft_of(out: Path) -> Iterator[Path]:
     """Yield a folder beside `out` that takes its name if nothing fails, and vanishes otherwise."""
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     draft, old = (out.with_name(f".{out.name}.{word}") for word in ("draft", "old"))
-    with ExitStack() as cleanup:
-        for leftover in (draft, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-            cleanup.callback(shutil.rmtree, leftover, ignore_errors=True)
-        draft.mkdir()
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
         yield draft
+        shutil.rmtree(old, ignore_errors=True)
         if out.exists():
             out.replace(old)
         draft.replace(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _metadata(manifest: Manifest) -> Mapping[str, str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from train_runs import ROOT
+import torch
+from train_runs import ROOT, make_run_replay
 
+from robodreamer.checkpoint import Checkpoints
 from robodreamer.cli import main
 from robodreamer_deploy.bundle import load_bundle
 
@@ -138,6 +140,21 @@ def test_a_users_mistake_is_told_in_one_sentence_and_changes_nothing(
     assert reason in error
     assert error.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in quick_run.rglob("*")} == before
+
+
+def test_a_run_that_diverged_is_neither_evaluated_nor_exported(
+    quick_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(quick_run, tmp_path / "run")
+    checkpoints, replay = Checkpoints(run), make_run_replay(run)
+    newest = checkpoints.latest()
+    assert newest is not None
+    groups, state = checkpoints.load(newest, replay)
+    groups["agent"]["behavior.actor.mean.bias"][1] = torch.nan
+    checkpoints.save(newest.step, groups, state, replay, wait=True)
+    for command in ("evaluate", "export"):
+        assert main([command, str(run)]) == 2
+        assert "holds NaN or infinity in behavior.actor.mean.bias" in capsys.readouterr().err
 
 
 def test_a_changed_file_is_not_evaluated(

@@ -18,6 +18,7 @@ from robodreamer.checkpoint import Checkpoints
 from robodreamer.cli import main
 from robodreamer.collect import make_replay
 from robodreamer.metrics import read_metrics
+from robodreamer.replay import Replay
 from robodreamer.run import make_agent, read_run
 
 ROOT = Path(__file__).parents[2]
@@ -101,14 +102,11 @@ def require_gone(pids: set[int]) -> None:
         time.sleep(0.01)
 
 
-def result_of(run: Path) -> dict[str, Any]:
-    """Return all that the newest checkpoint of a run holds, by name: tensors and plain values.
-
-    Left out is what depends on the time that things took.
-    """
+def make_run_replay(run: Path) -> Replay:
+    """Return the empty replay that a run's checkpoints are loaded into."""
     config, contract, _ = read_run(run)
     agent = make_agent(config, contract)
-    replay = make_replay(
+    return make_replay(
         contract,
         agent,
         num_envs=config.data.num_envs,
@@ -117,6 +115,14 @@ def result_of(run: Path) -> dict[str, Any]:
         seed=config.seed,
         device=torch.device("cpu"),
     )
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    """Return all that the newest checkpoint of a run holds, by name: tensors and plain values.
+
+    Left out is what depends on the time that things took.
+    """
+    replay = make_run_replay(run)
     checkpoints = Checkpoints(run)
     checkpoint = checkpoints.latest()
     assert checkpoint is not None, f"{run} has no checkpoint"

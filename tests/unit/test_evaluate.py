@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer.assess import as_json, assess, format_table, prepare_evaluation
+from robodreamer.assess import HEADER, as_json, assess, format_row, prepare_evaluation
 from robodreamer.evaluate import Array, Evaluation, evaluate, make_evaluation_envs
 from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
 from robodreamer_deploy.bundle import Draw
@@ -130,19 +130,29 @@ def test_cameras_are_named_with_or_without_their_family() -> None:
 
 
 def test_both_draws_are_judged_on_the_same_episodes(contract: Contract, envs: VectorEnv) -> None:
-    candidate = Candidate("toy", contract, lambda _, draw: Lean(draw))
-    results = assess(candidate, envs, 5, ("mode", "sample"))
-    again = assess(candidate, envs, 5, ("sample",))
+    candidate = Candidate("toy", "torch", contract, lambda _, draw: Lean(draw))
+    results = dict(assess(candidate, envs, 5, ("mode", "sample")))
+    again = dict(assess(candidate, envs, 5, ("sample",)))
     assert results["mode"].returns.mean() > 2 * results["sample"].returns.mean()
     np.testing.assert_array_equal(results["sample"].returns, again["sample"].returns)
-    _, mode, sample = format_table(results)
-    for line, (draw, result) in zip((mode, sample), results.items(), strict=True):
-        summary = result.summary()
+    for draw, result in results.items():
+        line, summary = format_row(draw, result), result.summary()
+        assert len(line) == len(HEADER)
         assert line.split()[0] == draw
         assert f"{summary['return']:.2f} [{summary['return_low']:.2f}" in line
     figures = json.loads(json.dumps(as_json(candidate, results, [])))
     assert figures["draws"]["mode"]["returns"] == results["mode"].returns.tolist()
     assert figures["draws"]["sample"]["success_high"] == pytest.approx(0.4345, abs=1e-4)
+
+
+def test_what_is_blanked_is_missed(contract: Contract, envs: VectorEnv) -> None:
+    candidate = Candidate("toy", "torch", contract, lambda _, draw: Lean(draw))
+    names = [signal.name for signal in contract.inputs]
+    seeing, blind = (
+        dict(assess(candidate, envs, 5, ("mode",), black))["mode"] for black in ([], names)
+    )
+    assert blind.lengths.max() < 12  # the cart is always pushed to the left
+    assert seeing.lengths.min() > 50
 
 
 def test_a_folder_that_is_neither_run_nor_policy_is_refused(tmp_path: Path) -> None:
