@@ -56,7 +56,8 @@ class Viewer:
         now = self._clock()
         if now < self._due_s or not self.is_open:
             return False
-        self._due_s = max(self._due_s + self._period_s, now)
+        on_grid = self._due_s + self._period_s
+        self._due_s = on_grid if on_grid > now else now + self._period_s  # a stall is not made up
         if self._is_over:
             self._observation, _ = self._env.reset()
             self._is_first, self._is_over = True, False
