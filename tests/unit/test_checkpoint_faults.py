@@ -19,6 +19,8 @@ from saved_runs import Run, all_files, assert_same, hidden, saved_run
 
 from robodreamer.checkpoint import CheckpointError
 
+KEEP = [1, pytest.param(2, marks=pytest.mark.slow)]  # nothing to fall back on is harder
+
 
 @pytest.fixture(autouse=True)
 def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +69,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> FaultyDisk:
     return FaultyDisk(monkeypatch)
 
 
-@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("keep", KEEP)
 def test_a_fault_while_saving_leaves_a_checkpoint_that_loads(
     tmp_path: Path, disk: FaultyDisk, keep: int
 ) -> None:
@@ -88,6 +90,8 @@ def test_a_fault_while_saving_leaves_a_checkpoint_that_loads(
             assert set((folder / "replay").iterdir()) == segments  # nothing half-written stays
         run.advance(2)
         run.save()  # the fault has passed: the same process goes on
+        steps = [checkpoint.step for checkpoint in run.checkpoints.history()]
+        assert steps == [resumed.step, 17][-keep:]
         assert_same(Run(folder, steps_per_env=8).resume(), run.everything())
         assert not hidden(folder)
         if disk.count < fault:
@@ -95,7 +99,7 @@ def test_a_fault_while_saving_leaves_a_checkpoint_that_loads(
     assert outcomes == {10, 15}
 
 
-@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("keep", KEEP)
 def test_death_while_saving_leaves_a_checkpoint_that_loads(
     tmp_path: Path, disk: FaultyDisk, keep: int
 ) -> None:
@@ -109,6 +113,8 @@ def test_death_while_saving_leaves_a_checkpoint_that_loads(
         resumed = Run(folder, keep, steps_per_env=8).resume()
         outcomes.add(resumed.step)
         assert_same(resumed, after if resumed.step == 15 else before)
+        for checkpoint in resumed.checkpoints.history():
+            Run(folder, steps_per_env=8).resume(checkpoint)  # none is half deleted
         resumed.advance(7)
         resumed.save()
         assert_same(Run(folder, steps_per_env=8).resume(), resumed.everything())
@@ -149,7 +155,36 @@ def test_a_failed_save_is_reported_by_the_next_one(
     assert_same(Run(tmp_path).resume(), run.everything())
 
 
-def full(file: int) -> None:
+def test_a_resumed_run_keeps_all_checkpoints_until_it_has_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_run(tmp_path, keep=2)
+    resumed = Run(tmp_path, steps_per_env=8).resume()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="step-000000010 stays the newest"):
+        resumed.save()
+    older, newer = resumed.checkpoints.history()
+    for checkpoint in (older, newer):
+        assert Run(tmp_path, steps_per_env=8).resume(checkpoint).step == checkpoint.step
+
+
+def test_what_cannot_be_deleted_is_reported_and_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, _ = saved_run(tmp_path, keep=1)
+    run.advance(12)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", full)
+        patch.setattr(os, "rmdir", full)
+        run.save()
+    assert "step-000000010 could not be deleted: [Errno 28] No space left" in caplog.text
+    assert "segment-000000000-000000005.safetensors could not be deleted" in caplog.text
+    assert_same(Run(tmp_path, steps_per_env=8).resume(), run.everything())
+    run.save()
+    assert not hidden(tmp_path)
+
+
+def full(*args: object, **kwargs: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
