@@ -86,7 +86,7 @@ def introduce(demo: Demo) -> list[str]:
     parts = [part for make_part in PARTS.values() if (part := make_part(demo)) is not None]
     left = sum((part.seconds for part in parts if not part.is_done), 0.0)
     text = (
-        f"RoboDreamer demo: {demo.task}, {demo.minutes:g} minutes of training, then all the rest "
+        f"RoboDreamer demo: {demo.task}, {demo.minutes:g} min of training, then all the rest "
         f"up to a page to look at, in {len(PARTS)} parts. This takes {_minutes(left)} on two "
         f"cores. Everything goes into {demo.out}. Ctrl-C stops; the same command goes on."
     )
