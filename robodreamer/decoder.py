@@ -8,6 +8,7 @@ Shapes: B batch, T time, D deter, S stoch, K classes, C channels; `*batch` is an
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,8 @@ class VectorDecoder(nn.Module):
     def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
         super().__init__()
         self.signals = sorted(signals, key=lambda signal: signal.name)
-        self.scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
+        scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
+        self.scales = cast("Sequence[VectorScale]", scales)
         self.mlp = MLP(stoch_size + network.deter, network.units, network.decoder_layers)
         self.outputs = nn.ModuleList(
             Linear(network.units, prod(s.shape) * max(1, s.num_classes)) for s in self.signals

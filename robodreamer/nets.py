@@ -65,7 +65,8 @@ class _NormalizeRMS(torch.autograd.Function):
         return normal * weight
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,) = grad_outputs
         normal, inverse, weight = ctx.saved_tensors
         weighted = grad * normal
         mean = (weighted @ weight).unsqueeze(-1) / weight.shape[0]
