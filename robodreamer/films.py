@@ -7,7 +7,8 @@ Training leaves some at every evaluation, `robodreamer dream` makes more of any 
     step-000012000-signals.png         the same of the vectors, as lines
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import robodreamer_sim
@@ -27,6 +28,8 @@ DREAM_FPS = 10.0
 """Dreams are never shown faster, so that one can compare."""
 PAUSE_S = 0.8
 """How long an episode's last picture stays."""
+SHORT, LARGE, SMALL = 200, (360, 480), (240, 320)
+"""Episodes of at most so many steps are drawn large, longer ones small, to spare memory."""
 EPISODE_SIDE = 360
 """Small pictures of an episode are enlarged to at most this height."""
 
@@ -57,17 +60,22 @@ def _film(
         GraphicsError: The cameras that the agent needs cannot be drawn on this machine.
     """
     agent, contract = loaded.agent, loaded.contract
-    footages = []
+    size = LARGE if (contract.max_episode_steps or SHORT + 1) <= SHORT else SMALL
+    stem = film_stem(run, loaded.checkpoint.step)
+
+    def film(number: int) -> Footage:
+        footage = film_episode(agent, env, number, size)
+        say(f"episode {number + 1} of {episodes}: return {footage.rewards.sum():.1f}")
+        return footage
+
     try:
-        for number in range(episodes):
-            footages.append(film_episode(agent, env, number))
-            say(f"episode {number + 1} of {episodes}: return {footages[-1].rewards.sum():.1f}")
+        first = film(0)
+        others = (film(number) for number in range(1, episodes))
+        written = _save_episodes(stem, first, others, episodes, contract)
     finally:
         env.close()
-    stem = film_stem(run, loaded.checkpoint.step)
-    written = _save_episodes(stem, footages, contract)
-    if footages[0].num_steps > 1:
-        imagined = dream(agent, footages[0], context)
+    if first.num_steps > 1:
+        imagined = dream(agent, first, context)
         written += _save_dream(stem, imagined, contract, dream_stills(imagined, contract))
         for line in describe_errors(imagined, contract):
             say(line)
@@ -92,7 +100,7 @@ def save_evaluation(run: Path, step: int, agent: Agent, footage: Footage) -> dic
     if cameras:
         pictures = to_rgb(footage.observations[cameras[0]])
         large = enlarge(pictures, max(1, EPISODE_SIDE // pictures.shape[1]))
-        _save_episodes(stem, [footage._replace(pictures=large)], contract)
+        _save_episodes(stem, footage._replace(pictures=large), (), 1, contract)
     imagined = dream(agent, footage)
     stills = dream_stills(imagined, contract)
     _save_dream(stem, imagined, contract, stills)
@@ -114,15 +122,18 @@ def film_stem(run: Path, step: int) -> str:
     return str(run / "videos" / f"step-{step:09d}")
 
 
-def _save_episodes(stem: str, footages: Sequence[Footage], contract: Contract) -> list[Path]:
-    """Write a film of all episodes and a sheet of the first, if they have pictures."""
-    if footages[0].pictures is None:
+def _save_episodes(
+    stem: str, first: Footage, others: Iterable[Footage], count: int, contract: Contract
+) -> list[Path]:
+    """Write a film of `count` episodes and a sheet of the first, if they have pictures."""
+    if first.pictures is None:
         return []
     film, still = Path(f"{stem}-episode.mp4"), Path(f"{stem}-episode.png")
     film.parent.mkdir(exist_ok=True)
     fps = 1 / contract.control_dt_s
-    write_mp4(film, episode_frames(footages, pause=round(PAUSE_S * fps)), fps)
-    write_png(still, episode_sheet(footages[0], contract.control_dt_s))
+    frames = episode_frames(itertools.chain([first], others), count, round(PAUSE_S * fps))
+    write_mp4(film, frames, fps)
+    write_png(still, episode_sheet(first, contract.control_dt_s))
     return [film, still]
 
 

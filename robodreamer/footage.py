@@ -38,9 +38,7 @@ class Footage(NamedTuple):
         return len(self.actions)
 
 
-def film_episode(
-    agent: Agent, env: TaskEnv, number: int, picture_size: tuple[int, int] = (360, 480)
-) -> Footage:
+def film_episode(agent: Agent, env: TaskEnv, number: int, picture_size: tuple[int, int]) -> Footage:
     """Let the agent act, without randomness, through evaluation episode `number`.
 
     It is the first episode of evaluation's environment `number`, so that films show what the

@@ -6,7 +6,7 @@ bright (half the range of a pixel, or more).
 Shapes: T steps, H height, W width; pictures are uint8 red-green-blue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,17 +85,13 @@ def dream_sheet(dream: Dream, control_dt_s: float) -> Pictures:
     )
 
 
-def episode_frames(footages: Sequence[Footage], pause: int) -> Pictures:
-    """Show episodes one after the other, each with its outcome at the end, held for `pause` frames.
+def episode_frames(footages: Iterable[Footage], count: int, pause: int) -> Iterator[Pictures]:
+    """Yield frames of `count` episodes, each with its outcome at the end, held for `pause` frames.
 
-    The line below tells time; it turns green while the goal is met.
+    The line below tells time; it is green while the goal is met. One episode is taken at a time.
     """
-    return np.concatenate(
-        [
-            _one_episode(footage, f"episode {number} of {len(footages)}", pause)
-            for number, footage in enumerate(footages, 1)
-        ]
-    )
+    for number, footage in enumerate(footages, 1):
+        yield from _one_episode(footage, f"episode {number} of {count}", pause)
 
 
 def episode_sheet(footage: Footage, control_dt_s: float, columns: int = 6) -> Pictures:
@@ -155,17 +151,14 @@ def _to_bytes(pictures: Array) -> Pictures:
     return (pictures.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _one_episode(footage: Footage, name: str, pause: int) -> Pictures:
+def _one_episode(footage: Footage, name: str, pause: int) -> Iterator[Pictures]:
     pictures = footage.pictures
     assert pictures is not None, "the footage has pictures for people"
-    count, _, width, _ = pictures.shape
+    last, width = len(pictures) - 1, pictures.shape[2]
     captions = [draw_text(text, width, LINE) for text in (name, f"{name}: {_outcome(footage)}")]
-    frames = []
-    for step in [*range(count), *[count - 1] * pause]:
-        is_over = len(frames) >= count - 1
-        bar = _timeline(width, step + 1, count, GREEN if footage.success[step] else BLUE)
-        frames.append(np.concatenate([captions[is_over], pictures[step], bar]))
-    return np.stack(frames)
+    for step in [*range(last + 1), *[last] * pause]:
+        bar = _timeline(width, step + 1, last + 1, GREEN if footage.success[step] else BLUE)
+        yield np.concatenate([captions[int(step == last)], pictures[step], bar])
 
 
 def _outcome(footage: Footage) -> str:

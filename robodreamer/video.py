@@ -3,6 +3,7 @@
 Shapes: T frames, H height, W width, C channels; pictures are uint8 red-green-blue.
 """
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -19,25 +20,26 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 DPI = 100
 
 
-def write_mp4(path: Path, frames: Pictures, fps: float, scale: int = 1) -> None:
-    """Write frames (T, H, W, 3) as H.264 in yuv420p, enlarged by a whole factor.
+def write_mp4(path: Path, frames: Iterable[Pictures], fps: float, scale: int = 1) -> None:
+    """Write frames (H, W, 3) as H.264 in yuv420p, enlarged by a whole factor.
 
     Every pixel becomes a square of `scale` pixels; an odd side is made even by repeating its last
-    line, because the format stores colours at half the resolution. The file appears complete or
-    not at all.
+    line, because the format stores colours at half the resolution. Frames are taken one by one, so
+    a long film need not lie in memory. The file appears complete or not at all.
     """
     import av
 
-    frames = _even(enlarge(frames, scale))
     draft = path.with_name(f".{path.name}")
     with av.open(str(draft), "w", format="mp4", options={"movflags": "faststart"}) as file:
         rate = Fraction(fps).limit_denominator(1000)
         stream = file.add_stream("libx264", rate, options={"crf": "18", "preset": "fast"})
-        stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for frame in frames:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for number, frame in enumerate(frames):
+            large = _even(enlarge(frame, scale))
+            if number == 0:
+                stream.height, stream.width = large.shape[:2]
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="rgb24")))
         file.mux(stream.encode())
     draft.replace(path)
 
@@ -91,7 +93,7 @@ def draw_text(
     return rasterize(figure)
 
 
-def _even(frames: Pictures) -> Pictures:
+def _even(frame: Pictures) -> Pictures:
     """Repeat the last row and column where their number is odd."""
-    odd_height, odd_width = frames.shape[1] % 2, frames.shape[2] % 2
-    return np.pad(frames, ((0, 0), (0, odd_height), (0, odd_width), (0, 0)), mode="edge")
+    height, width, _ = frame.shape
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -204,7 +204,7 @@ def test_a_film_shows_what_evaluation_counts(agent: Agent) -> None:
 
 
 def test_what_cannot_be_drawn_is_filmed_without_pictures(agent: Agent) -> None:
-    footage = film_episode(agent, Walk(has_pictures=False), 0)
+    footage = film_episode(agent, Walk(has_pictures=False), 0, (6, 8))
     assert footage.pictures is None
     assert footage.num_steps == 5
 

@@ -168,9 +168,8 @@ def make_footage(success: list[bool]) -> Footage:
 
 
 def test_episodes_follow_each_other_and_end_with_a_pause() -> None:
-    frames = episode_frames(
-        [make_footage([False, False, True]), make_footage([False] * 4)], pause=2
-    )
+    footages = iter([make_footage([False, False, True]), make_footage([False] * 4)])
+    frames = list(episode_frames(footages, 2, pause=2))
     assert len(frames) == 3 + 2 + 4 + 2
     is_green = [count_pixels(frame[-LINE:], GREEN) > 0 for frame in frames]
     assert is_green == [False, False, True, True, True] + [False] * 6
