@@ -1,7 +1,9 @@
 """Where a shard runs, as VectorEnv sees it: in this process or in a worker."""
 
+import atexit
 import multiprocessing
 import signal
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import reduction
@@ -83,9 +85,11 @@ class WorkerShard:
         self._connection, theirs = context.Pipe()
         self._spec = spec
         self._process = context.Process(target=run_worker, args=(theirs, spec), daemon=True)
-        with _interrupts_held_back():
+        with _signals_held_back():
             self._process.start()
         theirs.close()
+        # Python's own end of daemonic processes is SIGTERM, which a worker does not hear.
+        atexit.register(_close_if_alive, weakref.ref(self))
 
     def wait_for_contract(self, timeout_s: float) -> Contract:
         """Wait until the environments are made; return what they promise."""
@@ -142,10 +146,19 @@ class WorkerShard:
         return f"the worker of environments {first} to {last}"
 
 
+def _close_if_alive(reference: "weakref.ref[WorkerShard]") -> None:
+    shard = reference()
+    if shard is not None:
+        shard.close()
+
+
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Start a process that never sees Ctrl-C, not even while Python is still loading."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _signals_held_back() -> Iterator[None]:
+    """Start a process that never sees Ctrl-C or SIGTERM, not even while Python is still loading.
+
+    Both often go to a whole process group, and the parent decides what becomes of its workers.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

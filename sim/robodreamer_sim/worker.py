@@ -24,7 +24,8 @@ Command = Literal["start", "step", "truncate"]
 
 def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
     """Serve one shard until the parent closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent's to handle, also if all are sent it
     os.environ.setdefault("LP_NUM_THREADS", "0")  # software GL: shards, not threads, use the cores
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE
-from train_runs import QUICK, ROOT, launch, result_of, train
+from train_runs import QUICK, ROOT, launch, metrics_of, result_of, train
 
 import robodreamer.files
 
@@ -71,9 +71,11 @@ def test_a_full_disk_stops_training_and_the_older_checkpoint_loads(
         sync(descriptor)
 
     monkeypatch.setattr(robodreamer.files.os, "fsync", fill_disk)
-    assert train(run, *BLIND, "--num-workers=0", task=FINE) == 2
+    words = "--num-workers=0", "--checkpoint-steps=20", "--log-steps=2"
+    assert train(run, *BLIND, *words, task=FINE) == 2
     words = last_words(capsys)
     assert "No space left on device" in words
+    assert metrics_of(run)[-1]["step"] < 80, "it went on until the next checkpoint"
     newest = max(path.name for path in run.glob("checkpoints/step-*"))
     assert f"{newest} stays the newest" in words
     monkeypatch.undo()

@@ -140,7 +140,7 @@ def test_sigterm_saves_and_the_log_reads_well(tmp_path: Path) -> None:
         process = launch("fetch_reach", f"--run={run}", *ENDLESS, output=file)
         assert wait_until(lambda: num_lines(run) >= 3, process), log.read_text()
         family = family_of(process.pid)
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do it
         assert end(process) == 0, log.read_text()
     assert family
     require_gone(family)
