@@ -140,12 +140,12 @@ def load_parameters(
     _check_unscaled(agent.contract.observations)
     counterparts = match(agent, agent.contract.observations, keys=keys)
     tensors = {counterpart.reference: counterpart for counterpart in counterparts.values()}
+    arrays = dict(_without_state(parameters))
     for name, attribute in RETURN_RANGE.items():
-        if name in parameters:
+        if name in arrays:
             tensors[name] = Counterpart(
                 getattr(agent.behavior.return_range, attribute), name, axes=()
             )
-    arrays = {k: np.asarray(v) for k, v in parameters.items() if not k.startswith(OTHER_STATE)}
     _check_fit(tensors, arrays)
     with torch.no_grad():
         for name, counterpart in tensors.items():
@@ -195,6 +195,13 @@ def match(
     if len({counterpart.reference for counterpart in found.values()}) < len(found):
         raise ValueError("the reference has one CNN for all cameras; these have several sizes")
     return found
+
+
+def _without_state(parameters: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """Drop what has no counterpart; checkpoints append /value to single numbers."""
+    for name, array in parameters.items():
+        if not name.startswith(OTHER_STATE):
+            yield name.removesuffix("/value"), np.asarray(array)
 
 
 def _check_unscaled(signals: Sequence[Signal]) -> None:

@@ -43,10 +43,11 @@ def reference_parameters(agent: Agent, keys: dict[str, str] | None = None) -> Ar
     return arrays
 
 
-def test_a_loaded_agent_has_every_parameter_of_the_stored_one() -> None:
+@pytest.mark.parametrize("suffix", ["", "/value"])
+def test_a_loaded_agent_has_every_parameter_of_the_stored_one(suffix: str) -> None:
     stored, loaded = make(seed=0), make(seed=1)
     parameters = reference_parameters(stored)
-    parameters |= {"retnorm/lo": np.array(-3.0), "retnorm/hi": np.array(7.0)}
+    parameters |= {f"retnorm/lo{suffix}": np.array(-3.0), f"retnorm/hi{suffix}": np.array(7.0)}
     load_parameters(loaded, parameters)
     for name, parameter in stored.named_parameters():
         assert torch.equal(loaded.get_parameter(name), parameter), name
@@ -85,7 +86,7 @@ def renamed() -> list[str]:
 
 def test_optimizer_state_is_passed_over() -> None:
     agent = make()
-    load_parameters(agent, reference_parameters(agent) | {"opt/step": np.zeros(())})
+    load_parameters(agent, reference_parameters(agent) | {"opt/step/value": np.zeros(())})
 
 
 def test_what_does_not_fit_is_listed_at_once_and_nothing_is_loaded() -> None:
