@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import toy_policy
 
-from robodreamer_deploy import cli
+from robodreamer_deploy import cli, robots
 from robodreamer_deploy.bundle import load_bundle, write_manifest
 from robodreamer_deploy.summary import format_episodes, summarize_episodes, wilson_interval
 
@@ -199,14 +200,11 @@ def test_a_fault_while_driving_is_reported_and_the_episodes_before_it_are_kept(
 
 
 def test_torch_in_the_process_is_an_error_with_the_simulator(
-    said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: Command, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`sim` is found as an installed package registers it, here one made for this test."""
-    info = tmp_path / "toysim-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toysim\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[robodreamer.robots]\nsim = toy_robot:Point\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    """`sim` is found as an installed package registers it; here that is a toy."""
+    point = EntryPoint("sim", "toy_robot:Point", robots.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(robots, "entry_points", lambda group: [point])
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     command = [policy, "--robot", "sim:toy_reach", "--fast", "--episodes", 1]
     assert said(*command)[0] == 0
