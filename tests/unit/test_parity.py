@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from exported import Exported, corrupt, float_tensors
+from toy_agent import make_agent
 
-from robodreamer.evidence import Evidence
+from robodreamer.evidence import Evidence, probe
 from robodreamer.parity import TOLERANCES, count_ties, verify
 from robodreamer.rssm import State
 from robodreamer_deploy.bundle import BundleError, Draw
@@ -104,18 +105,43 @@ def test_a_trace_holds_what_the_agent_does(exported: Exported) -> None:
         np.testing.assert_allclose(golden.action[i], carry.action[0].clip(-1, 1), atol=1e-6)
 
 
-def test_probes_show_every_class_to_the_actor_and_keep_its_action_open(
-    exported: Exported,
-) -> None:
+def test_probes_show_a_class_to_the_actor_that_the_agent_never_takes() -> None:
+    agent = make_agent()
+    with torch.no_grad():
+        agent.world_model.rssm.posterior_output.bias[:4] = torch.tensor([-30.0, 0.0, 0.0, 0.0])
+    golden = probe(agent, 200, np.random.default_rng(0)).golden
+    for stoch in (golden.stoch, golden.stoch_next):
+        assert 0.05 < stoch[:, 0, 0].mean() < 0.4
+    assert golden.stoch_next[1::2, 0, 0].mean() < 0.05
+
+
+def test_probes_keep_the_action_where_errors_show(exported: Exported) -> None:
     golden = exported.evidence.probes.golden
-    for stoch in (golden.stoch, golden.stoch_next[::2]):  # of four classes each
-        assert (np.abs(stoch.mean(0) - 0.25) < 0.15).all()
     if exported.agent.contract.action.kind == "continuous":
         assert np.abs(golden.action).max() < 0.95
     else:
         lead = exported.evidence.probes.action_lead
         assert (golden.action.mean(0) > 0.4).all()  # two choices, in turns
         assert ((lead > TIE_MARGIN) & (lead < 3 * TIE_MARGIN)).all()
+
+
+@pytest.mark.parametrize(
+    ("output", "error"),
+    [
+        ("tokens", 1e-4), ("deter_next", 2e-5), ("prior_logits", 2e-4),
+        ("posterior_logits", 2e-4), ("action", 1.5e-5),
+    ],
+)  # fmt: skip
+def test_a_small_error_at_one_step_is_refused(
+    exported_toy: Callable[[str], Exported], output: str, error: float
+) -> None:
+    exported = exported_toy("two cameras")
+    trace = exported.evidence.mode
+    values = getattr(trace.golden, output).copy()
+    values[150].flat[0] += error * max(1.0, np.abs(values[150].flat[0]))
+    changed = trace._replace(golden=dataclasses.replace(trace.golden, **{output: values}))
+    with pytest.raises(BundleError, match=f"{output} is off by .* at step 150 of mode"):
+        verify(exported.policy(), exported.evidence._replace(mode=changed))
 
 
 def with_other_choice(exported: Exported, lead: float) -> Evidence:
