@@ -4,8 +4,10 @@ Help must not wait for torch, so every subcommand imports what it needs when it 
 """
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 HELP = """\
 usage: robodreamer COMMAND ...
@@ -47,7 +49,8 @@ def _run(words: Sequence[str]) -> int:
     Any `ValueError` while building is the user's; while the job runs it is ours, and shown.
     """
     try:
-        job = _command(words[0])(words[1:])
+        with _leaving_at_once():
+            job = _command(words[0])(words[1:])
     except SystemExit:  # after help, which must not wait for the imports of the known failures
         raise
     except (ValueError, OSError) as error:
@@ -59,6 +62,21 @@ def _run(words: Sequence[str]) -> int:
     except _known_failures() as error:
         return _complain(error)
     return 0
+
+
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process on the spot while it builds a job and has nothing to lose.
+
+    An exception in the middle of torch's import ends in another error, or in a crash.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _command(name: str) -> Callable[[Sequence[str]], Job]:

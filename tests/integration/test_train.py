@@ -156,6 +156,19 @@ def test_sigterm_saves_and_the_log_reads_well(tmp_path: Path) -> None:
     assert num_lines(run) > before
 
 
+def test_ctrl_c_while_the_run_is_built_leaves_at_once_and_nothing_behind(tmp_path: Path) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    with log.open("wb") as file:
+        process = launch("fetch_reach", f"--run={run}", *ENDLESS, output=file)
+        assert wait_until(lambda: bool(family_of(process.pid)), process)  # workers start
+        family = family_of(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        assert end(process) == 130
+    assert log.read_text() == ""
+    assert not run.exists()
+    require_gone(family)
+
+
 def test_two_interrupts_leave_at_once_and_the_last_checkpoint_loads(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = "--checkpoint-minutes=0.0005", "--data.train-ratio=200"  # saves nearly every step

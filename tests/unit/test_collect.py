@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from robodreamer.agent import Agent
@@ -105,6 +105,7 @@ def test_an_agent_that_has_diverged_is_not_let_near_the_environment(collector: C
         collector.step()
 
 
+@example(rounds=[100], ratio=29.0, batch_steps=100, start=0, stop=9)  # 100 * (29 / 100) < 29
 @given(
     rounds=st.lists(st.integers(1, 40), max_size=50),
     ratio=st.integers(0, 2000).map(lambda n: n / 4),
