@@ -236,9 +236,11 @@ class TrainConfig:
     """CPU threads of the learner; 0 leaves the choice to torch. Another number rounds differently,
     so a deterministic run that is resumed with it is not repeated to the bit."""
     num_workers: int = 1
-    """Processes that simulate; each has its share of the environments."""
+    """Processes that simulate, each its share of the environments; 0 simulates while the learner
+    waits."""
     deterministic: bool = False
-    """Repeatable to the bit on a CPU: the run saves, reports and evaluates at fixed steps."""
+    """Repeatable to the bit on a CPU, also when killed and resumed: the run saves, reports and
+    evaluates at fixed steps. Ctrl-C saves in between, which ends all episodes early."""
     checkpoint_minutes: float = 15.0
     checkpoint_steps: int = 10_000
     """Environment steps between checkpoints of a deterministic run."""

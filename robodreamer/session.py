@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from robodreamer.agent import Agent, Learner
-from robodreamer.checkpoint import Checkpoints
+from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.collect import Collector, ReplayRatio, TrainingDivergedError, make_replay
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
@@ -47,7 +47,7 @@ def prepare_training(
             stack.enter_context(locked(folder))
         checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
         checkpoint = checkpoints.latest() if resume else None
-        state = checkpoints.load(checkpoint)[1] if checkpoint else {}
+        state = _load_state(checkpoints, checkpoint) if checkpoint else {}
         envs = stack.enter_context(make_envs(config, state.get("first_episodes")))
         if resume:
             _check_contract(folder, envs.contract)
@@ -185,6 +185,16 @@ def _check_unfinished(folder: Path, session: Session) -> None:
             f"{folder} is finished after {steps:,} steps and {session.schedule.seconds / 60:.0f} "
             "minutes; give more --steps or --minutes to go on"
         )
+
+
+def _load_state(checkpoints: Checkpoints, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Read a checkpoint's counters; say from which other one a run could go on if it is damaged."""
+    try:
+        return checkpoints.load(checkpoint)[1]
+    except CheckpointError as error:
+        *_, older = [None, *checkpoints.history()[:-1]]
+        hint = f"; delete {checkpoint.path} to go on from {older.path.name}" if older else ""
+        raise CheckpointError(f"{error}{hint}") from error
 
 
 def _check_contract(folder: Path, contract: Contract) -> None:

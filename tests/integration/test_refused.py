@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from train_runs import resume, train
+from train_runs import differences, result_of, resume, train
 
 Damage = Callable[[Path], object]
 
@@ -76,6 +76,19 @@ def test_a_damaged_run_is_not_resumed(
     assert line.startswith("robodreamer: ")
     assert expected in line
     assert content(run) == before
+
+
+def test_a_run_goes_on_from_the_older_checkpoint_when_the_newest_is_deleted_as_told(
+    quick_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(quick_run, run)
+    cut(newest(run) / "agent.safetensors")
+    assert resume(run, "--num-workers=0") == 2
+    assert f"; delete {newest(run)} to go on from step-000000084" in capsys.readouterr().err
+    shutil.rmtree(newest(run))
+    assert resume(run, "--num-workers=0") == 0
+    assert differences(result_of(run), result_of(quick_run)) == []
 
 
 @pytest.mark.parametrize("name", ["whole", "no config"])

@@ -88,7 +88,8 @@ def test_the_result_holds_all_that_training_depends_on(quick_run: Path) -> None:
     for part in ("actor", "slow_critic", "return", "optimizer/", "random/", "/deter", "/stoch"):
         assert part in names, part
     assert {"stop", "served", "rng"} <= result["replay"].keys()
-    assert {"updates", "first_episodes", "episodes"} <= result["state"].keys()
+    assert {"updates", "first_episodes"} <= result["state"].keys()
+    assert len(result["state"]["episodes"]) >= 6
     assert result["replay"]["stop"] > 40  # more than the replay holds
 
 

@@ -87,7 +87,7 @@ def test_updates_follow_the_replay_ratio_at_every_report(quick_run: Path) -> Non
     config, _, _ = read_run(quick_run)
     batch_steps = config.data.batch_size * config.data.batch_length
     sequence = config.data.replay_context + config.data.batch_length
-    start = max(batch_steps, sequence * config.data.num_envs)
+    start = max(config.data.prefill, batch_steps, sequence * config.data.num_envs)
     for line in read_metrics(quick_run):
         due = max(0, line["step"] - start) * config.data.train_ratio / batch_steps
         assert line["updates"] == math.floor(due)
