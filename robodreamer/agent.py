@@ -91,11 +91,11 @@ class Agent(nn.Module):
     @torch.no_grad()
     def outlook(self, imagined: Imagined) -> Outlook:
         """Predict reward and continuation of imagined states."""
-        feature = imagined.states.feature
+        feature = imagined.feature
         model = self.world_model
         return Outlook(
-            model.reward.mean(model.reward(feature)),
-            torch.sigmoid(model.continuation(feature)),
+            model.reward.mean(model.reward(feature)).T,
+            torch.sigmoid(model.continuation(feature)).T,
         )
 
     def total_loss(self, losses: Mapping[str, Tensor]) -> Float[Tensor, ""]:

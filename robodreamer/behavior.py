@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.distributions import Draw
 from robodreamer.heads import Actor, TwoHotHead, make_actor
-from robodreamer.rssm import RSSM, State, stack_time
+from robodreamer.rssm import RSSM, State
 from robodreamer_deploy.contract import ActionSpec
 
 
@@ -28,6 +28,12 @@ class Imagined(NamedTuple):
 
     states: State
     actions: Float[Tensor, "N H1 A"]
+
+    @property
+    def feature(self) -> Float[Tensor, "H1 N F"]:
+        """What heads read, step by step, so that any run of steps lies in one piece."""
+        deter, stoch = self.states.deter.transpose(0, 1), self.states.stoch.transpose(0, 1)
+        return torch.cat([deter, stoch.flatten(-2)], -1)
 
 
 class Outlook(NamedTuple):
@@ -98,14 +104,18 @@ class Behavior(nn.Module):
 
     @torch.no_grad()
     def imagine(self, rssm: RSSM, start: State, draw: Draw) -> Imagined:
-        """Let the actor drive the model for H steps from N states, then choose one more action."""
+        """Let the actor drive the model for H steps from N states, then choose one more action.
+
+        The states are stored step by step, which is what `Imagined.feature` needs.
+        """
         weights = rssm.core.prepare()
         states, actions = [start], []
         for _ in range(self.config.horizon):
             actions.append(self.actor(states[-1].feature).sample(draw))
             states.append(rssm.imagine_step(states[-1], actions[-1], draw, weights))
         actions.append(self.actor(states[-1].feature).sample(draw))
-        return Imagined(stack_time(states), torch.stack(actions, 1))
+        deter, stoch = (torch.stack(values).transpose(0, 1) for values in zip(*states, strict=True))
+        return Imagined(State(deter, stoch), torch.stack(actions, 1))
 
     def imagined_losses(
         self, imagined: Imagined, outlook: Outlook
@@ -114,21 +124,19 @@ class Behavior(nn.Module):
 
         Only actor and critic receive gradients.
         """
-        feature = imagined.states.feature.detach()
+        feature = imagined.feature.detach()
         value_logits = self.critic(feature)
-        value = self.critic.mean(value_logits).detach()
+        value = self.critic.mean(value_logits.detach()).T
         returns = lambda_return(
             outlook.reward, outlook.continuation, value, self.config.return_lambda
         )
         weight = outlook.continuation.cumprod(1)[:, :-1]
         advantage = (returns - value[:, :-1]) / self.return_range.update(returns)
         value_loss = self._value_loss(
-            feature[:, :-1], value_logits[:, :-1], returns, self.config.slow_critic_scale
-        )
-        losses = {
-            "policy": self._policy_loss(feature, imagined.actions, weight, advantage),
-            "value": weight * value_loss,
-        }
+            feature[:-1], value_logits[:-1], returns.T, self.config.slow_critic_scale
+        ).T
+        objective = self._objective(feature[:-1], imagined.actions[:, :-1], advantage)
+        losses = {"policy": -weight * objective, "value": weight * value_loss}
         metrics = {
             "return": returns.mean(),
             "value": value.mean(),
@@ -166,12 +174,16 @@ class Behavior(nn.Module):
         fast: list[Tensor] = list(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, self.config.slow_critic_rate)
 
-    def _policy_loss(
-        self, feature: Tensor, actions: Tensor, weight: Tensor, advantage: Tensor
+    def _objective(
+        self,
+        feature: Float[Tensor, "H N F"],
+        actions: Float[Tensor, "N H A"],
+        advantage: Float[Tensor, "N H"],
     ) -> Float[Tensor, "N H"]:
-        policy = self.actor(feature[:, :-1])
-        gain = policy.log_prob(actions[:, :-1]) * advantage
-        return -weight * (gain + self.config.entropy_scale * policy.entropy())
+        """Return what the actor is to increase."""
+        policy = self.actor(feature)
+        log_prob = policy.log_prob(actions.transpose(0, 1)).T
+        return log_prob * advantage + self.config.entropy_scale * policy.entropy().T
 
     def _value_loss(
         self, feature: Tensor, logits: Tensor, target: Tensor, slow_scale: float
@@ -179,8 +191,8 @@ class Behavior(nn.Module):
         """Return the critic's loss against `target` and against the slow critic's prediction."""
         with torch.no_grad():
             slow = self.slow_critic.mean(self.slow_critic(feature))
-        loss = self.critic.loss(logits, target)
-        return loss + slow_scale * self.critic.loss(logits, slow)
+        loss, slow_loss = self.critic.losses(logits, torch.stack([target, slow], -1)).unbind(-1)
+        return loss + slow_scale * slow_loss
 
 
 def lambda_return(

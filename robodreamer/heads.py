@@ -14,6 +14,7 @@ from robodreamer.distributions import (
     bernoulli_loss,
     symexp_bins,
     twohot_loss,
+    twohot_losses,
     twohot_mean,
 )
 from robodreamer.nets import MLP, Linear
@@ -46,6 +47,12 @@ class TwoHotHead(nn.Module):
     ) -> Float[Tensor, "*batch"]:
         """Return the cross-entropy with `target`, which carries no gradient."""
         return twohot_loss(logits, target.detach(), self.bins)
+
+    def losses(
+        self, logits: Float[Tensor, "*batch N"], targets: Float[Tensor, "*batch M"]
+    ) -> Float[Tensor, "*batch M"]:
+        """Return the cross-entropy with each of M targets, which carry no gradient."""
+        return twohot_losses(logits, targets.detach(), self.bins)
 
 
 class ContinueHead(nn.Module):

@@ -99,17 +99,23 @@ class BlockLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
         """Apply each block to its slice."""
-        return block_matmul(x, self.weight) + self.bias
+        by_block = self.by_block(cut(x.reshape(-1, x.shape[-1]), self.blocks))
+        return join(by_block).reshape(*x.shape[:-1], -1)
+
+    def by_block(self, slices: Float[Tensor, "G N i"]) -> Float[Tensor, "G N o"]:
+        """Apply each block to its slice, for callers that go on block by block."""
+        bias = self.bias.reshape(self.blocks, 1, -1)
+        return torch.baddbmm(bias, slices, self.weight)
 
 
-def block_matmul(
-    x: Float[Tensor, "*batch I"], weight: Float[Tensor, "G i o"]
-) -> Float[Tensor, "*batch O"]:
-    """Multiply slice j of `x` by `weight[j]`; I = G * i, O = G * o."""
-    blocks, slice_size, _ = weight.shape
-    slices = x.reshape(-1, blocks, slice_size).transpose(0, 1)
-    result = torch.bmm(slices, weight).transpose(0, 1)
-    return result.reshape(*x.shape[:-1], -1)
+def cut(x: Float[Tensor, "N I"], blocks: int) -> Float[Tensor, "G N i"]:
+    """View the slices of every row, I = G * i, block by block."""
+    return x.unflatten(-1, (blocks, -1)).transpose(0, 1)
+
+
+def join(slices: Float[Tensor, "G N i"]) -> Float[Tensor, "N I"]:
+    """Invert `cut`."""
+    return slices.transpose(0, 1).flatten(1)
 
 
 class Layer(nn.Module):
@@ -221,6 +227,8 @@ class BlockGRU(nn.Module):
 
         deter: Float[Tensor, "G d d"]
         inputs: Float[Tensor, "I D"]
+        """For the hidden layers of deter and stoch, side by side."""
+        action: Float[Tensor, "H D"]
 
     def __init__(
         self, deter: int, stoch: int, action: int, hidden: int, blocks: int, layers: int
@@ -241,7 +249,8 @@ class BlockGRU(nn.Module):
         weight = self.hidden[0].weight
         blocks, _, slice_size = weight.shape
         inputs = weight[:, slice_size:].transpose(0, 1).reshape(-1, blocks * slice_size)
-        return self.Weights(weight[:, :slice_size], inputs)
+        split = inputs.shape[0] * 2 // 3
+        return self.Weights(weight[:, :slice_size], inputs[:split], inputs[split:])
 
     def project_action(
         self, action: Float[Tensor, "*batch A"], weights: Weights
@@ -251,8 +260,7 @@ class BlockGRU(nn.Module):
         Elements beyond [-1, 1] count as +-1; the divisor is a constant for the gradient.
         """
         action = action / action.detach().abs().clamp(min=1.0)
-        hidden = self.action_input(action)
-        return F.linear(hidden, weights.inputs[-hidden.shape[-1] :].T, self.hidden[0].bias)
+        return F.linear(self.action_input(action), weights.action.T, self.hidden[0].bias)
 
     def forward(
         self,
@@ -263,12 +271,13 @@ class BlockGRU(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """Advance the state by one step; `projected_action` comes from `project_action`."""
         inputs = torch.cat([self.deter_input(deter), self.stoch_input(stoch)], -1)
-        x = torch.addmm(projected_action, inputs, weights.inputs[: inputs.shape[-1]])
-        x = F.silu(self.hidden_norms[0](x + block_matmul(deter, weights.deter)))
+        x = torch.addmm(projected_action, inputs, weights.inputs)
+        old = cut(deter, self.gates.blocks)
+        x = F.silu(self.hidden_norms[0](x + join(torch.bmm(old, weights.deter))))
         for layer, norm in zip(self.hidden[1:], self.hidden_norms[1:], strict=True):
             x = F.silu(norm(layer(x)))
-        gates = self.gates(x).unflatten(-1, (self.gates.blocks, 3, -1))
-        reset, candidate, update = (gate.flatten(-2) for gate in gates.unbind(-2))
+        gates = self.gates.by_block(cut(x, self.gates.blocks)).unflatten(-1, (3, -1))
+        reset, candidate, update = gates.unbind(-2)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         update = torch.sigmoid(update - 1)
-        return update * candidate + (1 - update) * deter
+        return join(torch.addcmul(old, update, candidate - old))

@@ -49,6 +49,14 @@ class Inputs(NamedTuple):
     tokens: Float[Tensor, "*batch H"]
 
 
+class Weights(NamedTuple):
+    """Weights cut by what they multiply; made once per sequence."""
+
+    core: BlockGRU.Weights
+    posterior: Float[Tensor, "H D"]
+    """The part of the posterior's first layer that meets deter."""
+
+
 class RSSM(nn.Module):
     """RSSM with a block GRU, as in DreamerV3 (Hafner et al., 2025); the latent is exchangeable."""
 
@@ -89,7 +97,7 @@ class RSSM(nn.Module):
         `actions[:, t]` is the one that led to `tokens[:, t]`. Where `is_first` is set, both it and
         the incoming state belong to another episode and are dropped.
         """
-        weights = self.core.prepare()
+        weights = self._prepare()
         inputs = self._project(actions, tokens, is_first, weights)
         state, states, posteriors = start, [], []
         for action, token, first in zip(
@@ -109,7 +117,7 @@ class RSSM(nn.Module):
         draw: Draw,
     ) -> tuple[State, Float[Tensor, "B S K"]]:
         """Advance one step with an observation; one step of `observe`."""
-        weights = self.core.prepare()
+        weights = self._prepare()
         inputs = self._project(action, tokens, is_first, weights)
         return self._filter(state, inputs, is_first, weights, draw)
 
@@ -132,14 +140,18 @@ class RSSM(nn.Module):
         """Return what the model expects before it sees the observation."""
         return self.latent.log_probs(self.prior_output(self.prior(deter)))
 
+    def _prepare(self) -> Weights:
+        first = self.posterior.layers[0].linear
+        return Weights(self.core.prepare(), first.weight[:, : self.deter_size])
+
     def _project(
-        self, action: Tensor, tokens: Tensor, is_first: Tensor, weights: BlockGRU.Weights
+        self, action: Tensor, tokens: Tensor, is_first: Tensor, weights: Weights
     ) -> Inputs:
         """Multiply actions and tokens by the weights that meet them, for all steps at once."""
         action = action.masked_fill(is_first.unsqueeze(-1), 0.0)
         first = self.posterior.layers[0].linear
         return Inputs(
-            self.core.project_action(action, weights),
+            self.core.project_action(action, weights.core),
             F.linear(tokens, first.weight[:, self.deter_size :], first.bias),
         )
 
@@ -148,22 +160,20 @@ class RSSM(nn.Module):
         state: State,
         inputs: Inputs,
         is_first: Bool[Tensor, " B"],
-        weights: BlockGRU.Weights,
+        weights: Weights,
         draw: Draw,
     ) -> tuple[State, Float[Tensor, "B S K"]]:
         state = State(mask_state(state.deter, is_first), mask_state(state.stoch, is_first))
-        deter = self._advance(state, inputs.action, weights)
-        posterior = self._posterior_log_probs(deter, inputs.tokens)
+        deter = self._advance(state, inputs.action, weights.core)
+        posterior = self._posterior_log_probs(inputs.tokens + F.linear(deter, weights.posterior))
         return State(deter, self.latent.draw(posterior, draw)), posterior
 
     def _advance(self, state: State, projected_action: Tensor, weights: BlockGRU.Weights) -> Tensor:
         return self.core(state.deter, state.stoch.flatten(-2), projected_action, weights)
 
-    def _posterior_log_probs(
-        self, deter: Float[Tensor, "B D"], projected_tokens: Float[Tensor, "B H"]
-    ) -> Float[Tensor, "B S K"]:
+    def _posterior_log_probs(self, x: Float[Tensor, "B H"]) -> Float[Tensor, "B S K"]:
+        """Go on after the first linear layer."""
         first, *others = self.posterior.layers
-        x = projected_tokens + F.linear(deter, first.linear.weight[:, : self.deter_size])
         x = F.silu(first.norm(x))
         for layer in others:
             x = layer(x)
