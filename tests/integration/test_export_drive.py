@@ -109,7 +109,7 @@ def test_the_simulator_is_driven_without_torch_in_the_process(policy: Path, tmp_
     )  # fmt: skip
     assert drive.returncode == 0, drive.stdout + drive.stderr
     report = json.loads(figures.read_text())
-    assert (report["num_episodes"], report["ticks"], report["held_ticks"]) == (2, 100, 0)
+    assert (report["num_episodes"], report["ticks"], report["held_ticks"]) == (2, 20, 0)
     assert "self-test   passed: 32 golden steps" in drive.stdout
 
 

@@ -13,7 +13,9 @@ from train_runs import QUICK, ROOT, launch, metrics_of, result_of, train
 
 import robodreamer.files
 
-BLIND = ("--observe=proprio", "--checkpoint-steps=10", "--log-steps=10")
+BLIND = (
+    "--observe=proprio", "--data.action-repeat=1", "--checkpoint-steps=10", "--log-steps=10",
+)  # fmt: skip
 FAULTY_AFTER = 2 * (FAULTY_STEP - 1 + 4)  # of both environments, with the starts of four episodes
 
 
