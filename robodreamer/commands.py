@@ -207,7 +207,7 @@ class ExportArguments:
 def export(words: Sequence[str]) -> Job:
     """Build an export."""
     arguments = parse(ExportArguments, "export", words)
-    from robodreamer.export import prepare_export
+    from robodreamer.onnx_export.export import prepare_export
 
     return prepare_export(
         arguments.run,
@@ -239,7 +239,7 @@ def dream(words: Sequence[str]) -> Job:
     for name in ("episodes", "context"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} is at least 1")
-    from robodreamer.films import prepare_films
+    from robodreamer.pictures.films import prepare_films
 
     return prepare_films(
         arguments.run, arguments.checkpoint, arguments.episodes, arguments.context, _say
@@ -267,7 +267,7 @@ def plot(words: Sequence[str]) -> Job:
     arguments = parse(PlotArguments, "plot", words)
     if not arguments.runs:
         raise ValueError("name at least one run folder, such as runs/fetch_reach")
-    from robodreamer.plot import prepare_plots
+    from robodreamer.pictures.plot import prepare_plots
 
     out = arguments.out or arguments.runs[0] / "plots"
     return prepare_plots(arguments.runs, arguments.published, out, _say)
@@ -292,7 +292,7 @@ class ReportArguments:
 def report(words: Sequence[str]) -> Job:
     """Build what writes the page."""
     arguments = parse(ReportArguments, "report", words)
-    from robodreamer.report import prepare_report
+    from robodreamer.report.report import prepare_report
 
     return prepare_report(
         arguments.run,
@@ -344,7 +344,7 @@ class DemoArguments:
 def demo(words: Sequence[str]) -> Job:
     """Build the demonstration."""
     arguments = parse(DemoArguments, "demo", words)
-    from robodreamer.demo import prepare_demo
+    from robodreamer.demo.demo import prepare_demo
 
     return prepare_demo(
         arguments.task,

@@ -19,8 +19,8 @@ from robodreamer.collect import Collector, Episode, TrainingDivergedError
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Mode
 from robodreamer.evaluate import AgentPolicy, Array, Policy, evaluate, make_evaluation_envs
-from robodreamer.films import make_recorder, save_evaluation
 from robodreamer.metrics import Means, MetricsWriter
+from robodreamer.pictures.films import make_recorder, save_evaluation
 from robodreamer.progress import Progress
 from robodreamer.schedule import Schedule, StopRequest
 from robodreamer_sim.vector import VectorEnv

@@ -13,9 +13,9 @@ from toy_agent import NETWORK, make_agent, make_contract, make_observation
 
 from robodreamer.agent import Agent
 from robodreamer.config import NetworkConfig
-from robodreamer.evidence import Evidence, gather
-from robodreamer.policy_folder import Origin, unsealed_policy, write_draft
-from robodreamer.traces import Recording
+from robodreamer.onnx_export.evidence import Evidence, gather
+from robodreamer.onnx_export.policy_folder import Origin, unsealed_policy, write_draft
+from robodreamer.onnx_export.traces import Recording
 from robodreamer_deploy.bundle import GRAPHS, Manifest
 from robodreamer_deploy.contract import Contract, Signal
 from robodreamer_deploy.policy import Policy

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer import demo as demo_module
 from robodreamer.cli import main
-from robodreamer.demo import LAUNCHERS, execute, prepare_demo
+from robodreamer.demo import demo as demo_module
+from robodreamer.demo.demo import LAUNCHERS, execute, prepare_demo
 from robodreamer_deploy.cli import parser
 
 STAND_IN = Path(__file__).parent / "demo_stand_in.py"
@@ -145,7 +145,7 @@ def test_each_part_says_how_long_it_takes(stage: Stage) -> None:
 def test_a_part_that_is_stopped_ends_by_itself(tmp_path: Path, number: int) -> None:
     log = tmp_path / "log.jsonl"
     code = (
-        "import sys; from robodreamer import demo; from robodreamer.cli import main; "
+        "import sys; from robodreamer.demo import demo; from robodreamer.cli import main; "
         f"demo.LAUNCHERS = {{name: ({str(STAND_IN)!r}, name) for name in demo.LAUNCHERS}}; "
         f"sys.exit(main(['demo', '--out', {str(tmp_path / 'demo')!r}]))"
     )

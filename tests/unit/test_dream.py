@@ -11,9 +11,9 @@ from toy_agent import make_agent, make_contract, make_observation
 
 from robodreamer.agent import Agent, Carry
 from robodreamer.distributions import Mode
-from robodreamer.dream import Dream, dream, imagine_from
 from robodreamer.evaluate import EVALUATION_SEED, AgentPolicy
-from robodreamer.footage import Footage, Recorder, film_episode
+from robodreamer.pictures.dream import Dream, dream, imagine_from
+from robodreamer.pictures.footage import Footage, Recorder, film_episode
 from robodreamer.rssm import State
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.env import TaskEnv, Transition

@@ -10,14 +10,14 @@ import pytest
 from exported import ORIGIN, Exported, corrupt, make_recording
 from toy_agent import NETWORK, make_agent
 
-from robodreamer import export
 from robodreamer.agent import Agent
 from robodreamer.distributions import Mode
 from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
-from robodreamer.export import export_policy
+from robodreamer.onnx_export import export
+from robodreamer.onnx_export.export import export_policy
+from robodreamer.onnx_export.policy_folder import GOLDEN_STEPS, check_target, draft_of
+from robodreamer.onnx_export.traces import RECORDED_STEPS, STRETCH, record
 from robodreamer.policies import OnnxPolicy, load_candidate
-from robodreamer.policy_folder import GOLDEN_STEPS, check_target, draft_of
-from robodreamer.traces import RECORDED_STEPS, STRETCH, record
 from robodreamer_deploy.bundle import BundleError, Manifest, load_bundle
 from robodreamer_deploy.golden import load_golden
 from robodreamer_deploy.policy import Policy

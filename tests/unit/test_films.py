@@ -11,9 +11,14 @@ from toy_run import STEP, make_run
 
 from robodreamer.cli import main
 from robodreamer.distributions import Mode
-from robodreamer.dream import dream
 from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
-from robodreamer.films import describe_errors, make_recorder, prepare_films, save_evaluation
+from robodreamer.pictures.dream import dream
+from robodreamer.pictures.films import (
+    describe_errors,
+    make_recorder,
+    prepare_films,
+    save_evaluation,
+)
 from robodreamer.run import load_run
 
 STEM = f"step-{STEP:09d}"

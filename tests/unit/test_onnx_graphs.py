@@ -13,8 +13,8 @@ from exported import CONTRACTS, Exported, export_toy
 from toy_agent import NETWORK, SIGNALS
 
 from robodreamer.distributions import Mode
-from robodreamer.onnx_graphs import OPSETS, GivenNoise
-from robodreamer.parity import verify
+from robodreamer.onnx_export.graphs import OPSETS, GivenNoise
+from robodreamer.onnx_export.parity import verify
 from robodreamer_deploy.bundle import GRAPHS
 from robodreamer_deploy.contract import Contract
 

@@ -10,8 +10,8 @@ import torch
 from exported import Exported, corrupt, float_tensors
 from toy_agent import make_agent
 
-from robodreamer.evidence import Evidence, probe
-from robodreamer.parity import TOLERANCES, count_ties, verify
+from robodreamer.onnx_export.evidence import Evidence, probe
+from robodreamer.onnx_export.parity import TOLERANCES, count_ties, verify
 from robodreamer.rssm import State
 from robodreamer_deploy.bundle import BundleError, Draw
 from robodreamer_deploy.contract import Array

@@ -9,8 +9,8 @@ from toy_run import TASK, make_run
 
 from robodreamer.cli import main
 from robodreamer.config import TrainConfig
-from robodreamer.curves import average, read_groups, read_published
-from robodreamer.plot import plot_learning, plot_losses
+from robodreamer.pictures.curves import average, read_groups, read_published
+from robodreamer.pictures.plot import plot_learning, plot_losses
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs/data/dreamerv3_dmc_curves.csv"

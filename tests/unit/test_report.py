@@ -12,10 +12,20 @@ import pytest
 from toy_run import STEP, TASK, make_run
 
 from robodreamer.cli import main
-from robodreamer.page import Details, Film, Picture, Section, Table, Text, Tile, Tiles, render_page
+from robodreamer.pictures.video import write_mp4, write_png
+from robodreamer.report.page import (
+    Details,
+    Film,
+    Picture,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+    render_page,
+)
+from robodreamer.report.scores import RandomPolicy, random_score, read_evaluation
 from robodreamer.run import read_run
-from robodreamer.scores import RandomPolicy, random_score, read_evaluation
-from robodreamer.video import write_mp4, write_png
 from robodreamer_deploy.contract import ActionSpec
 
 DRIVE = {

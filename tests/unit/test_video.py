@@ -10,10 +10,10 @@ from matplotlib.colors import to_rgb as rgb_of
 from matplotlib.image import imread
 from toy_agent import SIGNALS, make_contract
 
-from robodreamer.dream import Dream
-from robodreamer.dream_plot import plot_signals
-from robodreamer.footage import Footage
-from robodreamer.montage import (
+from robodreamer.pictures.dream import Dream
+from robodreamer.pictures.dream_plot import plot_signals
+from robodreamer.pictures.footage import Footage
+from robodreamer.pictures.montage import (
     LINE,
     Row,
     dream_frames,
@@ -22,7 +22,7 @@ from robodreamer.montage import (
     episode_sheet,
     sheet,
 )
-from robodreamer.video import (
+from robodreamer.pictures.video import (
     BLUE,
     GREEN,
     ORANGE,

@@ -19,11 +19,10 @@ import numpy as np
 from robodreamer.agent import Agent
 from robodreamer.config import folder_name
 from robodreamer.evaluate import Evaluation, evaluate, make_evaluation_envs
-from robodreamer.evidence import gather
-from robodreamer.onnx_graphs import OPSETS
-from robodreamer.parity import TOLERANCES, Parity, verify
-from robodreamer.policies import OnnxPolicy, load_finite_run
-from robodreamer.policy_folder import (
+from robodreamer.onnx_export.evidence import gather
+from robodreamer.onnx_export.graphs import OPSETS
+from robodreamer.onnx_export.parity import TOLERANCES, Parity, verify
+from robodreamer.onnx_export.policy_folder import (
     Origin,
     check_target,
     choose_golden,
@@ -31,7 +30,8 @@ from robodreamer.policy_folder import (
     unsealed_policy,
     write_draft,
 )
-from robodreamer.traces import Recording, Trace, record
+from robodreamer.onnx_export.traces import Recording, Trace, record
+from robodreamer.policies import OnnxPolicy, load_finite_run
 from robodreamer_deploy.bundle import (
     DRAWS,
     Draw,

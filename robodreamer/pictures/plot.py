@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robodreamer.curves import Axis, Curve, Group, read_groups, read_published
-from robodreamer.video import BLUE, DPI, GREEN, ORANGE, Pictures, rasterize, write_png
+from robodreamer.pictures.curves import Axis, Curve, Group, read_groups, read_published
+from robodreamer.pictures.video import BLUE, DPI, GREEN, ORANGE, Pictures, rasterize, write_png
 
 COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 PUBLISHED_COLOR = "#666666"

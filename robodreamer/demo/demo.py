@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from robodreamer.config import choose
-from robodreamer.demo_parts import PARTS, Demo, Part, read_json
+from robodreamer.demo.parts import PARTS, Demo, Part, read_json
 
 WIDTH = 80
 LAUNCHERS: Mapping[str, Sequence[str]] = {

@@ -1,6 +1,6 @@
 """The page about a run: what was trained and how, what it achieved, what to try next.
 
-One function per section turns findings into blocks, which `robodreamer.page` turns into HTML. A
+One function per section turns findings into blocks, which `report.page` turns into HTML. A
 later report adds a function to `SECTIONS`.
 """
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from robodreamer.files import write_atomic
-from robodreamer.findings import RANDOM, Findings, prepare_findings
-from robodreamer.page import (
+from robodreamer.progress import format_duration
+from robodreamer.report.findings import RANDOM, Findings, prepare_findings
+from robodreamer.report.page import (
     Block,
     Commands,
     Details,
@@ -23,8 +24,7 @@ from robodreamer.page import (
     Tiles,
     render_page,
 )
-from robodreamer.progress import format_duration
-from robodreamer.scores import ROW_HEADER, Score
+from robodreamer.report.scores import ROW_HEADER, Score
 from robodreamer_deploy.contract import Contract, Signal
 
 Say = Callable[[str], None]

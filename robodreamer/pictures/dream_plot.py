@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer.dream import Dream
-from robodreamer.video import BLUE, DPI, GREEN, ORANGE, Pictures, rasterize
+from robodreamer.pictures.dream import Dream
+from robodreamer.pictures.video import BLUE, DPI, GREEN, ORANGE, Pictures, rasterize
 from robodreamer_deploy.contract import Contract, Signal
 
 COLUMNS = 3

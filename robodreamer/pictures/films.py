@@ -13,13 +13,13 @@ from pathlib import Path
 
 import robodreamer_sim
 from robodreamer.agent import Agent
-from robodreamer.dream import CONTEXT, HORIZON, Dream, dream
-from robodreamer.dream_plot import plot_signals
 from robodreamer.evaluate import Policy, require_unchanged
-from robodreamer.footage import Footage, Recorder, film_episode
-from robodreamer.montage import dream_frames, dream_sheet, episode_frames, episode_sheet
+from robodreamer.pictures.dream import CONTEXT, HORIZON, Dream, dream
+from robodreamer.pictures.dream_plot import plot_signals
+from robodreamer.pictures.footage import Footage, Recorder, film_episode
+from robodreamer.pictures.montage import dream_frames, dream_sheet, episode_frames, episode_sheet
+from robodreamer.pictures.video import Pictures, enlarge, to_rgb, write_mp4, write_png
 from robodreamer.run import LoadedRun, load_run
-from robodreamer.video import Pictures, enlarge, to_rgb, write_mp4, write_png
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions

@@ -7,11 +7,11 @@ from typing import Any
 
 from robodreamer.checkpoint import Checkpoints
 from robodreamer.config import TrainConfig
-from robodreamer.curves import read_groups
 from robodreamer.metrics import read_metrics
-from robodreamer.plot import write_plots
+from robodreamer.pictures.curves import read_groups
+from robodreamer.pictures.plot import write_plots
+from robodreamer.report.scores import Score, driven, random_score, read_evaluation, read_result
 from robodreamer.run import read_run
-from robodreamer.scores import Score, driven, random_score, read_evaluation, read_result
 from robodreamer_deploy.bundle import Manifest, load_bundle
 from robodreamer_deploy.contract import Contract
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robodreamer.dream import Dream
-from robodreamer.footage import Footage
-from robodreamer.video import (
+from robodreamer.pictures.dream import Dream
+from robodreamer.pictures.footage import Footage
+from robodreamer.pictures.video import (
     BLUE,
     DPI,
     GREEN,

@@ -15,7 +15,7 @@ import torch
 from robodreamer.agent import Agent, Carry
 from robodreamer.distributions import Categorical, Sample
 from robodreamer.evaluate import AgentPolicy
-from robodreamer.onnx_graphs import GivenNoise
+from robodreamer.onnx_export.graphs import GivenNoise
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.golden import Golden
 from robodreamer_deploy.policy import Noise

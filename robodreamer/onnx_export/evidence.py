@@ -14,8 +14,7 @@ import torch
 
 from robodreamer.agent import Agent, Carry
 from robodreamer.distributions import Categorical
-from robodreamer.rssm import State
-from robodreamer.traces import (
+from robodreamer.onnx_export.traces import (
     Columns,
     Recording,
     Trace,
@@ -24,6 +23,7 @@ from robodreamer.traces import (
     noise_rows,
     trace,
 )
+from robodreamer.rssm import State
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.policy import Noise
 from robodreamer_deploy.selftest import TIE_MARGIN

@@ -15,8 +15,8 @@ import numpy as np
 
 import robodreamer
 from robodreamer.agent import Agent
-from robodreamer.onnx_graphs import write_graphs
-from robodreamer.traces import Trace
+from robodreamer.onnx_export.graphs import write_graphs
+from robodreamer.onnx_export.traces import Trace
 from robodreamer_deploy.bundle import (
     FORMAT_VERSION,
     MANIFEST,

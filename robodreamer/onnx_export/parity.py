@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robodreamer.evidence import Evidence
-from robodreamer.traces import Trace
+from robodreamer.onnx_export.evidence import Evidence
+from robodreamer.onnx_export.traces import Trace
 from robodreamer_deploy.bundle import GRAPHS, BundleError, Carry
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy import Policy

@@ -15,7 +15,7 @@ import torch
 
 from robodreamer.agent import Agent
 from robodreamer.distributions import Mode
-from robodreamer.footage import Footage
+from robodreamer.pictures.footage import Footage
 from robodreamer.rssm import State, stack_time
 from robodreamer_deploy.contract import Array, Signal
 

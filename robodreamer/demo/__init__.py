@@ -1,0 +1,1 @@
+"""The demonstration: from nothing to a driven robot arm, by the public commands."""

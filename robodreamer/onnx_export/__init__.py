@@ -1,0 +1,1 @@
+"""From a trained agent to a verified folder of ONNX graphs."""
