@@ -125,7 +125,7 @@ class Learner:
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.agent = agent
-        self.optimizer = LaProp(agent.parameters(), optimizer)
+        self.optimizer = LaProp(agent.parameters(), optimizer, agent.behavior.actor.parameters())
         self.replay_context = replay_context
         self.compute_dtype = compute_dtype
 

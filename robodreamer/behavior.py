@@ -94,7 +94,7 @@ class Behavior(nn.Module):
         self.config = algorithm
         self.discount = 1 - 1 / algorithm.discount_horizon
         self.actor: Actor = make_actor(feature_size, action, network, algorithm)
-        self.critic = TwoHotHead(feature_size, network.units, network.critic_layers, network.bins)
+        self.critic = TwoHotHead(feature_size, network, network.critic_layers)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)  # noqa: FBT003
         self.return_range = ReturnRange(
             algorithm.return_rate,

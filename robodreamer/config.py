@@ -58,6 +58,10 @@ class NetworkConfig:
     actor_layers: int = 3
     bins: int = 255
     """Bins of the two-hot reward and value."""
+    bin_limit: float = 20.0
+    """The bins are spaced evenly in symlog space between minus and plus this. Predictions start as
+    noise of the size of the outer bins' values times their probability: few updates want few
+    decades (RESULTS.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +128,9 @@ class OptimizerConfig:
     learning_rate: float = 4e-5
     warmup: int = 1000
     """Updates over which the learning rate rises linearly from 0."""
+    actor_warmup: int = 0
+    """The same for the actor, if longer. Where updates are few, an actor that starts beside a model
+    and a critic that know nothing spends most of them on undoing what it learned (RESULTS.md)."""
     clip: float = 0.3
     """Largest ratio of gradient norm to parameter norm, per tensor."""
     clip_floor: float = 1e-3
@@ -167,7 +174,7 @@ SIZES: Mapping[str, NetworkConfig] = {
     ),
     "cpu": NetworkConfig(
         deter=256, hidden=128, stoch=16, classes=16, units=128, depth=4, encoder_layers=2,
-        decoder_layers=2, critic_layers=2, actor_layers=2, pooling="stride",
+        decoder_layers=2, critic_layers=2, actor_layers=2, bins=77, bin_limit=6.0, pooling="stride",
     ),
     "1m": NetworkConfig(deter=512, hidden=64, classes=4, depth=4, units=64),
     "12m": NetworkConfig(deter=2048, hidden=256, classes=16, depth=16, units=256),
@@ -191,7 +198,7 @@ PROTOCOLS: Mapping[str, ProtocolConfig] = {
     "cpu": ProtocolConfig(
         num_envs=8, batch_size=16, batch_length=25, train_ratio=32.0, prefill=2_000,
         image_size=32, decode_fraction=0.25, replay_capacity=100_000,
-        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200),
+        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200, actor_warmup=600),
     ),
     "debug": ProtocolConfig(
         num_envs=2, batch_size=2, batch_length=8, train_ratio=16.0, image_size=32,
@@ -291,7 +298,7 @@ def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
 
 POSITIVE = {
     "deter", "hidden", "stoch", "classes", "blocks", "units", "depth", "kernel", "decoder_blocks",
-    "bins", "horizon", "discount_horizon", "num_envs", "batch_size", "batch_length",
+    "bins", "bin_limit", "horizon", "discount_horizon", "num_envs", "batch_size", "batch_length",
     "action_repeat", "image_size", "replay_capacity", "decode_fraction", "steps", "minutes",
     "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "evaluate_steps",
     "evaluate_episodes", "log_seconds", "log_steps",

@@ -198,12 +198,12 @@ def bernoulli_loss(
     return -(target * F.logsigmoid(logit) + (1 - target) * F.logsigmoid(-logit))
 
 
-def symexp_bins(count: int) -> Float[Tensor, " N"]:
-    """Return `count` bins, spaced evenly in symlog space over [-20, 20], exactly mirrored.
+def symexp_bins(count: int, limit: float = 20.0) -> Float[Tensor, " N"]:
+    """Return `count` bins, spaced evenly in symlog space over [-limit, limit], exactly mirrored.
 
     An even count has 0 twice in the middle.
     """
-    half = symexp(torch.linspace(-20.0, 0.0, (count + 1) // 2))
+    half = symexp(torch.linspace(-limit, 0.0, (count + 1) // 2))
     mirrored = -half.flip(0)
     return torch.cat([half, mirrored if count % 2 == 0 else mirrored[1:]])
 

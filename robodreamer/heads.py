@@ -28,11 +28,12 @@ class TwoHotHead(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, feature_size: int, units: int, layers: int, bins: int) -> None:
+    def __init__(self, feature_size: int, network: NetworkConfig, layers: int) -> None:
         super().__init__()
-        self.mlp = MLP(feature_size, units, layers)
-        self.output = Linear(units, bins, scale=0.0)
-        self.register_buffer("bins", symexp_bins(bins), persistent=False)
+        self.mlp = MLP(feature_size, network.units, layers)
+        self.output = Linear(network.units, network.bins, scale=0.0)
+        bins = symexp_bins(network.bins, network.bin_limit)
+        self.register_buffer("bins", bins, persistent=False)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch N"]:
         """Return the logits of the bins, for `mean` and `loss`."""

@@ -19,11 +19,22 @@ from robodreamer.config import OptimizerConfig
 
 
 class LaProp:
-    """LaProp with adaptive gradient clipping over a fixed list of parameters."""
+    """LaProp with adaptive gradient clipping over a fixed list of parameters.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
+    Those of the `actor` may take longer to warm up than the others.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        config: OptimizerConfig,
+        actor: Iterable[nn.Parameter] = (),
+    ) -> None:
         self.config = config
         self.parameters: list[Tensor] = [p for p in parameters if p.requires_grad]
+        of_actor = {id(p) for p in actor}
+        longest = max(config.warmup, config.actor_warmup)
+        self.warmups = [longest if id(p) in of_actor else config.warmup for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.momenta = [torch.zeros_like(p) for p in self.parameters]
         self.num_steps = 0
@@ -43,7 +54,7 @@ class LaProp:
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         norms = torch.stack(torch._foreach_norm(grads))
         grads = self._clip(grads, norms)
-        learning_rate = self.learning_rate
+        learning_rates = [self._learning_rate(warmup) for warmup in self.warmups]
         self.num_steps += 1
         torch._foreach_mul_(self.squares, config.beta2)
         torch._foreach_addcmul_(self.squares, grads, grads, 1 - config.beta2)
@@ -52,16 +63,15 @@ class LaProp:
         torch._foreach_add_(roots, config.epsilon)
         torch._foreach_div_(grads, roots)
         torch._foreach_lerp_(self.momenta, grads, 1 - config.beta1)
-        step_size = learning_rate / (1 - config.beta1**self.num_steps)
-        torch._foreach_add_(parameters, self.momenta, alpha=-step_size)
+        correction = 1 - config.beta1**self.num_steps
+        steps = torch._foreach_mul(self.momenta, [rate / correction for rate in learning_rates])
+        torch._foreach_sub_(parameters, steps)
         return norms.square().sum().sqrt()
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next update."""
-        warmup = self.config.warmup
-        ramp = min(1.0, self.num_steps / warmup) if warmup else 1.0
-        return self.config.learning_rate * ramp
+        """Learning rate of the next update; that of the actor may be lower."""
+        return self._learning_rate(self.config.warmup)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return both averages and the number of steps, by position of the parameter."""
@@ -76,6 +86,10 @@ class LaProp:
             square.copy_(tensors[f"squares.{i}"])
             momentum.copy_(tensors[f"momenta.{i}"])
         self.num_steps = int(tensors["num_steps"])
+
+    def _learning_rate(self, warmup: int) -> float:
+        ramp = min(1.0, self.num_steps / warmup) if warmup else 1.0
+        return self.config.learning_rate * ramp
 
     def _clip(self, grads: list[Tensor], norms: Tensor) -> list[Tensor]:
         parameter_norms = torch.stack(torch._foreach_norm(self.parameters))

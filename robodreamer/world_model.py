@@ -53,9 +53,7 @@ class WorldModel(nn.Module):
         self.encoder = Encoder(contract.inputs, network)
         self.rssm = RSSM(network, latent, self.encoder.size, contract.action.size)
         self.decoder = Decoder(contract.observations, latent.num_outputs, network)
-        self.reward = TwoHotHead(
-            self.feature_size, network.units, network.reward_layers, network.bins
-        )
+        self.reward = TwoHotHead(self.feature_size, network, network.reward_layers)
         self.continuation = ContinueHead(self.feature_size, network.units, network.continue_layers)
 
     def losses(self, sequence: Sequence, draw: Draw) -> tuple[Losses, State, Metrics]:

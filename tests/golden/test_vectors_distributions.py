@@ -215,7 +215,9 @@ def sizes(case: Case) -> tuple[int, int, int]:
 )
 def test_twohot_heads_predict_what_the_reference_predicts(name: str, path: str) -> None:
     case = Case(OUTPUTS, name)
-    head = TwoHotHead(*sizes(case), bins=case["out/logits"].shape[-1])
+    features, units, layers = sizes(case)
+    network = NetworkConfig(units=units, bins=case["out/logits"].shape[-1])
+    head = TwoHotHead(features, network, layers)
     fill(match(head, (), path=path), case.section("param"))
     logits = head(case["in/x"])
     compare(case.section("out"), {"logits": logits, "pred": head.mean(logits)})

@@ -144,6 +144,13 @@ def test_bins_mirror_exactly_and_a_uniform_prediction_is_exactly_zero(count: int
     assert torch.equal(twohot_mean(torch.full((2, count), 0.3), bins), torch.zeros(2))
 
 
+@given(BINS, st.floats(0.5, 30.0, width=32))
+def test_the_outer_bins_lie_at_the_limit(count: int, limit: float) -> None:
+    bins = symexp_bins(count, limit)
+    assert symlog(bins[-1]).item() == pytest.approx(limit, rel=1e-5)
+    assert torch.equal(bins, -bins.flip(0))
+
+
 def target_weights(target: Tensor, bins: Tensor) -> Tensor:
     """Return how the loss spreads a target: softmax minus the loss's gradient."""
     logits = torch.zeros(*target.shape, len(bins), dtype=torch.float32, requires_grad=True)
