@@ -120,7 +120,7 @@ def sheet(
         cells.append([_framed(p, c)[np.newaxis] for p, c in zip(large, colors, strict=True)])
     bands = [band[0] for band in _bands(cells)]
     grid = np.concatenate(bands)
-    left, top, bottom = 2 * GAP + 8 * max(len(row.label) for row in rows), 30, 24
+    left, top, bottom = 3 * GAP + 9 * max(len(row.label) for row in rows), 30, 24
     height, width = grid.shape[0] + top + bottom, grid.shape[1] + left
     figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor="white")
     figure.figimage(grid, left, bottom)

@@ -163,6 +163,18 @@ def test_the_picture_follows_goal_and_gripper() -> None:
     env.close()
 
 
+@pytest.mark.parametrize(("look", "is_drawn"), [("lean", False), ("reference", True)])
+def test_only_the_reference_look_draws_what_pulls_the_gripper(look: str, is_drawn: bool) -> None:
+    env = fetch("fetch_reach", look=look)
+    env.reset(seed=0)
+    model, data = env.mujoco_handles
+    before = env.render_camera("scene", 96, 96)
+    (geoms,) = np.nonzero(model.geom_bodyid == model.body("robot0:mocap").id)
+    data.geom_xpos[geoms] += (0.0, 0.05, -0.1)
+    assert (env.render_camera("scene", 96, 96) != before).any() == is_drawn
+    env.close()
+
+
 def test_cameras_are_chosen_by_name() -> None:
     env = fetch("fetch_reach", cameras=("wrist", "scene"), image_size=(20, 30))
     observation, _ = env.reset(seed=0)
