@@ -49,7 +49,8 @@ class NetworkConfig:
     kernel: int = 5
     """Side of the convolution kernels."""
     decoder_blocks: int = 8
-    """Blocks of the layer from `deter` to the decoder's first feature map."""
+    """Blocks of the layer from `deter` to the decoder's first feature map; as many of them as divide
+    its channels."""
     pooling: Literal["max", "stride"] = "max"
     """How a stage halves the picture: 2x2 max-pool (reference) or a stride of 2 (faster)."""
     reward_layers: int = 1
@@ -207,8 +208,12 @@ PROTOCOLS: Mapping[str, ProtocolConfig] = {
     ),
 }  # fmt: skip
 
-STARTS: Mapping[str, int] = {"cpu": 8, "debug": 4}
-"""Last steps of every sequence that a protocol imagines from; the others imagine from all."""
+ADAPTATIONS: Mapping[str, Mapping[str, Any]] = {
+    "cpu": {"imagination_last": 8, "discount_horizon": 60},
+    "debug": {"imagination_last": 4},
+}
+"""What a protocol changes of the algorithm, where time is short: fewer starts of imagination, and
+returns that reach little further than an episode of 50 steps, which a critic learns sooner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +283,7 @@ def named_config(task: str, size: str, preset: str, protocol: str) -> TrainConfi
         preset=preset,
         protocol=protocol,
         network=choose("size", size, SIZES),
-        algorithm=dataclasses.replace(algorithm, imagination_last=STARTS.get(protocol, 0)),
+        algorithm=dataclasses.replace(algorithm, **ADAPTATIONS.get(protocol, {})),
         data=data,
     )
 

@@ -7,7 +7,7 @@ Shapes: B batch, T time, D deter, S stoch, K classes, C channels; `*batch` is an
 """
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import gcd, prod
 from typing import cast
 
 import torch
@@ -83,7 +83,7 @@ class CameraDecoder(nn.Module):
             depths[-1],
         )
         start_size = prod(self.start_shape)
-        self.blocks = network.decoder_blocks
+        self.blocks = gcd(network.decoder_blocks, depths[-1])  # every block has its own channels
         self.deter_map = BlockLinear(network.deter, start_size, self.blocks)
         self.stoch_layer = MLP(stoch_size, 2 * network.units, layers=1)
         self.stoch_map = Linear(2 * network.units, start_size)

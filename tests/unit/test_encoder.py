@@ -1,4 +1,7 @@
-"""Encoder: cameras of any size, vectors of any kind, and the mark of a missing value."""
+"""Encoder: cameras of any size, vectors of any kind, and the mark of a missing value.
+
+What the encoder accepts, the decoder can draw.
+"""
 
 from dataclasses import replace
 
@@ -8,13 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_agent import NETWORK, SIGNALS, VECTORS, make_contract, make_observation
 
+from robodreamer.config import NetworkConfig
+from robodreamer.decoder import CameraDecoder
 from robodreamer.distributions import symlog
 from robodreamer.encoder import Encoder, VectorInput, stage_multipliers
+from robodreamer.rssm import State
 from robodreamer_deploy.contract import Signal
 
 
 def camera(height: int, width: int, channels: int = 3, name: str = "image/front") -> Signal:
     return Signal(name=name, shape=(height, width, channels), dtype="uint8")
+
+
+def drawn_shape(signal: Signal, network: NetworkConfig) -> torch.Size:
+    """Return the shape of what a decoder draws of one state; nothing is computed."""
+    with torch.device("meta"):
+        decoder = CameraDecoder([signal], network.stoch * network.classes, network)
+        stoch = torch.zeros(1, network.stoch, network.classes)
+        return decoder(State(torch.zeros(1, network.deter), stoch))[signal.name].shape
 
 
 def test_cameras_of_several_sizes_and_vectors_are_joined_into_one_row() -> None:
@@ -105,6 +119,17 @@ def test_a_picture_gets_as_many_stages_as_leave_three_pixels(
 
 
 @pytest.mark.parametrize(
+    ("height", "width", "depth"),
+    [(12, 16, 4), (16, 16, 4), (20, 40, 4), (20, 20, 4), (32, 32, 3), (64, 64, 5), (6, 6, 1)],
+)
+def test_pictures_of_all_sizes_are_drawn_with_any_depth(
+    height: int, width: int, depth: int
+) -> None:
+    network = replace(NETWORK, depth=depth, depth_multipliers=(2, 3, 4, 4))
+    assert drawn_shape(camera(height, width), network) == (1, height, width, 3)
+
+
+@pytest.mark.parametrize(
     ("height", "width", "sentence"),
     [
         (60, 64, "60x64 pixels; 4 CNN stages need sides that are multiples of 16 from 48 to 256"),
@@ -120,14 +145,17 @@ def test_a_picture_that_cannot_be_halved_is_refused(height: int, width: int, sen
     assert "image/front" in str(refusal.value)
 
 
-@given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 5))
-def test_a_suggested_size_is_accepted(height: int, width: int, num_stages: int) -> None:
-    network = replace(NETWORK, depth_multipliers=(1, 2, 3, 4, 4)[:num_stages])
+@given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 5), st.integers(1, 9))
+def test_a_suggested_size_is_accepted_and_can_be_drawn(
+    height: int, width: int, num_stages: int, depth: int
+) -> None:
+    network = replace(NETWORK, depth=depth, depth_multipliers=(1, 2, 3, 4, 4)[:num_stages])
     try:
         assert stage_multipliers(camera(height, width), network)
     except ValueError as refusal:
         suggested = str(refusal).rpartition("such as ")[2].split("x")
-        assert stage_multipliers(camera(int(suggested[0]), int(suggested[1])), network)
+        height, width = (int(side) for side in suggested)
+    assert drawn_shape(camera(height, width), network) == (1, height, width, 3)
 
 
 def test_a_task_without_inputs_is_refused() -> None:
