@@ -1,7 +1,8 @@
 """Behavior: actor and critic, learned from what the world model imagines.
 
     R_t = r_{t+1} + c_{t+1} ((1 - lambda) v_{t+1} + lambda R_{t+1})        lambda-return
-    actor:   maximise  sg(R - v) / max(1, range(R)) * log pi  +  entropy   REINFORCE
+    A_t = sg(R_t - v_t) / max(1, range(R))                                 advantage
+    actor:   maximise  A log pi  +  entropy                                REINFORCE
     critic:  cross-entropy to R, and to the slow critic's prediction
 
 Source: DreamerV3 (Hafner et al., 2025), "Critic learning" and "Actor learning".
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.distributions import Draw
+from robodreamer.distributions import Categorical, Draw, Normal
 from robodreamer.heads import Actor, TwoHotHead, make_actor
 from robodreamer.rssm import RSSM, State
 from robodreamer_deploy.contract import ActionSpec
@@ -80,6 +81,19 @@ class ReturnRange(nn.Module):
         return (self.high - self.low).clamp(min=self.limit)
 
 
+def reinforce(
+    policy: Normal | Categorical,
+    actions: Float[Tensor, "*batch A"],
+    advantage: Float[Tensor, "*batch"],
+) -> Float[Tensor, "*batch"]:
+    """Return what makes actions that did better than expected more likely (Williams, 1992)."""
+    return policy.log_prob(actions) * advantage
+
+
+ACTOR_GRADIENTS = {"reinforce": reinforce}
+"""How the actor learns from imagined returns: what it is to increase, entropy aside."""
+
+
 class Behavior(nn.Module):
     """Actor, critic and slow critic."""
 
@@ -93,6 +107,7 @@ class Behavior(nn.Module):
         super().__init__()
         self.config = algorithm
         self.discount = 1 - 1 / algorithm.discount_horizon
+        self.actor_gradient = ACTOR_GRADIENTS[algorithm.actor_gradient]
         self.actor: Actor = make_actor(feature_size, action, network, algorithm)
         self.critic = TwoHotHead(feature_size, network, network.critic_layers)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)  # noqa: FBT003
@@ -135,7 +150,10 @@ class Behavior(nn.Module):
         value_loss = self._value_loss(
             feature[:-1], value_logits[:-1], returns.T, self.config.slow_critic_scale
         ).T
-        objective = self._objective(feature[:-1], imagined.actions[:, :-1], advantage)
+        policy = self.actor(feature[:-1])
+        actions = imagined.actions[:, :-1].transpose(0, 1)
+        objective = self.actor_gradient(policy, actions, advantage.T)
+        objective = (objective + self.config.entropy_scale * policy.entropy()).T
         losses = {"policy": -weight * objective, "value": weight * value_loss}
         metrics = {
             "return": returns.mean(),
@@ -173,17 +191,6 @@ class Behavior(nn.Module):
         slow: list[Tensor] = list(self.slow_critic.parameters())
         fast: list[Tensor] = list(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, self.config.slow_critic_rate)
-
-    def _objective(
-        self,
-        feature: Float[Tensor, "H N F"],
-        actions: Float[Tensor, "N H A"],
-        advantage: Float[Tensor, "N H"],
-    ) -> Float[Tensor, "N H"]:
-        """Return what the actor is to increase."""
-        policy = self.actor(feature)
-        log_prob = policy.log_prob(actions.transpose(0, 1)).T
-        return log_prob * advantage + self.config.entropy_scale * policy.entropy().T
 
     def _value_loss(
         self, feature: Tensor, logits: Tensor, target: Tensor, slow_scale: float

@@ -142,7 +142,7 @@ def make_replay(
     rssm = agent.world_model.rssm
     latents = {
         "deter": Field((rssm.deter_size,), torch.float32),
-        "stoch": Field(rssm.latent.shape, torch.float32, onehot=True),
+        "stoch": Field(rssm.latent.shape, torch.float32, onehot=rssm.latent.is_onehot),
     }
     return Replay(
         fields,

@@ -8,12 +8,14 @@ Shapes: S latent variables, K classes each, A action, N bins; `*batch` is any le
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from robodreamer.config import AlgorithmConfig, NetworkConfig
 
 
 def symlog(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -102,6 +104,8 @@ class CategoricalLatent:
     stoch: int
     classes: int
     unimix: float
+    is_onehot: ClassVar[bool] = True
+    """Values are one-hot along the last axis, so that the replay keeps indices."""
 
     @property
     def num_outputs(self) -> int:
@@ -139,6 +143,16 @@ class CategoricalLatent:
     def entropy(self, log_probs: Float[Tensor, "*batch S K"]) -> Float[Tensor, "*batch"]:
         """Return the entropy in nats, summed over the S variables."""
         return -(log_probs.exp() * log_probs).sum((-2, -1))
+
+
+Latent = CategoricalLatent
+"""The families of latent variables; another one joins by the same methods."""
+
+
+def make_latent(network: NetworkConfig, algorithm: AlgorithmConfig) -> Latent:
+    """Build the family that the algorithm names."""
+    families = {"categorical": CategoricalLatent}
+    return families[algorithm.latent](network.stoch, network.classes, algorithm.unimix)
 
 
 class Normal(NamedTuple):

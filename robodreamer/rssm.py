@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
-from robodreamer.distributions import CategoricalLatent, Draw, mask_state
+from robodreamer.distributions import Draw, Latent, mask_state
 from robodreamer.nets import MLP, BlockGRU, Linear
 
 
@@ -61,7 +61,7 @@ class RSSM(nn.Module):
     """RSSM with a block GRU, as in DreamerV3 (Hafner et al., 2025); the latent is exchangeable."""
 
     def __init__(
-        self, network: NetworkConfig, latent: CategoricalLatent, token_size: int, action_size: int
+        self, network: NetworkConfig, latent: Latent, token_size: int, action_size: int
     ) -> None:
         super().__init__()
         self.latent = latent

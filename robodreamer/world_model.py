@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.decoder import Decoder
-from robodreamer.distributions import CategoricalLatent, Draw
+from robodreamer.distributions import Draw, Latent, make_latent
 from robodreamer.encoder import Encoder
 from robodreamer.heads import ContinueHead, TwoHotHead
 from robodreamer.rssm import RSSM, State
@@ -45,7 +45,7 @@ class WorldModel(nn.Module):
         decode_fraction: float = 1.0,
     ) -> None:
         super().__init__()
-        latent = CategoricalLatent(network.stoch, network.classes, algorithm.unimix)
+        latent = make_latent(network, algorithm)
         self.free_nats = algorithm.free_nats
         self.discount = 1 - 1 / algorithm.discount_horizon
         self.decode_fraction = decode_fraction
@@ -96,7 +96,7 @@ class WorldModel(nn.Module):
 
 
 def latent_losses(
-    latent: CategoricalLatent,
+    latent: Latent,
     posterior: Float[Tensor, "B T S K"],
     prior: Float[Tensor, "B T S K"],
     free_nats: float,
