@@ -49,8 +49,8 @@ class NetworkConfig:
     kernel: int = 5
     """Side of the convolution kernels."""
     decoder_blocks: int = 8
-    """Blocks of the layer from `deter` to the decoder's first feature map; as many of them as divide
-    its channels."""
+    """Blocks of the layer from `deter` to the decoder's first feature map, or as many of them as
+    divide its channels."""
     pooling: Literal["max", "stride"] = "max"
     """How a stage halves the picture: 2x2 max-pool (reference) or a stride of 2 (faster)."""
     reward_layers: int = 1
