@@ -58,7 +58,9 @@ class _Replay:
         context = workload.protocol.replay_context
         self._initial = batch["stoch"][:, context - 1], batch["deter"][:, context - 1]
         data = {_rename(name): value[:, context:] for name, value in batch.items()}
-        data |= {name: data[name].unsqueeze(-1) for name in ("reward", "is_last", "is_terminal")}
+        scalars = [_rename(s.name) for s in workload.contract.observations if not s.shape]
+        scalars += ["reward", "is_last", "is_terminal"]
+        data |= {name: data[name].unsqueeze(-1) for name in scalars}
         data["action"] = batch["action"][:, context - 1 : -1]
         tensordict = import_module("tensordict")
         self._data = tensordict.TensorDict(data, batch_size=data["is_first"].shape)
@@ -93,7 +95,7 @@ def _rename(name: str) -> str:
 def _spaces(contract: Contract) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
     """Return what it needs to know of observation and action space: shapes."""
     shapes = {
-        _rename(signal.name): types.SimpleNamespace(shape=signal.shape)
+        _rename(signal.name): types.SimpleNamespace(shape=signal.shape or (1,))
         for signal in contract.observations
     }
     action = types.SimpleNamespace(shape=(contract.action.size,))

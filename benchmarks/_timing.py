@@ -8,13 +8,18 @@ but nobody else's.
 import argparse
 import json
 import platform
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+
+PACKAGES = ("torch", "numpy", "torchrl", "tensordict")
 
 
 def make_parser(docstring: str | None) -> argparse.ArgumentParser:
@@ -70,10 +75,35 @@ def milliseconds(seconds: Sequence[float]) -> tuple[float, float]:
     return 1e3 * statistics.median(seconds), 1e3 * min(seconds)
 
 
-def describe_machine(device: torch.device) -> str:
-    """Name the processor, its cores, torch and its threads."""
-    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return f"{processor}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+def describe_origin(device: torch.device) -> dict[str, Any]:
+    """Print and return what figures depend on besides the command: machine, commit, versions."""
+    origin = {
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "commit": describe_commit(Path(__file__).parent),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+    versions = ", ".join(f"{name} {found}" for name, found in origin["packages"].items())
+    print(f"{origin['machine']}, {origin['threads']} threads")
+    print(f"commit {origin['commit']}, {versions}")
+    return origin
+
+
+def describe_commit(checkout: Path) -> str:
+    """Return the commit of a checkout, `-dirty` where files differ from it."""
+    command = ["git", "-C", str(checkout), "describe"]
+    command += ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    if shutil.which("git") is None:
+        return "unknown"
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _cpu_name() -> str:

@@ -95,8 +95,8 @@ class _Builder:
         self.stoch_size = self.network.stoch * self.network.classes
         self.feature_size = self.stoch_size + self.network.deter
         signals = self.contract.observations
-        self.targets = sum(s.shape[0] for s in signals if not s.is_image)
-        self.inputs = sum(s.shape[0] for s in self.contract.inputs if not s.is_image)
+        self.targets = sum(s.num_elements for s in signals if not s.is_image)
+        self.inputs = sum(s.num_elements for s in self.contract.inputs if not s.is_image)
         self.images = [s for s in signals if s.is_image]
 
     def build(self) -> tuple[Any, Any]:
@@ -318,9 +318,10 @@ def _batch(workload: Workload, device: torch.device) -> Any:
     }
     vectors = [s for s in workload.contract.observations if not s.is_image]
     if vectors:
-        inputs = [s.name for s in vectors if s.family != "privileged"]
-        following["vector"] = torch.cat([now[s.name] for s in vectors], -1)
-        following["vector_input"] = torch.cat([now[name] for name in inputs], -1)
+        rows = {s: now[s.name].reshape(*now["is_first"].shape, -1) for s in vectors}
+        inputs = [row for s, row in rows.items() if s.family != "privileged"]
+        following["vector"] = torch.cat(list(rows.values()), -1)
+        following["vector_input"] = torch.cat(inputs, -1)
     for signal in workload.contract.observations:
         if signal.is_image:
             following["image"] = now[signal.name].movedim(-1, -3).contiguous()

@@ -6,95 +6,117 @@ Letters: B batch, T time, K context steps, L = K + T.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robodreamer.agent import Agent, Learner
 from robodreamer.config import (
-    PRESETS,
-    PROTOCOLS,
-    SIZES,
     AlgorithmConfig,
     NetworkConfig,
     ProtocolConfig,
+    TrainConfig,
+    named_config,
 )
 from robodreamer.distributions import Sample
-from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer.encoder import stage_multipliers
+from robodreamer.session import env_options
+from robodreamer_deploy.contract import Contract
+from robodreamer_sim import make
+from robodreamer_sim.options import Observe
 
 EPISODE_STEPS = 50
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Workload:
-    """One agent and the batches it learns from."""
+    """A run as the command line would make it, and thereby the batches its agent learns from."""
 
-    summary: str
-    contract: Contract
-    network: NetworkConfig
-    protocol: ProtocolConfig
-    algorithm: AlgorithmConfig = PRESETS["dreamer_v3"]
+    config: TrainConfig
 
-    def like(self, *, pooling: str, decode_fraction: float) -> "Workload":
-        """Return the same workload with other pictures: what peers do differently."""
-        return dataclasses.replace(
-            self,
-            network=dataclasses.replace(self.network, pooling=pooling),
-            protocol=dataclasses.replace(self.protocol, decode_fraction=decode_fraction),
-        )
+    @cached_property
+    def contract(self) -> Contract:
+        """What the task itself says, in the size and look of the run."""
+        env = make(self.config.task, env_options(self.config))
+        env.close()
+        return env.contract
+
+    @cached_property
+    def network(self) -> NetworkConfig:
+        """Sizes of the networks, with just the CNN stages that pictures of this size go through."""
+        network = self.config.network
+        stages = [stage_multipliers(s, network) for s in self.contract.observations if s.is_image]
+        return dataclasses.replace(network, depth_multipliers=max(stages)) if stages else network
+
+    @property
+    def protocol(self) -> ProtocolConfig:
+        """Batch, replay and optimizer."""
+        return self.config.data
+
+    @property
+    def algorithm(self) -> AlgorithmConfig:
+        """How the agent learns."""
+        return self.config.algorithm
 
     @property
     def has_images(self) -> bool:
         """Some signal is a picture."""
         return any(signal.is_image for signal in self.contract.observations)
 
+    @property
+    def summary(self) -> str:
+        """Say in a line what is learned from which batches."""
+        config, data = self.config, self.config.data
+        sizes = {f"{s.shape[0]}x{s.shape[1]}" for s in self.contract.observations if s.is_image}
+        camera = f"camera {' and '.join(sorted(sizes))}" if sizes else "no camera"
+        words = f"size {config.size}, preset {config.preset}, protocol {config.protocol}"
+        batch = f"batches {data.batch_size} x {data.batch_length}"
+        return f"{config.task}, observe {config.observe}, {camera}; {words}; {batch}"
 
-def _contract(
-    task: str, sizes: Mapping[str, int], cameras: tuple[str, ...], actions: int
-) -> Contract:
-    vectors = [Signal(name=name, shape=(size,), dtype="float32") for name, size in sizes.items()]
-    images = [Signal(name=f"image/{name}", shape=(64, 64, 3), dtype="uint8") for name in cameras]
-    limits = (1.0,) * actions
-    return Contract(
-        task=task,
-        observations=(*images, *vectors),
-        action=ActionSpec(size=actions, low=tuple(-x for x in limits), high=limits),
-        control_dt_s=0.04,
-    )
+    def like_peers(self, pooling: str) -> "Workload":
+        """Return the same with what peers do in any case: decode all frames, imagine from all."""
+        config = self.config
+        pooling = pooling if self.has_images else config.network.pooling
+        fraction = 1.0 if self.has_images else config.data.decode_fraction
+        return Workload(
+            dataclasses.replace(
+                config,
+                network=dataclasses.replace(config.network, pooling=pooling),
+                algorithm=dataclasses.replace(config.algorithm, imagination_last=0),
+                data=dataclasses.replace(config.data, decode_fraction=fraction),
+            )
+        )
 
 
-FETCH = {
-    "proprio/gripper_position": 3,
-    "proprio/finger_position": 2,
-    "proprio/gripper_velocity": 3,
-    "proprio/finger_velocity": 2,
-    "goal/position": 3,
-    "privileged/achieved_goal": 3,
-}
-WALKER = {"proprio/orientations": 14, "proprio/height": 1, "proprio/velocity": 9}
+class Recipe(NamedTuple):
+    """The words that a workload stands for, as `robodreamer train` knows them."""
+
+    task: str
+    observe: Observe
+    size: str
+    preset: str
+    protocol: str
+
 
 WORKLOADS = {
-    "cpu": Workload(
-        summary="fetch_reach, camera 64x64 and joints; size and protocol `cpu`",
-        contract=_contract("fetch_reach", FETCH, ("scene",), 4),
-        network=SIZES["cpu"],
-        protocol=PROTOCOLS["cpu"],
-    ),
-    "1m": Workload(
-        summary="dmc_walker_walk, joints only; size `1m`, reference batch",
-        contract=_contract("dmc_walker_walk", WALKER, (), 6),
-        network=SIZES["1m"],
-        protocol=PROTOCOLS["dmc_proprio"],
-    ),
-    "12m": Workload(
-        summary="dmc_walker_walk, camera 64x64 only; size `12m`, reference batch",
-        contract=_contract("dmc_walker_walk", {}, ("side",), 6),
-        network=SIZES["12m"],
-        protocol=PROTOCOLS["dmc_vision"],
-    ),
+    "debug": Recipe("fetch_reach", "both", "debug", "multimodal", "debug"),
+    "cpu": Recipe("fetch_reach", "both", "cpu", "multimodal", "cpu"),
+    "1m": Recipe("dmc_walker_walk", "proprio", "1m", "dreamer_v3", "dmc_proprio"),
+    "12m": Recipe("dmc_walker_walk", "camera", "12m", "dreamer_v3", "dmc_vision"),
 }
+"""`cpu` is what a user gets who types no more than a task on a machine without GPU; `1m` and `12m`
+are the published algorithm on the published protocols; `debug` only tries the benchmarks out."""
+
+MEASURED = tuple(name for name in WORKLOADS if name != "debug")
+
+
+def make_workload(name: str) -> Workload:
+    """Return the workload of that name; its task is made when its contract is asked for."""
+    task, observe, *words = WORKLOADS[name]
+    return Workload(dataclasses.replace(named_config(task, *words), observe=observe))
 
 
 def make_agent(workload: Workload, device: torch.device) -> Agent:

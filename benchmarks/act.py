@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from _timing import Call, describe_machine, make_parser, print_table, time_call, write_json
-from _workloads import WORKLOADS, Workload, make_agent, make_draw, make_observation
+from _timing import Call, describe_origin, make_parser, print_table, time_call, write_json
+from _workloads import MEASURED, Workload, make_agent, make_draw, make_observation, make_workload
 
 BATCHES = (1, 16)
 
@@ -49,21 +49,26 @@ def measure(
 def main() -> None:
     """Measure every workload at every batch size."""
     parser = make_parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=300)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--repeats", type=int, default=300, help="timed calls")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--device", type=torch.device, default=torch.device("cpu"), help="cpu (default) or cuda"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(machine := describe_machine(options.device))
+    origin = describe_origin(options.device)
+    workloads = {name: make_workload(name) for name in MEASURED}
+    for name, workload in workloads.items():
+        print(f"{name}: {workload.summary}")
     figures: dict[str, Any] = {
         f"{name} x{num_envs}": measure(workload, num_envs, options.device, options.repeats)
-        for name, workload in WORKLOADS.items()
+        for name, workload in workloads.items()
         for num_envs in BATCHES
     }
     keys = ("p50_ms", "p99_ms", "cpu_p50_ms", "cpu_p99_ms")
     rows = [[name, *(f"{row[key]:.2f}" for key in keys)] for name, row in figures.items()]
     print_table(["size x batch", "p50 ms", "p99 ms", "cpu p50", "cpu p99"], rows)
-    write_json(options.json, {"machine": machine, "act": figures})
+    write_json(options.json, {**origin, "act": figures})
 
 
 if __name__ == "__main__":

@@ -15,8 +15,17 @@ import sys
 from pathlib import Path
 
 import torch
-from _timing import describe_machine, make_parser, print_table, write_json
-from _workloads import WORKLOADS, Workload, make_batch, make_draw, make_learner, make_observation
+from _timing import describe_origin, make_parser, print_table, write_json
+from _workloads import (
+    MEASURED,
+    WORKLOADS,
+    Workload,
+    make_batch,
+    make_draw,
+    make_learner,
+    make_observation,
+    make_workload,
+)
 
 from robodreamer.collect import make_replay
 from robodreamer.replay import Replay
@@ -85,6 +94,13 @@ def measure_apart(name: str, steps: int) -> dict[str, float]:
     return json.loads(result.stdout)
 
 
+def _origin_of_replay(steps: int) -> str:
+    """Say what was measured and what was only multiplied."""
+    if steps == PER_STEPS:
+        return "all of them measured"
+    return f"scaled by {PER_STEPS / steps:g} from the {steps:,} measured (--steps {PER_STEPS})"
+
+
 def main() -> None:
     """Measure every workload."""
     parser = make_parser(__doc__)
@@ -92,15 +108,17 @@ def main() -> None:
     parser.add_argument("--worker", choices=WORKLOADS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(measure(WORKLOADS[options.worker], options.steps)))
+        print(json.dumps(measure(make_workload(options.worker), options.steps)))
         return
-    print(machine := describe_machine(torch.device("cpu")))
-    figures = {name: measure_apart(name, options.steps) for name in WORKLOADS}
+    origin = describe_origin(torch.device("cpu"))
+    figures = {name: measure_apart(name, options.steps) for name in MEASURED}
     rows = [[name, *(f"{row[key]:,.0f}" for key in COLUMNS)] for name, row in figures.items()]
     print_table(["MB", *COLUMNS], rows)
-    print("replay: per 100,000 steps; computed: the same from the sizes of its fields")
+    print(f"replay: per {PER_STEPS:,} steps, {_origin_of_replay(options.steps)}")
+    print("computed: the same from the sizes of the replay's fields")
     print("learner: after an update; peak: during it; both beside the libraries")
-    write_json(options.json, {"machine": machine, "megabytes": figures})
+    measured = {"steps_measured": options.steps, "replay_is_per_steps": PER_STEPS}
+    write_json(options.json, {**origin, **measured, "megabytes": figures})
 
 
 if __name__ == "__main__":

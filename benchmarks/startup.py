@@ -3,7 +3,8 @@
     python benchmarks/startup.py --repeats 5
 
 Commands are started as a user starts them, with this interpreter; the first start, which may read
-from a cold disk, is not counted.
+from a cold disk, is not counted. The limit is judged by the clock, which is what a user waits for;
+where processor time is far below it, other jobs were in the way.
 """
 
 import os
@@ -15,7 +16,7 @@ import time
 from typing import NamedTuple
 
 import torch
-from _timing import describe_machine, make_parser, print_table, write_json
+from _timing import describe_origin, make_parser, print_table, write_json
 
 from robodreamer.commands import COMMANDS
 
@@ -54,9 +55,9 @@ def start(words: tuple[str, ...]) -> Start:
 def main() -> None:
     """Start every command a few times, in turns."""
     parser = make_parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="timed starts of each command")
     options = parser.parse_args()
-    print(machine := describe_machine(torch.device("cpu")))
+    origin = describe_origin(torch.device("cpu"))
     table = commands()
     rounds = [
         {name: start(words) for name, words in table.items()} for _ in range(1 + options.repeats)
@@ -70,9 +71,9 @@ def main() -> None:
     }
     rows = [[name, f"{row['wall_s']:.2f}", f"{row['cpu_s']:.2f}"] for name, row in figures.items()]
     print_table(["command", "wall s", "cpu s"], rows)
-    slow = [name for name, row in figures.items() if row["cpu_s"] > LIMIT_S]
-    print(f"over {LIMIT_S} s of processor time: {', '.join(slow) or 'none'}")
-    write_json(options.json, {"machine": machine, "startup": figures})
+    slow = [name for name, row in figures.items() if row["wall_s"] > LIMIT_S]
+    print(f"over {LIMIT_S} s on the clock: {', '.join(slow) or 'none'}")
+    write_json(options.json, {**origin, "startup": figures, "over_limit": slow})
 
 
 if __name__ == "__main__":

@@ -5,8 +5,14 @@
     python benchmarks/update.py 12m --threads 1 --rounds 5 --json build/update.json
 
 All learners take turns on the same random batch. Peers cannot do everything that we can: each is
-compared with our learner set to what the peer does, its partner. Where they still differ, the
-last column says so.
+compared with our learner set to what the peer does, its partner. Where they still differ, a line
+below the table says so.
+
+Peers are not part of `make setup`; compared with are
+    torchrl 0.14.1    .venv/bin/pip install torchrl==0.14.1
+    r2dreamer         git clone https://github.com/NM512/r2dreamer FOLDER
+                      .venv/bin/pip install omegaconf tensordict==0.14.3
+Other versions of torchrl may lack what is used of it.
 """
 
 import argparse
@@ -22,7 +28,8 @@ from _r2dreamer import R2Dreamer
 from _spans import Spans
 from _timing import (
     Call,
-    describe_machine,
+    describe_commit,
+    describe_origin,
     make_parser,
     milliseconds,
     print_table,
@@ -30,7 +37,15 @@ from _timing import (
     write_json,
 )
 from _torchrl import TorchRL
-from _workloads import WORKLOADS, Workload, make_batch, make_draw, make_learner
+from _workloads import (
+    MEASURED,
+    WORKLOADS,
+    Workload,
+    make_batch,
+    make_draw,
+    make_learner,
+    make_workload,
+)
 
 OURS = "robodreamer"
 PARTS = ("encode", "observe", "decode", "heads", "imagine", "actor-critic", "backward", "optimizer")
@@ -56,6 +71,7 @@ class Ours:
         self._learner = make_learner(workload, device, dtype)
         self._batch, self._draw = make_batch(workload, device), make_draw(device)
         self._spans = Spans(self._learner, device)
+        self.clock = self._spans.clock
         self.parts: list[dict[str, float]] = []
 
     @property
@@ -78,9 +94,9 @@ class Entry:
     differs: str = ""
 
 
-def entries(options: argparse.Namespace, name: str) -> dict[str, Entry]:
+def entries(options: argparse.Namespace, workload: Workload) -> dict[str, Entry]:
     """Return who takes part in a workload, by the name in the table."""
-    workload, device, dtype = WORKLOADS[name], options.device, getattr(torch, options.precision)
+    device, dtype = options.device, getattr(torch, options.precision)
 
     def ours(version: Workload) -> Callable[[], Contender]:
         return lambda: Ours(version, device, dtype)
@@ -88,10 +104,10 @@ def entries(options: argparse.Namespace, name: str) -> dict[str, Entry]:
     found = {OURS: Entry(ours(workload))}
     partners = {}
     for pooling in ("stride", "max"):
-        like = workload.like(pooling=pooling, decode_fraction=1.0)
+        like = workload.like_peers(pooling)
         partners[pooling] = OURS
-        if workload.has_images and like != workload:
-            partners[pooling] = f"{OURS}, {pooling}"
+        if like != workload:
+            partners[pooling] = f"{OURS}, {pooling}" if workload.has_images else f"{OURS}, all"
             found[partners[pooling]] = Entry(ours(like), differs=_describe(workload, like))
     if find_spec("torchrl") is not None:
         differs = "picture decoder" if workload.has_images else ""
@@ -110,12 +126,15 @@ def _describe(workload: Workload, like: Workload) -> str:
         changes.append({"max": "max-pools", "stride": "strides"}[like.network.pooling])
     if like.protocol.decode_fraction != workload.protocol.decode_fraction:
         changes.append("decodes all")
+    if like.algorithm.imagination_last != workload.algorithm.imagination_last:
+        changes.append("imagines from all")
     return ", ".join(changes)
 
 
 def measure(options: argparse.Namespace, name: str) -> dict[str, Any]:
     """Let all contenders of a workload take turns; print and return the figures."""
-    found = entries(options, name)
+    workload = make_workload(name)
+    found = entries(options, workload)
     contenders = {label: entry.make() for label, entry in found.items()}
     updates = {label: contender.update for label, contender in contenders.items()}
     calls = take_turns(updates, options.device, rounds=options.rounds)
@@ -123,13 +142,14 @@ def measure(options: argparse.Namespace, name: str) -> dict[str, Any]:
         label: _figures(calls[label], calls[entry.partner], contenders[label], entry)
         for label, entry in found.items()
     }
-    print(f"\n{name}: {WORKLOADS[name].summary}")
+    print(f"\n{name}: {workload.summary}")
     _print_figures(figures)
     ours = contenders[OURS]
     assert isinstance(ours, Ours), ours
     parts = _parts(ours.parts[-options.rounds :])
-    print_table(["part", *PARTS], [["ms", *(f"{parts[part]:.1f}" for part in PARTS)]])
-    return {"contenders": figures, "parts_ms": parts}
+    row = [f"{ours.clock} ms", *(f"{parts[part]:.1f}" for part in PARTS)]
+    print_table([f"of {OURS}", *PARTS], [row])
+    return {"workload": workload.summary, "contenders": figures, f"parts_{ours.clock}_ms": parts}
 
 
 def _figures(
@@ -180,7 +200,12 @@ def _print_figures(figures: dict[str, Any]) -> None:
 def _parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("workloads", nargs="*", default=list(WORKLOADS), help=f"of {', '.join(WORKLOADS)}")
+    add(
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"of {', '.join(WORKLOADS)}; {', '.join(MEASURED)} by default",
+    )
     add("--rounds", type=int, default=3, help="timed updates of each learner")
     add("--threads", type=int, default=0, help="CPU threads; torch's choice by default")
     add("--device", type=torch.device, default=None, help="cpu or cuda; a GPU where there is one")
@@ -188,8 +213,11 @@ def _parse() -> argparse.Namespace:
     add("--r2dreamer", type=Path, help="a checkout of r2dreamer to compare with")
     options = parser.parse_args()
     options.device = options.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options.workloads = options.workloads or MEASURED
     if unknown := set(options.workloads) - set(WORKLOADS):
         parser.error(f"no workload {', '.join(unknown)}; there is {', '.join(WORKLOADS)}")
+    if options.r2dreamer is not None and not (options.r2dreamer / "dreamer.py").is_file():
+        parser.error(f"{options.r2dreamer} is no checkout of r2dreamer: it has no dreamer.py")
     return options
 
 
@@ -198,12 +226,14 @@ def main() -> None:
     options = _parse()
     if options.threads:
         torch.set_num_threads(options.threads)
-    machine = describe_machine(options.device)
-    print(machine)
+    origin = describe_origin(options.device) | {"precision": options.precision}
     if find_spec("torchrl") is None:
-        print("torchrl is not installed here, so there is nobody to compare with; see --help")
+        print("torchrl is not installed here, so it is not compared with; see --help")
+    if options.r2dreamer is not None:
+        origin["r2dreamer"] = describe_commit(options.r2dreamer)
+        print(f"r2dreamer {origin['r2dreamer']}")
     figures = {name: measure(options, name) for name in options.workloads}
-    write_json(options.json, {"machine": machine, "workloads": figures})
+    write_json(options.json, {**origin, "workloads": figures})
 
 
 if __name__ == "__main__":
