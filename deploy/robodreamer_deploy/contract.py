@@ -195,7 +195,7 @@ class Contract:
     control_dt_s: float
     """Seconds from one action to the next; the model's time step."""
     max_episode_steps: int | None = None
-    """Steps after which an episode is cut (truncated); None if it has no limit."""
+    """Steps after which an episode is cut (truncated); None if the task sets no limit itself."""
     cameras: tuple[Camera, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Settings the task was made with, plain JSON values, so that it can be made again."""

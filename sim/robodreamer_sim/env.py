@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import mujoco
 
 
+MAX_STEPS = 1000
+"""Simulator steps after which an episode is cut where the task itself sets no limit."""
+
+
 class Transition(NamedTuple):
     """What one simulator step brought about."""
 
@@ -29,12 +33,14 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
 
     Observations hold every signal of `contract`, privileged ones included. Actions are float32
     (A,), in [-1, 1] or one-hot. `info["success"]` tells whether the goal is met after this step.
-    `reset(seed=s)` begins the same episode whatever came before.
+    `reset(seed=s)` begins the same episode whatever came before. No episode goes on for ever: where
+    the task sets no limit (`contract.max_episode_steps` is None), `MAX_STEPS` truncate it.
     """
 
     def __init__(self, contract: Contract, action_repeat: int) -> None:
         self.contract = contract
         self._action_repeat = action_repeat
+        self._num_steps = 0
         spaces: dict[str, Any] = {s.name: _space(s) for s in contract.observations}
         self.observation_space: Any = gymnasium.spaces.Dict(spaces)
         lowest = 0.0 if contract.action.kind == "discrete" else -1.0
@@ -45,6 +51,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     ) -> tuple[dict[str, Array], dict[str, Any]]:
         """Begin an episode; the same seed begins the same one. `options` are not used."""
         super().reset(seed=seed, options=options)
+        self._num_steps = 0
         self._begin(seed)
         return self._observe(), {"success": False}
 
@@ -58,12 +65,12 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         if action.shape != (size,) or not np.isfinite(action).all():
             raise ValueError(f"an action is {size} finite numbers, got {action}")
         actuators = self.contract.action.to_actuators(action)
-        transition = self._advance(actuators)
+        transition = self._advance_in_time(actuators)
         reward = transition.reward
         for _ in range(self._action_repeat - 1):
             if transition.is_terminated or transition.is_truncated:
                 break
-            transition = self._advance(actuators)
+            transition = self._advance_in_time(actuators)
             reward += transition.reward
         info = {"success": transition.success}
         is_terminated, is_truncated = transition.is_terminated, transition.is_truncated
@@ -73,6 +80,13 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     def mujoco_handles(self) -> "tuple[mujoco.MjModel, mujoco.MjData] | None":
         """Model and data of the simulation, for a viewer; None where MuJoCo does not simulate."""
         return None
+
+    def _advance_in_time(self, actuators: Array) -> Transition:
+        transition = self._advance(actuators)
+        self._num_steps += 1
+        is_late = self.contract.max_episode_steps is None and self._num_steps >= MAX_STEPS
+        is_cut = is_late and not transition.is_terminated
+        return transition._replace(is_truncated=True) if is_cut else transition
 
     @abstractmethod
     def render_camera(

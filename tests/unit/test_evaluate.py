@@ -1,6 +1,7 @@
 """Evaluation: every environment's share, honest intervals, black cameras, and clear refusals."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_ca
 from robodreamer_deploy.bundle import Draw
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_sim import EnvOptions, VectorEnv, make
+from robodreamer_sim.env import MAX_STEPS
 
 POLE = "gym:CartPole-v1"  # episodes of different lengths: until the pole has fallen
 
@@ -30,6 +32,16 @@ class Lean:
         (state,) = (v for k, v in observation.items() if k.startswith("proprio/"))
         right = state[:, 2] + (0.5 * state[:, 3] if self.draw == "mode" else 0.0) > 0
         return np.eye(2, dtype=np.float32)[right.astype(int)]
+
+
+class Noop:
+    """Takes the first choice."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def act(self, observation: Mapping[str, Array], is_first: Any) -> Array:
+        return np.eye(self.size, dtype=np.float32)[np.zeros(len(is_first), int)]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +72,15 @@ def test_the_same_number_of_episodes_means_the_same_ones(contract: Contract) -> 
     )
     assert len(first.returns) == 6
     np.testing.assert_array_equal(first.lengths, again.lengths)
+
+
+def test_an_evaluation_ends_where_episodes_have_no_limit() -> None:
+    env = make("gym:toy_env:ToyBlind-v0", EnvOptions(observe="proprio", action_repeat=3))
+    assert env.contract.max_episode_steps is None
+    with make_evaluation_envs(env.contract, 2, num_workers=0) as endless:
+        policy = Noop(env.contract.action.size)
+        result = evaluate(policy, endless, 4)
+    assert result.lengths.tolist() == [math.ceil(MAX_STEPS / 3)] * 4
 
 
 def test_episodes_that_cannot_be_shared_are_refused(envs: VectorEnv) -> None:
