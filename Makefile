@@ -14,9 +14,11 @@ endif
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-setup: $(STAMP)  ## create .venv with everything that training and development need, pinned
+setup: $(STAMP)  ## create .venv with all that is needed here, pinned, and git's hooks
 
-$(STAMP): pyproject.toml constraints.txt scripts/setup.sh scripts/install_gl.sh scripts/find_python.sh
+SETUP := $(addprefix scripts/,setup.sh find_python.sh install_gl.sh check_gl.py install_hooks.sh)
+
+$(STAMP): pyproject.toml constraints.txt $(SETUP)
 	scripts/setup.sh $(VENV)
 	@touch $@
 

@@ -1,13 +1,12 @@
 #!/bin/sh
-# Install the system's OpenGL library, which MuJoCo's cameras need, unless it is there already.
-# Usage: install_gl.sh PYTHON. Never fails: training without cameras works without it.
+# Install the system's OpenGL library and a driver for it, which MuJoCo's cameras need, unless both
+# are there already. Usage: install_gl.sh PYTHON. Never fails: what has no cameras works without.
 set -eu
 python=$1
 packages='libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri'
 
-has() {
-    "$python" -c 'import ctypes, sys; [ctypes.CDLL(name) for name in sys.argv[1:]]' "$@" \
-        2>/dev/null
+draws() {
+    "$python" "${0%/*}/check_gl.py" 2>/dev/null
 }
 
 as_root() {
@@ -22,15 +21,14 @@ as_root() {
 
 install() {
     command -v apt-get >/dev/null || return 1
-    echo "Installing the OpenGL library: $packages"
-    as_root apt-get update -q
+    echo "Installing the OpenGL library and a driver: $packages"
+    as_root apt-get update -q || return 1
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends $packages
+        apt-get install -q -y --no-install-recommends $packages || return 1
+    draws
 }
 
-if has libEGL.so.1 libGL.so.1 || has libEGL.so.1 libOpenGL.so.0 || has libOSMesa.so.8; then
-    exit 0
-fi
-install || echo "No OpenGL library, so cameras will not work; install it: apt-get install $packages" \
+draws || install || echo "OpenGL does not start here, so cameras will not work; it needs a library" \
+    "and a driver: apt-get install $packages" \
     "(Fedora: dnf install mesa-libEGL mesa-libGL mesa-dri-drivers)" >&2

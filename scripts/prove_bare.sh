@@ -1,9 +1,10 @@
 #!/bin/sh
 # Prove that the bare install whose bin folder is $1 needs no torch: it helps, it names the missing
-# extra when asked to train, and it computes what the bundled policy recorded when it was exported.
+# extra when asked to train, and it drives the robot of docs/your-robot.md with the bundled policy.
 set -eu
 bin=$1
-policy=$(dirname "$0")/../policies/fetch_reach
+root=$(dirname "$0")/..
+policy=$root/policies/fetch_reach
 fail() { echo "bare install: $1" >&2; exit 1; }
 
 for package in torch mujoco gymnasium tyro; do
@@ -19,18 +20,18 @@ case $said in
     *) fail "robodreamer train does not name the extra it needs: $said" ;;
 esac
 
-if [ -e "$policy" ]; then
-    "$bin/python" -I - "$policy" <<'EOPYTHON' || fail 'the golden self-test failed'
+[ -e "$policy/manifest.json" ] || fail "there is no policy to drive, $policy"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+sed -n '/^```python$/,/^```$/{/^```/!p;}' "$root/docs/your-robot.md" >"$scratch/my_robot.py"
+"$bin/robodreamer-deploy" "$policy" --robot "$scratch/my_robot.py:MyRobot" --seconds 2 \
+    --report "$scratch/drive.json" || fail 'the robot of docs/your-robot.md was not driven'
+"$bin/python" -I - "$scratch/drive.json" <<'EOPYTHON' || fail 'that was no drive'
+import json
 import sys
 from pathlib import Path
 
-from robodreamer_deploy.bundle import load_bundle
-from robodreamer_deploy.golden import load_golden
-from robodreamer_deploy.policy import Policy
-from robodreamer_deploy.selftest import replay_golden
-
-bundle = load_bundle(Path(sys.argv[1]))
-print("golden self-test:", replay_golden(Policy(bundle), load_golden(bundle)))
+figures = json.loads(Path(sys.argv[1]).read_text())
+sys.exit(figures["ticks"] < 1 or figures["held_ticks"] > 0 or figures["fault"] is not None)
 EOPYTHON
-fi
 echo 'bare install: no torch, and it needs none'

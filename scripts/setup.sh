@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make the virtual environment $1 hold exactly what constraints.txt pins, and this checkout, editable.
+# Make the virtual environment $1 hold exactly what constraints.txt pins, and this checkout, editable,
+# and let git run the checks of .pre-commit-config.yaml before each commit.
 set -eu
 venv=$1
 pip="$venv/bin/python -m pip --disable-pip-version-check"
@@ -23,3 +24,4 @@ if [ "$(uname -sm)" = 'Linux x86_64' ] && [ ! -e /proc/driver/nvidia/version ] \
 fi
 echo "Installing the packages of constraints.txt; the first time takes some minutes"
 $pip install --constraint constraints.txt --editable '.[dev]'
+scripts/install_hooks.sh "$venv"

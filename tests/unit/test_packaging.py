@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -95,6 +96,105 @@ def test_every_pin_is_exact_and_of_no_special_build() -> None:
     assert not [name for name in names if name.startswith(("nvidia", "triton"))]
     required = [r for extra in project()["optional-dependencies"].values() for r in extra]
     assert package_names(project()["dependencies"] + required) <= names
+
+
+def write_script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def find_python(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Look for a Python where there are only those of a folder."""
+    return run("/bin/sh", str(ROOT / "scripts/find_python.sh"), PATH=str(folder), **env)
+
+
+BARE = f"""case "$2" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@\""""
+COMPLETE = f'exec {sys.executable} "$@"'
+OTHER = """[ "$1" = --version ] && echo Python 3.13.1 && exit\nexit 1"""
+
+
+def test_a_python_without_venv_is_passed_over_for_one_that_has_it(tmp_path: Path) -> None:
+    write_script(tmp_path / "python3.11", BARE)
+    write_script(tmp_path / "python3.12", COMPLETE)
+    assert find_python(tmp_path, PYTHON="").stdout == "python3.12\n"
+
+
+def test_where_no_python_has_venv_the_package_of_the_right_version_is_named(tmp_path: Path) -> None:
+    write_script(tmp_path / "python3.12", BARE)
+    found = find_python(tmp_path, PYTHON="")
+    assert (found.returncode, found.stdout) == (1, "")
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    assert found.stderr == (
+        f"python3.12 cannot create virtual environments: apt-get install {package}\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "what"), [("other", "Python 3.13.1"), ("gone", "no Python")])
+def test_an_unsuitable_choice_of_python_is_refused(tmp_path: Path, name: str, what: str) -> None:
+    write_script(tmp_path / "python3.11", COMPLETE)
+    write_script(tmp_path / "other", OTHER)
+    choice = str(tmp_path / name)
+    found = find_python(tmp_path, PYTHON=choice)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith(f"PYTHON={choice} is {what}")
+
+
+def test_a_gl_library_without_a_driver_is_not_enough(tmp_path: Path) -> None:
+    command = ("/bin/sh", str(ROOT / "scripts/install_gl.sh"), sys.executable)
+    nowhere = {"LIBGL_DRIVERS_PATH": str(tmp_path), "GBM_BACKENDS_PATH": str(tmp_path)}
+    nowhere |= {"__EGL_VENDOR_LIBRARY_FILENAMES": str(tmp_path / "gone")}
+    result = run(*command, PATH=str(tmp_path), **nowhere)  # nor is there any apt-get
+    assert result.returncode == 0
+    assert "libgl1-mesa-dri" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("prepare", "environment", "is_installed"),
+    [
+        ("git init --quiet", "", True),
+        ("true", "", False),
+        ("git init --quiet", "CI", False),
+        ("git init --quiet && mkdir -p .git/hooks && touch .git/hooks/pre-commit", "", False),
+        ("git init --quiet && git config core.hooksPath mine", "", False),
+    ],
+)
+def test_hooks_are_installed_only_where_they_disturb_nobody(
+    tmp_path: Path, prepare: str, environment: str, is_installed: bool
+) -> None:
+    write_script(tmp_path / ".venv/bin/pre-commit", "echo asked to $1")
+    hooks = f"cd {tmp_path} && {prepare} && {ROOT}/scripts/install_hooks.sh .venv"
+    config = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    result = run("/bin/sh", "-c", hooks, CI="true" if environment else "", **config)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ("asked to install\n" if is_installed else "")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("manifest.json", "there is no policy to drive"), ("my_robot", "was not driven")],
+)
+def test_the_proof_of_a_bare_install_fails_without_policy_or_robot(
+    tmp_path: Path, missing: str, message: str
+) -> None:
+    root, binaries = tmp_path / "checkout", tmp_path / "bin"
+    script = write_script(
+        root / "scripts/prove_bare.sh", (ROOT / "scripts/prove_bare.sh").read_text()
+    )
+    policy = root / "policies/fetch_reach"
+    shutil.copytree(ROOT / "policies/fetch_reach", policy)
+    (policy / missing).unlink(missing_ok=True)
+    (root / "docs").mkdir()
+    (root / "docs/your-robot.md").touch()
+    deploy = "import sys; from robodreamer_deploy.cli import main; sys.exit(main())"
+    write_script(binaries / "python", f'case "$3" in import*) exit 1;; esac\n{COMPLETE}')
+    write_script(binaries / "robodreamer-deploy", f"exec {sys.executable} -c '{deploy}' \"$@\"")
+    needs = "run pip install 'robodreamer[train]'"
+    write_script(binaries / "robodreamer", f'echo "{needs}"\nexit 2')
+    result = run(str(script), str(binaries), PYTHONPATH=str(ROOT / "deploy"))
+    assert result.returncode == 1
+    assert message in result.stderr
 
 
 @pytest.mark.slow
