@@ -37,20 +37,6 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors of any type and device to a safetensors file, all of it or nothing."""
-    write_atomic(path, tensor_bytes(copy_tensors(tensors)))
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file into main memory.
-
-    Raises:
-        ValueError: The file is missing or damaged.
-    """
-    return read_tensors(path)
-
-
 def write_json_atomic(path: Path, data: Any) -> None:
     """Write JSON text to a file, all of it or nothing.
 

@@ -16,7 +16,7 @@ from replay_records import assert_equal
 from saved_runs import Run, all_files, assert_same, saved_run
 
 from robodreamer.checkpoint import CheckpointError, Checkpoints
-from robodreamer.files import load_weights
+from robodreamer.files import read_tensors
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_weights_can_be_read_without_a_replay(tmp_path: Path) -> None:
     tensors, state = reader.load(latest)
     assert (latest.step, state) == (10, {"step": 10})
     assert torch.equal(tensors["agent"]["weight"], run.weight)
-    assert torch.equal(load_weights(latest.path / "agent.safetensors")["weight"], run.weight)
+    assert torch.equal(read_tensors(latest.path / "agent.safetensors")["weight"], run.weight)
     run.advance(5)
     with pytest.raises(CheckpointError, match="already exists"):  # it does not go on from there
         reader.save(15, tensors, state, run.replay)
