@@ -7,6 +7,7 @@ import pytest
 import toy_env
 from gymnasium import spaces
 
+from robodreamer_deploy.contract import Signal
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.registry import make
 from robodreamer_sim.tasks.spaces import action_spec, actuator_limits, leaves, to_action
@@ -69,6 +70,31 @@ def test_a_picture_can_be_had_from_render() -> None:
     assert env.render_camera(height=7, width=9).shape == (7, 9, 3)
     assert env.contract.control_dt_s == 1 / 20
     env.close()
+
+
+def test_a_single_limit_is_kept() -> None:
+    low, high = actuator_limits(np.array([0.0, -np.inf, -1e10]), np.array([np.inf, 5.0, 1e3]))
+    assert (low, high) == ((0.0, 3.0, 998.0), (2.0, 5.0, 1e3))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_of_several_kinds_stay_pictures(channels: int) -> None:
+    (leaf,) = leaves(spaces.Box(0, 255, (84, 80, channels), np.uint8))
+    assert leaf.signal == Signal(name="image/camera", shape=(84, 80, channels), dtype="uint8")
+    pixels = np.arange(84 * 80 * channels).reshape(84, 80, channels).astype(np.uint8)
+    np.testing.assert_array_equal(leaf.read(pixels), pixels)
+
+
+@pytest.mark.parametrize("shape", [(4, 84, 84), (84, 84, 2), (3, 84, 84)])
+def test_bytes_that_are_no_picture_are_refused(shape: tuple[int, ...]) -> None:
+    space = spaces.Dict({"eye": spaces.Box(0, 255, shape, np.uint8)})
+    with pytest.raises(ValueError, match=r"eye holds bytes \(.*, which is no picture .* wrapper"):
+        list(leaves(space))
+
+
+def test_a_small_grid_of_bytes_is_a_vector() -> None:
+    (leaf,) = leaves(spaces.Box(0, 5, (3, 4, 2), np.uint8))
+    assert (leaf.signal.name, leaf.signal.shape) == ("proprio/observation", (24,))
 
 
 def test_limits_of_any_size_map_to_the_unit_interval() -> None:

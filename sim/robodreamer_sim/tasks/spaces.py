@@ -2,7 +2,7 @@
 
 A space is taken apart into leaves, each of which becomes one signal:
 
-    Box, uint8 (H, W, 3)     image/<name>
+    Box, uint8 (H, W, C)     image/<name>, with C 1, 3 or 4
     other Box, MultiBinary   float32 vector; () stays a scalar, more axes are flattened
     Discrete, MultiDiscrete  int32 class indices
 
@@ -21,6 +21,7 @@ from gymnasium import spaces
 from robodreamer_deploy.contract import ActionSpec, Array, Signal
 
 HUGE = 1e6  # a limit beyond this is none
+CHANNELS = (1, 3, 4)  # grey, colour, and colour with depth or four grey frames
 FAMILIES = {"desired_goal": "goal", "achieved_goal": "privileged"}
 
 
@@ -46,7 +47,8 @@ def leaves(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[Lea
     """Take an observation space apart.
 
     Raises:
-        ValueError: A kind of space that has no fixed number of elements.
+        ValueError: A kind of space that has no fixed number of elements, or bytes that are neither
+            a picture nor a vector.
     """
     if isinstance(space, spaces.Dict):
         for key, inner in space.spaces.items():
@@ -87,21 +89,37 @@ def to_action(space: spaces.Space[Any], actuators: Array) -> Any:
 
 
 def actuator_limits(low: Array, high: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return limits per element, flattened; an element without finite ones gets -1 and 1."""
+    """Return limits per element, flattened; always finite.
+
+    An element without limits gets -1 and 1, one with a single limit a range of 2 next to it.
+    """
     low, high = np.ravel(low).astype(np.float64), np.ravel(high).astype(np.float64)
-    is_free = ~((np.abs(low) <= HUGE) & (np.abs(high) <= HUGE))
-    return tuple(np.where(is_free, -1.0, low).tolist()), tuple(
-        np.where(is_free, 1.0, high).tolist()
-    )
+    has_low, has_high = np.abs(low) <= HUGE, np.abs(high) <= HUGE
+    lowest = np.where(has_low, low, np.where(has_high, high - 2.0, -1.0))
+    highest = np.where(has_high, high, np.where(has_low, low + 2.0, 1.0))
+    return tuple(lowest.tolist()), tuple(highest.tolist())
 
 
 def _measurement(space: spaces.Space[Any], path: tuple[str, ...]) -> Signal:
     shape = tuple(int(size) for size in space.shape or ())
-    if space.dtype == np.uint8 and len(shape) == 3 and shape[-1] == 3:
+    if _is_picture(space):
+        if shape[-1] not in CHANNELS:
+            where = ".".join(path) or "the observation"
+            raise ValueError(
+                f"{where} holds bytes {shape}, which is no picture (height, width, channels) of "
+                "1, 3 or 4 channels; a wrapper of the environment has to make it one, or floats"
+            )
         return Signal(name=f"image/{_join(path) or 'camera'}", shape=shape, dtype="uint8")
     if len(shape) > 1:
         shape = (math.prod(shape),)
     return Signal(name=_vector_name(path), shape=shape, dtype="float32")
+
+
+def _is_picture(space: spaces.Space[Any]) -> bool:
+    """Whether three axes hold bytes that are colours, or use their whole range, as pixels do."""
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+        return False
+    return space.shape[-1] == 3 or bool((space.high == 255).all())
 
 
 def _classes(space: spaces.Discrete | spaces.MultiDiscrete, path: tuple[str, ...]) -> Leaf:
