@@ -2,12 +2,27 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 USER_ERROR = 2
 INTERRUPTED = 130
+
+
+class _Version(argparse.Action):
+    """Prints the version of the installed package; looks it up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"robodreamer-deploy {version('robodreamer')}")
+        except PackageNotFoundError:
+            print("robodreamer-deploy, a bare copy that is not installed")
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
         "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run",
     )
     add = result.add_argument
+    version = "print the version, and stop"
+    add("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=version)
     add("policy", type=Path, help="folder that `robodreamer export` wrote")
     what = result.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -55,15 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     report: Path | None = arguments.report
     if report is not None and not report.parent.is_dir():
         return _fail(f"--report: there is no folder {report.parent}")
+    if report is not None and report.is_dir():
+        return _fail(f"--report: {report} is a folder")
 
     from robodreamer_deploy.bundle import BundleError
     from robodreamer_deploy.robots import RobotError
 
     try:
         code = _inspect(arguments.policy) if arguments.inspect else _run(arguments)
-    except (BundleError, RobotError) as error:
+    except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
         return _fail(str(error))
-    except KeyboardInterrupt:  # a second Ctrl-C, or one before the loop has begun
+    except KeyboardInterrupt:  # before the robot is connected, or long after a first one
         return INTERRUPTED
     if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
         _fail("torch was imported, which no policy needs; please report this")
@@ -78,19 +97,30 @@ def _run(arguments: argparse.Namespace) -> int:
     del options["inspect"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
-    return run(Options(**options), print)
+    return run(Options(**options), _say)
 
 
 def _inspect(folder: Path) -> int:
     from robodreamer_deploy.bundle import load_bundle
     from robodreamer_deploy.describe import describe
 
-    print("\n".join(describe(load_bundle(folder).manifest)))
+    for line in describe(load_bundle(folder).manifest):
+        _say(line)
     return 0
 
 
+def _say(line: str) -> None:
+    """Print a line; where nobody reads any more, go on in silence: a robot may be moving."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what is still in the buffer goes there too
+        os.close(nowhere)
+
+
 def _fail(message: str) -> int:
-    print(f"robodreamer-deploy: {message}", file=sys.stderr)
+    print(f"robodreamer-deploy: {' '.join(message.split())}", file=sys.stderr)
     return USER_ERROR
 
 

@@ -1,9 +1,6 @@
 """A whole drive: one stretch on a robot without episodes, or many episodes on one that has them."""
 
-import signal
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from robodreamer_deploy.loop import Clock, ControlLoop
@@ -20,38 +17,6 @@ class Episode(NamedTuple):
     episode_return: float
     success: bool | None  # None if the task does not know success
     ticks: int
-
-
-class StopSignals:
-    """Remembers the first SIGINT or SIGTERM; a second one interrupts at once."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-
-    @property
-    def reason(self) -> str | None:
-        """Name of the signal that came; None so far."""
-        return None if self.number is None else signal.Signals(self.number).name
-
-    def handle(self, number: int, _frame: FrameType | None) -> None:
-        """Let the loop finish its tick the first time; do not wait for it the second."""
-        if self.number is not None:
-            raise KeyboardInterrupt
-        self.number = number
-
-
-@contextmanager
-def catch_stop_signals() -> Generator[StopSignals, None, None]:
-    """Turn SIGINT and SIGTERM into a reason to stop; restores the old handlers."""
-    signals = StopSignals()
-    previous = {
-        number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield signals
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def stop_after(clock: Clock, seconds: float) -> ShouldStop:
@@ -77,6 +42,8 @@ def drive_episodes(
         return should_stop() or (EPISODE_OVER if robot.is_episode_over else None)
 
     for seed in seeds:
+        if reason := should_stop():
+            return reason
         robot.start_episode(seed)
         loop.controller.reset(seed)
         ticks = loop.report.ticks

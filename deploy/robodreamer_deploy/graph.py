@@ -40,14 +40,22 @@ class Graph:
         Raises:
             BundleError: Not a valid graph, or its inputs or outputs differ from the announced.
         """
+        self._path = path
         self._session = _load(path)
         _check(path, "input", self._session.get_inputs(), inputs)
         _check(path, "output", self._session.get_outputs(), outputs)
         self._outputs = list(outputs)
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Compute all outputs, in the announced order, from arrays with the batch axis of 1."""
-        return cast("list[Array]", self._session.run(self._outputs, dict(feeds)))
+        """Compute all outputs, in the announced order, from arrays with the batch axis of 1.
+
+        Raises:
+            BundleError: The graph is damaged in a way that shows only when it runs.
+        """
+        try:
+            return cast("list[Array]", self._session.run(self._outputs, dict(feeds)))
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            raise BundleError(f"{self._path} cannot be computed: {error}") from error
 
 
 def _load(path: Path) -> Any:

@@ -1,9 +1,9 @@
-"""The control loop: sense, think, act, wait, at the contract's rate, and always leave it safe.
+"""The control loop: sense, think, act, wait, at the contract's rate.
 
 Ticks lie on an absolute grid, so that time lost in one is not added to the next. After an overrun
 whole periods are skipped and counted; old commands are never sent in a burst. A recurrent policy
 has to advance by one step per period: skipped and held ticks are steps the model has missed, and
-are counted as such. Whatever ends the loop, the robot is told to hold.
+are counted as such. The robot holds between two runs, and `leaving` has it hold on every way out.
 """
 
 import logging
@@ -17,6 +17,7 @@ from typing import Protocol
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
 from robodreamer_deploy.policy import Controller, NotFiniteError
+from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.safety import Safety
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class LoopReport:
     limits: Counter[str] = field(default_factory=Counter[str])
     """How often each of `Safety`'s limits changed an action."""
     bad_observations: Counter[str] = field(default_factory=Counter[str])
-    """How often each signal was refused, by key."""
+    """How often each signal was refused, by key; `observation` counts failed readings."""
 
 
 class ControlLoop:
@@ -152,10 +153,15 @@ class ControlLoop:
     ) -> str:
         """Drive from the first step of an episode until `should_stop` gives a reason.
 
-        The robot holds when this returns or raises, whatever the cause.
+        The robot holds when this returns. What it raises is for `leaving.drive_connected`, which
+        holds then.
 
         Returns:
             The reason of `should_stop`, or that of a latched stop.
+
+        Raises:
+            RobotError: The robot does not hold, or reports an execution that makes no sense.
+            Exception: Whatever the robot raises, but what `robots.Robot` says holds one tick.
         """
         report = self.report
         self._is_first, self._faults_in_a_row = True, 0
@@ -169,13 +175,13 @@ class ControlLoop:
                 report.skipped_ticks += grid.wait()
         finally:
             report.elapsed_s += self.clock.now() - start
-            self.safety.hold()
+        self.safety.hold()
         return reason
 
     def _tick(self, observe: Callable[[], Mapping[str, Array]]) -> None:
         start = self._stopwatch()
         try:
-            observation = self._gate(observe())
+            observation = self._gate(self._read(observe))
             sensed = self._stopwatch()
             step = self.controller.step(observation, is_first=self._is_first)
         except SignalError as error:
@@ -195,6 +201,13 @@ class ControlLoop:
         self.report.sense_to_act_s.append(self._stopwatch() - start)
         self.report.ticks += 1
 
+    def _read(self, observe: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
+        """Ask the robot; a reading that failed is a signal that cannot be trusted."""
+        try:
+            return observe()
+        except (RobotError, OSError) as error:
+            raise SignalError("observation", f"not read: {error}") from error
+
     def _gate(self, observation: Mapping[str, Array]) -> Mapping[str, Array]:
         """Return the signals that the policy reads, checked; what else there is, is ignored."""
         contract = self.contract
@@ -204,7 +217,9 @@ class ControlLoop:
 
     def _hold(self, fault: str) -> None:
         """Hold for this tick; the model learns of it as the executed action of its next step."""
-        self.controller.executed(self.safety.hold())
+        held = self.safety.hold()
+        self.controller.executed(held.action)
+        self.report.limits.update(held.limits)
         self._count_fault(fault)
 
     def _count_fault(self, fault: str | None) -> None:

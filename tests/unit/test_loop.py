@@ -1,7 +1,5 @@
-"""The control loop: steady timing, no bursts after a stall, and a robot that holds at the end."""
+"""The control loop: steady timing, no bursts after a stall, and what happens when a tick fails."""
 
-import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +10,15 @@ from toy_robot import CONTRACT, EPISODE_STEPS, Bench, Point
 
 from robodreamer_deploy.bundle import load_bundle
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.drive import (
-    Episode,
-    catch_stop_signals,
-    drive,
-    drive_episodes,
-    stop_after,
-)
+from robodreamer_deploy.drive import Episode, drive, drive_episodes, stop_after
 from robodreamer_deploy.loop import ControlLoop, Grid, VirtualClock
 from robodreamer_deploy.policy import Controller, Policy
+from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.safety import Safety
 from robodreamer_deploy.summary import summarize_loop
 
 DT = CONTRACT.control_dt_s
+NAN_POSITION = {"proprio/position": np.array([0, np.nan], np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -162,35 +156,50 @@ def test_virtual_time_waits_for_nobody_and_skips_nothing() -> None:
     assert clock.now() == pytest.approx(1000 * DT)
 
 
+@pytest.mark.parametrize("lost", [RobotError("no frame in 20 ms"), TimeoutError("no frame")])
+def test_a_lost_frame_holds_for_that_tick_only(policy: Policy, lost: Exception) -> None:
+    robot = SlowBench(FakeClock(), bad_ticks={2: lost, 3: lost})
+    loop = make_loop(policy, robot)
+    assert loop.run(robot.get_observation, after(robot, 10)) == "enough"
+    assert loop.report.bad_observations == {"observation": 2}
+    assert (loop.report.ticks, loop.report.held_ticks, len(robot.sent)) == (10, 2, 8)
+
+
+def test_a_lost_camera_stops_the_robot(policy: Policy) -> None:
+    robot = SlowBench(FakeClock(), bad_ticks=dict.fromkeys(range(3, 99), OSError("unplugged")))
+    loop = make_loop(policy, robot, max_faults_in_a_row=3)
+    reason = loop.run(robot.get_observation, after(robot, 100))
+    assert reason == "4 faults in a row, the last one: observation: not read: unplugged"
+    assert len(robot.sent) == 3
+
+
 @pytest.mark.parametrize("error", [ValueError("oops"), KeyboardInterrupt()])
-def test_any_exit_holds_the_robot(policy: Policy, error: BaseException) -> None:
+def test_what_nobody_expects_ends_the_run_with_its_figures(
+    policy: Policy, error: BaseException
+) -> None:
     robot = SlowBench(FakeClock(), bad_ticks={4: error})
     loop = make_loop(policy, robot)
     with pytest.raises(type(error)):
         loop.run(robot.get_observation, after(robot, 10))
-    assert robot.num_holds == 1
     assert len(robot.sent) == 4
     assert loop.report.elapsed_s > 0
 
 
-def test_an_error_while_sending_holds_the_robot(policy: Policy) -> None:
-    class Jammed(SlowBench):
-        def send_action(self, action: Array) -> Array:
-            raise OSError("bus error")
+def test_a_hold_at_a_pose_out_of_range_is_counted(policy: Policy) -> None:
+    class Bent(SlowBench):
+        def hold(self) -> Array:
+            return np.full(2, 3.0, np.float32)
 
-    robot = Jammed(FakeClock())
-    with pytest.raises(OSError, match="bus error"):
-        make_loop(policy, robot).run(robot.get_observation, after(robot, 10))
-    assert robot.num_holds == 1
+    loop = make_loop(policy, robot := Bent(FakeClock(), bad_ticks={1: NAN_POSITION}))
+    loop.run(robot.get_observation, after(robot, 2))
+    np.testing.assert_array_equal(loop.controller.snapshot().carry.action, np.ones(2))
+    assert loop.report.limits == {"hold": 1}
 
 
 def test_the_normal_end_holds_the_robot(policy: Policy) -> None:
     robot = SlowBench(FakeClock())
     make_loop(policy, robot).run(robot.get_observation, after(robot, 3))
     assert robot.num_holds == 1
-
-
-NAN_POSITION = {"proprio/position": np.array([0, np.nan], np.float32)}
 
 
 def test_a_bad_observation_holds_for_that_tick_only(policy: Policy) -> None:
@@ -300,7 +309,7 @@ def test_after_a_fault_of_the_policy_the_model_starts_afresh(policy: Policy) -> 
     assert (loop.report.ticks, loop.report.held_ticks, len(robot.sent)) == (10, 1, 9)
 
 
-# --- episodes and signals ------------------------------------------------------------------------
+# --- episodes -----------------------------------------------------------------------------------
 
 
 def drive_point(policy: Policy, seeds: range, stop: Callable[[], str | None]) -> list[Episode]:
@@ -337,25 +346,13 @@ def test_seconds_are_those_of_the_clock(policy: Policy) -> None:
     assert loop.report.ticks == pytest.approx(1 / DT, abs=1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_loop_after_its_tick_and_a_second_one_at_once(
-    policy: Policy, number: signal.Signals
-) -> None:
-    robot = SlowBench(FakeClock())
-    loop = make_loop(policy, robot)
+def test_no_episode_is_prepared_once_there_is_a_reason_to_stop(policy: Policy) -> None:
+    class Unready(Point):
+        def start_episode(self, seed: int) -> None:
+            raise AssertionError("started")
 
-    def observe() -> dict[str, Array]:
-        if robot.num_observed == 5:
-            os.kill(os.getpid(), number)
-        return robot.get_observation()
-
-    before = signal.getsignal(number)
-    with catch_stop_signals() as signals:
-        assert loop.run(observe, lambda: signals.reason) == number.name
-        assert signals.number == number
-        assert (len(robot.sent), robot.num_holds) == (6, 1)
-        robot.num_observed = 0
-        with pytest.raises(KeyboardInterrupt):
-            loop.run(observe, after(robot, 100))
-        assert robot.num_holds == 2
-    assert signal.getsignal(number) is before
+    robot = Unready("", CONTRACT)
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT)
+    loop = ControlLoop(Controller(policy), safety, clock=VirtualClock())
+    settings: Any = {"should_stop": lambda: "SIGTERM", "finished": print}
+    assert drive_episodes(loop, robot, seeds=range(3), **settings) == "SIGTERM"

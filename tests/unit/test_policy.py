@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import toy_policy
 from onnx import numpy_helper
@@ -15,6 +16,7 @@ from toy_robot import CONTRACT
 from robodreamer_deploy.bundle import BundleError, Carry, Draw, load_bundle, write_manifest
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.golden import Golden, load_golden
+from robodreamer_deploy.graph import Graph, Tensor
 from robodreamer_deploy.policy import Controller, NotFiniteError, Policy, surprise
 from robodreamer_deploy.selftest import TIE_MARGIN, replay_golden
 
@@ -277,6 +279,18 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     write_manifest(folder, make_manifest())
     with pytest.raises(BundleError, match=r"actor\.onnx cannot be loaded"):
         Policy(load_bundle(folder))
+
+
+def test_a_graph_that_fails_only_when_it_runs_is_refused(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 18]>
+        damaged (float[1, 2] x) => (float[1, 1] y) <int64[1] index = {99}> {
+            y = Gather <axis = 1> (x, index)
+        }""")
+    onnx.save(model, tmp_path / "damaged.onnx")
+    graph = Graph(tmp_path / "damaged.onnx", {"x": Tensor((1, 2))}, {"y": Tensor((1, 1))})
+    with pytest.raises(BundleError, match=r"damaged\.onnx cannot be computed: .*Gather"):
+        graph.run({"x": np.zeros((1, 2), np.float32)})
 
 
 def test_the_golden_sequence_covers_what_it_should(golden: Golden) -> None:

@@ -90,7 +90,10 @@ def test_after_a_hold_out_of_range_the_next_action_is_in_range_again() -> None:
             return vector(3.0, -3.0)
 
     safety = Safety(robot := Bent(), SPEC, control_dt_s=DT, max_rate=(10.0, 10.0))
-    safety.hold()
+    held = safety.hold()
+    np.testing.assert_array_equal(held.action, vector(1.0, -1.0))  # what the model may know
+    assert held.limits == ("hold",)
+    assert safety.send(vector(np.nan, 0)).limits == ("not finite", "hold")
     safety.send(vector(0, 0))
     np.testing.assert_allclose(robot.sent, [vector(0.8, -0.8)], rtol=1e-6)
 
@@ -151,13 +154,76 @@ def test_a_stop_is_latched_and_keeps_its_first_reason() -> None:
 
 
 def test_a_discrete_action_is_one_choice() -> None:
-    safety = Safety(ReadOnly(3), CHOICE, control_dt_s=DT)
+    safety = Safety(ReadOnly(CHOICE), CHOICE, control_dt_s=DT)
     untouched = safety.send(vector(0, 1, 0))
     np.testing.assert_array_equal(untouched.action, vector(0, 1, 0))
     assert untouched.limits == ()
     executed = safety.send(vector(0.2, 0.1, 0.7))
     np.testing.assert_array_equal(executed.action, vector(0, 0, 1))
     assert executed.limits == ("one-hot",)
+
+
+def test_a_driver_may_work_in_place_on_what_it_is_given() -> None:
+    class Scaling(Recorder):
+        def send_action(self, action: Array) -> Array:
+            action *= 0.01
+            return super().send_action(action)
+
+    wanted = vector(0.5, -1.0)
+    executed = Safety(Scaling(), SPEC, control_dt_s=DT).send(wanted)
+    np.testing.assert_allclose(executed.action, vector(0.005, -0.01))
+    assert executed.limits == ("robot",)
+    np.testing.assert_array_equal(wanted, vector(0.5, -1.0))
+
+
+def test_a_driver_may_use_again_what_it_returned() -> None:
+    class Thrifty(Recorder):
+        buffer = np.zeros(2, np.float32)
+
+        def send_action(self, action: Array) -> Array:
+            self.buffer[:] = action
+            return self.buffer
+
+        def hold(self) -> Array:
+            return self.buffer
+
+    safety = Safety(robot := Thrifty(), SPEC, control_dt_s=DT, max_rate=(10.0, 10.0))
+    executed, held = safety.send(vector(0.5, -0.5)), safety.hold()
+    robot.buffer[:] = 99
+    for told in (executed, held):
+        np.testing.assert_array_equal(told.action, vector(0.5, -0.5))
+        with pytest.raises(ValueError, match="read-only"):
+            told.action[0] = 1.0
+    np.testing.assert_allclose(safety.send(vector(1, -1)).action, vector(0.7, -0.7), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "returned", "words"),
+    [
+        (SPEC, vector(0.0, 45.0), r"\[ ?0\. +45\.\], expected .* within \[-1, 1\]"),
+        (CHOICE, vector(0.0, 0.5, 0.5), "one-hot, not actuator values"),
+        (CHOICE, vector(0.0, 2.0, 0.0), "one-hot, not actuator values"),
+    ],
+)
+def test_actuator_values_do_not_enter_the_model_as_an_action(
+    spec: ActionSpec, returned: Array, words: str
+) -> None:
+    class Confused(Recorder):
+        def send_action(self, action: Array) -> Array:
+            return returned
+
+    with pytest.raises(RobotError, match=words):
+        Safety(Confused(), spec, control_dt_s=DT).send(vector(*[0.0] * (spec.size - 1), 1.0))
+
+
+def test_rounding_at_the_end_of_the_range_is_no_fault() -> None:
+    class Rounding(Recorder):
+        def send_action(self, action: Array) -> Array:
+            return action * np.float32(1.000005)
+
+    executed = Safety(Rounding(), SPEC, control_dt_s=DT).send(vector(1.0, -1.0))
+    np.testing.assert_array_equal(executed.action, vector(1.0, -1.0))
+    assert executed.limits == ()
 
 
 @pytest.mark.parametrize("returned", [vector(0), vector(0, np.nan), None])
@@ -187,7 +253,8 @@ def test_limits_that_do_not_fit_are_refused(
 
 
 def test_a_dry_run_repeats_what_it_was_told() -> None:
-    robot = ReadOnly(2)
+    robot = ReadOnly(SPEC)
     np.testing.assert_array_equal(robot.hold(), vector(0, 0))
+    np.testing.assert_array_equal(ReadOnly(CHOICE).hold(), vector(1, 0, 0))
     np.testing.assert_array_equal(robot.send_action(vector(0.5, 0.1)), vector(0.5, 0.1))
     np.testing.assert_array_equal(robot.hold(), vector(0.5, 0.1))

@@ -1,6 +1,9 @@
 """The simulated robot: the same task as in training, through the onboard loop's interface."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -132,3 +135,22 @@ def test_a_policy_of_another_rate_or_origin_is_refused(
 ) -> None:
     with pytest.raises(RobotError, match=words):
         make_robot("fetch_reach", dataclasses.replace(contract, **change))
+
+
+def test_graphics_that_cannot_be_loaded_are_one_sentence() -> None:
+    """In a process of its own: MuJoCo chooses its back end once, when it is imported."""
+    code = (
+        "from robodreamer_deploy.contract import Contract, ActionSpec\n"
+        "from robodreamer_sim.robot import make_robot\n"
+        "action = ActionSpec(size=1, kind='discrete')\n"
+        "contract = Contract(task='x', observations=(), action=action, control_dt_s=1.0)\n"
+        "make_robot('fetch_reach', contract)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "MUJOCO_GL": "bogus", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert run.returncode == 1
+    last = run.stderr.splitlines()[-1]
+    assert "RobotError: MuJoCo cannot load what MUJOCO_GL=bogus names" in last
+    assert "unset MUJOCO_GL, or install" in last

@@ -1,0 +1,27 @@
+"""What went wrong, in one sentence for the user."""
+
+import traceback
+from pathlib import Path
+
+from robodreamer_deploy.bundle import BundleError
+from robodreamer_deploy.contract import SignalError
+from robodreamer_deploy.robots import RobotError
+
+SPOKEN = (RobotError, BundleError, SignalError, OSError)
+"""Errors whose message is meant for the user; others are told with their type and place."""
+
+
+def sentence(error: BaseException) -> str:
+    """Return one line that tells an error; where it was raised, if nobody meant it to be read."""
+    text = " ".join(str(error).split())
+    if text and isinstance(error, SPOKEN):
+        return text
+    name = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{name}{where}: {text}" if text else f"{name}{where}"
+
+
+def full_traceback(error: BaseException) -> str:
+    """Return what Python would have printed."""
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,99 @@
+"""The one place where a connected robot is left: held, then disconnected, whatever happened.
+
+An error in the middle of a tick, an interrupt while an episode is being prepared, a signal that
+came during `connect`, the normal end: all ways out lead through `drive_connected`.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.loop import Clock
+from robodreamer_deploy.robots import Robot
+from robodreamer_deploy.safety import Safety
+from robodreamer_deploy.signals import StopSignals
+
+HOLD_ATTEMPTS = 5
+HOLD_PAUSE_S = 0.1
+HOLD_WITHIN_S = 2.0
+"""No further attempt to hold begins later than this after the first."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Leaving:
+    """How a robot was left."""
+
+    connect_error: Exception | None = None
+    """Why it could not be connected, and so neither drive nor hold; None if it was."""
+    was_interrupted: bool = False
+    """Whether a second signal cut the drive short."""
+    hold_fault: str | None = None
+    """Why the last attempt to hold failed; None if the robot holds."""
+    disconnect_fault: str | None = None
+    """Why it could not be disconnected."""
+
+
+def drive_connected(
+    robot: Robot, safety: Safety, signals: StopSignals, clock: Clock, drive: Callable[[], None]
+) -> Leaving:
+    """Connect, `drive`, and on every way out hold and disconnect, undisturbed by signals.
+
+    An interrupt ends the drive and is not passed on; errors of `drive` are, after the robot was
+    left. A robot whose `connect` fails is disconnected only; one whose `connect` is interrupted
+    is held as well, for it may have come far.
+    """
+    leaving = Leaving()
+    try:
+        try:
+            leaving.connect_error = _connect(robot)
+            if leaving.connect_error is None:
+                drive()
+        finally:
+            signals.shield()  # an interrupt that comes right before shields by itself
+    except KeyboardInterrupt:
+        leaving.was_interrupted = True
+    finally:
+        if leaving.connect_error is None:
+            leaving.hold_fault = hold_firmly(safety, clock)
+        signals.shield()
+        leaving.disconnect_fault = _disconnect(robot)
+    return leaving
+
+
+def hold_firmly(safety: Safety, clock: Clock) -> str | None:
+    """Have the robot hold, trying again where that fails; return why it failed to the last."""
+    end = clock.now() + HOLD_WITHIN_S
+    fault = ""
+    for _ in range(HOLD_ATTEMPTS):
+        try:
+            safety.hold()
+        except KeyboardInterrupt:  # somebody insists, after the shield has fallen
+            return "interrupted while it did not come back"
+        except BaseException as error:  # noqa: BLE001  whatever a driver raises, try again
+            fault = sentence(error)
+            logger.error("hold failed: %s", fault)  # noqa: TRY400  the sentence is what helps
+        else:
+            return None
+        if clock.now() >= end:
+            break
+        clock.sleep(HOLD_PAUSE_S)
+    return fault
+
+
+def _connect(robot: Robot) -> Exception | None:
+    try:
+        robot.connect()
+    except Exception as error:  # noqa: BLE001  a driver raises what it likes
+        return error
+    return None
+
+
+def _disconnect(robot: Robot) -> str | None:
+    try:
+        robot.disconnect()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  a driver raises what it likes
+        return sentence(error)
+    return None

@@ -1,0 +1,128 @@
+"""How `--robot` finds a robot, and makes it.
+
+It takes one of
+
+    name:argument               a robot that an installed package registers in the entry point
+                                group `robodreamer.robots`, such as sim:fetch_reach
+    path/to/file.py:Class       your own file; `:argument` may follow. Modules that lie beside it
+                                can be imported, as in a script
+    package.module:Class        your own installed module; `:argument` may follow
+
+and calls what it finds as `factory(argument, contract)`.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.robots import Robot, RobotError
+
+ENTRY_POINT_GROUP = "robodreamer.robots"
+FORMS = "name:argument, path/to/file.py:Class or package.module:Class"
+SIGNATURE = "(argument: str, contract: Contract)"
+TOLD_AS_THEY_ARE = (ImportError, SyntaxError, ValueError)
+
+Factory = Callable[[str, Contract], Robot]
+
+
+def load_robot(spec: str, contract: Contract) -> Robot:
+    """Make the robot that `--robot` names (see the module) for a policy's contract.
+
+    Raises:
+        RobotError: No such robot, file, module or class (lists what exists, closest first), one
+            that cannot be imported or called, or it refuses the argument or the contract.
+    """
+    head, colon, rest = spec.partition(":")
+    if not colon or not rest:
+        raise RobotError(f"--robot {spec} is not of the form {FORMS}; {_registered(head)}")
+    registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    try:
+        if head in registered:
+            return cast("Factory", registered[head].load())(rest, contract)
+        module = _import_file(Path(head)) if head.endswith(".py") else _import_module(head)
+        name, _, argument = rest.partition(":")
+        factory = _find_class(module, name, head)
+        _check_signature(factory, name, argument, contract)
+        return factory(argument, contract)
+    except RobotError:
+        raise
+    except Exception as error:
+        told = str(error) if isinstance(error, TOLD_AS_THEY_ARE) else sentence(error)
+        raise RobotError(f"robot {head} cannot be made: {told}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file as a module of its own, which `dataclasses` and `pickle` then find by name."""
+    if not path.is_file():
+        raise RobotError(f"there is no robot file {path}")
+    name = f"robot_file_{path.stem}"  # on its own it might be the name of another module
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, path
+    assert spec.loader is not None, path
+    if (folder := str(path.parent.resolve())) not in sys.path:
+        sys.path.insert(0, folder)  # for good: drivers are often imported by `connect`
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    missing = f"there is no robot and no module {name}; {_registered(name)}"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the robot's module exists; one of its own imports does not
+        raise RobotError(missing) from error
+    if getattr(module, "__file__", None) is None:
+        raise RobotError(missing)  # a plain folder of that name, which Python lets pass
+    return module
+
+
+def _find_class(module: ModuleType, name: str, where: str) -> Factory:
+    found: Any = getattr(module, name, None)
+    if callable(found):
+        return cast("Factory", found)
+    classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+    raise RobotError(f"{where} has no class {name}; it has {', '.join(_closest(name, classes))}")
+
+
+def _check_signature(factory: Factory, name: str, argument: str, contract: Contract) -> None:
+    """Refuse a factory that cannot be called as one; what it raises within is another matter."""
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:  # written in C: it will say itself
+        return
+    try:
+        signature.bind(argument, contract)
+    except TypeError as error:
+        raise RobotError(
+            f"{name} takes {signature}; a robot is made by calling it with {SIGNATURE}"
+        ) from error
+
+
+def _registered(name: str) -> str:
+    names = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
+    if not names:
+        return "no robot is registered here (is the simulator installed?)"
+    return f"registered: {', '.join(_closest(name, names))}"
+
+
+def _closest(name: str, names: list[str]) -> list[str]:
+    """Return all of `names`, those most like `name` first."""
+    close = get_close_matches(name, names, n=len(names) or 1)
+    return close + sorted(set(names) - set(close))

@@ -1,0 +1,209 @@
+"""Leaving a robot: it is held on every way out, whatever signals and drivers do meanwhile."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from toy_robot import CONTRACT, Bench
+
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.leaving import (
+    HOLD_ATTEMPTS,
+    HOLD_WITHIN_S,
+    Leaving,
+    drive_connected,
+    hold_firmly,
+)
+from robodreamer_deploy.loop import VirtualClock
+from robodreamer_deploy.safety import Safety
+from robodreamer_deploy.signals import SHIELD_S, StopSignals, catch_stop_signals
+
+NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+class Logged(Bench):
+    """Logs what is done with it; every method may do something before, such as raise."""
+
+    def __init__(self, **before: Callable[[], Any]) -> None:
+        super().__init__("", CONTRACT)
+        self.log: list[str] = []
+        self._before = before
+
+    def _do(self, what: str) -> None:
+        self.log.append(what)
+        self._before.get(what, lambda: None)()
+
+    def connect(self) -> None:
+        self._do("connect")
+
+    def hold(self) -> Array:
+        self._do("hold")
+        return super().hold()
+
+    def disconnect(self) -> None:
+        self._do("disconnect")
+
+
+class FakeNow:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def kill(number: int, times: int = 1) -> Callable[[], None]:
+    def do_it() -> None:
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+
+    return do_it
+
+
+def fail(error: BaseException, times: int = 1) -> Callable[[], None]:
+    errors = iter([error] * times)
+
+    def maybe() -> None:
+        if (found := next(errors, None)) is not None:
+            raise found
+
+    return maybe
+
+
+def safety_of(robot: Logged) -> Safety:
+    return Safety(robot, CONTRACT.action, control_dt_s=CONTRACT.control_dt_s)
+
+
+def leave(robot: Logged, drive: Callable[[], None] = lambda: None) -> tuple[Leaving, StopSignals]:
+    clock = VirtualClock()
+    with catch_stop_signals() as signals:
+        return drive_connected(robot, safety_of(robot), signals, clock, drive), signals
+
+
+def test_the_normal_end_holds_and_disconnects() -> None:
+    robot = Logged()
+    leaving, _ = leave(robot, lambda: robot.log.append("drive"))
+    assert robot.log == ["connect", "drive", "hold", "disconnect"]
+    assert leaving == Leaving()
+
+
+@pytest.mark.parametrize("error", [ValueError("oops"), OSError("cable"), SystemExit(3)])
+def test_whatever_a_drive_raises_the_robot_is_held_first(error: BaseException) -> None:
+    robot = Logged()
+    with pytest.raises(type(error)):
+        leave(robot, fail(error))
+    assert robot.log == ["connect", "hold", "disconnect"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_is_remembered_and_a_second_one_interrupts_the_drive(number: int) -> None:
+    robot = Logged()
+    before = signal.getsignal(number)
+    leaving, signals = leave(robot, kill(number))
+    assert (signals.number, leaving.was_interrupted) == (number, False)
+
+    leaving, _ = leave(robot, kill(number, times=2))
+    assert leaving.was_interrupted
+    assert robot.log == ["connect", "hold", "disconnect"] * 2
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("during", ["hold", "disconnect"])
+def test_impatience_does_not_keep_a_robot_from_being_held(during: str, number: int) -> None:
+    held: list[str] = []
+
+    def impatient() -> None:
+        kill(number, times=3)()
+        held.append("to the end")
+
+    robot = Logged(**{during: impatient})
+    leaving, _ = leave(robot, kill(number, times=1))
+    assert (robot.log, held) == (["connect", "hold", "disconnect"], ["to the end"])
+    assert leaving == Leaving()
+
+
+def test_a_third_signal_right_after_the_second_does_not_keep_it_from_being_held() -> None:
+    now = FakeNow()
+    signals = StopSignals(now)
+    signals.handle(signal.SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        signals.handle(signal.SIGINT, None)
+    now.time += SHIELD_S - 0.01
+    signals.handle(signal.SIGINT, None)
+    now.time += 0.02
+    with pytest.raises(KeyboardInterrupt):
+        signals.handle(signal.SIGTERM, None)
+
+
+def test_a_shield_falls_so_that_a_hanging_hold_can_be_broken_off() -> None:
+    now = FakeNow()
+    signals = StopSignals(now)
+
+    def hang() -> None:
+        now.time += SHIELD_S + 0.01
+        signals.handle(signal.SIGINT, None)
+
+    robot = Logged(hold=hang)
+    signals.number = signal.SIGINT
+    leaving = drive_connected(robot, safety_of(robot), signals, VirtualClock(), lambda: None)
+    assert leaving.hold_fault == "interrupted while it did not come back"
+    assert robot.log == ["connect", "hold", "disconnect"]
+
+
+def test_signals_while_connecting_are_heeded_once_it_is_done() -> None:
+    robot = Logged(connect=kill(signal.SIGTERM))
+    leaving, signals = leave(robot)
+    assert signals.reason == "SIGTERM"
+    assert robot.log == ["connect", "hold", "disconnect"]
+    robot = Logged(connect=kill(signal.SIGTERM, times=2))
+    leaving, _ = leave(robot, lambda: robot.log.append("drive"))
+    assert leaving.was_interrupted
+    assert robot.log == ["connect", "hold", "disconnect"]  # nobody knows how far it came
+
+
+def test_a_robot_that_cannot_be_connected_is_disconnected_only() -> None:
+    robot = Logged(connect=fail(RuntimeError("no bus")))
+    leaving, _ = leave(robot, lambda: robot.log.append("drive"))
+    assert str(leaving.connect_error) == "no bus"
+    assert robot.log == ["connect", "disconnect"]
+
+
+def test_a_hold_that_fails_is_tried_again() -> None:
+    robot = Logged(hold=fail(OSError("busy"), times=HOLD_ATTEMPTS - 1))
+    assert hold_firmly(safety_of(robot), VirtualClock()) is None
+    assert robot.log == ["hold"] * HOLD_ATTEMPTS
+
+
+def test_a_hold_is_not_tried_for_ever() -> None:
+    robot = Logged(hold=fail(OSError("cable lost"), times=99))
+    leaving, _ = leave(robot)
+    assert leaving.hold_fault == "cable lost"
+    assert robot.log == ["connect", *["hold"] * HOLD_ATTEMPTS, "disconnect"]
+    clock = VirtualClock()
+
+    def slow() -> None:
+        clock.sleep(HOLD_WITHIN_S)
+        raise TimeoutError("no answer")
+
+    robot = Logged(hold=slow)
+    assert hold_firmly(safety_of(robot), clock) == "no answer"
+    assert robot.log == ["hold"]
+
+
+def test_a_failed_disconnect_is_told() -> None:
+    leaving, _ = leave(Logged(disconnect=fail(OSError("port gone"))))
+    assert (leaving.disconnect_fault, leaving.hold_fault) == ("port gone", None)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with catch_stop_signals() as signals:
+            kill(signal.SIGHUP)()
+            assert signals.number is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
