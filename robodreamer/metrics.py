@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,16 @@ class MetricsWriter:
         self.path = run / "metrics.jsonl"
         if resumed_step is not None and self.path.exists():
             kept = [line for line in read_metrics(run) if line["step"] <= resumed_step]
-            text = "".join(json.dumps(line) + "\n" for line in kept)
-            write_atomic(self.path, text.encode())
-        self._board = SummaryWriter(run, purge_step=resumed_step)
+            write_atomic(self.path, "".join(map(_as_line, kept)).encode())
+        purge_step = None if resumed_step is None else resumed_step + 1  # the first that goes
+        self._board = SummaryWriter(run, purge_step=purge_step)
 
     def write(self, step: int, minutes: float, values: Mapping[str, float]) -> None:
         """Write one report; `minutes` counts training time, resumed time included."""
         line = {"step": step, "minutes": round(minutes, 4), **values}
         try:
             with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(_as_line(line))
         except OSError as error:  # a full disk does not say which file it means
             raise OSError(error.errno, error.strerror, str(self.path)) from error
         for name, value in values.items():
@@ -50,14 +51,27 @@ class MetricsWriter:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return all complete lines of a run's metrics; a last line cut by a crash is left out."""
+    """Return all complete lines of a run's metrics; a last line cut by a crash is left out.
+
+    A figure that was not finite is NaN.
+    """
     lines = []
     for text in (run / "metrics.jsonl").read_text().splitlines():
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except json.JSONDecodeError:
             break
+        lines.append({name: math.nan if value is None else value for name, value in line.items()})
     return lines
+
+
+def _as_line(figures: Mapping[str, Any]) -> str:
+    """Return figures as a line of JSON, which has no NaN and no infinity; they become null."""
+    plain = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }
+    return json.dumps(plain, allow_nan=False) + "\n"
 
 
 class Means:

@@ -1,6 +1,7 @@
 """Metrics: every report is one line, and a resumed run has each line once."""
 
 import errno
+import math
 import os
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def test_a_resumed_run_drops_what_its_checkpoint_does_not_know(tmp_path: Path) -
     write(tmp_path)
     write(tmp_path, (25, 30), resumed_step=20)
     assert [line["step"] for line in read_metrics(tmp_path)] == [10, 20, 25, 30]
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in board.Scalars("loss")] == [10, 20, 25, 30]
+
+
+def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path: Path) -> None:
+    writer = MetricsWriter(tmp_path)
+    writer.write(10, 0.5, {"loss": math.nan, "norm": math.inf, "value": 1.5})
+    writer.close()
+    MetricsWriter(tmp_path, resumed_step=10).close()  # copies the line
+    (text,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert text == '{"step": 10, "minutes": 0.5, "loss": null, "norm": null, "value": 1.5}'
+    (line,) = read_metrics(tmp_path)
+    assert math.isnan(line["loss"])
+    assert math.isnan(line["norm"])
+    assert (line["step"], line["value"]) == (10, 1.5)
 
 
 def test_a_line_that_a_crash_has_cut_is_dropped(tmp_path: Path) -> None:
