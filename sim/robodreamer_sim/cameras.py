@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
-from robodreamer_sim.compat import GLContext, graphics_error, make_gl_context
+from robodreamer_sim.compat import GLContext, graphics_error, make_gl_context, renderer_name
 from robodreamer_sim.options import Look
 
 MAX_GEOMS = 10_000
@@ -73,6 +73,13 @@ class Renderer:
         mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
         return np.ascontiguousarray(pixels[::-1])  # OpenGL counts rows from the bottom
 
+    @property
+    def name(self) -> str:
+        """What draws: a GPU, or software."""
+        assert self._gl is not None, "the renderer is closed"
+        self._gl.make_current()
+        return renderer_name()
+
     def close(self) -> None:
         """Free the GL context; drawing afterwards is an error. May be called twice."""
         if self._gl is not None:
@@ -94,6 +101,11 @@ class Renderers:
         if key not in self._renderers:
             self._renderers[key] = Renderer(model, look, height, width)
         return self._renderers[key]
+
+    @property
+    def name(self) -> str:
+        """What draws; empty if nothing was drawn."""
+        return next((renderer.name for renderer in self._renderers.values()), "")
 
     def close(self) -> None:
         """Close them all."""

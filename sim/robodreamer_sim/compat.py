@@ -63,6 +63,19 @@ def make_gl_context(width: int, height: int) -> GLContext:
     return context
 
 
+def renderer_name() -> str:
+    """Return what draws in the current GL context, such as `llvmpipe (LLVM 15.0.6, 256 bits)`.
+
+    It is empty where OpenGL does not tell.
+    """
+    gl, errors = importlib.import_module("OpenGL.GL"), importlib.import_module("OpenGL.error")
+    try:
+        name: bytes | None = gl.glGetString(gl.GL_RENDERER)
+    except errors.Error:  # a window system that PyOpenGL does not know
+        return ""
+    return (name or b"").decode()
+
+
 def graphics_error(error: Exception) -> GraphicsError:
     """Return what to tell a user whose OpenGL fails with `error`."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -41,6 +41,10 @@ class ShardHandle(Protocol):
         """
         ...
 
+    def renderer_name(self, timeout_s: float) -> str:
+        """Return what draws the cameras; empty if nothing was drawn. No request is open."""
+        ...
+
     def close(self) -> None:
         """End it. May be called twice."""
         ...
@@ -71,6 +75,10 @@ class LocalShard:
         """Do it."""
         command, buffer = self._request
         execute(self._shard, command, self._rows[buffer])
+
+    def renderer_name(self, timeout_s: float) -> str:  # noqa: ARG002
+        """Return what draws the cameras."""
+        return self._shard.renderer_name
 
     def close(self) -> None:
         """Close the environments."""
@@ -111,6 +119,11 @@ class WorkerShard:
     def wait(self, timeout_s: float) -> None:
         """Wait until the step is done."""
         self._answer("done", timeout_s)
+
+    def renderer_name(self, timeout_s: float) -> str:
+        """Ask the worker what draws the cameras."""
+        self.send("name renderer", 0)
+        return self._answer("done", timeout_s)
 
     def close(self) -> None:
         """Close the pipe, at which the worker ends; end it by force if it does not."""

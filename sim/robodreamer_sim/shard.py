@@ -59,6 +59,11 @@ class Shard:
         """What every environment of the shard promises."""
         return self._slots[0].env.contract
 
+    @property
+    def renderer_name(self) -> str:
+        """What draws the cameras, as OpenGL calls it; empty if nothing was drawn."""
+        return self._renderers.name if self._renderers is not None else ""
+
     def start(self, records: Records) -> None:
         """Begin the first episode of every environment, whatever came before."""
         for row, slot in enumerate(self._slots):

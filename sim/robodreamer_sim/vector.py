@@ -76,7 +76,7 @@ class VectorEnv:
         """
         if num_envs < 1 or num_workers < 0:
             raise ValueError(f"cannot share {num_envs} environments among {num_workers} workers")
-        self.num_envs = num_envs
+        self.num_envs, self.num_workers = num_envs, min(num_workers, num_envs)
         self.episodes: NDArray[np.int64] = np.zeros(num_envs, np.int64)
         """Number (N,) of the episode that each environment is in."""
         if first_episodes is not None:
@@ -84,6 +84,7 @@ class VectorEnv:
         self._timeout_s = timeout_s
         self._buffer = 0
         self._is_waiting = False
+        self._has_arrived = False
         self._shards: list[ShardHandle] = []
         with self._closed_on_error():
             handle = WorkerShard if num_workers else LocalShard
@@ -122,22 +123,42 @@ class VectorEnv:
         self._buffers[1 - self._buffer]["action"][:] = actions
         self._request("truncate" if truncate else "step")
 
+    def wait(self) -> None:
+        """Wait until the records of the last `send` are there, and leave them to `recv`.
+
+        Raises:
+            EnvironmentFault: An environment or its worker failed; all are closed.
+        """
+        assert self._is_waiting, "recv follows start or send"
+        if self._has_arrived:
+            return
+        with self._closed_on_error():
+            for shard in self._shards:
+                shard.wait(self._timeout_s)
+        self._has_arrived = True
+
     def recv(self) -> dict[str, Array]:
         """Wait for the records (N, ...) of the last `send`; valid until the next `recv` returns.
 
         Raises:
             EnvironmentFault: An environment or its worker failed; all are closed.
         """
-        assert self._is_waiting, "recv follows start or send"
-        with self._closed_on_error():
-            for shard in self._shards:
-                shard.wait(self._timeout_s)
-        self._is_waiting = False
+        self.wait()
+        self._is_waiting = self._has_arrived = False
         self._buffer = 1 - self._buffer
         records = dict(self._buffers[self._buffer])
         del records["action"]
         self.episodes[:] = records.pop("episode")
         return records
+
+    def renderer_name(self) -> str:
+        """Return what draws the cameras, as OpenGL calls it; follows `wait` or `recv`.
+
+        It is empty where nothing was drawn yet, or not by MuJoCo.
+        """
+        assert self._has_arrived or not self._is_waiting, "wait for the records first"
+        first, *_ = self._shards
+        return first.renderer_name(self._timeout_s)
 
     def close(self) -> None:
         """End the workers. May be called twice; records stay readable."""

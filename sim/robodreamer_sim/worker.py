@@ -3,8 +3,8 @@
 It ends with its parent, however that ends: a thread waits for the parent's death and leaves at
 once, even while the simulator or the GL driver hangs.
 
-Answers through the pipe are `(kind, content)`: ("ready", contract) once, ("done", None) after each
-command, ("fault", exception) instead of either.
+Answers through the pipe are `(kind, content)`: ("ready", contract) once, ("done", None or what was
+asked for) after each command, ("fault", exception) instead of either.
 """
 
 import os
@@ -19,7 +19,7 @@ from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.records import RecordBuffers, map_shared_file
 from robodreamer_sim.shard import Records, Shard, ShardSpec
 
-Command = Literal["start", "step", "truncate"]
+Command = Literal["start", "step", "truncate", "name renderer"]
 
 
 def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
@@ -54,6 +54,9 @@ def _serve(connection: "Connection[Any, Any]", spec: ShardSpec, shard: Shard) ->
     rows = [buffers.rows(index, spec.indices) for index in range(2)]
     while True:
         command, index = connection.recv()
+        if command == "name renderer":
+            connection.send(("done", shard.renderer_name))
+            continue
         execute(shard, command, rows[index])
         connection.send(("done", None))
 
