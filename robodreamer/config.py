@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
@@ -221,7 +221,7 @@ class TrainConfig:
     """One training run: the task, what is observed, the agent, and when to stop and to report."""
 
     task: str
-    """Task to learn, such as fetch_reach, dmc_walker_walk or gym:Pendulum-v1."""
+    """Task to learn, such as fetch_reach, dmc_walker_walk or gym:HalfCheetah-v5."""
     observe: Literal["camera", "proprio", "both", "state"] = "both"
     """What the agent sees; `state` adds object poses to proprioception, without cameras."""
     cameras: tuple[str, ...] | None = None
@@ -247,9 +247,9 @@ class TrainConfig:
     threads: int = 0
     """CPU threads of the learner; 0 leaves the choice to torch. Another number rounds differently,
     so a deterministic run that is resumed with it is not repeated to the bit."""
-    num_workers: int = 1
-    """Processes that simulate, each its share of the environments; 0 simulates while the learner
-    waits."""
+    num_workers: int | None = None
+    """Processes that simulate, each its share of the environments; by default one for every core
+    but the learner's. 0 simulates while the learner waits. The run stays the same, to the bit."""
     deterministic: bool = False
     """Repeatable to the bit on a CPU, also when killed and resumed: the run saves, reports and
     evaluates at fixed steps. Ctrl-C saves in between, which ends all episodes early."""
@@ -306,7 +306,9 @@ POSITIVE = {
     "bins", "bin_limit", "horizon", "discount_horizon", "num_envs", "batch_size", "batch_length",
     "action_repeat", "image_size", "replay_capacity", "decode_fraction", "steps", "minutes",
     "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "evaluate_steps",
-    "evaluate_episodes", "log_seconds", "log_steps",
+    "evaluate_episodes", "log_seconds", "log_steps", "dynamics_layers", "prior_layers",
+    "posterior_layers", "encoder_layers", "decoder_layers", "reward_layers", "continue_layers",
+    "critic_layers", "actor_layers",
 }  # fmt: skip
 """Settings that may not be 0."""
 
@@ -318,13 +320,29 @@ def check_settings(config: TrainConfig) -> None:
         ValueError: A number is out of its range, or two do not fit each other.
     """
     _check_numbers(config, "--")
+    for complaint in _misfits(config):
+        raise ValueError(complaint)
+
+
+def _misfits(config: TrainConfig) -> Iterator[str]:
+    """Say which settings are in their range and still no good, alone or together."""
     network = config.network
     for name in ("blocks", "decoder_blocks"):
         if network.deter % getattr(network, name):
-            raise ValueError(
+            yield (
                 f"--network.deter has to be a multiple of --network.{name.replace('_', '-')}, "
                 f"{getattr(network, name)}, got {network.deter}"
             )
+    if network.kernel % 2 == 0:
+        yield f"--network.kernel has to be odd, got {network.kernel}"
+    if min(network.depth_multipliers, default=0) < 1:
+        yield "--network.depth-multipliers has to be one number or more, each more than 0"
+    if config.data.batch_length == 1:
+        yield "--data.batch-length has to be more than 1: returns reach from a step to the next"
+    if config.algorithm.imagination_last == 1:
+        yield "--algorithm.imagination-last has to be more than 1, or 0 for all steps"
+    if config.deterministic and config.minutes is not None:
+        yield "--deterministic cannot end by --minutes, which differ every time; give --steps"
 
 
 def _check_numbers(settings: Any, prefix: str) -> None:
@@ -341,7 +359,7 @@ def _check_numbers(settings: Any, prefix: str) -> None:
 
 
 def folder_name(task: str) -> str:
-    """Return a task's name as a folder may be called: gym:Pendulum-v1 becomes gym_Pendulum-v1."""
+    """Return a task's name as a folder may be called: gym:Ant-v5 becomes gym_Ant-v5."""
     return re.sub(r"[:/]", "_", task)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 GYMNASIUM = (
     "gym:ID              any Gymnasium environment with Box or Dict observations, such as "
-    "gym:Pendulum-v1 or gym:HalfCheetah-v5"
+    "gym:HalfCheetah-v5 or gym:AdroitHandDoor-v1"
 )
 
 

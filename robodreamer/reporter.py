@@ -6,12 +6,11 @@ Nothing here takes part in training; an evaluation has its own environments and 
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from robodreamer.agent import Agent
@@ -21,6 +20,7 @@ from robodreamer.distributions import Mode
 from robodreamer.evaluate import AgentPolicy, Array, Policy, evaluate, make_evaluation_envs
 from robodreamer.metrics import Means, MetricsWriter
 from robodreamer.pictures.films import make_recorder, save_evaluation
+from robodreamer.pictures.video import Pictures
 from robodreamer.progress import Progress
 from robodreamer.schedule import Schedule, StopRequest
 from robodreamer_sim.vector import VectorEnv
@@ -56,14 +56,18 @@ class Reporter:
     """Figures of one run."""
 
     def __init__(
-        self, config: TrainConfig, folder: Path, progress: Progress, device: torch.device
+        self,
+        config: TrainConfig,
+        folder: Path,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.config, self.folder, self.progress, self.device = config, folder, progress, device
+        self.config, self.folder, self.progress, self._clock = config, folder, progress, clock
         self.means = Means()
         self.episodes: deque[Episode] = deque(maxlen=100)
         self._writer: MetricsWriter | None = None
         self._envs: VectorEnv | None = None
-        self._last = _Mark(time.monotonic(), 0, 0, 0.0)
+        self._last = _Mark(clock(), 0, 0, 0.0)
         self._latest_evaluation = "-"
 
     def say(self, text: str) -> None:
@@ -72,7 +76,7 @@ class Reporter:
 
     def begin(self, resumed_step: int | None, updates: int) -> None:
         """Open the files, and forget what was logged after the checkpoint that is resumed."""
-        self._last = _Mark(time.monotonic(), resumed_step or 0, updates, 0.0)
+        self._last = _Mark(self._clock(), resumed_step or 0, updates, 0.0)
         self._writer = MetricsWriter(self.folder, resumed_step)
         self.progress.start()
 
@@ -90,7 +94,7 @@ class Reporter:
         Raises:
             TrainingDivergedError: One of them is not finite; the line in the log says which.
         """
-        now = time.monotonic()
+        now = self._clock()
         steps = collector.num_steps
         last, self._last = self._last, _Mark(now, steps, updates, collector.seconds_waited)
         elapsed = now - last.time_s
@@ -115,24 +119,33 @@ class Reporter:
 
         Training time does not count it.
         """
-        began = time.monotonic()
-        if self._envs is None:
-            self._envs = make_evaluation_envs(agent.contract, self.config.evaluate_episodes)
-        recorder = make_recorder(AgentPolicy(agent, self._envs.num_envs, Mode()), agent.contract)
-        policy = _UntilStopped(recorder, stop)
+        began = self._clock()
         try:
-            summary = evaluate(policy, self._envs, self.config.evaluate_episodes).summary()
+            summary, stills = self._evaluate(agent, steps, stop)
         except _StoppedError:
             return
-        stills = save_evaluation(self.folder, steps, agent, recorder.footage)
+        finally:
+            spent = self._clock() - began
+            schedule.pause(spent)
+            self._last = self._last._replace(time_s=self._last.time_s + spent)
         self._latest_evaluation = (
             f"return {summary['return']:.1f}, success {summary['success']:.0%} at step {steps:,}"
         )
-        schedule.pause(time.monotonic() - began)
         self._write(steps, schedule, {f"evaluation/{k}": v for k, v in summary.items()})
         assert self._writer is not None, "begin comes first"
         self._writer.write_pictures(steps, stills)
         self.say(f"evaluation: {self._latest_evaluation}")
+
+    def _evaluate(
+        self, agent: Agent, steps: int, stop: StopRequest
+    ) -> tuple[dict[str, float], dict[str, Pictures]]:
+        """Return what the episodes say, and stills of the dream about the first."""
+        episodes = self.config.evaluate_episodes
+        if self._envs is None:
+            self._envs = make_evaluation_envs(agent.contract, episodes)
+        recorder = make_recorder(AgentPolicy(agent, self._envs.num_envs, Mode()), agent.contract)
+        summary = evaluate(_UntilStopped(recorder, stop), self._envs, episodes).summary()
+        return summary, save_evaluation(self.folder, steps, agent, recorder.footage)
 
     def _write(self, steps: int, schedule: Schedule, figures: dict[str, float]) -> None:
         assert self._writer is not None, "begin comes first"

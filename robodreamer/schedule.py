@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -10,6 +11,7 @@ from typing import Any
 from robodreamer.config import TrainConfig
 
 CONFIRMED_STOP_CODE = 130  # 128 + SIGINT, as shells count
+STOP_TEXT = "saving; Ctrl-C again leaves at once"
 STDERR = 2
 SHOW_CURSOR = b"\x1b[?25h\n"
 
@@ -102,10 +104,14 @@ class StopRequest:
     """Hears Ctrl-C and SIGTERM while it is entered: the first asks, the second leaves at once.
 
     Leaving at once is safe: whatever is half written has a temporary name.
+
+    Args:
+        say: Tells whoever asked that it was heard; an update of a large network takes a while.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self.is_requested = False
+        self._say = say
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":  # noqa: PYI034  beartype checks no Self
@@ -126,3 +132,5 @@ class StopRequest:
                 os.write(STDERR, SHOW_CURSOR)  # the live display has hidden it
             os._exit(CONFIRMED_STOP_CODE)
         self.is_requested = True
+        # In a thread of its own: this may have interrupted a print, which cannot be entered twice.
+        threading.Thread(target=self._say, args=(STOP_TEXT,)).start()

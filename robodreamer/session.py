@@ -1,5 +1,6 @@
 """Puts a training run together: environments, agent, replay, and who reports to whom."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,8 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector import VectorEnv
+
+SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 
 
 def prepare_training(
@@ -59,6 +62,7 @@ def prepare_training(
         if view:
             session.viewer = Viewer(session.learner.agent)
             stack.callback(session.viewer.close)
+        _wait_for_simulation(session)  # before there is a run
         if not resume:
             write_run(folder, config, envs.contract)
             stack.enter_context(locked(folder))
@@ -73,14 +77,15 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
     Raises:
         EnvironmentFault: An environment failed; what it yielded lies in `folder`/faults.
         TrainingDivergedError: The run cannot go on as it is.
+        KeyboardInterrupt: It was told to stop, and has saved; what was to follow it should not.
     """
     with resources:
         try:
-            train(session)
+            is_finished = train(session)
         except EnvironmentFault as fault:
-            path = _save_fault(folder, session.collector, fault)
+            kept = _save_fault(folder, session.collector, fault)
             step = session.collector.num_steps
-            raise EnvironmentFault(f"after {step:,} steps, {fault}; see {path}") from fault
+            raise EnvironmentFault(f"after {step:,} steps, {fault}; {kept}") from fault
         except TrainingDivergedError as error:
             newest = session.checkpoints.latest()
             left = f"{newest.path} is from before" if newest else "there is no checkpoint yet"
@@ -88,6 +93,8 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
                 f"training diverged: {error}; {left}; a smaller --data.optimizer.learning-rate "
                 "may help"
             ) from error
+    if not is_finished:
+        raise KeyboardInterrupt
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:
@@ -127,10 +134,17 @@ def make_envs(config: TrainConfig, first_episodes: list[int] | None) -> VectorEn
         config.task,
         env_options(config),
         num_envs=config.data.num_envs,
-        num_workers=config.num_workers,
+        num_workers=choose_num_workers(config),
         seed=config.seed,
         first_episodes=first_episodes,
     )
+
+
+def choose_num_workers(config: TrainConfig) -> int:
+    """Return how many processes simulate: as set, or one for every core but the learner's."""
+    if config.num_workers is not None:
+        return config.num_workers
+    return max(1, min(config.data.num_envs, len(os.sched_getaffinity(0)) - 1))
 
 
 def _build(
@@ -157,7 +171,7 @@ def _build(
         device=device,
     )
     draw = Sample(torch.Generator(device).manual_seed(config.seed))
-    reporter = Reporter(config, folder, Progress(f"{config.task} in {folder}"), device)
+    reporter = Reporter(config, folder, Progress(f"{config.task} in {folder}"))
     reporter.say(_describe(config, agent, replay, device))
     batch_steps = data.batch_size * data.batch_length
     return Session(
@@ -174,6 +188,16 @@ def _build(
         schedule=Schedule(config),
         checkpoints=checkpoints,
         reporter=reporter,
+    )
+
+
+def _wait_for_simulation(session: Session) -> None:
+    """Wait for the first records and say what yields them; what cannot be reset or drawn shows."""
+    envs = session.collector.envs
+    envs.wait()
+    has_gpu, renderer = torch.cuda.is_available(), envs.renderer_name()
+    session.reporter.say(
+        describe_simulation(envs.num_envs, envs.num_workers, renderer, has_gpu=has_gpu)
     )
 
 
@@ -219,8 +243,29 @@ def _describe(config: TrainConfig, agent: Agent, replay: Replay, device: torch.d
     )
 
 
-def _save_fault(folder: Path, collector: Collector, fault: EnvironmentFault) -> Path:
-    """Keep the offending transition for a closer look.
+def describe_simulation(num_envs: int, num_workers: int, renderer: str, *, has_gpu: bool) -> str:
+    """Say where environments run and what draws their cameras; complain about an idle GPU.
+
+    Args:
+        num_envs: Environments.
+        num_workers: Processes they share; 0 if they run in the learner's.
+        renderer: What OpenGL calls itself; empty where nothing is drawn.
+        has_gpu: Whether there is one that could draw.
+    """
+    where = f"{num_workers} processes" if num_workers > 1 else "1 process"
+    text = f"{num_envs} environments in {where if num_workers else 'the learner'}"
+    if renderer:
+        text += f"; cameras drawn by {renderer}"
+    if has_gpu and any(name in renderer.lower() for name in SOFTWARE_RENDERERS):
+        text += (
+            "\nwarning: that is software, several times slower than the GPU; is NVIDIA's EGL "
+            "library installed (libnvidia-gl, or the container's `graphics` capability)?"
+        )
+    return text
+
+
+def _save_fault(folder: Path, collector: Collector, fault: EnvironmentFault) -> str:
+    """Keep the offending transition for a closer look; say where, or why it could not be kept.
 
     `before.*` is the last record with the action that answered it, of all environments if a worker
     failed as a whole; `after.*` is what came of it, as far as there is something.
@@ -228,11 +273,14 @@ def _save_fault(folder: Path, collector: Collector, fault: EnvironmentFault) -> 
     env = fault.environment
     name = "all" if env is None else str(env)
     path = folder / "faults" / f"step-{collector.num_steps:09d}-env-{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     for key, value in collector.latest.items():
         arrays[f"before.{key}"] = value if env is None else value[env]
     for key, value in fault.observation.items():
         arrays[f"after.{key}"] = value
-    np.savez(path, **{key.replace("/", "."): value for key, value in arrays.items()})
-    return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **{key.replace("/", "."): value for key, value in arrays.items()})
+    except OSError as error:
+        return f"what it yielded could not be saved: {error}"
+    return f"see {path}"

@@ -35,8 +35,8 @@ class Session:
     updates: int = 0
 
 
-def train(session: Session) -> None:
-    """Train until steps or minutes are used up, or Ctrl-C; then save.
+def train(session: Session) -> bool:
+    """Train until steps or minutes are used up, or Ctrl-C; then save. Return whether it finished.
 
     Raises:
         EnvironmentFault: An environment failed.
@@ -45,7 +45,7 @@ def train(session: Session) -> None:
     """
     schedule, collector, reporter = session.schedule, session.collector, session.reporter
     is_over = False
-    with StopRequest() as stop:
+    with StopRequest(reporter.say) as stop:
         while not is_over:
             is_over = stop.is_requested or schedule.is_over(collector.num_steps)
             is_saving = schedule.is_checkpoint_due(collector.num_steps) or is_over
@@ -64,6 +64,7 @@ def train(session: Session) -> None:
                 session.viewer.step()
         if schedule.evaluates and not stop.is_requested:
             reporter.evaluate(session.learner.agent, collector.num_steps, schedule, stop)
+    return not stop.is_requested
 
 
 def advance(session: Session, *, end_episodes: bool = False) -> None:

@@ -50,6 +50,19 @@ def test_a_fault_of_an_environment_stops_the_run_and_is_kept(
     assert result_of(run)["step"] == 24  # saved after 10 and 20 steps and the end of all episodes
 
 
+def test_a_fault_that_cannot_be_saved_is_told_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", fill_disk)
+    assert train(tmp_path / "run", *BLIND, "--num-workers=0", task="gym:faulty_env:Nan-v0") == 2
+    words = last_words(capsys)
+    assert FAULTS["Nan"] in words
+    assert "could not be saved: [Errno 28] No space left on device" in words
+
+
 def test_training_that_diverges_stops_and_leaves_finite_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +146,7 @@ def test_without_graphics_one_line_says_what_to_do(kind: str, tmp_path: Path) ->
             "fetch_reach", f"--run={tmp_path}/run", *QUICK, output=log, environment=environment
         )
         assert run.wait() == 2
+    assert not (tmp_path / "run").exists(), "the same command could not be repeated"
     *_, words = (tmp_path / "log").read_text().splitlines()
     assert words.startswith("robodreamer: ")
     assert "apt-get install" in words or "unset MUJOCO_GL" in words

@@ -141,7 +141,7 @@ def test_sigterm_saves_and_the_log_reads_well(tmp_path: Path) -> None:
         assert wait_until(lambda: num_lines(run) >= 3, process), log.read_text()
         family = family_of(process.pid)
         os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do it
-        assert end(process) == 0, log.read_text()
+        assert end(process) == 130, log.read_text()
     assert family
     require_gone(family)
     assert result_of(run)["step"] == read_metrics(run)[-1]["step"]
@@ -204,7 +204,8 @@ def test_ctrl_c_in_a_narrow_terminal_saves_and_no_line_wraps(tmp_path: Path) -> 
         os.killpg(process.pid, signal.SIGINT)
     text = read_all(terminal)
     os.close(terminal)
-    assert end(process) == 0, text
+    assert end(process) == 130, text
+    assert text.count("saving; Ctrl-C again leaves at once") == 1
     assert result_of(run)["step"] == read_metrics(run)[-1]["step"]
     assert text.rstrip().endswith("\x1b[?25h"), "the cursor stays hidden"
     lines = [line for row in ESCAPES.sub("", text).split("\n") for line in row.split("\r")]

@@ -1,6 +1,7 @@
 """Schedule: what is due at which time or step, and how a stop is asked for."""
 
 import os
+import queue
 import signal
 from dataclasses import replace
 from itertools import accumulate
@@ -129,8 +130,11 @@ def test_a_saved_run_counts_from_there_to_the_next_checkpoint(clock: FakeClock) 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_only_asks_and_afterwards_all_is_as_before(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with StopRequest() as stop:
+    said: queue.Queue[str] = queue.Queue()
+    with StopRequest(said.put) as stop:
         assert not stop.is_requested
         os.kill(os.getpid(), number)
         assert stop.is_requested
+    assert said.get(timeout=10) == "saving; Ctrl-C again leaves at once"
+    assert said.empty()
     assert signal.getsignal(number) is before

@@ -1,0 +1,79 @@
+"""Reporter: an evaluation takes time that is not training's, whether it ends or is stopped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from robodreamer.agent import Agent
+from robodreamer.collect import Collector, make_replay
+from robodreamer.config import PRESETS, SIZES, TrainConfig
+from robodreamer.distributions import Sample
+from robodreamer.metrics import read_metrics
+from robodreamer.progress import Progress
+from robodreamer.reporter import Reporter
+from robodreamer.schedule import Schedule, StopRequest
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.vector import VectorEnv
+
+CPU = torch.device("cpu")
+TASK = "gym:toy_env:Toy-v0"
+CONFIG = TrainConfig(task=TASK, observe="proprio", evaluate_episodes=1)
+STEP_S = 7.0  # of a clock that goes on whenever an evaluation asks whether to stop
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SlowStop(StopRequest):
+    """Time passes at every look; a stop is requested at the given one."""
+
+    def __init__(self, clock: Clock, look: int | None) -> None:
+        self._clock, self._look, self._looks = clock, look, 0
+
+    @property
+    def is_requested(self) -> bool:
+        self._clock.now += STEP_S
+        self._looks += 1
+        return self._looks == self._look
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    options = EnvOptions(observe="proprio")
+    with VectorEnv(TASK, options, num_envs=2, num_workers=0, seed=3) as envs:
+        agent = Agent(envs.contract, SIZES["debug"], PRESETS["dreamer_v3"])
+        replay = make_replay(
+            envs.contract, agent, num_envs=2, capacity=20, sequence_length=4, seed=0, device=CPU
+        )
+        yield Collector(envs, agent, replay, Sample(torch.Generator()), CPU)
+
+
+@pytest.mark.parametrize("look", [None, 2])
+def test_rates_and_training_time_leave_an_evaluation_out(
+    look: int | None, collector: Collector, tmp_path: Path
+) -> None:
+    clock = Clock()
+    schedule = Schedule(CONFIG, clock)
+    reporter = Reporter(CONFIG, tmp_path, Progress("toy"), clock)
+    reporter.begin(None, 0)
+    collector.step()
+    clock.now += 4.0
+    reporter.evaluate(collector.agent, 2, schedule, SlowStop(clock, look))
+    assert clock.now >= 100.0 + 4.0 + 2 * STEP_S
+    clock.now += 1.0
+    reporter.report(collector, schedule, updates=10)
+    reporter.close()
+    *evaluations, line = read_metrics(tmp_path)
+    assert len(evaluations) == (look is None)
+    figures: dict[str, Any] = line
+    assert (figures["steps_per_s"], figures["updates_per_s"]) == (2 / 5, 10 / 5)
+    assert schedule.seconds == 5.0
+    assert figures["minutes"] == round(5 / 60, 4)
