@@ -129,9 +129,10 @@ class OptimizerConfig:
     learning_rate: float = 4e-5
     warmup: int = 1000
     """Updates over which the learning rate rises linearly from 0."""
-    actor_warmup: int = 0
-    """The same for the actor, if longer. Where updates are few, an actor that starts beside a model
-    and a critic that know nothing spends most of them on undoing what it learned (RESULTS.md)."""
+    actor_start: int = 0
+    """Updates before the actor begins to warm up. Where rewards are negative, a critic that has yet
+    to learn so thinks best of what nobody has visited, and an actor that follows it spends most of
+    few updates on finding its way back (RESULTS.md)."""
     clip: float = 0.3
     """Largest ratio of gradient norm to parameter norm, per tensor."""
     clip_floor: float = 1e-3
@@ -199,7 +200,7 @@ PROTOCOLS: Mapping[str, ProtocolConfig] = {
     "cpu": ProtocolConfig(
         num_envs=8, batch_size=16, batch_length=25, train_ratio=32.0, prefill=2_000,
         image_size=32, decode_fraction=0.25, replay_capacity=100_000,
-        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200, actor_warmup=600),
+        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200, actor_start=500),
     ),
     "debug": ProtocolConfig(
         num_envs=2, batch_size=2, batch_length=8, train_ratio=16.0, image_size=32,

@@ -21,7 +21,7 @@ from robodreamer.config import OptimizerConfig
 class LaProp:
     """LaProp with adaptive gradient clipping over a fixed list of parameters.
 
-    Those of the `actor` may take longer to warm up than the others.
+    Those of the `actor` begin to move after `actor_start` updates; their averages are kept before.
     """
 
     def __init__(
@@ -33,8 +33,7 @@ class LaProp:
         self.config = config
         self.parameters: list[Tensor] = [p for p in parameters if p.requires_grad]
         of_actor = {id(p) for p in actor}
-        longest = max(config.warmup, config.actor_warmup)
-        self.warmups = [longest if id(p) in of_actor else config.warmup for p in self.parameters]
+        self.starts = [config.actor_start if id(p) in of_actor else 0 for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.momenta = [torch.zeros_like(p) for p in self.parameters]
         self.num_steps = 0
@@ -54,7 +53,7 @@ class LaProp:
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         norms = torch.stack(torch._foreach_norm(grads))
         grads = self._clip(grads, norms)
-        learning_rates = [self._learning_rate(warmup) for warmup in self.warmups]
+        learning_rates = [self._learning_rate(start) for start in self.starts]
         self.num_steps += 1
         torch._foreach_mul_(self.squares, config.beta2)
         torch._foreach_addcmul_(self.squares, grads, grads, 1 - config.beta2)
@@ -70,8 +69,8 @@ class LaProp:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next update; that of the actor may be lower."""
-        return self._learning_rate(self.config.warmup)
+        """Learning rate of the next update; the actor may have to wait."""
+        return self._learning_rate(start=0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return both averages and the number of steps, by position of the parameter."""
@@ -87,8 +86,11 @@ class LaProp:
             momentum.copy_(tensors[f"momenta.{i}"])
         self.num_steps = int(tensors["num_steps"])
 
-    def _learning_rate(self, warmup: int) -> float:
-        ramp = min(1.0, self.num_steps / warmup) if warmup else 1.0
+    def _learning_rate(self, start: int) -> float:
+        past, warmup = self.num_steps - start, self.config.warmup
+        if past < 0:
+            return 0.0
+        ramp = min(1.0, past / warmup) if warmup else 1.0
         return self.config.learning_rate * ramp
 
     def _clip(self, grads: list[Tensor], norms: Tensor) -> list[Tensor]:
