@@ -176,7 +176,7 @@ SIZES: Mapping[str, NetworkConfig] = {
     ),
     "cpu": NetworkConfig(
         deter=256, hidden=128, stoch=16, classes=16, units=128, depth=4, encoder_layers=2,
-        decoder_layers=2, critic_layers=2, actor_layers=2, bins=77, bin_limit=6.0, pooling="stride",
+        decoder_layers=2, critic_layers=2, actor_layers=2, bin_limit=6.0, pooling="stride",
     ),
     "1m": NetworkConfig(deter=512, hidden=64, classes=4, depth=4, units=64),
     "12m": NetworkConfig(deter=2048, hidden=256, classes=16, depth=16, units=256),
@@ -200,7 +200,7 @@ PROTOCOLS: Mapping[str, ProtocolConfig] = {
     "cpu": ProtocolConfig(
         num_envs=8, batch_size=16, batch_length=25, train_ratio=32.0, prefill=2_000,
         image_size=32, decode_fraction=0.25, replay_capacity=100_000,
-        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200, actor_start=500),
+        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200, actor_start=400),
     ),
     "debug": ProtocolConfig(
         num_envs=2, batch_size=2, batch_length=8, train_ratio=16.0, image_size=32,
@@ -210,11 +210,11 @@ PROTOCOLS: Mapping[str, ProtocolConfig] = {
 }  # fmt: skip
 
 ADAPTATIONS: Mapping[str, Mapping[str, Any]] = {
-    "cpu": {"imagination_last": 8, "discount_horizon": 60},
+    "cpu": {"imagination_last": 8, "discount_horizon": 20, "entropy_scale": 3e-3},
     "debug": {"imagination_last": 4},
 }
-"""What a protocol changes of the algorithm, where time is short: fewer starts of imagination, and
-returns that reach little further than an episode of 50 steps, which a critic learns sooner."""
+"""What a protocol changes of the algorithm, where time is short: fewer starts of imagination;
+returns that reach less far, which a critic learns sooner; actions that stay random for longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
