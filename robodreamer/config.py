@@ -60,9 +60,8 @@ class NetworkConfig:
     bins: int = 255
     """Bins of the two-hot reward and value."""
     bin_limit: float = 20.0
-    """The bins are spaced evenly in symlog space between minus and plus this. Predictions start as
-    noise of the size of the outer bins' values times their probability: few updates want few
-    decades (RESULTS.md)."""
+    """The bins are spaced evenly in symlog space between minus and plus this. A small limit makes
+    fine bins, which rewards of centimetres need (RESULTS.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
