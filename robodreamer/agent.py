@@ -132,11 +132,13 @@ class Learner:
     def update(
         self, batch: Mapping[str, Tensor], draw: Draw
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Take one optimizer step on a batch (B, K + T, ...).
+        """Take one optimizer step on a batch (B, K + T, ...), which may lie on another device.
 
         Returns the metrics (scalars), and the new latents (B, T, ...) to be written back to the
         replay.
         """
+        device = next(self.agent.parameters()).device
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         sequence = split_context(batch, self.agent, self.replay_context)
         with _autocast(self.agent, self.compute_dtype):
             losses, states, metrics = self.agent.losses(sequence, draw)

@@ -133,7 +133,7 @@ def make_replay(
     seed: int,
     device: torch.device,
 ) -> Replay:
-    """Build the replay for a task's signals and an agent's latents."""
+    """Build the replay for a task's signals and an agent's latents, on `device` if it fits."""
     dtypes = {"uint8": torch.uint8, "float32": torch.float32, "int32": torch.int32}
     fields = {s.name: Field(s.shape, dtypes[s.dtype]) for s in contract.observations}
     fields |= {name: Field((), torch.bool) for name in FLAGS}
@@ -144,6 +144,7 @@ def make_replay(
         "deter": Field((rssm.deter_size,), torch.float32),
         "stoch": Field(rssm.latent.shape, torch.float32, onehot=rssm.latent.is_onehot),
     }
+    num_bytes = capacity * sum(field.num_bytes for field in (fields | latents).values())
     return Replay(
         fields,
         latents,
@@ -151,5 +152,16 @@ def make_replay(
         capacity=capacity,
         sequence_length=sequence_length,
         seed=seed,
-        device=device,
+        device=device if fits(num_bytes, device) else torch.device("cpu"),
     )
+
+
+def fits(num_bytes: int, device: torch.device) -> bool:
+    """Tell whether a GPU has memory for the replay and as much again for learning.
+
+    The host's memory is taken as it fills, a GPU's all at once.
+    """
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return 2 * num_bytes <= free

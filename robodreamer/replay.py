@@ -84,6 +84,11 @@ class Replay:
         return self._records.num_envs
 
     @property
+    def device(self) -> torch.device:
+        """Where the records lie."""
+        return self._records.device
+
+    @property
     def bytes_per_step(self) -> int:
         """Memory of one record of one environment."""
         return sum(field.num_bytes for field in self._records.fields.values())

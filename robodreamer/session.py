@@ -236,10 +236,11 @@ def _describe(config: TrainConfig, agent: Agent, replay: Replay, device: torch.d
     parameters = sum(p.numel() for p in agent.parameters() if p.requires_grad)
     memory = replay.bytes_per_step * config.data.replay_capacity / 1e9
     signals = ", ".join(s.name for s in agent.contract.inputs)
+    place = "" if replay.device.type == device.type else " of the host's memory"
     return (
         f"{config.task}: sees {signals}; {agent.contract.action.size} actions\n"
         f"size {config.size} ({parameters / 1e6:.1f} M parameters) on {device}, "
-        f"replay of {config.data.replay_capacity:,} steps takes up to {memory:.1f} GB"
+        f"replay of {config.data.replay_capacity:,} steps takes up to {memory:.1f} GB{place}"
     )
 
 

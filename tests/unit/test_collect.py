@@ -11,7 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from robodreamer.agent import Agent
-from robodreamer.collect import Collector, ReplayRatio, TrainingDivergedError, make_replay
+from robodreamer.collect import (
+    Collector,
+    ReplayRatio,
+    TrainingDivergedError,
+    fits,
+    make_replay,
+)
 from robodreamer.config import PRESETS, SIZES
 from robodreamer.distributions import Sample
 from robodreamer.replay import Replay
@@ -125,3 +131,12 @@ def test_updates_are_what_the_ratio_says_at_any_time_also_across_resume(
         updates += rule.due(steps, updates)
         earned = max(0, steps - start) * Fraction(ratio) / batch_steps
         assert updates == math.floor(earned)
+
+
+@pytest.mark.parametrize(("num_bytes", "expected"), [(4_000, True), (4_001, False)])
+def test_a_gpu_keeps_as_much_memory_for_learning_as_the_replay_takes(
+    num_bytes: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (8_000, 80_000))
+    assert fits(num_bytes, torch.device("cuda")) == expected
+    assert fits(num_bytes, CPU)
