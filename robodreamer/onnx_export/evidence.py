@@ -1,5 +1,8 @@
 """Evidence: all that an export is judged by; consecutive steps, and probes.
 
+The consecutive steps are there twice: with the starts of their episodes, and as one run that goes
+on across them, for errors that build up.
+
 Probes are single steps from made-up states and observations. They reach what a short recording of
 a trained agent does not: classes that a latent seldom takes, limits, marks for missing values. And
 their noise keeps the action where a small error shows, whatever the agent is sure of.
@@ -44,18 +47,24 @@ class Evidence(NamedTuple):
     """Consecutive steps with random draws."""
     mode: Trace
     """The same observations without noise."""
+    uncut_sample: Trace
+    """The same observations as one run, of which only the first step starts anew."""
+    uncut_mode: Trace
+    """The same without noise."""
     probes: Trace
     """Steps that have nothing to do with each other."""
 
 
 def gather(agent: Agent, recording: Recording) -> Evidence:
-    """Run the agent over a recording, with noise and without, and over probes."""
+    """Run the agent over a recording, with noise and without, cut and uncut, and over probes."""
     generator = np.random.default_rng(EVIDENCE_SEED)
     noise = draw_noise(agent, len(recording.is_first), generator)
     silence = Noise(*(np.zeros_like(values) for values in noise))
     return Evidence(
         sample=trace(agent, recording, noise),
         mode=trace(agent, recording, silence),
+        uncut_sample=trace(agent, recording.uncut(), noise),
+        uncut_mode=trace(agent, recording.uncut(), silence),
         probes=probe(agent, NUM_PROBES, generator),
     )
 

@@ -198,8 +198,8 @@ def _describe(parity: Parity, say: Say) -> None:
     )
     free = ", ".join(f"{key} {error:.0e}" for key, error in parity.free_worst.items())
     say(
-        f"free run    {parity.free_steps:,} steps, worst errors: {free}; "
-        f"{parity.free_ties} ties, no other difference"
+        f"free run    {parity.free_steps:,} steps without a reset, with noise and again without, "
+        f"worst errors: {free}; {parity.free_ties} ties, no other difference"
     )
 
 

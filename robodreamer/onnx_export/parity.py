@@ -1,26 +1,24 @@
 """Parity: do the exported graphs compute what the agent computes in torch?
 
 Step by step, every graph gets exactly the inputs that the agent had, and all its outputs are
-compared. Running freely, the graphs live on their own state, as on a robot, and still have to
-choose the same classes. Where the agent's own choice led by less than `TIE_MARGIN` the graphs may
-choose otherwise, because rounding decides there; that is counted, and a free run takes up the
-agent's state again.
+compared. Running freely, over the whole recording without a reset, the graphs live on their own
+state, as on a robot, and still have to choose the same classes. Where the agent's own choice led by
+less than the self-test's `TIE_MARGIN` the graphs may choose otherwise, because rounding decides
+there; that is counted, and a free run takes up the agent's state again.
 
-The graphs are run by the robot's own code.
+The graphs are run and their errors measured by the robot's own code.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from robodreamer.onnx_export.evidence import Evidence
 from robodreamer.onnx_export.traces import Trace
 from robodreamer_deploy.bundle import GRAPHS, BundleError, Carry
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy import Policy
-from robodreamer_deploy.selftest import TIE_MARGIN, TOLERANCE
+from robodreamer_deploy.selftest import TOLERANCE, count_ties, largest_error
 
 TOLERANCES = {
     "tokens": 5e-5,
@@ -33,6 +31,8 @@ TOLERANCES = {
 with agents of all sizes. The surer an agent is, the larger its logits and their errors."""
 FREE_TOLERANCE = 1e-3
 """Largest error of state and action while running freely; errors of many steps add up."""
+DIFFERS = "the export differs from the agent"
+LATENT, ACTION = f"{DIFFERS}: latent", f"{DIFFERS}: action"
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Parity:
     worst: dict[str, float] = field(default_factory=dict[str, float])
     """Largest error by output."""
     free_steps: int = 0
+    """Steps of each free run, of which there is one with noise and one without."""
     free_ties: int = 0
     """Ties that differed while running freely; the state was taken up again after each."""
     free_worst: dict[str, float] = field(default_factory=dict[str, float])
@@ -63,12 +64,12 @@ def verify(policy: Policy, evidence: Evidence) -> Parity:
     """
     for name in GRAPHS:
         check_graph(policy.bundle.folder / name)
-    parity = Parity()
-    traces = evidence._asdict()
-    for name, trace in traces.items():
+    parity = Parity(free_steps=len(evidence.uncut_sample.golden))
+    cut = {"sample": evidence.sample, "mode": evidence.mode, "probes": evidence.probes}
+    for name, trace in cut.items():
         _check_step_by_step(policy, trace, name, parity)
-    for name in ("sample", "mode"):
-        _check_running_freely(policy, traces[name], name, parity)
+    for name, trace in {"sample": evidence.uncut_sample, "mode": evidence.uncut_mode}.items():
+        _check_running_freely(policy, trace, name, parity)
     return parity
 
 
@@ -104,10 +105,10 @@ def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity)
             "posterior_logits": step.posterior_logits,
         }
         action = policy.act(golden.deter_next[i], golden.stoch_next[i], golden.noise_action[i])
-        ties = count_ties(step.stoch, golden.stoch_next[i], latent_lead[i], f"latent {where}")
+        ties = count_ties(step.stoch, golden.stoch_next[i], latent_lead[i], LATENT, where)
         if _is_discrete(policy):
             reference = golden.action[i : i + 1]
-            ties += count_ties(action[None], reference, lead[i : i + 1], f"action {where}")
+            ties += count_ties(action[None], reference, lead[i : i + 1], ACTION, where)
         else:
             actual["action"] = action
         expected = {key: getattr(golden, key)[i] for key in actual}
@@ -118,6 +119,7 @@ def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity)
 
 
 def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
+    """Run the graphs over an uncut trace; after the first step nothing but ties resets them."""
     golden, lead = trace.golden, trace.action_lead
     latent_lead = trace.latent_lead
     carry = Carry(golden.deter[0], golden.stoch[0], golden.action_previous[0])
@@ -126,38 +128,21 @@ def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parit
         step = policy.rssm_step(
             carry,
             policy.encode({k: v[i] for k, v in golden.observations.items()}),
-            is_first=bool(golden.is_first[i]),
+            is_first=i == 0,
             noise_stoch=golden.noise_stoch[i],
         )
         action = policy.act(step.deter, step.stoch, golden.noise_action[i])
         carry = Carry(step.deter, step.stoch, action)
         reference = Carry(golden.deter_next[i], golden.stoch_next[i], golden.action[i])
-        ties = count_ties(step.stoch, reference.stoch, latent_lead[i], f"latent {where}")
+        ties = count_ties(step.stoch, reference.stoch, latent_lead[i], LATENT, where)
         if _is_discrete(policy) and not ties:
             chosen, expected = action[None], reference.action[None]
-            ties = count_ties(chosen, expected, lead[i : i + 1], f"action {where}")
+            ties = count_ties(chosen, expected, lead[i : i + 1], ACTION, where)
         if ties:
             carry = reference
         tolerances = {"deter": FREE_TOLERANCE, "action": FREE_TOLERANCE}
         _compare(carry._asdict(), reference._asdict(), tolerances, where, parity.free_worst)
-        parity.free_steps += 1
         parity.free_ties += ties
-
-
-def count_ties(chosen: Array, reference: Array, lead: Array, where: str) -> int:
-    """Return how many one-hot choices (n, K) differ from the reference's.
-
-    Raises:
-        BundleError: One of them was no tie: the reference's choice led by `lead` (n,).
-    """
-    differ = (chosen != reference).any(-1)
-    largest = float(np.max(lead, where=differ, initial=0.0))
-    if largest >= TIE_MARGIN:
-        raise BundleError(
-            f"the export differs from the agent: another class was chosen as {where}, "
-            f"though the agent's choice led by {largest:.1e}"
-        )
-    return int(differ.sum())
 
 
 def _compare(
@@ -171,18 +156,12 @@ def _compare(
     for key, tolerance in tolerances.items():
         if key not in actual:
             continue
-        error = float(np.max(_error(actual[key], expected[key])))
+        error = largest_error(actual[key], expected[key])
         if not error <= tolerance:  # NaN fails too
             raise BundleError(
-                f"the export differs from the agent: {key} is off by {error:.1e} {where}, "
-                f"allowed are {tolerance:.0e}"
+                f"{DIFFERS}: {key} is off by {error:.1e} {where}, allowed are {tolerance:.0e}"
             )
         worst[key] = max(worst.get(key, 0.0), error)
-
-
-def _error(actual: Array, expected: Array) -> Array:
-    """Return absolute errors, relative to expected values beyond 1."""
-    return np.abs(actual - expected) / np.maximum(1.0, np.abs(expected))
 
 
 def _is_discrete(policy: Policy) -> bool:

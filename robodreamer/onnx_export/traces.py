@@ -19,6 +19,7 @@ from robodreamer.onnx_export.graphs import GivenNoise
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.golden import Golden
 from robodreamer_deploy.policy import Noise
+from robodreamer_deploy.selftest import lead
 from robodreamer_sim.vector import VectorEnv
 
 RECORDED_STEPS = 260
@@ -38,6 +39,10 @@ class Recording(NamedTuple):
     def rows(self, rows: slice) -> "Recording":
         """Return some of the steps."""
         return Recording({k: v[rows] for k, v in self.observations.items()}, self.is_first[rows])
+
+    def uncut(self) -> "Recording":
+        """Return the same observations as one stretch: nothing but the first step starts anew."""
+        return self._replace(is_first=np.arange(len(self.is_first)) == 0)
 
 
 class Trace(NamedTuple):
@@ -137,11 +142,3 @@ def join(recording: Recording, noise: Noise, steps: Sequence[Columns]) -> Trace:
 def noise_rows(noise: Noise, rows: slice) -> Noise:
     """Return the noise of some steps."""
     return Noise(noise.stoch[rows], noise.action[rows])
-
-
-def lead(scores: Array) -> Array:
-    """Return largest minus second largest along the last axis; infinite where there is but one."""
-    if scores.shape[-1] == 1:
-        return np.full(scores.shape[:-1], np.inf, np.float32)
-    ordered = np.sort(scores, -1)
-    return ordered[..., -1] - ordered[..., -2]

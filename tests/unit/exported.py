@@ -17,7 +17,7 @@ from robodreamer.onnx_export.evidence import Evidence, gather
 from robodreamer.onnx_export.policy_folder import Origin, unsealed_policy, write_draft
 from robodreamer.onnx_export.traces import Recording
 from robodreamer_deploy.bundle import GRAPHS, Manifest
-from robodreamer_deploy.contract import Contract, Signal
+from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.policy import Policy
 
 NUM_STEPS = 232  # at least 200
@@ -31,6 +31,17 @@ CONTRACTS = {
     "discrete": make_contract(discrete=True),
     "vectors only": make_contract(VECTORS_ONLY),
 }
+LIKE_FETCH = make_contract(
+    (
+        Signal(name="image/scene", shape=(32, 32, 3), dtype="uint8"),
+        Signal(
+            name="proprio/gripper_position", shape=(3,), dtype="float32",
+            low=(1.19, 0.6, 0.38), high=(1.49, 0.9, 0.69),
+        ),
+        Signal(name="proprio/finger_position", shape=(2,), dtype="float32"),
+        Signal(name="goal/position", shape=(3,), dtype="float32"),
+    )
+)  # fmt: skip
 ORIGIN = Origin(run="toy", commit="0123456")
 
 
@@ -65,16 +76,30 @@ def export_toy(
     return Exported(agent, recording, gather(agent, recording), folder, manifest)
 
 
-def float_tensors(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield every float initializer of the graphs in a folder, as graph and name."""
-    for graph in GRAPHS:
-        for tensor in onnx.load(folder / graph).graph.initializer:
-            if numpy_helper.to_array(tensor).dtype.kind == "f":
-                yield graph, tensor.name
+class Initializer(NamedTuple):
+    """One of the tensors that a graph holds."""
+
+    graph: str
+    name: str
+    array: Array
+
+
+def initializers(folder: Path) -> Iterator[Initializer]:
+    """Yield every tensor of the graphs in a folder, of whatever type."""
+    for name in GRAPHS:
+        graph = onnx.load(folder / name).graph
+        assert not any(node.op_type == "Constant" for node in graph.node)  # would hide tensors
+        for tensor in graph.initializer:
+            yield Initializer(name, tensor.name, numpy_helper.to_array(tensor))
 
 
 def corrupt(source: Path, target: Path, graph: str, name: str) -> None:
-    """Copy the graphs; one tensor's largest element changes its sign, or becomes 1 if it is 0."""
+    """Copy the graphs, in which one tensor's largest element is wrong.
+
+    A float changes its sign. An integer, a size or an axis mostly, goes one step towards zero; away
+    from it some would change no result: the end of a slice that lies beyond its axis, or one more
+    row of padding on the far side, which the kernel's stride leaves out. A zero becomes 1.
+    """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     for other in GRAPHS:
@@ -83,7 +108,8 @@ def corrupt(source: Path, target: Path, graph: str, name: str) -> None:
     tensor = next(t for t in model.graph.initializer if t.name == name)
     array = numpy_helper.to_array(tensor).copy()
     index = np.unravel_index(np.argmax(np.abs(array)), array.shape)
-    array[index] = -array[index] if array[index] else 1.0
+    step = 2 * array[index] if array.dtype.kind == "f" else np.sign(array[index])
+    array[index] = array[index] - step if array[index] else 1
     tensor.CopyFrom(numpy_helper.from_array(array, name))
     (target / graph).unlink()
     onnx.save(model, target / graph)

@@ -77,7 +77,7 @@ def test_what_was_checked_is_said(exported: tuple[Path, Manifest, list[str]]) ->
     assert "260 steps" in said
     assert "identical inputs" in said
     assert "worst errors: tokens" in said
-    assert "free run    520 steps" in said
+    assert "free run    260 steps without a reset" in said
     assert "self-test   passed: 32 golden steps" in said
     assert "through onnxruntime" in said
 

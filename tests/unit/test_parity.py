@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported import Exported, corrupt, float_tensors
+from exported import LIKE_FETCH, Exported, corrupt, export_toy, initializers
 from toy_agent import make_agent
 
+from robodreamer.config import SIZES
 from robodreamer.onnx_export.evidence import Evidence, probe
-from robodreamer.onnx_export.parity import TOLERANCES, count_ties, verify
-from robodreamer.rssm import State
-from robodreamer_deploy.bundle import BundleError, Draw
+from robodreamer.onnx_export.parity import TOLERANCES, verify
+from robodreamer.onnx_export.traces import trace
+from robodreamer_deploy.bundle import Bundle, BundleError, Carry, Draw
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy import Controller
-from robodreamer_deploy.selftest import TIE_MARGIN
+from robodreamer_deploy.policy import Controller, Noise, Policy, RSSMStep
+from robodreamer_deploy.selftest import TIE_MARGIN, count_ties, lead
 
 
 @pytest.fixture(
@@ -51,13 +52,14 @@ def test_a_controller_drives_for_two_hundred_steps_as_the_agent_acts(
     policy, agent = exported.policy(), exported.agent
     controller = Controller(policy, draw=draw, seed=4)
     carry = agent.initial_carry(1)
-    for i, is_first in enumerate(exported.recording.is_first):
+    assert len(exported.recording.is_first) >= 200
+    for i in range(len(exported.recording.is_first)):
         noise = policy.noise(draw, 4, i)
         shown = exported.recording.rows(slice(i, i + 1)).observations
         tensors = {name: torch.from_numpy(value) for name, value in shown.items()}
-        first = torch.from_numpy(np.array([is_first]))
+        first = torch.from_numpy(np.array([i == 0]))
         carry = agent.act(carry, tensors, first, NumpyNoise(noise.stoch, noise.action))
-        step = controller.step({k: v[0] for k, v in shown.items()}, is_first=bool(is_first))
+        step = controller.step({k: v[0] for k, v in shown.items()}, is_first=i == 0)
         expected = carry.action[0].numpy().clip(-1.0, 1.0)
         np.testing.assert_allclose(step.action, expected, atol=1e-5)
         executed = (0.5 * expected).astype(np.float32)  # the robot does half of what it is told
@@ -71,23 +73,39 @@ def test_graphs_and_agent_agree_and_the_worst_errors_are_told(exported: Exported
     outputs = {*TOLERANCES} - ({"action"} if is_discrete else set[str]())
     assert parity.worst.keys() == outputs
     assert all(0 < error < TOLERANCES[name] / 4 for name, error in parity.worst.items())
-    assert parity.free_steps == 2 * len(exported.recording.is_first)
-    assert parity.num_steps == parity.free_steps + len(exported.evidence.probes.golden)
+    assert parity.free_steps == len(exported.recording.is_first)
+    assert parity.num_steps == 2 * parity.free_steps + len(exported.evidence.probes.golden)
     assert (parity.num_ties, parity.free_ties) == (0, 0)
 
 
-def test_one_wrong_element_in_any_tensor_is_refused(exported: Exported, tmp_path: Path) -> None:
+def unnoticed(exported: Exported, folder: Path) -> list[tuple[str, str]]:
+    """Return the tensors whose corruption is not noticed."""
     unseen = []
-    names = list(float_tensors(exported.folder))
-    for graph, name in names:
-        corrupt(exported.folder, tmp_path / "corrupt", graph, name)
-        try:
-            verify(exported.policy(tmp_path / "corrupt"), exported.evidence)
+    for graph, name, _ in initializers(exported.folder):
+        corrupt(exported.folder, folder, graph, name)
+        if passes(exported, folder):
             unseen.append((graph, name))
-        except BundleError:
-            continue
-    assert not unseen
-    assert len(names) > 40
+    return unseen
+
+
+def passes(exported: Exported, folder: Path) -> bool:
+    try:
+        verify(exported.policy(folder), exported.evidence)
+    except BundleError:
+        return False
+    return True
+
+
+def test_one_wrong_element_in_any_tensor_is_refused(exported: Exported, tmp_path: Path) -> None:
+    kinds = [tensor.array.dtype.kind for tensor in initializers(exported.folder)]
+    assert kinds.count("f") > 40
+    assert kinds.count("i") > 10
+    assert not unnoticed(exported, tmp_path / "corrupt")
+
+
+def test_one_wrong_element_in_an_agent_of_a_real_size_is_refused(tmp_path: Path) -> None:
+    exported = export_toy(tmp_path, LIKE_FETCH, network=SIZES["cpu"])
+    assert not unnoticed(exported, tmp_path / "corrupt")
 
 
 def test_a_trace_holds_what_the_agent_does(exported: Exported) -> None:
@@ -120,9 +138,9 @@ def test_probes_keep_the_action_where_errors_show(exported: Exported) -> None:
     if exported.agent.contract.action.kind == "continuous":
         assert np.abs(golden.action).max() < 0.95
     else:
-        lead = exported.evidence.probes.action_lead
+        gap = exported.evidence.probes.action_lead
         assert (golden.action.mean(0) > 0.4).all()  # two choices, in turns
-        assert ((lead > TIE_MARGIN) & (lead < 3 * TIE_MARGIN)).all()
+        assert ((gap > TIE_MARGIN) & (gap < 3 * TIE_MARGIN)).all()
 
 
 @pytest.mark.parametrize(
@@ -136,35 +154,62 @@ def test_a_small_error_at_one_step_is_refused(
     exported_toy: Callable[[str], Exported], output: str, error: float
 ) -> None:
     exported = exported_toy("two cameras")
-    trace = exported.evidence.mode
-    values = getattr(trace.golden, output).copy()
+    mode = exported.evidence.mode
+    values = getattr(mode.golden, output).copy()
     values[150].flat[0] += error * max(1.0, np.abs(values[150].flat[0]))
-    changed = trace._replace(golden=dataclasses.replace(trace.golden, **{output: values}))
+    changed = mode._replace(golden=dataclasses.replace(mode.golden, **{output: values}))
     with pytest.raises(BundleError, match=f"{output} is off by .* at step 150 of mode"):
         verify(exported.policy(), exported.evidence._replace(mode=changed))
 
 
-def with_other_choice(exported: Exported, lead: float) -> Evidence:
-    """Return evidence in which the agent chose another class than the graphs, which lead by `lead`.
+class Watched(Policy):
+    """Counts the steps in a row that it takes from its own state; a reset ends the row."""
 
-    It did so in the last step of a stretch, so that no later step is concerned.
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self.rows = [0]
+        self._state: Array | None = None
+
+    def rssm_step(
+        self, carry: Carry, tokens: Array, *, is_first: bool, noise_stoch: Array
+    ) -> RSSMStep:
+        if is_first or carry.deter is not self._state:
+            self.rows.append(0)
+        self.rows[-1] += 1
+        step = super().rssm_step(carry, tokens, is_first=is_first, noise_stoch=noise_stoch)
+        self._state = step.deter
+        return step
+
+
+def test_the_graphs_run_for_two_hundred_steps_on_nothing_but_their_own_state(
+    exported_toy: Callable[[str], Exported],
+) -> None:
+    exported = exported_toy("two cameras")
+    policy = Watched(exported.policy().bundle)
+    parity = verify(policy, exported.evidence)
+    long = [row for row in policy.rows if row >= 200]
+    assert long == [parity.free_steps] * 2  # with noise and without
+
+
+def with_other_choice(exported: Exported, gap: float) -> Evidence:
+    """Return evidence in which the agent once chose the class that is second for the graphs.
+
+    Noise decided for it, of which so much is taken back that it comes to lie `gap` behind.
     """
-    trace = exported.evidence.sample
-    golden, i = trace.golden, int(np.flatnonzero(trace.golden.is_first)[1]) - 1
-    changed = {
-        name: getattr(golden, name).copy() for name in ("stoch_next", "noise_stoch", "action")
-    }
-    scores = golden.posterior_logits[i, 0] + golden.noise_stoch[i, 0]
+    recording, i = exported.recording, int(np.flatnonzero(exported.recording.is_first)[1]) - 1
+    golden = exported.evidence.sample.golden
+    noise = Noise(golden.noise_stoch.copy(), golden.noise_action)
+    scores = golden.posterior_logits[i, 0] + noise.stoch[i, 0]
     first, second = np.argsort(scores)[[-1, -2]]
-    changed["noise_stoch"][i, 0, second] += scores[first] - scores[second] - lead
-    changed["stoch_next"][i, 0] = np.eye(len(scores))[second]
-    state = State(torch.from_numpy(golden.deter_next), torch.from_numpy(changed["stoch_next"]))
-    with torch.no_grad():
-        distribution = exported.agent.behavior.actor(state.feature)
-    noise = NumpyNoise(golden.noise_action)
-    changed["action"][i] = distribution.sample(noise)[i].clamp(-1, 1)
-    changed_golden = dataclasses.replace(golden, **changed)
-    return exported.evidence._replace(sample=trace._replace(golden=changed_golden))
+    difference = scores[first] - scores[second]
+    noise.stoch[i, 0, second] += difference + 1.0
+    traces = [trace(exported.agent, r, noise) for r in (recording, recording.uncut())]
+    noise.stoch[i, 0, second] -= 1.0 + gap
+    cut, uncut = (
+        made._replace(golden=dataclasses.replace(made.golden, noise_stoch=noise.stoch))
+        for made in traces
+    )
+    return exported.evidence._replace(sample=cut, uncut_sample=uncut)
 
 
 def test_a_tie_is_counted_and_the_free_run_goes_on(exported: Exported) -> None:
@@ -173,15 +218,25 @@ def test_a_tie_is_counted_and_the_free_run_goes_on(exported: Exported) -> None:
 
 
 def test_another_choice_that_was_no_tie_is_refused(exported: Exported) -> None:
-    with pytest.raises(BundleError, match="another class was chosen as latent at step 57"):
-        verify(exported.policy(), with_other_choice(exported, 4 * TIE_MARGIN))
+    changed = with_other_choice(exported, 4 * TIE_MARGIN)
+    with pytest.raises(BundleError, match="latent 0 fell into another class at step 57 of sample"):
+        verify(exported.policy(), changed)
+    changed = exported.evidence._replace(uncut_sample=changed.uncut_sample)
+    with pytest.raises(BundleError, match=r"latent 0 fell .* after 57 free steps of sample"):
+        verify(exported.policy(), changed)
 
 
 def test_a_tie_excuses_no_other_choice_of_the_same_step() -> None:
     reference = np.eye(3, dtype=np.float32)[[0, 1]]
     chosen = np.eye(3, dtype=np.float32)[[1, 0]]
     leads = np.array([0.5, 2.0]) * TIE_MARGIN
-    assert count_ties(chosen[:1], reference[:1], leads[:1], "latent") == 1
-    assert count_ties(reference, reference, leads, "latent") == 0
-    with pytest.raises(BundleError, match=r"led by 2\.0e-04"):
-        count_ties(chosen, reference, leads, "latent")
+    assert count_ties(chosen[:1], reference[:1], leads[:1], "latent", "here") == 1
+    assert count_ties(reference, reference, leads, "latent", "here") == 0
+    with pytest.raises(BundleError, match=r"latent 1 fell into .* here, .* led by 2\.0e-04"):
+        count_ties(chosen, reference, leads, "latent", "here")
+
+
+def test_a_single_class_leads_without_bound() -> None:
+    scores = np.array([[[2.0, 0.5, 1.5]], [[0.0, 0.0, -1.0]]])
+    np.testing.assert_array_equal(lead(scores), [[0.5], [0.0]])
+    assert np.isposinf(lead(scores[..., :1])).all()
