@@ -4,10 +4,13 @@ Help must not wait for torch, so every subcommand imports what it needs when it 
 """
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from robodreamer import __version__
 
 HELP = """\
 usage: robodreamer COMMAND ...
@@ -23,24 +26,49 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   tasks [FILTER]    list the tasks
   demo              all of it on fetch_reach, in about a quarter of an hour
 
-robodreamer COMMAND --help tells more. robodreamer-deploy drives a robot.
+robodreamer COMMAND --help tells more, robodreamer --version which release this is.
+robodreamer-deploy drives a robot.
 """
 
 
 Job = Callable[[], None]
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+STANDARD_OUTPUT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0, or 2 for what a user can mend."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _answer(words)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)  # Python flushes at its end
+        return CLOSED_PIPE
+
+
+def _answer(words: Sequence[str]) -> int:
     if not words or words[0] in {"-h", "--help"}:
         print(HELP)
         return 0
-    try:
-        return _run(words)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if words[0] == "--version":
+        print(f"robodreamer {__version__}")
+        return 0
+    return _run(words)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads what this process prints any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(STANDARD_OUTPUT, 0)  # a pipe that nobody reads is reported without being asked
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _run(words: Sequence[str]) -> int:
@@ -105,6 +133,8 @@ def _known_failures() -> tuple[type[Exception], ...]:
 
 
 def _complain(error: Exception) -> int:
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        raise error
     if os.environ.get("ROBODREAMER_TRACEBACK"):
         raise error
     print(f"robodreamer: {error}", file=sys.stderr)

@@ -85,13 +85,19 @@ def introduce(demo: Demo) -> list[str]:
     """Say what will happen, how long it takes, and where to look meanwhile."""
     parts = [part for make_part in PARTS.values() if (part := make_part(demo)) is not None]
     left = sum((part.seconds for part in parts if not part.is_done), 0.0)
+    takes = f"This takes {_minutes(left)} on two cores."
+    if not left:
+        takes = "All of it is done already; --minutes trains longer, --fresh begins again."
     text = (
         f"RoboDreamer demo: {demo.task}, {demo.minutes:g} min of training, then all the rest "
-        f"up to a page to look at, in {len(PARTS)} parts. This takes {_minutes(left)} on two "
-        f"cores. Everything goes into {demo.out}. Ctrl-C stops; the same command goes on."
+        f"up to a page to look at, in {len(PARTS)} parts. {takes} Everything goes into "
+        f"{demo.out}. Ctrl-C stops; the same command goes on."
     )
     watch = f"While it learns: tensorboard --logdir {demo.run}, and films in {demo.run}/videos."
-    return [*textwrap.wrap(text, WIDTH), *textwrap.wrap(watch, WIDTH)]
+    lines = [*textwrap.wrap(text, WIDTH), *textwrap.wrap(watch, WIDTH)]
+    if shutil.which("robodreamer") is None:
+        lines += ["To type the commands below yourself:", f"$ source {sys.prefix}/bin/activate"]
+    return lines
 
 
 def conclude(demo: Demo) -> list[str]:
@@ -134,8 +140,14 @@ def clear(demo: Demo) -> None:
 def _run_part(demo: Demo, title: str, part: Part, say: Say) -> None:
     for line in textwrap.wrap(f"{part.text} Takes {_minutes(part.seconds)}.", WIDTH):
         say(line)
-    say(f"$ {shlex.join(str(word) for word in part.words)}")
-    if status := execute(part.words):
+    for line in wrap_command(part.words):
+        say(line)
+    try:
+        status = execute(part.words)
+    except KeyboardInterrupt:
+        say("Stopped; the same command goes on from here.")
+        raise
+    if status:
         say("")
         for line in textwrap.wrap(
             f"The demo stopped: '{title}' failed with exit status {status}; what it said stands "
@@ -144,6 +156,17 @@ def _run_part(demo: Demo, title: str, part: Part, say: Say) -> None:
         ):
             say(line)
         raise SystemExit(status)
+
+
+def wrap_command(words: Sequence[str | Path]) -> list[str]:
+    """Return a command as lines of a terminal's width that a shell takes as one."""
+    lines = ["$"]
+    for word in (shlex.quote(str(word)) for word in words):
+        if len(lines[-1]) + len(word) > WIDTH - 3:  # a space before it, and one with a backslash
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return lines
 
 
 def _check_same(demo: Demo) -> None:
@@ -179,5 +202,5 @@ def _left_to(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
 
 
 def _minutes(seconds: float) -> str:
-    """Return a duration for people, rounded up."""
+    """Return a duration for people."""
     return "under a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"

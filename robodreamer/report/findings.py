@@ -16,7 +16,7 @@ from robodreamer_deploy.bundle import Manifest, load_bundle
 from robodreamer_deploy.contract import Contract
 
 RANDOM = "before training: random actions"
-ONBOARD = "after training, ONNX, onboard loop"
+ONBOARD = "after training, ONNX, onboard loop, "  # and how it draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,14 @@ class Findings:
     @property
     def onboard_score(self) -> Score | None:
         """What the policy achieved in the onboard loop."""
-        return self.scores.get(ONBOARD)
+        found = (score for name, score in self.scores.items() if name.startswith(ONBOARD))
+        return next(found, None)
 
     @property
     def has_success(self) -> bool:
-        """Whether any episode ever succeeded; there are tasks without success."""
+        """Whether any episode ever succeeded, in a task that knows success."""
+        if not self.contract.knows_success:
+            return False
         told = [self.last.get("episode/success"), self.last.get("evaluation/success")]
         return any(told) or any(score.success for score in self.scores.values())
 
@@ -71,9 +74,10 @@ def prepare_findings(
     scores: dict[str, Score] = {}
     for path in evaluations:
         scores |= read_evaluation(path, contract)
-    done = [score for drive in figures if (score := driven(drive)) is not None]
+    done = [(score, drive["draw"]) for drive in figures if (score := driven(drive)) is not None]
     if done:
-        scores[ONBOARD] = max(done, key=lambda score: score.episodes)
+        score, draw = max(done, key=lambda pair: pair[0].episodes)
+        scores[ONBOARD + draw] = score
     manifest = load_bundle(policy).manifest if policy else None
 
     def gather() -> Findings:

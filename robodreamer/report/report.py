@@ -4,6 +4,9 @@ One function per section turns findings into blocks, which `report.page` turns i
 later report adds a function to `SECTIONS`.
 """
 
+import math
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +118,8 @@ def dream_section(findings: Findings) -> Section:
     if not (pictures or signals):
         hint = Text("There are no films of this run; this makes some:")
         return Section(
-            "What the model imagines", [hint, Commands([f"robodreamer dream {findings.run}"])]
+            "What the model imagines",
+            [hint, Commands([_command("robodreamer", "dream", findings.run)])],
         )
     intro = Text(
         "The model watches the first steps of an episode. Then its eyes are closed: it is told "
@@ -186,26 +190,34 @@ def training_section(findings: Findings) -> Section:
 
 def next_section(findings: Findings) -> Section:
     """Name commands that lead on."""
-    run, config, contract = findings.run, findings.config, findings.contract
+    run, task = findings.run, findings.config.task
     policy = findings.policy or Path("policies/mine")
-    lines = [
-        "# the policy in the simulator, at the robot's rate",
-        f"robodreamer-deploy {policy} --robot sim:{config.task}",
-        "# go on training where it stopped",
-        f"robodreamer train --resume --run {run} --minutes {2 * round(config.minutes or 15)}",
-        "# film more episodes, look at the run in TensorBoard",
-        f"robodreamer dream {run} --episodes 5",
-        f"tensorboard --logdir {run}",
-        "# your own robot: a Python class with a few methods",
-        f"robodreamer-deploy {policy} --robot my_robot.py:MyRobot --dry-run",
-        "# what else there is to learn",
-        "robodreamer tasks",
-    ]
+    deploy = ("robodreamer-deploy", policy, "--robot")
+    commands = {
+        "once per shell: where the paths below begin": _command("cd", Path.cwd()),
+        "the policy in the simulator, at the robot's rate": _command(*deploy, f"sim:{task}"),
+        "go on training where it stopped": _command(
+            "robodreamer", "train", "--resume", "--run", run, *_longer(findings)
+        ),
+        "film more episodes": _command("robodreamer", "dream", run, "--episodes", 5),
+        "look at the run in TensorBoard": _command("tensorboard", "--logdir", run),
+        "your own robot: a Python class with a few methods, see docs/your-robot.md": _command(
+            *deploy, "my_robot.py:MyRobot", "--dry-run"
+        ),
+        "what else there is to learn": "robodreamer tasks",
+    }
+    if sys.prefix != sys.base_prefix:
+        activate = _command("source", Path(sys.prefix, "bin", "activate"))
+        commands = {"once per shell: where the commands are": activate, **commands}
     if findings.policy is None:
-        lines = ["# ONNX files for a robot", f"robodreamer export {run} --out {policy}", *lines]
-    cameras = [s.name.partition("/")[2] for s in contract.inputs if s.is_image]
+        export = _command("robodreamer", "export", run, "--out", policy)
+        commands = {"ONNX files for a robot": export, **commands}
+    cameras = [s.name.partition("/")[2] for s in findings.contract.inputs if s.is_image]
     if cameras:
-        lines += ["# does it need its eyes?", f"robodreamer evaluate {run} --blank {cameras[0]}"]
+        commands["does it need its eyes?"] = _command(
+            "robodreamer", "evaluate", run, "--blank", *cameras
+        )
+    lines = [line for text, command in commands.items() for line in (f"# {text}", command)]
     return Section("Where to go from here", [Commands(lines)])
 
 
@@ -229,12 +241,27 @@ def _media(files: Mapping[str, Path], *names: str) -> list[Block]:
     ]
 
 
+def _command(*words: str | int | Path) -> str:
+    """Return a command line that a shell takes as it is."""
+    return shlex.join(str(word) for word in words)
+
+
+def _longer(findings: Findings) -> tuple[str, int]:
+    """Return the option that lets training go on for about as long again."""
+    config, last = findings.config, findings.last
+    if last.get("step", 0) >= config.steps:
+        return "--steps", 2 * config.steps
+    minutes = max(config.minutes or 0.0, last.get("minutes", 0.0))
+    return "--minutes", max(1, math.ceil(2 * minutes))
+
+
 def _score_tile(findings: Findings, score: Score, text: str) -> Tile:
     if score.success is None or not findings.has_success:
         return Tile(
             f"{score.episode_return:.1f}", f"mean return of {score.episodes} episodes {text}"
         )
-    return Tile(f"{score.success:.0%}", f"of {score.episodes} episodes succeed {text}")
+    interval = f" (95 % interval {score.interval})" if score.interval else ""
+    return Tile(f"{score.success:.0%}", f"of {score.episodes} episodes succeed {text}{interval}")
 
 
 def _drive_rows(drives: Sequence[Mapping[str, Any]]) -> list[list[str]]:

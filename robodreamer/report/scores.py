@@ -32,14 +32,18 @@ class Score(NamedTuple):
     success_high: float | None
     """95 % interval."""
 
+    @property
+    def interval(self) -> str:
+        """The interval in words; empty where it is unknown."""
+        if self.success_low is None or self.success_high is None:
+            return ""
+        return f"{self.success_low:.0%} to {self.success_high:.0%}"
+
     def row(self, name: str) -> list[str]:
         """Return the cells of a table row: name, success, interval, return, episodes."""
-        success, interval = "-", "-"
-        if self.success is not None:
-            success = f"{self.success:.0%}"
-        if self.success_low is not None and self.success_high is not None:
-            interval = f"{self.success_low:.0%} to {self.success_high:.0%}"
-        return [name, success, interval, f"{self.episode_return:.1f}", str(self.episodes)]
+        success = "-" if self.success is None else f"{self.success:.0%}"
+        mean = f"{self.episode_return:.1f}"
+        return [name, success, self.interval or "-", mean, str(self.episodes)]
 
 
 ROW_HEADER = ("policy", "success", "95 % interval", "return", "episodes")
@@ -74,13 +78,13 @@ def random_score(contract: Contract, path: Path) -> Score:
 
 
 def evaluated(summary: Mapping[str, Any]) -> Score:
-    """Return the score that `Evaluation.summary` tells."""
+    """Return the score that `Evaluation.summary` tells; it has no success in a task without."""
     return Score(
         int(summary["episodes"]),
         summary["return"],
-        summary["success"],
-        summary["success_low"],
-        summary["success_high"],
+        summary.get("success"),
+        summary.get("success_low"),
+        summary.get("success_high"),
     )
 
 

@@ -1,19 +1,21 @@
 """The command line: what it refuses, in which words, and what it makes of the words it takes."""
 
 import dataclasses
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer import commands
+from robodreamer import __version__, commands
 from robodreamer.cli import main
 from robodreamer.config import SIZES, TrainConfig, check_settings, from_dict, to_dict
 from robodreamer.run import read_run, write_run
@@ -125,6 +127,38 @@ def test_the_list_of_commands_is_that_of_the_help(capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().out.splitlines()
     listed = {line.split()[0] for line in lines if line.startswith("  ")}
     assert listed == set(commands.COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["tasks"], ["--help"], ["tasks", "--help"]])
+def test_a_reader_that_leaves_early_is_no_error(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    path = ":".join(str(ROOT / folder) for folder in (".", "sim", "deploy"))
+    done = subprocess.run(
+        [sys.executable, "-m", "robodreamer", *words],
+        env={"PYTHONPATH": path, "PATH": ""},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.stderr, done.returncode) == ("", 141)
+
+
+def test_another_broken_pipe_is_not_taken_for_a_reader_that_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job() -> None:
+        raise BrokenPipeError(errno.EPIPE, "the pipe of a worker")
+
+    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "tasks", lambda _: job)
+    assert "the pipe of a worker" in complaint(capsys, "tasks")
+
+
+def test_the_release_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"robodreamer {__version__}\n"
 
 
 def test_nested_settings_can_be_given_and_land_in_the_run_folder(tmp_path: Path) -> None:

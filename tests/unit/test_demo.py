@@ -6,6 +6,7 @@ those.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from robodreamer.cli import main
 from robodreamer.demo import demo as demo_module
-from robodreamer.demo.demo import LAUNCHERS, execute, prepare_demo
+from robodreamer.demo.demo import LAUNCHERS, execute, prepare_demo, wrap_command
 from robodreamer_deploy.cli import parser
 
 STAND_IN = Path(__file__).parent / "demo_stand_in.py"
@@ -88,6 +89,7 @@ def test_what_is_done_is_not_repeated(stage: Stage) -> None:
     stage.run()
     assert stage.run() == []
     assert stage.said.count("done before") == len(COMMANDS)
+    assert " ".join(stage.said).count("All of it is done already") == 1
 
 
 def test_more_minutes_go_on_training_and_renew_the_rest(stage: Stage) -> None:
@@ -129,9 +131,35 @@ def test_a_failing_part_stops_the_demo_with_its_status(
 
 def test_its_own_lines_fit_eighty_columns(stage: Stage) -> None:
     stage.run()
-    own = [line for line in stage.said if not line.startswith(("$ ", "Look at", "  file:"))]
+    paths = (str(stage.out), "$ source", "  file:")
+    own = [line for line in stage.said if not any(path in line for path in paths)]
     assert len(own) > 20
     assert max(map(len, own)) <= 80
+
+
+def test_a_long_command_is_shown_so_that_a_shell_takes_it_as_one() -> None:
+    words = ["printf", "%s|", "evaluate", Path("my runs/demo"), "--json", "x" * 40, "y" * 30]
+    lines = wrap_command(words)
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines).removeprefix("$ ")
+    said = subprocess.run(
+        ["/bin/sh", "-c", text], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.split("|")[:-1] == [str(word) for word in words[2:]]
+
+
+def test_where_commands_are_off_the_path_it_says_how_to_get_them(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"$ source {sys.prefix}/bin/activate"
+    monkeypatch.setenv("PATH", str(Path(sys.prefix) / "bin"))
+    stage.run()
+    is_installed = shutil.which("robodreamer") is not None
+    assert (source in stage.said) == (not is_installed)
+    monkeypatch.setenv("PATH", "")
+    stage.run()
+    assert source in stage.said
 
 
 def test_each_part_says_how_long_it_takes(stage: Stage) -> None:
@@ -151,7 +179,11 @@ def test_a_part_that_is_stopped_ends_by_itself(tmp_path: Path, number: int) -> N
     )
     environment = {"DEMO_LOG": str(log), "DEMO_WAITS": "train", "PYTHONPATH": SOURCES}
     process = subprocess.Popen(
-        [sys.executable, "-c", code], env=os.environ | environment, start_new_session=True
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     while not log.with_suffix(".waiting").exists():
         assert process.poll() is None
@@ -160,7 +192,9 @@ def test_a_part_that_is_stopped_ends_by_itself(tmp_path: Path, number: int) -> N
         os.killpg(process.pid, number)  # as a terminal does: to everybody in the foreground
     else:
         process.send_signal(number)
-    assert process.wait(timeout=60) == 130
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.endswith("Stopped; the same command goes on from here.\n")
     assert log.with_suffix(".ended").exists()
     assert len(log.read_text().splitlines()) == 1  # and nothing came after it
 

@@ -1,8 +1,10 @@
 """The page: nothing from outside, everything inside, figures as they were measured."""
 
 import base64
+import html
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from toy_run import STEP, TASK, make_run
 
 from robodreamer.cli import main
+from robodreamer.commands import COMMANDS
 from robodreamer.pictures.video import write_mp4, write_png
 from robodreamer.report.page import (
     Details,
@@ -120,12 +123,15 @@ def test_scores_stand_with_their_intervals(page: str) -> None:
     for name, success, interval, mean in (
         ("after training, torch, mode", "90%", "80% to 97%", "-4.0"),
         ("after training, torch, mode, camera camera black", "12%", "80% to 97%", "-4.0"),
-        ("after training, ONNX, onboard loop", "94%", "84% to 98%", "-3.2"),
+        ("after training, ONNX, onboard loop, mode", "94%", "84% to 98%", "-3.2"),
     ):
         at = cells.index(name)
         assert cells[at + 1 : at + 5] == [success, interval, mean, "50"]
     assert "before training: random actions" in cells
     assert "94%" in cells[:4]  # in large letters, first of all
+    tile = re.search(r"<div class=tile><b>94%</b>(.*?)</div>", page)
+    assert tile is not None
+    assert tile[1].endswith("(95 % interval 84% to 98%)")
 
 
 def test_latency_and_limits_stand_as_they_were_measured(page: str) -> None:
@@ -150,6 +156,53 @@ def test_a_run_without_films_says_how_to_make_some(tmp_path: Path) -> None:
     run = make_run(tmp_path / "toy")
     assert main(["report", str(run)]) == 0
     assert f"robodreamer dream {run}" in (run / "report.html").read_text()
+
+
+def next_commands(run: Path) -> list[list[str]]:
+    """Return the commands that a run's page ends with, as a shell takes them apart."""
+    text = (run / "report.html").read_text()
+    lines = html.unescape(text[text.rindex("<pre>") + 5 : text.rindex("</pre>")]).splitlines()
+    return [shlex.split(line) for line in lines if not line.startswith("# ")]
+
+
+def test_the_next_commands_survive_a_shell_and_are_real(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "my runs; of $HOME")
+    assert main(["report", str(run)]) == 0
+    named = next_commands(run)
+    ours = [words[1:] for words in named if words[0] == "robodreamer" and str(run) in words]
+    assert [words[0] for words in ours] == ["export", "train", "dream", "evaluate"]
+    for name, *words in ours:  # every word is read before the folder is looked into
+        with pytest.raises(ValueError, match="gone"):
+            COMMANDS[name]([word.replace(str(run), str(tmp_path / "gone")) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("limits", "option"),
+    [
+        ({"minutes": 0.1}, ["--minutes", "4"]),  # two minutes were trained all the same
+        ({"minutes": 15.0}, ["--minutes", "30"]),
+        ({}, ["--minutes", "4"]),
+        ({"steps": STEP}, ["--steps", str(2 * STEP)]),
+    ],
+)
+def test_training_is_said_to_go_on_longer_than_it_was(
+    tmp_path: Path, limits: dict[str, Any], option: list[str]
+) -> None:
+    run = make_run(tmp_path / "toy")
+    config = json.loads((run / "config.json").read_text())
+    write_json(run / "config.json", {**config, "config": {**config["config"], **limits}})
+    assert main(["report", str(run)]) == 0
+    (words,) = (words for words in next_commands(run) if "--resume" in words)
+    assert words[-2:] == option
+
+
+def test_a_run_of_seconds_is_said_to_go_on_for_a_minute(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy")
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    write_json(run / "metrics.jsonl", json.loads(lines[-1]) | {"minutes": 0.1})
+    assert main(["report", str(run)]) == 0
+    (words,) = (words for words in next_commands(run) if "--resume" in words)
+    assert words[-2:] == ["--minutes", "1"]
 
 
 def test_no_success_ever_is_said_in_words_and_not_as_a_tile(tmp_path: Path) -> None:
