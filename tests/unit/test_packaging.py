@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from robodreamer.__main__ import TRAINING_PACKAGES
 
@@ -91,11 +94,30 @@ def test_an_import_error_of_an_installed_package_is_shown(tmp_path: Path) -> Non
 def test_every_pin_is_exact_and_of_no_special_build() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
-    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\d.]+(post\d+)?", pin)] == []
+    exact = r'[\w.-]+==[\d.]+(post\d+)?(; python_version (<|>=) "3.11")?'
+    assert [pin for pin in pins if not re.fullmatch(exact, pin)] == []
     names = package_names(pins)
     assert not [name for name in names if name.startswith(("nvidia", "triton"))]
     required = [r for extra in project()["optional-dependencies"].values() for r in extra]
     assert package_names(project()["dependencies"] + required) <= names
+
+
+def pins_for(python: str) -> dict[str, str]:
+    """Return the versions that constraints.txt asks of a Python."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    wanted = [Requirement(line) for line in lines if not line.startswith("#")]
+    found = [r for r in wanted if r.marker is None or r.marker.evaluate({"python_version": python})]
+    assert len({r.name for r in found}) == len(found), "no package is pinned twice"
+    return {r.name: str(r.specifier) for r in found}
+
+
+@pytest.mark.parametrize("package", ["numpy", "onnxruntime"])
+def test_a_robot_with_an_older_python_gets_releases_that_it_can_run(package: str) -> None:
+    assert project()["requires-python"] == ">=3.10"
+    newer, older = pins_for("3.11")[package], pins_for("3.10")[package]
+    assert newer == f"=={version(package)}"
+    if not SpecifierSet(metadata(package)["Requires-Python"]).contains("3.10"):
+        assert older != newer
 
 
 def write_script(path: Path, text: str) -> Path:
