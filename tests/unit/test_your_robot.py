@@ -1,0 +1,82 @@
+"""docs/your-robot.md: the class in it is a robot, and every command in it is understood."""
+
+import importlib.util
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robodreamer_deploy.bundle import load_bundle
+from robodreamer_deploy.cli import main, parser
+from robodreamer_deploy.contract import Contract
+
+ROOT = Path(__file__).parents[2]
+POLICY = ROOT / "policies" / "fetch_reach"
+PAGE = (ROOT / "docs" / "your-robot.md").read_text()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return the page's one block of Python as a file."""
+    (text,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "my_robot.py"
+    file.write_text(text)
+    return file
+
+
+@pytest.fixture
+def contract() -> Contract:
+    return load_bundle(POLICY).contract
+
+
+def make_robot(file: Path, contract: Contract) -> Any:
+    spec = importlib.util.spec_from_file_location("my_robot", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.MyRobot("", contract)
+
+
+def test_the_robot_of_the_page_is_driven_by_the_bundled_policy(file: Path, tmp_path: Path) -> None:
+    report = tmp_path / "drive.json"
+    words = [str(POLICY), "--robot", f"{file}:MyRobot", "--seconds", "0.5", "--report", str(report)]
+    assert main(words) == 0
+    figures = json.loads(report.read_text())
+    assert figures["ticks"] > 0
+    assert figures["fault"] is None
+    assert (figures["held_ticks"], figures["bad_observations"]) == (0, {})
+    assert "robot" not in figures["limits"], "it says that it did what it was told"
+
+
+def test_it_moves_where_it_is_told_and_stays_where_it_can_go(
+    file: Path, contract: Contract
+) -> None:
+    robot = make_robot(file, contract)
+    robot.connect()
+    for direction in (1.0, -1.0):
+        before = robot.get_observation()
+        contract.check(before, inputs_only=True)
+        robot.send_action(np.array([0, direction, 0, 0], np.float32))
+        after = robot.get_observation()
+        moved = after["proprio/gripper_position"] - before["proprio/gripper_position"]
+        np.testing.assert_allclose(moved, [0, 0.05 * direction, 0], atol=1e-6)
+        velocity = after["proprio/gripper_velocity"]
+        np.testing.assert_allclose(velocity, moved / contract.control_dt_s, atol=1e-5)
+    for _ in range(100):
+        robot.send_action(np.ones(4, np.float32))
+    still = robot.get_observation()["proprio/gripper_position"]
+    robot.hold()
+    np.testing.assert_array_equal(robot.get_observation()["proprio/gripper_position"], still)
+    robot.disconnect()
+
+
+def test_every_command_of_the_page_is_understood() -> None:
+    lines = re.findall(r"^    robodreamer-deploy (.*)$", PAGE, re.MULTILINE)
+    assert len(lines) >= 3
+    for line in lines:
+        assert (ROOT / parser().parse_args(shlex.split(line)).policy).is_dir()
