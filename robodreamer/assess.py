@@ -71,7 +71,9 @@ def format_row(draw: Draw, evaluation: Evaluation) -> str:
     """Return a line that stands under `HEADER`, with 95 % intervals in brackets."""
     s = evaluation.summary()
     returns = f"{s['return']:.2f} [{s['return_low']:.2f}, {s['return_high']:.2f}]"
-    success = f"{s['success']:.0%} [{s['success_low']:.0%}, {s['success_high']:.0%}]"
+    success = "not known"
+    if "success" in s:
+        success = f"{s['success']:.0%} [{s['success_low']:.0%}, {s['success_high']:.0%}]"
     return f"{draw:<8}{returns:<30}{success:<22}{s['length']:>7.1f}"
 
 
@@ -85,8 +87,11 @@ def as_json(
         "task": candidate.contract.task,
         "seed": EVALUATION_SEED,
         "blank": list(black),
-        "draws": {
-            draw: {**e.summary(), **{name: value.tolist() for name, value in e._asdict().items()}}
-            for draw, e in results.items()
-        },
+        "draws": {draw: {**e.summary(), **_episodes(e)} for draw, e in results.items()},
     }
+
+
+def _episodes(evaluation: Evaluation) -> dict[str, list[float] | None]:
+    """Return every episode's figures, by name; None for what the task does not know."""
+    columns = evaluation._asdict().items()
+    return {name: None if value is None else value.tolist() for name, value in columns}

@@ -58,22 +58,28 @@ class Evaluation(NamedTuple):
     """Finished episodes, in the order of environment and episode."""
 
     returns: Array
-    successes: Array
+    successes: Array | None
+    """None if the task does not know success."""
     lengths: Array
 
     def summary(self) -> dict[str, float]:
-        """Return means and their 95 % intervals: normal for the return, Wilson's for success."""
+        """Return means and their 95 % intervals: normal for the return, Wilson's for success.
+
+        What is not known is not in it: success in a task without.
+        """
         count = len(self.returns)
         spread = Z95 * float(self.returns.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
-        low, high = wilson_interval(int(self.successes.sum()), count)
+        success: dict[str, float] = {}
+        if self.successes is not None:
+            low, high = wilson_interval(int(self.successes.sum()), count)
+            rate = float(self.successes.mean())
+            success = {"success": rate, "success_low": low, "success_high": high}
         return {
             "episodes": float(count),
             "return": float(self.returns.mean()),
             "return_low": float(self.returns.mean()) - spread,
             "return_high": float(self.returns.mean()) + spread,
-            "success": float(self.successes.mean()),
-            "success_low": low,
-            "success_high": high,
+            **success,
             "length": float(self.lengths.mean()),
         }
 
@@ -104,7 +110,13 @@ def evaluate(policy: Policy, envs: VectorEnv, episodes: int) -> Evaluation:
             break
         envs.send(policy.act(record, record["is_first"]))
     rows = [row for done in finished for row in done]
-    return Evaluation(*(np.array(column) for column in zip(*rows, strict=True)))
+    returned, successes, lengths = (np.array(column) for column in zip(*rows, strict=True))
+    return Evaluation(returned, successes if envs.contract.knows_success else None, lengths)
+
+
+def format_success(summary: Mapping[str, float]) -> str:
+    """Return success as `, success 90%` after other figures; nothing where it is not known."""
+    return f", success {summary['success']:.0%}" if "success" in summary else ""
 
 
 def make_evaluation_envs(contract: Contract, episodes: int, num_workers: int = 1) -> VectorEnv:
@@ -134,10 +146,13 @@ def make_evaluation_envs(contract: Contract, episodes: int, num_workers: int = 1
 def require_unchanged(trained: Contract, now: Contract) -> None:
     """Refuse to let a policy act in a task that is no longer what it was trained on.
 
+    Whether success is known is the task's affair alone: a policy does not see it.
+
     Raises:
         ValueError: The contracts differ; names in what.
     """
-    ours, theirs = trained.to_dict(), now.to_dict()
+    known = {"knows_success": now.knows_success}
+    ours, theirs = trained.to_dict() | known, now.to_dict()
     if changed := sorted(key for key in ours if ours[key] != theirs[key]):
         raise ValueError(
             f"{trained.task} has changed since the policy was trained: {', '.join(changed)} differ"

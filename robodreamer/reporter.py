@@ -17,7 +17,14 @@ from robodreamer.agent import Agent
 from robodreamer.collect import Collector, Episode, TrainingDivergedError
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Mode
-from robodreamer.evaluate import AgentPolicy, Array, Policy, evaluate, make_evaluation_envs
+from robodreamer.evaluate import (
+    AgentPolicy,
+    Array,
+    Policy,
+    evaluate,
+    format_success,
+    make_evaluation_envs,
+)
 from robodreamer.metrics import Means, MetricsWriter
 from robodreamer.pictures.films import make_recorder, save_evaluation
 from robodreamer.pictures.video import Pictures
@@ -107,7 +114,8 @@ class Reporter:
         if self.episodes:
             count = len(self.episodes)
             figures["episode/return"] = sum(e.episode_return for e in self.episodes) / count
-            figures["episode/success"] = sum(e.success for e in self.episodes) / count
+            if collector.envs.contract.knows_success:
+                figures["episode/success"] = sum(e.success for e in self.episodes) / count
             figures["episode/length"] = sum(e.length for e in self.episodes) / count
         self._write(steps, schedule, figures)
         if broken := sorted(name for name, value in figures.items() if not math.isfinite(value)):
@@ -129,7 +137,7 @@ class Reporter:
             schedule.pause(spent)
             self._last = self._last._replace(time_s=self._last.time_s + spent)
         self._latest_evaluation = (
-            f"return {summary['return']:.1f}, success {summary['success']:.0%} at step {steps:,}"
+            f"return {summary['return']:.1f}{format_success(summary)} at step {steps:,}"
         )
         self._write(steps, schedule, {f"evaluation/{k}": v for k, v in summary.items()})
         assert self._writer is not None, "begin comes first"
@@ -160,6 +168,7 @@ class Reporter:
         }
         if "episode/return" in figures:
             shown["return"] = f"{figures['episode/return']:.1f}"
+        if "episode/success" in figures:
             shown["success"] = f"{figures['episode/success']:.0%}"
         if "loss/total" in figures:
             shown["loss"] = f"{figures['loss/total']:.1f}"

@@ -199,6 +199,9 @@ class Contract:
     cameras: tuple[Camera, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Settings the task was made with, plain JSON values, so that it can be made again."""
+    knows_success: bool = True
+    """Whether the task can tell that its goal is met. Where it cannot, no success is measured,
+    written or shown. A contract saved before there was this field lacks it, and reads as True."""
     version: int = CONTRACT_VERSION
 
     def __post_init__(self) -> None:

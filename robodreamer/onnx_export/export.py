@@ -18,7 +18,7 @@ import numpy as np
 
 from robodreamer.agent import Agent
 from robodreamer.config import folder_name
-from robodreamer.evaluate import Evaluation, evaluate, make_evaluation_envs
+from robodreamer.evaluate import Evaluation, evaluate, format_success, make_evaluation_envs
 from robodreamer.onnx_export.evidence import gather
 from robodreamer.onnx_export.graphs import OPSETS
 from robodreamer.onnx_export.parity import TOLERANCES, Parity, verify
@@ -157,7 +157,7 @@ def _drive(
         results[draw], surprises[draw] = _draw_result(evaluation), driver.surprise
         summary = evaluation.summary()
         say(
-            f"{draw:<12}return {summary['return']:.2f}, success {summary['success']:.0%} "
+            f"{draw:<12}return {summary['return']:.2f}{format_success(summary)} "
             f"in {episodes} episodes through onnxruntime"
         )
     best = max(DRAWS, key=lambda draw: results[draw].return_mean)  # mode comes first, so wins ties
@@ -170,12 +170,12 @@ def _drive(
 
 
 def _draw_result(evaluation: Evaluation) -> DrawResult:
-    returns = evaluation.returns
+    returns, successes = evaluation.returns, evaluation.successes
     return DrawResult(
         num_episodes=len(returns),
         return_mean=float(returns.mean()),
         return_std=float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
-        success_rate=float(evaluation.successes.mean()),
+        success_rate=None if successes is None else float(successes.mean()),
     )
 
 

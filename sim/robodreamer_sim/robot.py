@@ -59,9 +59,9 @@ class SimulatedRobot:
         return self._return
 
     @property
-    def episode_success(self) -> bool:
-        """Whether the goal is met now."""
-        return self._success
+    def episode_success(self) -> bool | None:
+        """Whether the goal is met now; None if the task cannot tell."""
+        return self._success if self.contract.knows_success else None
 
     def connect(self) -> None:
         """Begin a first episode, unless one has begun.

@@ -138,6 +138,17 @@ def test_a_malformed_field_is_named_with_its_path(path: Any, value: Any, words: 
         Contract.from_dict(content)
 
 
+def test_a_contract_saved_before_success_was_declared_is_read() -> None:
+    data = CONTRACT.to_dict()
+    del data["knows_success"]
+    assert Contract.from_dict(data) == CONTRACT
+    data["knows_success"] = None
+    with pytest.raises(ValueError, match="knows_success is None, expected true or false"):
+        Contract.from_dict(data)
+    data["knows_success"] = False
+    assert not Contract.from_dict(data).knows_success
+
+
 def test_a_missing_field_is_named() -> None:
     content = json.loads(CONTRACT.to_json())
     del content["action"]["size"]

@@ -1,5 +1,6 @@
 """Evaluation: every environment's share, honest intervals, black cameras, and clear refusals."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -10,8 +11,15 @@ import numpy as np
 import pytest
 
 from robodreamer.assess import HEADER, as_json, assess, format_row, prepare_evaluation
-from robodreamer.evaluate import Array, Evaluation, evaluate, make_evaluation_envs
+from robodreamer.evaluate import (
+    Array,
+    Evaluation,
+    evaluate,
+    make_evaluation_envs,
+    require_unchanged,
+)
 from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
+from robodreamer.report.scores import evaluated
 from robodreamer_deploy.bundle import Draw
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_sim import EnvOptions, VectorEnv, make
@@ -107,6 +115,25 @@ def test_one_episode_has_no_spread_and_certain_success_no_upper_gap() -> None:
     assert (summary["return_low"], summary["return_high"]) == (3.0, 3.0)
     assert summary["success_high"] == 1.0
     assert summary["success_low"] == pytest.approx(0.2065, abs=1e-4)
+
+
+def test_a_task_without_success_is_not_said_to_fail() -> None:
+    contract = make("gym:Pendulum-v1", EnvOptions(observe="proprio")).contract
+    assert not contract.knows_success
+    with make_evaluation_envs(contract, 2, num_workers=0) as envs:
+        result = evaluate(Noop(contract.action.size), envs, 2)
+    assert result.successes is None
+    assert not [key for key in result.summary() if "success" in key]
+    assert evaluated(result.summary()).row("noop")[1:3] == ["-", "-"]
+    assert "0%" not in format_row("mode", result)
+    json.dumps(result.summary())
+
+
+def test_whether_success_is_known_is_not_the_policys_affair() -> None:
+    now = make("gym:Pendulum-v1", EnvOptions(observe="proprio")).contract
+    require_unchanged(dataclasses.replace(now, knows_success=True), now)
+    with pytest.raises(ValueError, match=r"has changed .*: control_dt_s differ"):
+        require_unchanged(dataclasses.replace(now, control_dt_s=1.0), now)
 
 
 class Remember:

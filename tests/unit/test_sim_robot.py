@@ -104,6 +104,25 @@ def test_a_discrete_hold_is_a_choice() -> None:
     robot.disconnect()
 
 
+@pytest.mark.parametrize(
+    ("task", "success"),
+    [
+        ("dmc_cartpole_swingup", None),
+        ("gym:Pendulum-v1", None),
+        ("gym:toy_env:Toy-v0", True),  # at its second step
+        ("fetch_reach", False),
+    ],
+)
+def test_success_is_told_only_where_the_task_knows_it(task: str, success: bool | None) -> None:
+    robot = SimulatedRobot(make(task, EnvOptions(observe="proprio")))
+    assert robot.contract.knows_success == (success is not None)
+    robot.connect()
+    for _ in range(2):
+        robot.send_action(np.zeros(robot.contract.action.size, np.float32))
+    assert robot.episode_success is success
+    robot.disconnect()
+
+
 def test_another_reward_is_no_obstacle(contract: Contract) -> None:
     make_robot("fetch_reach_sparse", contract).disconnect()
 

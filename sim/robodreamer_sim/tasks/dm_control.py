@@ -58,6 +58,7 @@ class DmControlTask(TaskEnv):
             max_episode_steps=_max_steps(suite, options.action_repeat),
             cameras=tuple(describe_camera(model, name, views[name]) for name in images),
             options=options.to_dict(),
+            knows_success=False,
         )
         super().__init__(contract, options.action_repeat)
         self._suite = suite

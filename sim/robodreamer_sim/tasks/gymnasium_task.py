@@ -23,6 +23,7 @@ from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.pictures import pictures_of
 from robodreamer_sim.tasks.spaces import Leaf, action_spec, leaves, to_action
 
+SUCCESS_KEYS = ("is_success", "success")
 UNKNOWN_DT_S = 0.05  # of an environment that tells neither `dt` nor a frame rate
 
 
@@ -53,6 +54,7 @@ class GymnasiumTask(TaskEnv):
                 *(Camera(signal=leaf.signal.name) for leaf in self._leaves if leaf.signal.is_image),
             ),
             options=options.to_dict(),
+            knows_success=_knows_success(self._env),
         )
         if not contract.inputs:
             kind = "pictures" if has_image else "goals"
@@ -94,7 +96,7 @@ class GymnasiumTask(TaskEnv):
     def _advance(self, actuators: Array) -> Transition:
         action = to_action(self._env.action_space, actuators)
         self._raw, reward, is_terminated, is_truncated, info = self._env.step(action)
-        success = info.get("is_success", info.get("success", False))
+        success = next((info[key] for key in SUCCESS_KEYS if key in info), False)
         return Transition(
             float(reward), bool(is_terminated), bool(is_truncated), bool(np.all(success))
         )
@@ -127,6 +129,14 @@ def _make(task: str) -> gymnasium.Env[Any, Any]:
         close = get_close_matches(name, gymnasium.registry, n=3, cutoff=0.4)
         hint = f"; the closest ids are {', '.join(close)}" if name not in close else ""
         raise ValueError(f"{task}: {error}{hint}") from error
+
+
+def _knows_success(env: Any) -> bool:
+    """Take one step to see whether `info` tells success; there is no other way to learn it."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    *_, info = env.step(env.action_space.sample())
+    return any(key in info for key in SUCCESS_KEYS)
 
 
 def _render_modes(spec: EnvSpec) -> list[str]:
