@@ -193,8 +193,14 @@ def next_section(findings: Findings) -> Section:
     run, task = findings.run, findings.config.task
     policy = findings.policy or Path("policies/mine")
     deploy = ("robodreamer-deploy", policy, "--robot")
-    commands = {
-        "once per shell: where the paths below begin": _command("cd", Path.cwd()),
+    commands = {}
+    if sys.prefix != sys.base_prefix:
+        activate = _command("source", Path(sys.prefix, "bin", "activate"))
+        commands["once per shell: where the commands are"] = activate
+    commands["once per shell: where the paths below begin"] = _command("cd", Path.cwd())
+    if findings.policy is None:
+        commands["ONNX files for a robot"] = _command("robodreamer", "export", run, "--out", policy)
+    commands |= {
         "the policy in the simulator, at the robot's rate": _command(*deploy, f"sim:{task}"),
         "go on training where it stopped": _command(
             "robodreamer", "train", "--resume", "--run", run, *_longer(findings)
@@ -206,12 +212,6 @@ def next_section(findings: Findings) -> Section:
         ),
         "what else there is to learn": "robodreamer tasks",
     }
-    if sys.prefix != sys.base_prefix:
-        activate = _command("source", Path(sys.prefix, "bin", "activate"))
-        commands = {"once per shell: where the commands are": activate, **commands}
-    if findings.policy is None:
-        export = _command("robodreamer", "export", run, "--out", policy)
-        commands = {"ONNX files for a robot": export, **commands}
     cameras = [s.name.partition("/")[2] for s in findings.contract.inputs if s.is_image]
     if cameras:
         commands["does it need its eyes?"] = _command(
