@@ -13,12 +13,13 @@ MAX_DEVICES = 16
 
 def load(*names: str) -> ctypes.CDLL:
     """Return the first of these libraries that there is."""
+    missing = ""
     for name in names:
         try:
             return ctypes.CDLL(name)
         except OSError as error:
-            missing = error
-    sys.exit(str(missing))
+            missing = str(error)
+    sys.exit(missing)
 
 
 def has_driver(egl: ctypes.CDLL) -> bool:
