@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from robodreamer.agent import Agent
-from robodreamer.config import folder_name
 from robodreamer.evaluate import Evaluation, evaluate, format_success, make_evaluation_envs
 from robodreamer.onnx_export.evidence import gather
 from robodreamer.onnx_export.graphs import OPSETS
@@ -61,7 +60,10 @@ def prepare_export(
     episodes: int = 10,
     say: Say,
 ) -> Callable[[], None]:
-    """Load a run and its task; return what exports it to `out`, policies/TASK by default.
+    """Load a run and its task; return what exports it to `out`.
+
+    By default that is policies/NAME, named as the run's folder, where another run's policy stays:
+    it is replaced only if `out` names it.
 
     Raises:
         ValueError: The run, the target or the operator set cannot be used.
@@ -71,9 +73,9 @@ def prepare_export(
     if episodes < 0:
         raise ValueError(f"{episodes} episodes cannot be driven")
     run = load_finite_run(run_folder, checkpoint)
-    target = out or Path("policies") / folder_name(run.contract.task)
-    check_target(target)
     origin = Origin(run_folder.resolve().name, run.provenance.get("commit", ""))
+    target = out or Path("policies") / origin.run
+    check_target(target, None if out else origin)
     envs = make_evaluation_envs(run.contract, episodes)
 
     def export() -> None:

@@ -6,7 +6,7 @@
 import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 
 import robodreamer
 from robodreamer.agent import Agent
+from robodreamer.files import locked, sync_folder
 from robodreamer.onnx_export.graphs import write_graphs
 from robodreamer.onnx_export.traces import Trace
 from robodreamer_deploy.bundle import (
@@ -28,6 +29,7 @@ from robodreamer_deploy.bundle import (
 )
 from robodreamer_deploy.golden import Golden
 from robodreamer_deploy.policy import Policy
+from robodreamer_deploy.records import parse_json, read_object
 
 PREPROCESSING_VERSION = 1
 """Raised when the encoder graph treats raw signals in another way."""
@@ -39,6 +41,10 @@ class Origin(NamedTuple):
 
     run: str
     commit: str
+
+    def __str__(self) -> str:
+        """Return the run's name, and with which code it was trained."""
+        return f"{self.run} of commit {self.commit[:7]}" if self.commit else self.run
 
 
 def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Manifest:
@@ -98,11 +104,14 @@ def choose_golden(trace: Trace) -> Golden:
     )
 
 
-def check_target(out: Path) -> None:
-    """Refuse to replace anything but an older policy.
+def check_target(out: Path, origin: Origin | None = None) -> None:
+    """Refuse to replace anything but an older policy, of `origin` if that is given.
+
+    A policy of another format counts as one, so that another release can take its place.
 
     Raises:
-        ValueError: `out` is no folder, or holds something that no export put there.
+        ValueError: `out` is no folder, holds something that no export put there, or a policy that
+            comes from elsewhere.
     """
     if not out.exists():
         return
@@ -113,28 +122,104 @@ def check_target(out: Path) -> None:
         return
     if MANIFEST not in names:
         raise ValueError(f"{out} holds files but no policy; choose another --out")
-    manifest = Manifest.from_json((out / MANIFEST).read_text(encoding="utf-8"))
-    if foreign := sorted(names - {MANIFEST, *manifest.files}):
+    older = _read_claims(out / MANIFEST)
+    if foreign := sorted(names - {MANIFEST, *older.files}):
         raise ValueError(f"{out} holds {', '.join(foreign)}, not of a policy; choose another --out")
+    if origin is not None and older.origin != origin:
+        raise ValueError(
+            f"{out} holds the policy of another run, {older.origin}; choose another --out, or "
+            f"--out {out} to replace it"
+        )
+
+
+class _Claims(NamedTuple):
+    """What a manifest of any format says about its folder."""
+
+    origin: Origin
+    files: frozenset[str]
+
+
+def _read_claims(path: Path) -> _Claims:
+    """Read as much of a manifest as it takes to know what may be replaced.
+
+    Raises:
+        ValueError: It does not even tell which files are its own.
+    """
+    try:
+        data = read_object(parse_json(path.read_text(encoding="utf-8")), "manifest")
+        files = read_object(data.get("files"), "files")
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise ValueError(
+            f"{path} is no policy's manifest: {error}; choose another --out"
+        ) from error
+    origin = Origin(str(data.get("run", "")), str(data.get("commit", "")))
+    return _Claims(origin, frozenset(files))
 
 
 @contextmanager
 def draft_of(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` that takes its name if nothing fails, and vanishes otherwise."""
+    """Yield a folder beside `out` that takes its name if nothing fails, and vanishes otherwise.
+
+    Raises:
+        ValueError: Another export to `out` is under way.
+    """
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     draft, old = (out.with_name(f".{out.name}.{word}") for word in ("draft", "old"))
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
+    with _claimed(draft, out):
+        try:
+            _bring_back(old, out)  # an export may have been killed in between
+            _empty(draft)
+            yield draft
+            _replace(out, draft, old)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _claimed(draft: Path, out: Path) -> Iterator[None]:
+    """Make the draft's folder, or take over a dead export's, and keep others out of it."""
+    with ExitStack() as stack:
+        try:
+            draft.mkdir(exist_ok=True)
+            found = draft.stat().st_ino
+            stack.enter_context(locked(draft))
+            is_ours = draft.stat().st_ino == found
+        except (ValueError, FileNotFoundError):  # its owner is at work, or has just moved it away
+            is_ours = False
+        if not is_ours:
+            raise ValueError(f"another export to {out} is under way; wait for its end")
+        yield
+
+
+def _replace(out: Path, draft: Path, old: Path) -> None:
+    """Let a finished draft take the place of `out`, which stays if that fails."""
+    for path in (*draft.iterdir(), draft):
+        sync_folder(path)  # files as well
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.replace(old)
     try:
-        yield draft
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            out.replace(old)
         draft.replace(out)
-        shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        _bring_back(old, out)
+    sync_folder(out.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _bring_back(old: Path, out: Path) -> None:
+    """Give a policy its name again, unless another one has it."""
+    if old.exists() and not out.exists():
+        old.replace(out)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _metadata(manifest: Manifest) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ sys.exit(code)
 
 @pytest.fixture(scope="module")
 def policy(quick_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("policies") / "reach"
-    assert main(["export", str(quick_run), f"--out={out}", f"--episodes={EPISODES}"]) == 0
-    return out
+    folder = tmp_path_factory.mktemp("home")
+    with chdir(folder):
+        assert main(["export", str(quick_run), f"--episodes={EPISODES}"]) == 0
+    return folder / "policies" / quick_run.name
 
 
 def evaluated(folder: Path, file: Path, *words: str) -> dict[str, Any]:
@@ -86,6 +88,23 @@ def test_the_manifest_tells_what_evaluation_finds(policy: Path, figures: dict[st
         assert result.return_mean == pytest.approx(figures["draws"][draw]["return"])
         assert result.success_rate == pytest.approx(figures["draws"][draw]["success"])
     assert manifest.run == "run"
+
+
+def test_a_policy_of_another_run_is_replaced_only_where_that_was_asked_for(
+    quick_run: Path,
+    policy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = shutil.copytree(policy, "policies/fetch_reach")
+    run = shutil.copytree(quick_run, tmp_path / "fetch_reach")
+    assert main(["export", str(run)]) == 2
+    assert "policies/fetch_reach holds the policy of another run, run" in capsys.readouterr().err
+    assert load_bundle(Path(there)).manifest == load_bundle(policy).manifest
+    assert main(["export", str(run), f"--out={there}", "--episodes=0"]) == 0
+    assert load_bundle(Path(there)).manifest.run == "fetch_reach"
 
 
 def test_a_blanked_camera_is_told(

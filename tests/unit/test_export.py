@@ -1,6 +1,10 @@
 """Export: a verified folder or none at all, and nothing else is ever touched."""
 
 import dataclasses
+import errno
+import json
+import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 from exported import ORIGIN, Exported, corrupt, make_recording
 from toy_agent import NETWORK, make_agent
+from toy_policy import write_bundle
 
 from robodreamer.agent import Agent
 from robodreamer.distributions import Mode
@@ -157,18 +162,10 @@ def test_too_short_a_recording_is_refused(tmp_path: Path) -> None:
         export_policy(agent, recording, tmp_path / "out", origin=ORIGIN)
 
 
-def test_an_older_policy_is_replaced_as_a_whole(
-    exported: tuple[Path, Manifest, list[str]], tmp_path: Path
-) -> None:
-    out = tmp_path / "policy"
-    out.mkdir()
-    for name, content in snapshot(exported[0]).items():
-        (out / name).write_bytes(content)
-    with draft_of(out) as draft:
-        (draft / "new").write_text("policy")
-        assert snapshot(out) == snapshot(exported[0])
-    assert snapshot(out) == {"new": b"policy"}
-    assert list(tmp_path.iterdir()) == [out]
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """Return an older policy, alone in its folder."""
+    return write_bundle(tmp_path / "policies" / "policy")
 
 
 def _fail_while_writing(out: Path) -> None:
@@ -177,38 +174,139 @@ def _fail_while_writing(out: Path) -> None:
         raise ZeroDivisionError
 
 
-def test_a_failure_leaves_the_older_policy_as_it_was(
-    exported: tuple[Path, Manifest, list[str]], tmp_path: Path
+def test_an_older_policy_is_replaced_as_a_whole(older: Path) -> None:
+    before = snapshot(older)
+    with draft_of(older) as draft:
+        (draft / "new").write_text("policy")
+        assert snapshot(older) == before
+    assert snapshot(older) == {"new": b"policy"}
+    assert list(older.parent.iterdir()) == [older]
+
+
+def test_a_failure_leaves_the_older_policy_as_it_was(older: Path) -> None:
+    before = snapshot(older)
+    with pytest.raises(ZeroDivisionError):
+        _fail_while_writing(older)
+    assert snapshot(older) == before
+    assert list(older.parent.iterdir()) == [older]
+
+
+def test_a_draft_that_cannot_take_its_place_leaves_the_older_policy(
+    older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "policy"
-    exported[0].rename(out)
+    before, rename = snapshot(older), os.replace
+
+    def faulty(source: Path, target: Path) -> None:
+        if Path(source).name == ".policy.draft":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", faulty)
+    with pytest.raises(OSError, match="Input/output error"), draft_of(older):
+        pass
+    assert snapshot(older) == before
+    assert list(older.parent.iterdir()) == [older]
+
+
+def test_what_a_killed_export_left_is_put_in_order(older: Path) -> None:
+    before = snapshot(older)
+    older.rename(older.with_name(".policy.old"))  # killed between the two renames
+    (older.with_name(".policy.draft")).mkdir()
+    (older.with_name(".policy.draft") / "half").write_text("written")
+    with pytest.raises(ZeroDivisionError):
+        _fail_while_writing(older)
+    assert snapshot(older) == before
+    (older.with_name(".policy.draft")).mkdir()
+    (older.with_name(".policy.draft") / "half").write_text("written")
+    with draft_of(older) as draft:
+        (draft / "new").write_text("policy")
+    assert snapshot(older) == {"new": b"policy"}
+    assert list(older.parent.iterdir()) == [older]
+
+
+def test_a_second_export_to_the_same_folder_is_refused(older: Path) -> None:
+    with draft_of(older) as draft:
+        (draft / "new").write_text("policy")
+        with pytest.raises(ValueError, match=r"another export to .* is under way"):
+            _fail_while_writing(older)
+        with draft_of(older.with_name("other")) as other:
+            (other / "new").write_text("another one")
+    assert snapshot(older) == {"new": b"policy"}
+    assert {path.name for path in older.parent.iterdir()} == {"policy", "other"}
+
+
+@pytest.mark.parametrize("phase", ["recorded", "wrote"])
+def test_a_full_disk_leaves_the_older_policy_as_it_was(
+    exported_toy: Callable[[str], Exported],
+    older: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+) -> None:
+    """The disk is full when the graphs are to be written, or when the golden steps are."""
+    toy, before = exported_toy("two cameras"), snapshot(older)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write_again(_: Agent, folder: Path, **__: object) -> Manifest:
+        for path in toy.folder.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        return toy.manifest
+
+    def fill(line: str) -> None:
+        if line.startswith(phase):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+
+    monkeypatch.setattr(export, "write_draft", write_again)
     try:
-        before = snapshot(out)
-        with pytest.raises(ZeroDivisionError):
-            _fail_while_writing(out)
-        assert snapshot(out) == before
-        assert list(tmp_path.iterdir()) == [out]
+        with pytest.raises(OSError, match="File too large"):  # what the limit says for ENOSPC
+            export_policy(toy.agent, toy.recording, older, origin=ORIGIN, say=fill)
     finally:
-        out.rename(exported[0])
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert snapshot(older) == before
+    assert list(older.parent.iterdir()) == [older]
 
 
-def test_what_is_no_policy_is_never_replaced(
-    exported: tuple[Path, Manifest, list[str]], tmp_path: Path
-) -> None:
+def test_what_is_no_policy_is_never_replaced(older: Path, tmp_path: Path) -> None:
     check_target(tmp_path / "new")
     (tmp_path / "empty").mkdir()
     check_target(tmp_path / "empty")
-    check_target(exported[0])
+    check_target(older)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="is no folder"):
         check_target(tmp_path / "file")
     with pytest.raises(ValueError, match="holds files but no policy"):
         check_target(tmp_path)
-    notes = exported[0] / "notes.txt"
+    notes = older / "notes.txt"
     notes.write_text("mine")
     with pytest.raises(ValueError, match=r"holds notes\.txt"):
-        check_target(exported[0])
-    notes.unlink()
+        check_target(older)
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", "{}", '{"files": 3}'])
+def test_a_manifest_that_tells_nothing_is_named_and_kept(older: Path, text: str) -> None:
+    manifest = older / "manifest.json"
+    manifest.write_text(text)
+    with pytest.raises(ValueError, match=rf"^{manifest} is no .*; choose another --out$"):
+        check_target(older)
+
+
+def test_a_policy_of_another_format_can_be_replaced(older: Path) -> None:
+    data = json.loads((older / "manifest.json").read_text())
+    data |= {"format_version": 2, "something": "new"}
+    (older / "manifest.json").write_text(json.dumps(data))
+    check_target(older)
+    check_target(older, ORIGIN)
+    (older / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds notes\.txt"):
+        check_target(older)
+
+
+def test_a_policy_of_another_run_is_replaced_only_where_that_was_asked_for(older: Path) -> None:
+    check_target(older, ORIGIN)
+    for other in (ORIGIN._replace(run="other"), ORIGIN._replace(commit="89abcdef")):
+        words = rf"another run, toy of commit 0123456; choose another --out, or --out {older} to"
+        with pytest.raises(ValueError, match=words):
+            check_target(older, other)
+    check_target(older)
 
 
 def test_evaluation_refuses_a_task_that_has_changed(agent: Agent) -> None:
