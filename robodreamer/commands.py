@@ -195,7 +195,8 @@ class ExportArguments:
     run: Folder
     """Run folder."""
     out: Path | None = None
-    """Policy folder; policies/TASK by default. An older policy in it is replaced."""
+    """Policy folder, in which an older policy is replaced; policies/ and the run folder's name by
+    default, where only one of the same run is."""
     checkpoint: str | None = None
     """Checkpoint, such as step-000012000; the newest by default."""
     opset: int = 18
