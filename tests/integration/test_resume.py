@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 from train_runs import (
@@ -24,14 +25,17 @@ from train_runs import (
 )
 
 MAX_LINES = STEPS // 20 + 3
+EVALUATED = (
+    "--threads=0", "--evaluate-minutes=1", "--evaluate-steps=50", "--evaluate-episodes=1",
+)  # fmt: skip
 KILLED_RUNS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))]
 
 
-def start(run: Path) -> Popen[bytes]:
+def start(run: Path, *words: str) -> Popen[bytes]:
     """Begin a quick run, or resume what a kill has left of one."""
     if (run / "config.json").exists():
         return launch(f"--run={run}", "--resume")
-    return launch("fetch_reach", f"--run={run}", *QUICK)
+    return launch("fetch_reach", f"--run={run}", *QUICK, *words)
 
 
 def kill(process: Popen[bytes]) -> None:
@@ -55,14 +59,11 @@ def random_moment(run: Path, rng: random.Random) -> Callable[[], bool]:
     return lambda: num_lines(run) >= lines and is_writing_checkpoint(run)
 
 
-@pytest.mark.parametrize("seed", KILLED_RUNS)
-def test_a_killed_and_resumed_run_ends_as_the_uninterrupted_one(
-    seed: int, quick_run: Path, tmp_path: Path
-) -> None:
+def kill_and_resume(run: Path, seed: int, *words: str) -> None:
+    """Let a quick run end that was killed once or twice before."""
     rng = random.Random(seed)
-    run = tmp_path / "run"
     for _ in range(rng.choice((1, 2))):
-        process = start(run)
+        process = start(run, *words)
         moment = random_moment(run, rng)
         if wait_until(moment, process):
             time.sleep(rng.uniform(0, 0.02))
@@ -70,9 +71,41 @@ def test_a_killed_and_resumed_run_ends_as_the_uninterrupted_one(
     if (run / "config.json").exists():
         assert resume(run) in {0, 2}  # 2: killed after its last checkpoint, nothing left to do
     else:
-        assert train(run) == 0
+        assert train(run, *words) == 0
+
+
+@pytest.mark.parametrize("seed", KILLED_RUNS)
+def test_a_killed_and_resumed_run_ends_as_the_uninterrupted_one(
+    seed: int, quick_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    kill_and_resume(run, seed)
     assert differences(result_of(run), result_of(quick_run)) == []
     assert metrics_of(run) == metrics_of(quick_run)
+
+
+@pytest.fixture(scope="module")
+def evaluated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished quick run that evaluates, with as many threads as torch likes; only to be read."""
+    run = tmp_path_factory.mktemp("evaluated") / "run"
+    assert train(run, *EVALUATED) == 0
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [10, 11])
+def test_a_killed_run_that_evaluates_with_all_threads_ends_as_the_uninterrupted_one(
+    seed: int, evaluated_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    kill_and_resume(run, seed, *EVALUATED)
+    assert differences(result_of(run), result_of(evaluated_run)) == []
+    assert evaluations(run) == evaluations(evaluated_run) != []
+
+
+def evaluations(run: Path) -> list[dict[str, Any]]:
+    """Return what evaluations during training said; the one after it follows no checkpoint."""
+    return [m for m in metrics_of(run) if "evaluation/return" in m and m["step"] <= STEPS]
 
 
 def test_the_number_of_processes_changes_nothing(quick_run: Path, tmp_path: Path) -> None:
