@@ -16,7 +16,9 @@ import robodreamer.files
 BLIND = (
     "--observe=proprio", "--data.action-repeat=1", "--checkpoint-steps=10", "--log-steps=10",
 )  # fmt: skip
-FAULTY_AFTER = 2 * (FAULTY_STEP - 1 + 4)  # of both environments, with the starts of four episodes
+FAULTY_AFTER = 2 * (FAULTY_STEP - 2 + 4)
+"""Records of both environments: starts of four episodes, and the steps before the faulty one but
+the one that was taken to see whether `info` tells success."""
 
 
 def last_words(capsys: pytest.CaptureFixture[str]) -> str:
