@@ -14,12 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
-from robodreamer.config import (
-    TrainConfig,
-    check_settings,
-    folder_name,
-    named_config,
-)
+from robodreamer.config import TrainConfig, folder_name, named_config
+from robodreamer.config_check import check_settings
 
 Job = Callable[[], None]
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from robodreamer import __version__, commands
 from robodreamer.cli import main
-from robodreamer.config import SIZES, TrainConfig, check_settings, from_dict, to_dict
+from robodreamer.config import SIZES, TrainConfig, from_dict, to_dict
+from robodreamer.config_check import check_settings
 from robodreamer.run import read_run, write_run
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from robodreamer.config import SIZES, TrainConfig, check_settings, named_config
+from robodreamer.config import SIZES, TrainConfig, named_config
+from robodreamer.config_check import check_settings
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "debug")
 
