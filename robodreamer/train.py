@@ -55,7 +55,8 @@ def train(session: Session) -> bool:
             steps = collector.num_steps
             if schedule.is_report_due(steps) or is_saving:
                 reporter.report(collector, schedule, session.updates)
-            if schedule.is_evaluation_due(steps) and not is_over:
+            will_end = stop.is_requested or schedule.is_over(steps)
+            if schedule.is_evaluation_due(steps) and not will_end:
                 reporter.evaluate(session.learner.agent, steps, schedule, stop)
             if is_saving:  # after the report, so that a checkpoint stands for all lines before it
                 save(session, wait=is_over)

@@ -214,3 +214,11 @@ def test_ctrl_c_in_a_narrow_terminal_saves_and_no_line_wraps(tmp_path: Path) -> 
         shown = [line for line in lines if line.startswith(name)]
         assert len(shown) >= 3
     assert any(line.rstrip().endswith("…") for line in lines), "the title was not cut"
+
+
+def test_a_run_that_ends_is_evaluated_once_for_it(tmp_path: Path) -> None:
+    words = "--evaluate-minutes=1", f"--evaluate-steps={STEPS // 2}", "--evaluate-episodes=1"
+    assert train(tmp_path, "--observe=proprio", "--num-workers=0", *words) == 0
+    evaluated = [line["step"] for line in read_metrics(tmp_path) if "evaluation/return" in line]
+    assert len(evaluated) == 2
+    assert STEPS // 2 <= evaluated[0] < STEPS <= evaluated[1]
