@@ -1,7 +1,7 @@
 """Evidence: all that an export is judged by; consecutive steps, and probes.
 
-The consecutive steps are there twice: with the starts of their episodes, and as one run that goes
-on across them, for errors that build up.
+The consecutive steps are there twice: cut into short stretches, and as long as their episodes are,
+for errors that build up.
 
 Probes are single steps from made-up states and observations. They reach what a short recording of
 a trained agent does not: classes that a latent seldom takes, limits, marks for missing values. And
@@ -44,27 +44,27 @@ class Evidence(NamedTuple):
     """Traces of the agent."""
 
     sample: Trace
-    """Consecutive steps with random draws."""
+    """Consecutive steps with random draws, in stretches."""
     mode: Trace
     """The same observations without noise."""
-    uncut_sample: Trace
-    """The same observations as one run, of which only the first step starts anew."""
-    uncut_mode: Trace
+    free_sample: Trace
+    """The same observations with no other starts than those of the task's episodes."""
+    free_mode: Trace
     """The same without noise."""
     probes: Trace
     """Steps that have nothing to do with each other."""
 
 
 def gather(agent: Agent, recording: Recording) -> Evidence:
-    """Run the agent over a recording, with noise and without, cut and uncut, and over probes."""
+    """Run the agent over a recording, with noise and without, cut and as it is, and over probes."""
     generator = np.random.default_rng(EVIDENCE_SEED)
     noise = draw_noise(agent, len(recording.is_first), generator)
     silence = Noise(*(np.zeros_like(values) for values in noise))
     return Evidence(
-        sample=trace(agent, recording, noise),
-        mode=trace(agent, recording, silence),
-        uncut_sample=trace(agent, recording.uncut(), noise),
-        uncut_mode=trace(agent, recording.uncut(), silence),
+        sample=trace(agent, recording.cut(), noise),
+        mode=trace(agent, recording.cut(), silence),
+        free_sample=trace(agent, recording, noise),
+        free_mode=trace(agent, recording, silence),
         probes=probe(agent, NUM_PROBES, generator),
     )
 

@@ -81,7 +81,8 @@ def prepare_export(
     def export() -> None:
         with envs:
             say(f"agent       {run.checkpoint.path}")
-            recording = record(run.agent, envs)
+            with make_evaluation_envs(run.contract, 1) as env:
+                recording = record(run.agent, env)
             export_policy(
                 run.agent,
                 recording,
@@ -109,7 +110,7 @@ def export_policy(
 
     Args:
         agent: In evaluation mode afterwards.
-        recording: Observations that the agent made, at least 200.
+        recording: At least 200 steps that the agent made.
         out: A new or empty folder, or an older policy, which is replaced.
         origin: For the manifest.
         opset: ONNX operator set.
@@ -200,8 +201,9 @@ def _describe(parity: Parity, say: Say) -> None:
     )
     free = ", ".join(f"{key} {error:.0e}" for key, error in parity.free_worst.items())
     say(
-        f"free run    {parity.free_steps:,} steps without a reset, with noise and again without, "
-        f"worst errors: {free}; {parity.free_ties} ties, no other difference"
+        f"free run    {parity.free_steps:,} steps, up to {parity.free_longest:,} in one go, with "
+        f"noise and again without, worst errors: {free}; {parity.free_ties} ties, no other "
+        "difference"
     )
 
 

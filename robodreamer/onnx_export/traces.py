@@ -24,25 +24,27 @@ from robodreamer_sim.vector import VectorEnv
 
 RECORDED_STEPS = 260
 STRETCH = 52
-"""Records after which an episode is cut, so that long episodes have several starts too."""
+"""Steps after which a recording can be cut, so that long episodes have several starts too."""
 RECORDING_SEED = 0
 
 
 class Recording(NamedTuple):
-    """Observations of several stretches, one after the other; each begins with `is_first`."""
+    """What one environment showed, step after step."""
 
     observations: Mapping[str, Array]
     """By signal name, (n, ...)."""
     is_first: Array
-    """bool (n,)."""
+    """bool (n,), where the task's episodes begin; the first one is set."""
 
     def rows(self, rows: slice) -> "Recording":
         """Return some of the steps."""
         return Recording({k: v[rows] for k, v in self.observations.items()}, self.is_first[rows])
 
-    def uncut(self) -> "Recording":
-        """Return the same observations as one stretch: nothing but the first step starts anew."""
-        return self._replace(is_first=np.arange(len(self.is_first)) == 0)
+    def cut(self) -> "Recording":
+        """Return the same observations with starts every `STRETCH` steps of an episode too."""
+        steps = np.arange(len(self.is_first))
+        since_start = steps - np.maximum.accumulate(np.where(self.is_first, steps, 0))
+        return self._replace(is_first=since_start % STRETCH == 0)
 
 
 class Trace(NamedTuple):
@@ -63,10 +65,7 @@ Columns = Mapping[str, Array]
 
 
 def record(agent: Agent, envs: VectorEnv, num_steps: int = RECORDED_STEPS) -> Recording:
-    """Let the agent act, drawing at random; return `num_steps` or a few more.
-
-    The steps of one environment come after those of another.
-    """
+    """Let the agent act, drawing at random; return `num_steps` of the first environment."""
     draw = Sample(torch.Generator().manual_seed(RECORDING_SEED))
     policy = AgentPolicy(agent, envs.num_envs, draw)
     names = [*(s.name for s in agent.contract.inputs), "is_first"]
@@ -74,14 +73,12 @@ def record(agent: Agent, envs: VectorEnv, num_steps: int = RECORDED_STEPS) -> Re
     envs.start()
     while True:
         record = envs.recv()
-        shown.append({name: record[name].copy() for name in names})
-        if len(shown) * envs.num_envs >= num_steps:
+        shown.append({name: record[name][0].copy() for name in names})
+        if len(shown) == num_steps:
             break
-        actions = policy.act(record, record["is_first"])
-        envs.send(actions, truncate=(len(shown) + 1) % STRETCH == 0)
-    stacked = {name: np.stack([step[name] for step in shown], 1) for name in names}
-    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in stacked.items()}
-    return Recording(is_first=flat.pop("is_first"), observations=flat)
+        envs.send(policy.act(record, record["is_first"]))
+    stacked = {name: np.stack([step[name] for step in shown]) for name in names}
+    return Recording(is_first=stacked.pop("is_first"), observations=stacked)
 
 
 @torch.no_grad()

@@ -82,7 +82,7 @@ def test_what_was_checked_is_said(exported: tuple[Path, Manifest, list[str]]) ->
     assert "260 steps" in said
     assert "identical inputs" in said
     assert "worst errors: tokens" in said
-    assert "free run    260 steps without a reset" in said
+    assert "free run    260 steps, up to 201 in one go" in said
     assert "self-test   passed: 32 golden steps" in said
     assert "through onnxruntime" in said
 
@@ -123,16 +123,13 @@ def test_onnx_environments_do_not_share_memory_or_noise(
     assert len(policy.surprise) == 2
 
 
-def test_a_recording_holds_whole_stretches_of_every_environment(
-    agent: Agent, envs: VectorEnv
-) -> None:
+def test_a_recording_is_one_environments_and_can_be_cut(agent: Agent, envs: VectorEnv) -> None:
     recording = record(agent, envs)
     assert len(recording.is_first) == RECORDED_STEPS
-    assert np.flatnonzero(recording.is_first).tolist() == [STRETCH * i for i in range(5)]
-    long = record(agent, envs, num_steps=5 * 120)
-    starts = np.flatnonzero(long.is_first).reshape(5, -1) - 120 * np.arange(5)[:, None]
-    assert starts.tolist() == [[0, STRETCH, 2 * STRETCH]] * 5
-    assert all(np.isfinite(values).all() for values in long.observations.values())
+    assert np.flatnonzero(recording.is_first).tolist() == [0, 201]
+    starts = np.flatnonzero(recording.cut().is_first).tolist()
+    assert starts == [*range(0, 201, STRETCH), 201, 201 + STRETCH]
+    assert all(np.isfinite(values).all() for values in recording.observations.values())
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

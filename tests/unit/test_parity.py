@@ -112,7 +112,7 @@ def test_a_trace_holds_what_the_agent_does(exported: Exported) -> None:
     agent, golden = exported.agent, exported.evidence.sample.golden
     carry = agent.initial_carry(1)
     for i in range(70):
-        shown = exported.recording.rows(slice(i, i + 1))
+        shown = exported.recording.cut().rows(slice(i, i + 1))
         tensors = {name: torch.from_numpy(value) for name, value in shown.observations.items()}
         np.testing.assert_array_equal(golden.deter[i], carry.state.deter[0])
         np.testing.assert_array_equal(golden.action_previous[i], carry.action[0].clip(-1, 1))
@@ -196,20 +196,20 @@ def with_other_choice(exported: Exported, gap: float) -> Evidence:
 
     Noise decided for it, of which so much is taken back that it comes to lie `gap` behind.
     """
-    recording, i = exported.recording, int(np.flatnonzero(exported.recording.is_first)[1]) - 1
+    recording, i = exported.recording, int(np.flatnonzero(exported.recording.cut().is_first)[1]) - 1
     golden = exported.evidence.sample.golden
     noise = Noise(golden.noise_stoch.copy(), golden.noise_action)
     scores = golden.posterior_logits[i, 0] + noise.stoch[i, 0]
     first, second = np.argsort(scores)[[-1, -2]]
     difference = scores[first] - scores[second]
     noise.stoch[i, 0, second] += difference + 1.0
-    traces = [trace(exported.agent, r, noise) for r in (recording, recording.uncut())]
+    traces = [trace(exported.agent, r, noise) for r in (recording.cut(), recording)]
     noise.stoch[i, 0, second] -= 1.0 + gap
-    cut, uncut = (
+    cut, free = (
         made._replace(golden=dataclasses.replace(made.golden, noise_stoch=noise.stoch))
         for made in traces
     )
-    return exported.evidence._replace(sample=cut, uncut_sample=uncut)
+    return exported.evidence._replace(sample=cut, free_sample=free)
 
 
 def test_a_tie_is_counted_and_the_free_run_goes_on(exported: Exported) -> None:
@@ -219,10 +219,10 @@ def test_a_tie_is_counted_and_the_free_run_goes_on(exported: Exported) -> None:
 
 def test_another_choice_that_was_no_tie_is_refused(exported: Exported) -> None:
     changed = with_other_choice(exported, 4 * TIE_MARGIN)
-    with pytest.raises(BundleError, match="latent 0 fell into another class at step 57 of sample"):
+    with pytest.raises(BundleError, match="latent 0 fell into another class at step 51 of sample"):
         verify(exported.policy(), changed)
-    changed = exported.evidence._replace(uncut_sample=changed.uncut_sample)
-    with pytest.raises(BundleError, match=r"latent 0 fell .* after 57 free steps of sample"):
+    changed = exported.evidence._replace(free_sample=changed.free_sample)
+    with pytest.raises(BundleError, match=r"latent 0 fell .* after 51 free steps of sample"):
         verify(exported.policy(), changed)
 
 
