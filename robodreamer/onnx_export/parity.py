@@ -71,7 +71,7 @@ def verify(policy: Policy, evidence: Evidence) -> Parity:
         check_graph(policy.bundle.folder / name)
     starts = np.flatnonzero(evidence.free_sample.golden.is_first)
     free_steps = len(evidence.free_sample.golden)
-    longest = int(np.diff([*starts, free_steps]).max())
+    longest = int(np.diff(starts, append=free_steps).max())
     parity = Parity(free_steps=free_steps, free_longest=longest)
     cut = {"sample": evidence.sample, "mode": evidence.mode, "probes": evidence.probes}
     for name, trace in cut.items():
