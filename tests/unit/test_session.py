@@ -31,4 +31,4 @@ def test_a_run_says_what_simulates_and_what_draws() -> None:
 
 def test_software_rendering_beside_a_gpu_is_complained_about() -> None:
     assert "warning: that is software" in describe_simulation(8, 1, LLVMPIPE, has_gpu=True)
-    assert "warning" not in describe_simulation(8, 1, "NVIDIA GeForce RTX 4090/PCIe/SSE2", has_gpu=True)
+    assert "warning" not in describe_simulation(8, 1, "NVIDIA A100/PCIe/SSE2", has_gpu=True)
