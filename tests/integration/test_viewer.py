@@ -26,18 +26,19 @@ clock = FakeClock()
 viewer = Viewer(loaded.agent, clock)
 model, data = viewer._env.mujoco_handles
 period, began, shown = loaded.contract.control_dt_s, data.time, 0
-for _ in range(100):
+for _ in range(32):
     shown += viewer.step()
     clock.now += period / 4
-assert shown == 25, shown
-assert abs(data.time - began - 25 * period) < 1e-6, (data.time, began)
+assert shown == 8, shown
+assert abs(data.time - began - 8 * period) < 1e-6, (data.time, began)
 clock.now += 1000  # the learner was busy: one step, and no burst after it
 assert viewer.step()
 assert not viewer.step()
-for _ in range(40):  # into the next episode
+for _ in range(10):  # into the next episode
     clock.now += 2 * period
     assert viewer.step()
-assert viewer._env._steps == 66 - 50 - 1
+repeat, length = loaded.config.data.action_repeat, loaded.contract.max_episode_steps
+assert viewer._env._steps == repeat * (8 + 1 + 10 - length - 1)
 assert viewer.is_open
 viewer.close()
 print("closed")
