@@ -226,6 +226,16 @@ def test_another_choice_that_was_no_tie_is_refused(exported: Exported) -> None:
         verify(exported.policy(), changed)
 
 
+def test_a_state_that_runs_away_is_refused(exported: Exported) -> None:
+    free = exported.evidence.free_mode
+    deter = free.golden.deter_next.copy()
+    deter[150] += 0.2
+    elsewhere = free._replace(golden=dataclasses.replace(free.golden, deter_next=deter))
+    changed = exported.evidence._replace(free_mode=elsewhere)
+    with pytest.raises(BundleError, match=r"deter is off by 2.* after 150 free steps of mode"):
+        verify(exported.policy(), changed)
+
+
 def test_a_tie_excuses_no_other_choice_of_the_same_step() -> None:
     reference = np.eye(3, dtype=np.float32)[[0, 1]]
     chosen = np.eye(3, dtype=np.float32)[[1, 0]]
