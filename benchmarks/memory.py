@@ -3,7 +3,8 @@
     python benchmarks/memory.py --steps 100000
 
 The replay is filled for real with `--steps` records; its figure is scaled to 100,000. Every
-workload has a process of its own, because memory once used is rarely given back.
+learner and every replay has a process of its own, because memory once used is rarely given back:
+what an update has used, a replay that comes after it gets for nothing.
 """
 
 import argparse
@@ -18,7 +19,6 @@ import torch
 from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import (
     MEASURED,
-    WORKLOADS,
     Workload,
     make_batch,
     make_draw,
@@ -41,21 +41,29 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MB
 
 
-def measure(workload: Workload, steps: int) -> dict[str, float]:
-    """Return what libraries, learner and replay hold, and the peak during an update.
-
-    The replay is the one of the workload's protocol, its figure per 100,000 steps: measured, and
-    computed from the sizes of its fields.
-    """
+def measure_learner(workload: Workload) -> dict[str, float]:
+    """Return what libraries and learner hold, and the peak during an update."""
     device, libraries = torch.device("cpu"), resident()
     learner = make_learner(workload, device)
     learner.update(make_batch(workload, device), make_draw(device))
     after_update = resident()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
-    protocol = workload.protocol
+    return {
+        "libraries": libraries,
+        "learner": after_update - libraries,
+        "peak": peak - libraries,
+    }
+
+
+def measure_replay(workload: Workload, steps: int) -> dict[str, float]:
+    """Return what the replay of the workload's protocol holds, per 100,000 steps.
+
+    Measured, and computed from the sizes of its fields.
+    """
+    device, protocol = torch.device("cpu"), workload.protocol
     replay = make_replay(
         workload.contract,
-        learner.agent,
+        make_learner(workload, device).agent,
         num_envs=protocol.num_envs,
         capacity=max(steps, 2 * protocol.num_envs * (protocol.batch_length + 1)),
         sequence_length=protocol.replay_context + protocol.batch_length,
@@ -65,9 +73,6 @@ def measure(workload: Workload, steps: int) -> dict[str, float]:
     before = resident()
     fill(replay, workload, steps)
     return {
-        "libraries": libraries,
-        "learner": after_update - libraries,
-        "peak": peak - libraries,
         "replay": (resident() - before) * PER_STEPS / len(replay),
         "computed": replay.bytes_per_step * PER_STEPS / MB,
     }
@@ -87,9 +92,9 @@ def fill(replay: Replay, workload: Workload, steps: int) -> None:
         replay.add(record)
 
 
-def measure_apart(name: str, steps: int) -> dict[str, float]:
-    """Measure one workload in a new process."""
-    words = [sys.executable, __file__, "--worker", name, "--steps", str(steps)]
+def measure_apart(what: str, name: str, steps: int) -> dict[str, float]:
+    """Measure learner or replay of one workload in a new process."""
+    words = [sys.executable, __file__, "--worker", what, name, "--steps", str(steps)]
     result = subprocess.run(words, check=True, capture_output=True, text=True)
     return json.loads(result.stdout)
 
@@ -105,13 +110,21 @@ def main() -> None:
     """Measure every workload."""
     parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=10_000, help="records to fill the replay with")
-    parser.add_argument("--worker", choices=WORKLOADS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(measure(make_workload(options.worker), options.steps)))
+        what, name = options.worker
+        workload = make_workload(name)
+        is_learner = what == "learner"
+        found = measure_learner(workload) if is_learner else measure_replay(workload, options.steps)
+        print(json.dumps(found))
         return
     origin = describe_origin(torch.device("cpu"))
-    figures = {name: measure_apart(name, options.steps) for name in MEASURED}
+    figures = {
+        name: measure_apart("learner", name, options.steps)
+        | measure_apart("replay", name, options.steps)
+        for name in MEASURED
+    }
     rows = [[name, *(f"{row[key]:,.0f}" for key in COLUMNS)] for name, row in figures.items()]
     print_table(["MB", *COLUMNS], rows)
     print(f"replay: per {PER_STEPS:,} steps, {_origin_of_replay(options.steps)}")
