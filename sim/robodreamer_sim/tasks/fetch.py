@@ -13,7 +13,7 @@ per step). With a camera on, the object's pose is privileged: a real robot does 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -39,17 +39,32 @@ from robodreamer_sim.options import EnvOptions, Look
 
 MAX_STEPS = 50
 
-
-# In front of the robot, above the table, as close as all goals and the gripper at work allow: the
-# goal sphere (4 cm) is about 4 of 64 pixels wide, 3 at the far end and 7 at the near one, and so
-# tells its distance by its size. From the front the arm hides the fewest goals, about one in ten.
-SCENE_CAMERAS = {
-    "fetch_reach": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.53), 48),
-    "fetch_push": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.50), 48),
-    "fetch_slide": Aim((1.98, 0.75, 1.15), (1.35, 0.75, 0.42), 56),
-    "fetch_pick_and_place": Aim((2.00, 0.75, 1.10), (1.33, 0.75, 0.61), 48),
+# `scene` stands in front of the robot, above the table, as close as all goals and the gripper at
+# work allow: the goal sphere (4 cm) is about 4 of 64 pixels wide, 3 at the far end and 7 at the
+# near one. From the front the arm hides the fewest goals, about one in ten. `side` stands on the
+# arm's left and tells what is far from what is high, which from the front lie in one direction.
+FIXED_CAMERAS = {
+    "fetch_reach": {
+        "scene": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.53), 48),
+        "side": Aim((1.34, 1.45, 0.68), (1.34, 0.75, 0.53), 36),
+    },
+    "fetch_push": {
+        "scene": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.50), 48),
+        "side": Aim((1.34, 1.45, 0.75), (1.34, 0.75, 0.48), 36),
+    },
+    "fetch_slide": {
+        "scene": Aim((1.98, 0.75, 1.15), (1.35, 0.75, 0.42), 56),
+        "side": Aim((1.36, 1.85, 0.95), (1.36, 0.75, 0.42), 52),
+    },
+    "fetch_pick_and_place": {
+        "scene": Aim((2.00, 0.75, 1.10), (1.33, 0.75, 0.61), 48),
+        "side": Aim((1.34, 1.60, 0.80), (1.34, 0.75, 0.62), 42),
+    },
 }
-CAMERAS = ("scene", "wrist", "external_camera_0")  # the model's others look into the robot
+# On the gripper, looking past the fingers, in its frame (x points down).
+WRIST_CAMERA = Aim((-0.06, 0.0, 0.12), (0.12, 0.0, 0.0), 75)
+CAMERAS = ("scene", "side", "wrist", "external_camera_0")  # the model's others look into the robot
+VISUAL_CAMERAS = ("scene", "side")
 
 
 class Part(NamedTuple):
@@ -112,7 +127,8 @@ class FetchTask(TaskEnv):
                 f"{task} shows its goal in the picture only and observe={options.observe!r} has "
                 "no picture; observe camera or both, or choose fetch_reach"
             )
-        names = choose_cameras(task, options.cameras, CAMERAS)
+        usual = VISUAL_CAMERAS if hides_goal else CAMERAS[:1]
+        names = choose_cameras(task, options.cameras or usual, CAMERAS)
         physics = _make_physics(kind.removesuffix("_visual"), options.look, is_dense=kind == task)
         self._physics: Any = physics
         self._dt = float(physics.dt)
@@ -241,17 +257,17 @@ def _make_physics(kind: str, look: Look, *, is_dense: bool) -> Any:
     """Return gymnasium-robotics' environment with our cameras in its model."""
     import_gymnasium_robotics()
     gymnasium_id = f"{GYMNASIUM_NAMES[kind]}{'Dense' if is_dense else ''}-v4"
-    with cameras_added(lambda spec: _edit_model(spec, SCENE_CAMERAS[kind], look)):
+    with cameras_added(lambda spec: _edit_model(spec, FIXED_CAMERAS[kind], look)):
         return gymnasium.make(gymnasium_id, disable_env_checker=True).unwrapped
 
 
-def _edit_model(spec: Any, scene: Aim, look: Look) -> None:
-    """Add the scene camera, and one on the wrist that looks past the fingers (x points down)."""
+def _edit_model(spec: Any, cameras: Mapping[str, Aim], look: Look) -> None:
+    """Add the cameras, and in the lean look leave out what no picture needs."""
     if look == "lean":
         for name in HARDLY_SEEN:
             spec.geom(name).group = UNDRAWN_GROUP
         for geom in spec.body(PULLER).geoms:
             geom.group = UNDRAWN_GROUP
-    add_camera(spec, "scene", scene)
-    wrist = Aim((-0.06, 0.0, 0.12), (0.12, 0.0, 0.0), 75)
-    add_camera(spec, "wrist", wrist, body="robot0:gripper_link")
+    for name, aim in cameras.items():
+        add_camera(spec, name, aim)
+    add_camera(spec, "wrist", WRIST_CAMERA, body="robot0:gripper_link")

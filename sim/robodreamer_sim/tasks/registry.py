@@ -17,7 +17,7 @@ FETCH_TASKS = {
     "fetch_push": "push a block to the red sphere on the table",
     "fetch_slide": "hit a puck so that it slides to a red sphere out of reach",
     "fetch_pick_and_place": "grasp a block and bring it to the red sphere, often in the air",
-    "fetch_reach_visual": "fetch_reach, with the goal given in the picture only",
+    "fetch_reach_visual": "fetch_reach, with the goal given only in the pictures of two cameras",
 }
 DMC_TASKS = {
     "acrobot": ("swingup", "swingup_sparse"),
