@@ -106,8 +106,11 @@ class Agent(nn.Module):
         """
         scales = asdict(self.algorithm.loss_scales)
         images, vectors = scales.pop("images"), scales.pop("vectors")
+        auxiliary = scales.pop("auxiliary")
         for name, signal in self.world_model.decoder.signals.items():
             scales[name] = images if signal.is_image else vectors
+        if self.world_model.auxiliary is not None:
+            scales |= {f"auxiliary/{s.name}": auxiliary for s in self.world_model.auxiliary.signals}
         if scales.keys() != losses.keys():
             raise ValueError(f"losses {sorted(losses)} do not match scales {sorted(scales)}")
         return torch.stack([scales[name] * loss.mean() for name, loss in losses.items()]).sum()

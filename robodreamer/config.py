@@ -71,6 +71,9 @@ class LossScales:
     """Reconstruction of each camera, a sum over pixels."""
     vectors: float = 1.0
     """Reconstruction of each vector, a sum over its elements."""
+    auxiliary: float = 0.0
+    """Prediction of each privileged vector from the encoder's tokens alone, so that the camera's
+    network learns what matters before the latent state does; 0 leaves that head out."""
     reward: float = 1.0
     continuation: float = 1.0
     dynamics: float = 1.0
@@ -186,10 +189,11 @@ SIZES: Mapping[str, NetworkConfig] = {
 
 PRESETS: Mapping[str, AlgorithmConfig] = {
     "dreamer_v3": AlgorithmConfig(),
-    "multimodal": AlgorithmConfig(loss_scales=LossScales(images=0.03)),
+    "multimodal": AlgorithmConfig(loss_scales=LossScales(images=0.03, auxiliary=1.0)),
 }
 """`multimodal` is DreamerV3 with pictures weighed like vectors: as a sum over thousands of pixels,
-a small network spends its latents on them and forgets the goal (RESULTS.md)."""
+a small network spends its latents on them and forgets the goal. Its encoder is shown what only the
+simulator knows, as a target (RESULTS.md)."""
 
 PROTOCOLS: Mapping[str, ProtocolConfig] = {
     "default": ProtocolConfig(),

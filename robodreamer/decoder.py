@@ -3,7 +3,8 @@
 It exists to shape the latent state. Predictions of vectors stay in the network's scale; pictures
 are in [0, 1]. Losses are sums over a signal's elements, never means.
 
-Shapes: B batch, T time, D deter, S stoch, K classes, C channels; `*batch` is any leading axes.
+Shapes: B batch, T time, D deter, S stoch, K classes, C channels, I inputs; `*batch` is any leading
+axes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,21 +24,23 @@ from robodreamer_deploy.contract import Signal
 
 
 class VectorDecoder(nn.Module):
-    """An MLP on [stoch, deter] and a linear output per signal."""
+    """An MLP and a linear output per signal."""
 
-    def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
+    def __init__(
+        self, signals: Sequence[Signal], in_features: int, units: int, layers: int
+    ) -> None:
         super().__init__()
         self.signals = sorted(signals, key=lambda signal: signal.name)
         scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
         self.scales = cast("Sequence[VectorScale]", scales)
-        self.mlp = MLP(stoch_size + network.deter, network.units, network.decoder_layers)
+        self.mlp = MLP(in_features, units, layers)
         self.outputs = nn.ModuleList(
-            Linear(network.units, prod(s.shape) * max(1, s.num_classes)) for s in self.signals
+            Linear(units, prod(s.shape) * max(1, s.num_classes)) for s in self.signals
         )
 
-    def forward(self, state: State) -> dict[str, Tensor]:
+    def forward(self, x: Float[Tensor, "*batch I"]) -> dict[str, Tensor]:
         """Predict scaled values (*batch, ...), or logits (*batch, ..., classes), per signal."""
-        x = self.mlp(torch.cat([state.stoch.flatten(-2), state.deter], -1))
+        x = self.mlp(x)
         return {
             signal.name: output(x).reshape(
                 *x.shape[:-1], *signal.shape, *([signal.num_classes] if signal.num_classes else [])
@@ -46,10 +49,10 @@ class VectorDecoder(nn.Module):
         }
 
     def losses(
-        self, state: State, observation: Mapping[str, Tensor]
+        self, x: Float[Tensor, "*batch I"], observation: Mapping[str, Tensor]
     ) -> dict[str, Float[Tensor, "*batch"]]:
         """Return the loss of every signal, per step."""
-        predictions = self(state)
+        predictions = self(x)
         return {
             signal.name: vector_loss(
                 predictions[signal.name], observation[signal.name], signal, scale
@@ -126,7 +129,12 @@ class Decoder(nn.Module):
         super().__init__()
         vectors = [signal for signal in signals if not signal.is_image]
         self.signals = {signal.name: signal for signal in signals}
-        self.vectors = VectorDecoder(vectors, stoch_size, network) if vectors else None
+        self.vectors = None
+        if vectors:
+            in_features = stoch_size + network.deter
+            self.vectors = VectorDecoder(
+                vectors, in_features, network.units, network.decoder_layers
+            )
         self.cameras = nn.ModuleDict(
             {
                 size: CameraDecoder(group, stoch_size, network)
@@ -136,7 +144,7 @@ class Decoder(nn.Module):
 
     def forward(self, state: State) -> dict[str, Tensor]:
         """Predict every signal from states with any leading axes."""
-        predictions = self.vectors(state) if self.vectors is not None else {}
+        predictions = self.vectors(_join(state)) if self.vectors is not None else {}
         for camera in self.cameras.values():
             predictions |= camera(state)
         return predictions
@@ -150,7 +158,7 @@ class Decoder(nn.Module):
         self, state: State, observation: Mapping[str, Tensor]
     ) -> dict[str, Float[Tensor, "*batch"]]:
         """Return the loss of every vector signal, per step."""
-        return self.vectors.losses(state, observation) if self.vectors is not None else {}
+        return self.vectors.losses(_join(state), observation) if self.vectors is not None else {}
 
     def image_losses(
         self, state: State, observation: Mapping[str, Tensor]
@@ -160,6 +168,11 @@ class Decoder(nn.Module):
         for camera in self.cameras.values():
             predictions |= camera(state)
         return {name: image_loss(p, observation[name]) for name, p in predictions.items()}
+
+
+def _join(state: State) -> Float[Tensor, "*batch I"]:
+    """Return [stoch, deter], in the order of the reference's decoder."""
+    return torch.cat([state.stoch.flatten(-2), state.deter], -1)
 
 
 def vector_loss(

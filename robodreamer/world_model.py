@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.decoder import Decoder
+from robodreamer.decoder import Decoder, VectorDecoder
 from robodreamer.distributions import Draw, Latent, make_latent
 from robodreamer.encoder import Encoder
 from robodreamer.heads import ContinueHead, TwoHotHead
@@ -55,6 +55,11 @@ class WorldModel(nn.Module):
         self.decoder = Decoder(contract.observations, latent.num_outputs, network)
         self.reward = TwoHotHead(self.feature_size, network, network.reward_layers)
         self.continuation = ContinueHead(self.feature_size, network.units, network.continue_layers)
+        self.auxiliary = None
+        if algorithm.loss_scales.auxiliary and contract.privileged:
+            self.auxiliary = VectorDecoder(
+                contract.privileged, self.encoder.size, network.units, layers=1
+            )
 
     def losses(self, sequence: Sequence, draw: Draw) -> tuple[Losses, State, Metrics]:
         """Filter a sequence; return unscaled losses (B, T) by name, the states and metrics."""
@@ -66,6 +71,9 @@ class WorldModel(nn.Module):
         losses = latent_losses(self.rssm.latent, posterior, prior, self.free_nats)
         losses |= self.decoder.vector_losses(states, sequence.observation)
         losses |= self._image_losses(states, sequence.observation, draw)
+        if self.auxiliary is not None:
+            auxiliary = self.auxiliary.losses(tokens, sequence.observation)
+            losses |= {f"auxiliary/{name}": loss for name, loss in auxiliary.items()}
         feature = states.feature
         losses["reward"] = self.reward.loss(self.reward(feature), sequence.reward)
         goes_on = (~sequence.is_terminal).float() * self.discount

@@ -181,6 +181,9 @@ class Camera:
     mount: str = ""
     """Body or link that carries it; empty for one that stands in the world."""
     color_order: Literal["rgb"] = "rgb"
+    depth_range_m: float | None = None
+    """For a picture of depth (one channel), the distance along the viewing direction that 255
+    stands for; 0 is the camera itself. None for a picture of colours."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_sim.rig import CameraRig
 
 if TYPE_CHECKING:
     import mujoco
@@ -37,10 +38,12 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     the task sets no limit (`contract.max_episode_steps` is None), `MAX_STEPS` truncate it.
     """
 
-    def __init__(self, contract: Contract, action_repeat: int) -> None:
+    def __init__(self, contract: Contract, action_repeat: int, rig: CameraRig) -> None:
         self.contract = contract
         self._action_repeat = action_repeat
+        self._rig = rig
         self._num_steps = 0
+        self._num_actions = 0
         spaces: dict[str, Any] = {s.name: _space(s) for s in contract.observations}
         self.observation_space: Any = gymnasium.spaces.Dict(spaces)
         lowest = 0.0 if contract.action.kind == "discrete" else -1.0
@@ -51,7 +54,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     ) -> tuple[dict[str, Array], dict[str, Any]]:
         """Begin an episode; the same seed begins the same one. `options` are not used."""
         super().reset(seed=seed, options=options)
-        self._num_steps = 0
+        self._num_steps = self._num_actions = 0
         self._begin(seed)
         return self._observe(), {"success": False}
 
@@ -64,6 +67,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         size = self.contract.action.size
         if action.shape != (size,) or not np.isfinite(action).all():
             raise ValueError(f"an action is {size} finite numbers, got {action}")
+        self._num_actions += 1
         actuators = self.contract.action.to_actuators(action)
         transition = self._advance_in_time(actuators)
         reward = transition.reward
@@ -88,11 +92,24 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         is_cut = is_late and not transition.is_terminated
         return transition._replace(is_truncated=True) if is_cut else transition
 
-    @abstractmethod
     def render_camera(
         self, camera: str | None = None, height: int = 240, width: int = 320
     ) -> NDArray[np.uint8]:
-        """Return a picture (height, width, 3) for people; None takes the task's first camera."""
+        """Return a picture (height, width, 3) for people; None takes the task's first camera.
+
+        Raises:
+            ValueError: The task has no such camera, or none at all.
+        """
+        if not (camera or self._rig.default):
+            raise ValueError(f"{self.contract.task} cannot be drawn: it has no rgb_array rendering")
+        return self._rig.draw(camera, height, width)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._rig.close()
+
+    def _observe(self) -> dict[str, Array]:
+        return self._rig.capture(self._num_actions) | self._measure()
 
     @abstractmethod
     def _begin(self, seed: int | None) -> None:
@@ -103,8 +120,8 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         """Advance the simulation by one of its own control steps."""
 
     @abstractmethod
-    def _observe(self) -> dict[str, Array]:
-        """Return every signal of the contract."""
+    def _measure(self) -> dict[str, Array]:
+        """Return every signal of the contract that is not the rig's; arrays of their own."""
 
 
 def _space(signal: Signal) -> gymnasium.spaces.Box:

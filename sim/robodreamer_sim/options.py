@@ -1,12 +1,65 @@
 """How a task is shown: what is observed, through which cameras, how often."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+CAMERA_WORD = re.compile(
+    r"(?P<name>[^:@+=]+)"
+    r"(?P<depth>\+depth(=(?P<range>[0-9.]+))?)?"
+    r"(:(?P<height>[0-9]+)x(?P<width>[0-9]+))?"
+    r"(@(?P<rate>[0-9.]+))?"
+)
+
 Observe = Literal["camera", "proprio", "both", "state"]
-Look = Literal["lean", "reference"]
+Look = Literal["lean", "shadows", "reference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraRequest:
+    """One camera as it is asked for: `NAME[+depth[=METRES]][:HEIGHTxWIDTH][@HZ]`."""
+
+    name: str
+    image_size: tuple[int, int] | None = None
+    """Height and width in pixels; None takes `EnvOptions.image_size`."""
+    rate_hz: float | None = None
+    """Pictures per second; None means one for every control step. Between two the last is seen."""
+    has_depth: bool = False
+    """Whether `image/<name>_depth` is observed as well."""
+    depth_range_m: float | None = None
+    """Depth that is 255, and beyond; None takes twice the distance to the model's centre."""
+
+    @classmethod
+    def parse(cls, word: str) -> "CameraRequest":
+        """Read a request from the command line.
+
+        Raises:
+            ValueError: It is not of that form, or a number in it is 0.
+        """
+        match = CAMERA_WORD.fullmatch(word)
+        if match is None:
+            raise ValueError(
+                f"camera {word!r} is not of the form NAME[+depth[=METRES]][:HEIGHTxWIDTH][@HZ], "
+                "such as wrist, wrist:48x64 or wrist+depth=1.5@15"
+            )
+        try:
+            height, width, rate, depth = (
+                None if text is None else float(text)
+                for text in match.group("height", "width", "rate", "range")
+            )
+        except ValueError as error:
+            raise ValueError(f"camera {word!r} has a number that is none: {error}") from error
+        if 0.0 in (height, width, rate, depth):
+            raise ValueError(f"camera {word!r}: sizes, rates and ranges are above 0")
+        return cls(
+            name=match["name"],
+            image_size=(int(height), int(width)) if height and width else None,
+            rate_hz=rate,
+            has_depth=match["depth"] is not None,
+            depth_range_m=depth,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +70,16 @@ class EnvOptions:
     """`camera`: pictures and goals; `proprio` or `state`: no camera, and object poses are measured;
     `both`: pictures, goals and what a real robot measures of itself."""
     cameras: tuple[str, ...] | None = None
-    """Names of the cameras; None takes the task's default."""
+    """Cameras, each `NAME[+depth[=METRES]][:HEIGHTxWIDTH][@HZ]`, such as `wrist+depth:48x64@15`;
+    see `CameraRequest`. None takes the task's default."""
     image_size: tuple[int, int] = (64, 64)
-    """Height and width of every picture in pixels."""
+    """Height and width in pixels of every picture whose camera does not say otherwise."""
     action_repeat: int = 1
     """Simulator steps per action; their rewards are summed."""
     look: Look = "lean"
     """`lean` renders without shadows, reflections and multisampling, several times faster;
-    `reference` renders as the model asks, as published scores did."""
+    `shadows` adds shadows of low resolution; `reference` renders as the model asks, as published
+    scores did."""
 
     def __post_init__(self) -> None:
         """Refuse values that no environment could be made with."""
@@ -34,10 +89,16 @@ class EnvOptions:
             raise ValueError(f"image_size is (height, width) in pixels, got {self.image_size}")
         if self.action_repeat < 1:
             raise ValueError(f"action_repeat is at least 1, got {self.action_repeat}")
-        if self.cameras is not None and len(set(self.cameras)) != len(self.cameras):
-            raise ValueError(f"a camera is named twice: {', '.join(self.cameras)}")
+        names = [request.name for request in self.camera_requests]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a camera is named twice: {', '.join(names)}")
         if self.cameras == () and self.uses_cameras:
             raise ValueError(f"observe={self.observe!r} needs a camera; observe proprio has none")
+
+    @property
+    def camera_requests(self) -> tuple["CameraRequest", ...]:
+        """The cameras asked for; none where the task's default is."""
+        return tuple(CameraRequest.parse(word) for word in self.cameras or ())
 
     @property
     def uses_cameras(self) -> bool:

@@ -46,7 +46,7 @@ class Shard:
         self._first_episodes = spec.first_episodes
         self._renderers = None
         if spec.options.uses_cameras:
-            from robodreamer_sim.cameras import Renderers
+            from robodreamer_sim.rendering import Renderers
 
             self._renderers = Renderers()
         self._slots = [

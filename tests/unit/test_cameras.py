@@ -10,15 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robodreamer_sim.cameras import (
-    Aim,
-    Cameras,
-    Renderers,
-    add_camera,
-    cameras_added,
-    fixed_camera,
-    resize,
-)
+from robodreamer_sim.mounting import Aim, add_camera, cameras_added, fixed_camera
+from robodreamer_sim.pictures import MujocoPictures, resize
+from robodreamer_sim.rendering import Renderers
 
 Array = NDArray[Any]
 
@@ -47,8 +41,14 @@ def scene(aim: Aim, body: str = "", xml: str = BALL) -> tuple[mujoco.MjModel, mu
     return model, data
 
 
+def pictures_of(
+    model: mujoco.MjModel, data: mujoco.MjData, renderers: Renderers | None = None
+) -> MujocoPictures:
+    return MujocoPictures(model, data, {"eye": fixed_camera(model, "eye")}, "lean", renderers)
+
+
 def look(model: mujoco.MjModel, data: mujoco.MjData, height: int, width: int) -> Array:
-    cameras = Cameras(model, data, {"eye": fixed_camera(model, "eye")}, "lean", None)
+    cameras = pictures_of(model, data)
     picture = cameras.draw("eye", height, width)
     cameras.close()
     return picture
@@ -126,7 +126,7 @@ def test_models_with_the_same_meshes_share_a_renderer_and_keep_their_own_colours
     green.geom("ball").rgba[:] = (0, 1, 0, 1)
     pictures = []
     for model, data in [(red, red_data), (green, green_data), (red, red_data)]:
-        cameras = Cameras(model, data, {"eye": fixed_camera(model, "eye")}, "lean", renderers)
+        cameras = pictures_of(model, data, renderers)
         pictures.append(cameras.draw("eye", 30, 30))
     assert len(renderers._renderers) == 1
     np.testing.assert_array_equal(pictures[0], look(red, red_data, 30, 30))
@@ -143,16 +143,14 @@ def test_a_texture_of_its_own_needs_a_renderer_of_its_own() -> None:
     blue_sky = BALL.replace('rgb1="0 0 0"', 'rgb1="0 0 1"')
     blue, blue_data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40), xml=blue_sky)
     for model, data in [(plain, plain_data), (blue, blue_data)]:
-        Cameras(model, data, {"eye": fixed_camera(model, "eye")}, "lean", renderers).draw(
-            "eye", 8, 8
-        )
+        pictures_of(model, data, renderers).draw("eye", 8, 8)
     assert len(renderers._renderers) == 2
     renderers.close()
 
 
 def test_a_picture_may_be_larger_than_any_before() -> None:
     model, data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40))
-    cameras = Cameras(model, data, {"eye": fixed_camera(model, "eye")}, "lean", None)
+    cameras = pictures_of(model, data)
     small = cameras.draw("eye", 20, 10)
     large = cameras.draw("eye", 480, 640)
     assert large.shape == (480, 640, 3)
@@ -163,7 +161,7 @@ def test_a_picture_may_be_larger_than_any_before() -> None:
 
 def test_an_unknown_camera_is_answered_with_those_that_exist() -> None:
     model, data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40))
-    cameras = Cameras(model, data, {"eye": fixed_camera(model, "eye")}, "lean", None)
+    cameras = pictures_of(model, data)
     with pytest.raises(ValueError, match="no camera 'ear'; there are eye"):
         cameras.draw("ear", 8, 8)
 

@@ -10,20 +10,15 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_sim.cameras import (
-    Cameras,
-    Renderers,
-    choose_cameras,
-    describe_camera,
-    fixed_camera,
-    image_signal,
-)
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.mounting import fixed_camera
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.pictures import MujocoPictures
+from robodreamer_sim.rendering import Renderers
+from robodreamer_sim.rig import CameraRig
 from robodreamer_sim.tasks.spaces import actuator_limits
 
 DEFAULT_CAMERAS = {"quadruped": 2}
@@ -43,43 +38,37 @@ class DmControlTask(TaskEnv):
         model: mujoco.MjModel = suite.physics.model.ptr
         available = [model.camera(i).name or f"camera_{i}" for i in range(model.ncam)]
         views = {name: fixed_camera(model, i) for i, name in enumerate(available)}
-        default = available[DEFAULT_CAMERAS.get(domain, 0)]
-        names = choose_cameras(task, options.cameras or (default,), available)
-        images = names if options.uses_cameras else ()
+        control_dt_s = float(suite.control_timestep()) * options.action_repeat
+        rig = CameraRig(
+            task,
+            MujocoPictures(model, suite.physics.data.ptr, views, options.look, renderers),
+            options,
+            usual=(available[DEFAULT_CAMERAS.get(domain, 0)],),
+            control_dt_s=control_dt_s,
+            is_used=options.uses_cameras,
+        )
         spec = suite.observation_spec() if options.uses_vectors else {}
         contract = Contract(
             task=task,
             observations=(
-                *(image_signal(name, options.image_size) for name in images),
+                *rig.signals,
                 *(_signal(key, value.shape) for key, value in spec.items()),
             ),
             action=_action(suite.action_spec(), model),
-            control_dt_s=float(suite.control_timestep()) * options.action_repeat,
+            control_dt_s=control_dt_s,
             max_episode_steps=_max_steps(suite, options.action_repeat),
-            cameras=tuple(describe_camera(model, name, views[name]) for name in images),
+            cameras=tuple(rig.cameras),
             options=options.to_dict(),
             knows_success=False,
         )
-        super().__init__(contract, options.action_repeat)
+        super().__init__(contract, options.action_repeat, rig)
         self._suite = suite
         self._raw: dict[str, Any] = {}
-        self._default_camera = names[0]
-        self._cameras = Cameras(model, suite.physics.data.ptr, views, options.look, renderers)
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Model and data of the simulation."""
         return self._suite.physics.model.ptr, self._suite.physics.data.ptr
-
-    def render_camera(
-        self, camera: str | None = None, height: int = 240, width: int = 320
-    ) -> NDArray[np.uint8]:
-        """Return a picture (height, width, 3) for people; None takes the task's first camera."""
-        return self._cameras.draw(camera or self._default_camera, height, width)
-
-    def close(self) -> None:
-        """Free the renderer."""
-        self._cameras.close()
 
     def _begin(self, seed: int | None) -> None:
         if seed is not None:
@@ -97,16 +86,14 @@ class DmControlTask(TaskEnv):
             success=False,
         )
 
-    def _observe(self) -> dict[str, Array]:
-        observation: dict[str, Array] = {}
-        for signal in self.contract.observations:
-            name = signal.name.partition("/")[2]
-            if signal.is_image:
-                observation[signal.name] = self.render_camera(name, *signal.shape[:2])
-            else:
-                value = np.array(self._raw[name], np.float32)
-                observation[signal.name] = value.reshape(signal.shape)
-        return observation
+    def _measure(self) -> dict[str, Array]:
+        return {
+            signal.name: np.array(self._raw[signal.name.partition("/")[2]], np.float32).reshape(
+                signal.shape
+            )
+            for signal in self.contract.observations
+            if not signal.is_image
+        }
 
 
 def _disable_renderer(physics: Any) -> None:

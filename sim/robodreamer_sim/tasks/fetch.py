@@ -14,28 +14,21 @@ per step). With a camera on, the object's pose is privileged: a real robot does 
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_sim.cameras import (
-    Aim,
-    Cameras,
-    Renderers,
-    add_camera,
-    cameras_added,
-    choose_cameras,
-    describe_camera,
-    fixed_camera,
-    image_signal,
-)
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.mounting import Aim, add_camera, cameras_added, fixed_camera
 from robodreamer_sim.options import EnvOptions, Look
+from robodreamer_sim.pictures import MujocoPictures
+from robodreamer_sim.rendering import Renderers
+from robodreamer_sim.rig import CameraRig
 
 MAX_STEPS = 50
 
@@ -127,22 +120,28 @@ class FetchTask(TaskEnv):
                 f"{task} shows its goal in the picture only and observe={options.observe!r} has "
                 "no picture; observe camera or both, or choose fetch_reach"
             )
-        usual = VISUAL_CAMERAS if hides_goal else CAMERAS[:1]
-        names = choose_cameras(task, options.cameras or usual, CAMERAS)
         physics = _make_physics(kind.removesuffix("_visual"), options.look, is_dense=kind == task)
         self._physics: Any = physics
         self._dt = float(physics.dt)
         self._goal_name = "privileged/goal_position" if hides_goal else "goal/position"
         self._target_site = physics.model.site("target0").id
-        self._default_camera = names[0]
-        views = {name: fixed_camera(physics.model, name) for name in CAMERAS}
-        self._cameras = Cameras(physics.model, physics.data, views, options.look, renderers)
         self._steps = 0
-        images = names if options.uses_cameras else ()
+        views = {name: fixed_camera(physics.model, name) for name in CAMERAS}
+        control_dt_s = self._dt * options.action_repeat
+        rig = CameraRig(
+            task,
+            MujocoPictures(
+                physics.model, physics.data, views, options.look, renderers, self._goal_shown
+            ),
+            options,
+            usual=VISUAL_CAMERAS if hides_goal else CAMERAS[:1],
+            control_dt_s=control_dt_s,
+            is_used=options.uses_cameras,
+        )
         contract = Contract(
             task=task,
             observations=(
-                *(image_signal(name, options.image_size) for name in images),
+                *rig.signals,
                 *_vector_signals(options, has_object=physics.has_object),
                 _position_signal(self._goal_name),
                 _position_signal("privileged/achieved_goal"),
@@ -150,30 +149,17 @@ class FetchTask(TaskEnv):
             action=ActionSpec(
                 size=4, low=(-1.0,) * 4, high=(1.0,) * 4, labels=("x", "y", "z", "fingers")
             ),
-            control_dt_s=self._dt * options.action_repeat,
+            control_dt_s=control_dt_s,
             max_episode_steps=-(-MAX_STEPS // options.action_repeat),
-            cameras=tuple(describe_camera(physics.model, name, views[name]) for name in images),
+            cameras=tuple(rig.cameras),
             options=options.to_dict(),
         )
-        super().__init__(contract, options.action_repeat)
+        super().__init__(contract, options.action_repeat, rig)
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Model and data of the simulation."""
         return self._physics.model, self._physics.data
-
-    def render_camera(
-        self, camera: str | None = None, height: int = 240, width: int = 320
-    ) -> NDArray[np.uint8]:
-        """Return a picture (height, width, 3) for people; None takes the task's first camera."""
-        # The goal is a site that the simulation leaves behind; placed here, right before drawing,
-        # it moves nothing else (gymnasium-robotics' own way runs the dynamics once more).
-        self._physics.data.site_xpos[self._target_site] = self._physics.goal
-        return self._cameras.draw(camera or self._default_camera, height, width)
-
-    def close(self) -> None:
-        """Free the renderer."""
-        self._cameras.close()
 
     def _begin(self, seed: int | None) -> None:
         self._raw, _ = self._physics.reset(seed=seed)
@@ -189,18 +175,24 @@ class FetchTask(TaskEnv):
             success=bool(info["is_success"]),
         )
 
-    def _observe(self) -> dict[str, Array]:
+    def _measure(self) -> dict[str, Array]:
         values = dict(self._split(self._raw["observation"]))
         values["achieved_goal"] = self._raw["achieved_goal"]
         values["position"] = values["goal_position"] = self._raw["desired_goal"]
-        observation: dict[str, Array] = {}
-        for signal in self.contract.observations:
-            name = signal.name.partition("/")[2]
-            if signal.is_image:
-                observation[signal.name] = self.render_camera(name, *signal.shape[:2])
-            else:
-                observation[signal.name] = values[name].astype(np.float32)
-        return observation
+        return {
+            signal.name: values[signal.name.partition("/")[2]].astype(np.float32)
+            for signal in self.contract.observations
+            if not signal.is_image
+        }
+
+    @contextmanager
+    def _goal_shown(self) -> Iterator[None]:
+        """Place the goal, a site that the simulation leaves behind, right before drawing.
+
+        That moves nothing else; gymnasium-robotics' own way runs the dynamics once more.
+        """
+        self._physics.data.site_xpos[self._target_site] = self._physics.goal
+        yield
 
     def _split(self, vector: Array) -> Iterator[tuple[str, Array]]:
         """Take the observation vector (10,) or (25,) apart, rates per second."""

@@ -5,6 +5,7 @@ picture and one is wanted, `image/camera` shows what the environment's `render()
 succeeds when `info` says so under `is_success` or `success`.
 """
 
+import dataclasses
 import importlib
 from difflib import get_close_matches
 from typing import Any
@@ -16,11 +17,13 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Contract
-from robodreamer_sim.cameras import Renderers, choose_cameras, image_signal, resize
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.pictures import pictures_of
+from robodreamer_sim.pictures import resize
+from robodreamer_sim.rendering import Renderers
+from robodreamer_sim.rig import CameraRig
+from robodreamer_sim.tasks.gymnasium_pictures import pictures_of
 from robodreamer_sim.tasks.spaces import Leaf, action_spec, leaves, to_action
 
 SUCCESS_KEYS = ("is_success", "success")
@@ -33,24 +36,22 @@ class GymnasiumTask(TaskEnv):
     def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
         self._env: Any = _make(task)
         self._raw: Any = None
-        self._pictures = pictures_of(self._env, options.look, renderers)
         everything = list(leaves(self._env.observation_space))
         self._leaves = [leaf for leaf in everything if _is_wanted(leaf, options)]
         has_image = any(leaf.signal.is_image for leaf in everything)
-        self._cameras: tuple[str, ...] = ()
-        if options.uses_cameras and not has_image:
-            self._cameras = _choose_rendered(task, options, self._pictures.names)
+        control_dt_s = _control_dt(self._env.unwrapped) * options.action_repeat
+        rig = self._make_rig(task, options, renderers, control_dt_s, has_image=has_image)
         contract = Contract(
             task=task,
             observations=(
-                *(image_signal(name, options.image_size) for name in self._cameras),
+                *rig.signals,
                 *(leaf.signal for leaf in self._leaves),
             ),
             action=action_spec(self._env.action_space),
-            control_dt_s=_control_dt(self._env.unwrapped) * options.action_repeat,
+            control_dt_s=control_dt_s,
             max_episode_steps=_max_steps(self._env, options.action_repeat),
             cameras=(
-                *(self._pictures.describe(name) for name in self._cameras),
+                *rig.cameras,
                 *(Camera(signal=leaf.signal.name) for leaf in self._leaves if leaf.signal.is_image),
             ),
             options=options.to_dict(),
@@ -59,7 +60,7 @@ class GymnasiumTask(TaskEnv):
         if not contract.inputs:
             kind = "pictures" if has_image else "goals"
             raise ValueError(f"{task} yields {kind} only; observe={options.observe!r} leaves none")
-        super().__init__(contract, options.action_repeat)
+        super().__init__(contract, options.action_repeat, rig)
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
@@ -71,23 +72,16 @@ class GymnasiumTask(TaskEnv):
     def render_camera(
         self, camera: str | None = None, height: int = 240, width: int = 320
     ) -> NDArray[np.uint8]:
-        """Return a picture (height, width, 3) for people; None takes the task's first camera.
-
-        Raises:
-            ValueError: The environment has no such camera, or none at all.
-        """
-        names = self._pictures.names
+        """Return a picture (height, width, 3), one that is observed where nothing else is drawn."""
         for leaf in self._leaves:
-            if leaf.signal.is_image and (not names or leaf.signal.name == f"image/{camera}"):
+            is_named = leaf.signal.name == f"image/{camera}"
+            if leaf.signal.is_image and (is_named or not self._rig.default):
                 return resize(leaf.read(self._raw), height, width)
-        if not names:
-            raise ValueError(f"{self.contract.task} cannot be drawn: it has no rgb_array rendering")
-        name = camera or (*self._cameras, names[0])[0]
-        return self._pictures.draw(name, height, width)
+        return super().render_camera(camera, height, width)
 
     def close(self) -> None:
         """Close the environment and free the renderer."""
-        self._pictures.close()
+        super().close()
         self._env.close()
 
     def _begin(self, seed: int | None) -> None:
@@ -101,12 +95,33 @@ class GymnasiumTask(TaskEnv):
             float(reward), bool(is_terminated), bool(is_truncated), bool(np.all(success))
         )
 
-    def _observe(self) -> dict[str, Array]:
-        observation = {leaf.signal.name: leaf.read(self._raw) for leaf in self._leaves}
-        for name in self._cameras:
-            height, width, _ = self.contract[f"image/{name}"].shape
-            observation[f"image/{name}"] = self._pictures.draw(name, height, width)
-        return observation
+    def _measure(self) -> dict[str, Array]:
+        return {leaf.signal.name: leaf.read(self._raw) for leaf in self._leaves}
+
+    def _make_rig(
+        self,
+        task: str,
+        options: EnvOptions,
+        renderers: Renderers | None,
+        control_dt_s: float,
+        *,
+        has_image: bool,
+    ) -> CameraRig:
+        """Return the cameras that are drawn: none are observed where the observation has pictures.
+
+        Raises:
+            ValueError: Pictures are wanted and there are none.
+        """
+        pictures = pictures_of(self._env, options.look, renderers)
+        is_used = options.uses_cameras and not has_image
+        if is_used and not pictures.names:
+            raise ValueError(
+                f"{task} has no rgb_array rendering, so observe={options.observe!r} has no "
+                "picture; observe proprio"
+            )
+        if not is_used:
+            options = dataclasses.replace(options, cameras=None)
+        return CameraRig(task, pictures, options, pictures.names[:1], control_dt_s, is_used=is_used)
 
 
 def _make(task: str) -> gymnasium.Env[Any, Any]:
@@ -152,15 +167,6 @@ def _is_wanted(leaf: Leaf, options: EnvOptions) -> bool:
         camera = leaf.signal.name.partition("/")[2]
         return options.uses_cameras and (options.cameras is None or camera in options.cameras)
     return options.uses_vectors or leaf.signal.family != "proprio"
-
-
-def _choose_rendered(task: str, options: EnvOptions, names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names:
-        raise ValueError(
-            f"{task} has no rgb_array rendering, so observe={options.observe!r} has no picture; "
-            "observe proprio"
-        )
-    return choose_cameras(task, options.cameras, names)
 
 
 def _control_dt(base: Any) -> float:

@@ -9,8 +9,8 @@ from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
 
 if TYPE_CHECKING:
-    from robodreamer_sim.cameras import Renderers
     from robodreamer_sim.env import TaskEnv
+    from robodreamer_sim.rendering import Renderers
 
 FETCH_TASKS = {
     "fetch_reach": "move the gripper of a Fetch arm to the red sphere",

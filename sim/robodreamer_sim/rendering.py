@@ -1,0 +1,177 @@
+"""Drawing: one GL renderer that the environments of a process share.
+
+A renderer holds a GL context and the model's meshes and textures, 25 to 100 MB; all else it draws
+with (poses, colours, lights, cameras) comes from the environment's own model and data at each
+frame. So every environment of a process whose model has the same meshes and textures can use the
+same renderer, and `Renderers` hands it to them.
+
+Drawing never changes the simulation: a run that is rendered equals one that is not, to the bit.
+"""
+
+import atexit
+import hashlib
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robodreamer_sim.compat import GLContext, graphics_error, make_gl_context, renderer_name
+from robodreamer_sim.options import Look
+
+MAX_GEOMS = 10_000
+SHADOW_SIZE = 512
+"""Pixels along a side of the shadow map in the look `shadows`; the models ask for 4096 or so."""
+UNDRAWN: Mapping[Look, tuple[mujoco.mjtRndFlag, ...]] = {
+    "lean": (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION),
+    "shadows": (mujoco.mjtRndFlag.mjRND_REFLECTION,),
+    "reference": (),
+}
+ASSETS = ("mesh_vert", "mesh_face", "mesh_normal", "mesh_texcoord", "tex_data", "hfield_size")
+
+
+class View(NamedTuple):
+    """What is drawn, and from where."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    camera: mujoco.MjvCamera
+
+
+class Renderer:
+    """Draws models that share their meshes and textures. For the thread that first draws."""
+
+    def __init__(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> None:
+        self._gl: GLContext | None = make_gl_context(width, height)
+        with _visual_quality(model, look, height, width):
+            self._context = _make_context(model)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
+        for flag in UNDRAWN[look]:
+            self._scene.flags[flag] = False
+        self._option = mujoco.MjvOption()
+        # MuJoCo ends EGL at exit; handlers run last first, so this one frees the context before.
+        atexit.register(_close_if_alive, weakref.ref(self))
+
+    def draw(self, view: View, height: int, width: int) -> NDArray[np.uint8]:
+        """Return what is seen now, uint8 (height, width, 3), top row first."""
+        rectangle = self._render(view, height, width)
+        color = np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_readPixels(color, None, rectangle, self._context)
+        return np.ascontiguousarray(color[::-1])  # OpenGL counts rows from the bottom
+
+    def draw_with_depth(
+        self, view: View, height: int, width: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return the picture and how far each pixel is, float32 (height, width).
+
+        Depth is in metres along the viewing direction, not along the ray; the sky is as far as the
+        model's far plane.
+        """
+        rectangle = self._render(view, height, width)
+        color, depth = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
+        mujoco.mjr_readPixels(color, depth, rectangle, self._context)
+        near = view.model.vis.map.znear * view.model.stat.extent
+        far = view.model.vis.map.zfar * view.model.stat.extent
+        metres = (near * far / (far - depth.astype(np.float64) * (far - near))).astype(np.float32)
+        return np.ascontiguousarray(color[::-1]), np.ascontiguousarray(metres[::-1])
+
+    def _render(self, view: View, height: int, width: int) -> mujoco.MjrRect:
+        """Draw into the offscreen buffer; return the part of it that was drawn to."""
+        assert self._gl is not None, "the renderer is closed"
+        self._gl.make_current()
+        if height > self._context.offHeight or width > self._context.offWidth:
+            mujoco.mjr_resizeOffscreen(
+                max(width, self._context.offWidth),
+                max(height, self._context.offHeight),
+                self._context,
+            )
+        for index in range(view.model.nhfield):  # an episode may bring its own terrain
+            mujoco.mjr_uploadHField(view.model, self._context, index)
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(
+            view.model, view.data, self._option, None, view.camera, everything, self._scene
+        )
+        rectangle = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjr_render(rectangle, self._scene, self._context)
+        return rectangle
+
+    @property
+    def name(self) -> str:
+        """What draws: a GPU, or software."""
+        assert self._gl is not None, "the renderer is closed"
+        self._gl.make_current()
+        return renderer_name()
+
+    def close(self) -> None:
+        """Free the GL context; drawing afterwards is an error. May be called twice."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+        self._gl = None
+
+
+class Renderers:
+    """The renderers of one process, one for each set of meshes and textures and look."""
+
+    def __init__(self) -> None:
+        self._renderers: dict[tuple[str, str], Renderer] = {}
+
+    def get(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> Renderer:
+        """Return the renderer that can draw `model`, made at its first use."""
+        key = (_assets_digest(model), look)
+        if key not in self._renderers:
+            self._renderers[key] = Renderer(model, look, height, width)
+        return self._renderers[key]
+
+    @property
+    def name(self) -> str:
+        """What draws; empty if nothing was drawn."""
+        return next((renderer.name for renderer in self._renderers.values()), "")
+
+    def close(self) -> None:
+        """Close them all."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+
+@contextmanager
+def _visual_quality(model: mujoco.MjModel, look: Look, height: int, width: int) -> Iterator[None]:
+    """Set buffer size and quality for a context that is made meanwhile; then set them back."""
+    quality, buffer = model.vis.quality, model.vis.global_
+    saved = quality.shadowsize, quality.offsamples, buffer.offheight, buffer.offwidth
+    buffer.offheight, buffer.offwidth = height, width
+    if look != "reference":
+        quality.offsamples = 0
+        quality.shadowsize = 0 if look == "lean" else SHADOW_SIZE
+    try:
+        yield
+    finally:
+        quality.shadowsize, quality.offsamples, buffer.offheight, buffer.offwidth = saved
+
+
+def _assets_digest(model: mujoco.MjModel) -> str:
+    """Return a hash of what a renderer uploads once: meshes, textures, sizes of height fields."""
+    digest = hashlib.sha256()
+    for name in ASSETS:
+        digest.update(np.ascontiguousarray(getattr(model, name)).tobytes())
+    return digest.hexdigest()
+
+
+def _make_context(model: mujoco.MjModel) -> mujoco.MjrContext:
+    """Upload a model; what only seemed to start, as GLFW without a display, fails here."""
+    try:
+        return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+    except mujoco.FatalError as error:
+        raise graphics_error(error) from error
+
+
+def _close_if_alive(reference: "weakref.ref[Renderer]") -> None:
+    renderer = reference()
+    if renderer is not None:
+        renderer.close()

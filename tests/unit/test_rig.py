@@ -1,0 +1,196 @@
+"""The rig: which cameras a policy sees, how large, how often, and how far they measure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+
+from robodreamer_sim.mounting import Aim, add_camera, fixed_camera
+from robodreamer_sim.options import CameraRequest, EnvOptions
+from robodreamer_sim.pictures import MujocoPictures
+from robodreamer_sim.rig import CameraRig
+from robodreamer_sim.tasks.registry import make
+
+WALL = """
+<mujoco>
+  <statistic center="0 0 0" extent="4"/>
+  <worldbody>
+    <geom name="wall" type="box" size=".1 2 2" pos="0 0 0" rgba="1 0 0 1"/>
+    <body name="ball" pos="1 0 0"><joint type="slide" axis="1 0 0"/>
+      <geom type="sphere" size=".2" rgba="0 1 0 1"/></body>
+  </worldbody>
+</mujoco>
+"""
+
+
+class Scene:
+    """A red wall at x = 0.1 and a green ball before it, seen along -x from x = 3."""
+
+    def __init__(self) -> None:
+        spec = mujoco.MjSpec.from_string(WALL)
+        add_camera(spec, "eye", Aim((3, 0, 0), (0, 0, 0), 40))
+        add_camera(spec, "ear", Aim((3, 1, 0), (0, 0, 0), 40))
+        self.model = spec.compile()
+        self.data = mujoco.MjData(self.model)
+        mujoco.mj_forward(self.model, self.data)
+        views = {name: fixed_camera(self.model, name) for name in ("eye", "ear")}
+        self.pictures = MujocoPictures(self.model, self.data, views, "lean")
+
+    def rig(self, *words: str, control_dt_s: float = 0.02) -> CameraRig:
+        options = EnvOptions(cameras=words or None, image_size=(20, 24))
+        return CameraRig("wall", self.pictures, options, ("ear",), control_dt_s, is_used=True)
+
+    def move_ball(self, x: float) -> None:
+        self.data.qpos[0] = x
+        mujoco.mj_forward(self.model, self.data)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.pictures.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "request_"),
+    [
+        ("wrist", CameraRequest(name="wrist")),
+        ("wrist:48x64", CameraRequest(name="wrist", image_size=(48, 64))),
+        ("wrist@7.5", CameraRequest(name="wrist", rate_hz=7.5)),
+        ("wrist+depth", CameraRequest(name="wrist", has_depth=True)),
+        (
+            "left-eye_2+depth=1.5:8x9@30",
+            CameraRequest(
+                name="left-eye_2",
+                image_size=(8, 9),
+                rate_hz=30,
+                has_depth=True,
+                depth_range_m=1.5,
+            ),
+        ),
+    ],
+)
+def test_a_camera_is_asked_for_in_a_word(word: str, request_: CameraRequest) -> None:
+    assert CameraRequest.parse(word) == request_
+
+
+@pytest.mark.parametrize(
+    "word", ["", "wrist:48", "wrist@", "wrist+deep", "wrist@30:8x8", "a:0x8", "a@0", "a@1.2.3"]
+)
+def test_a_word_that_is_no_camera_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=f"camera {word!r}".replace("+", r"\+")):
+        EnvOptions(cameras=(word,))
+
+
+def test_a_camera_is_asked_for_once() -> None:
+    with pytest.raises(ValueError, match="a camera is named twice: eye, eye"):
+        EnvOptions(cameras=("eye", "eye:8x8"))
+
+
+def test_every_camera_has_its_own_size_and_the_rest_the_common_one(scene: Scene) -> None:
+    rig = scene.rig("eye:8x10", "ear")
+    shapes = {name: frame.shape for name, frame in rig.capture(0).items()}
+    assert shapes == {"image/eye": (8, 10, 3), "image/ear": (20, 24, 3)}
+    assert {s.name: s.shape for s in rig.signals} == shapes
+    assert rig.default == "eye"
+    assert list(scene.rig().capture(0)) == ["image/ear"]
+
+
+@pytest.mark.parametrize(("rate", "new"), [(25, [0, 2, 4, 6]), (30, [0, 2, 4, 5, 7]), (50, None)])
+def test_a_slow_camera_repeats_its_picture_until_the_next_is_due(
+    scene: Scene, rate: float, new: list[int] | None
+) -> None:
+    rig = scene.rig(f"eye@{rate}")
+    changed, before = [], np.zeros(0)
+    for step in range(8):
+        scene.move_ball(0.1 * step)
+        picture = rig.capture(step)["image/eye"]
+        if not np.array_equal(picture, before):
+            changed.append(step)
+        before = picture
+    assert changed == (list(range(8)) if new is None else new)
+
+
+def test_an_episode_begins_with_a_picture_of_its_own(scene: Scene) -> None:
+    rig = scene.rig("eye@10")
+    first = rig.capture(0)["image/eye"]
+    scene.move_ball(-0.8)
+    assert np.array_equal(rig.capture(1)["image/eye"], first)
+    assert not np.array_equal(rig.capture(0)["image/eye"], first)
+
+
+def test_a_repeated_picture_is_an_array_of_its_own(scene: Scene) -> None:
+    rig = scene.rig("eye@10")
+    first = rig.capture(0)["image/eye"]
+    expected = first.copy()
+    first[:] = 0
+    np.testing.assert_array_equal(rig.capture(1)["image/eye"], expected)
+
+
+def test_depth_is_the_distance_along_the_view_in_shares_of_the_range(scene: Scene) -> None:
+    rig = scene.rig("eye+depth=4:41x41")
+    seen = rig.capture(0)
+    depth = seen["image/eye_depth"]
+    assert depth.shape == (41, 41, 1)
+    assert depth.dtype == np.uint8
+    assert depth[20, 20, 0] == pytest.approx(255 * (3 - 1.2) / 4, abs=1.5)  # the ball's front
+    assert depth[20, 2, 0] == pytest.approx(255 * (3 - 0.1) / 4, abs=1.5)  # the wall, off the axis
+    assert scene.rig("eye+depth=2:41x41").capture(0)["image/eye_depth"][20, 2, 0] == 255
+    np.testing.assert_array_equal(seen["image/eye"], scene.pictures.draw("eye", 41, 41))
+
+
+def test_the_range_of_depth_is_in_the_contract(scene: Scene) -> None:
+    rig = scene.rig("eye+depth", "ear")
+    ranges = {camera.signal: camera.depth_range_m for camera in rig.cameras}
+    assert ranges == {
+        "image/eye": None,
+        "image/eye_depth": pytest.approx(6.0),
+        "image/ear": None,
+    }
+    assert [signal.name for signal in rig.signals] == list(ranges)
+
+
+def test_a_camera_faster_than_control_is_refused(scene: Scene) -> None:
+    with pytest.raises(ValueError, match="wall is controlled at 50 Hz; camera eye .* 60 Hz"):
+        scene.rig("eye@60")
+
+
+def test_an_unknown_camera_is_answered_with_those_that_exist(scene: Scene) -> None:
+    with pytest.raises(ValueError, match="wall has no camera 'eyes'; it has eye, ear"):
+        scene.rig("eyes")
+
+
+def test_depth_needs_a_simulator_that_measures_it() -> None:
+    with pytest.raises(ValueError, match=r"gym:CartPole-v1 is drawn by its own render\(\)"):
+        make("gym:CartPole-v1", EnvOptions(cameras=("camera+depth",)))
+
+
+def test_a_task_with_slow_small_and_depth_cameras_keeps_its_contract() -> None:
+    words = ("scene:32x48@12.5", "wrist+depth=1:16x16")
+    env: Any = make("fetch_push", EnvOptions(cameras=words))
+    observation, _ = env.reset(seed=0)
+    frames = [observation["image/scene"]]
+    for _ in range(4):
+        observation, *_ = env.step(np.array([1, 0, 0, 0], np.float32))
+        env.contract.check(observation)
+        frames.append(observation["image/scene"])
+    same = [np.array_equal(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    assert same == [True, False, True, False]
+    assert env.contract["image/scene"].rate_hz == 12.5
+    assert make("fetch_push", EnvOptions.from_dict(env.contract.options)).contract == env.contract
+    env.close()
+
+
+def test_the_look_with_shadows_has_some() -> None:
+    pictures = {}
+    for look in ("lean", "shadows", "reference"):
+        env = make("fetch_push", EnvOptions(look=look))
+        env.reset(seed=0)
+        pictures[look] = env.render_camera("scene", 96, 96).astype(int)
+        env.close()
+    darker = (pictures["lean"].sum(-1) - pictures["shadows"].sum(-1)) > 30
+    assert 0.005 < darker.mean() < 0.5
+    assert not np.array_equal(pictures["shadows"], pictures["reference"])
