@@ -14,8 +14,8 @@ from toy_agent import (
 )
 
 from robodreamer.agent import Agent, Carry, Learner, split_context
-from robodreamer.config import OptimizerConfig
-from robodreamer.distributions import Mode, Sample
+from robodreamer.config import AlgorithmConfig, OptimizerConfig
+from robodreamer.distributions import Mode, Sample, symlog
 from robodreamer.rssm import State
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup=0)
@@ -100,8 +100,38 @@ def test_privileged_signals_are_reconstructed() -> None:
     assert [key for key in losses if not torch.equal(losses[key], changed[key])] == [name]
 
 
-def test_every_parameter_learns_but_those_of_the_slow_critic() -> None:
-    agent = make_agent()
+AUXILIARY = replace(ALGORITHM, loss_scales=replace(ALGORITHM.loss_scales, auxiliary=0.5))
+
+
+def test_an_auxiliary_head_teaches_the_encoder_and_nothing_else_what_is_privileged() -> None:
+    agent = make_agent(algorithm=AUXILIARY)
+    sequence = split_context(make_batch(agent), agent, 1)
+    losses, _, _ = agent.losses(sequence, Mode())
+    (name,) = [signal.name for signal in agent.contract.privileged]
+    loss = losses[f"auxiliary/{name}"]
+    assert loss.shape == (3, 6)
+    loss.mean().backward()
+    taught = {n.split(".")[1] for n, p in agent.named_parameters() if p.grad is not None}
+    assert taught == {"encoder", "auxiliary"}
+    assert agent.world_model.auxiliary is not None
+    predicted = agent.world_model.auxiliary(agent.world_model.encoder(sequence.observation))
+    error = (predicted[name] - symlog(sequence.observation[name])).square().flatten(2).sum(-1)
+    assert torch.allclose(loss, error)
+
+
+def test_the_auxiliary_head_has_a_weight_of_its_own_and_is_left_out_at_zero() -> None:
+    agent = make_agent(algorithm=AUXILIARY)
+    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), Mode())
+    total = agent.total_loss(losses)
+    (name,) = [key for key in losses if key.startswith("auxiliary/")]
+    more = agent.total_loss(losses | {name: losses[name] + 1.0})
+    assert (more - total).item() == pytest.approx(0.5, rel=1e-3)
+    assert make_agent().world_model.auxiliary is None
+
+
+@pytest.mark.parametrize("algorithm", [ALGORITHM, AUXILIARY])
+def test_every_parameter_learns_but_those_of_the_slow_critic(algorithm: AlgorithmConfig) -> None:
+    agent = make_agent(algorithm=algorithm)
     losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), sample())
     agent.total_loss(losses).backward()
     for name, parameter in agent.named_parameters():

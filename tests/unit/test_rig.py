@@ -1,6 +1,7 @@
 """The rig: which cameras a policy sees, how large, how often, and how far they measure."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import mujoco
@@ -154,7 +155,7 @@ def test_the_range_of_depth_is_in_the_contract(scene: Scene) -> None:
 
 
 def test_a_camera_faster_than_control_is_refused(scene: Scene) -> None:
-    with pytest.raises(ValueError, match="wall is controlled at 50 Hz; camera eye .* 60 Hz"):
+    with pytest.raises(ValueError, match="wall is controlled at 50 Hz; camera eye cannot"):
         scene.rig("eye@60")
 
 
@@ -177,7 +178,7 @@ def test_a_task_with_slow_small_and_depth_cameras_keeps_its_contract() -> None:
         observation, *_ = env.step(np.array([1, 0, 0, 0], np.float32))
         env.contract.check(observation)
         frames.append(observation["image/scene"])
-    same = [np.array_equal(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    same = [np.array_equal(a, b) for a, b in pairwise(frames)]
     assert same == [True, False, True, False]
     assert env.contract["image/scene"].rate_hz == 12.5
     assert make("fetch_push", EnvOptions.from_dict(env.contract.options)).contract == env.contract
@@ -187,10 +188,10 @@ def test_a_task_with_slow_small_and_depth_cameras_keeps_its_contract() -> None:
 def test_the_look_with_shadows_has_some() -> None:
     pictures = {}
     for look in ("lean", "shadows", "reference"):
-        env = make("fetch_push", EnvOptions(look=look))
+        env = make("gym:Ant-v5", EnvOptions(look=look))
         env.reset(seed=0)
-        pictures[look] = env.render_camera("scene", 96, 96).astype(int)
+        pictures[look] = env.render_camera("camera", 96, 96).astype(int).sum(-1)
         env.close()
-    darker = (pictures["lean"].sum(-1) - pictures["shadows"].sum(-1)) > 30
+    darker = pictures["lean"] - pictures["shadows"] > 30
     assert 0.005 < darker.mean() < 0.5
     assert not np.array_equal(pictures["shadows"], pictures["reference"])

@@ -19,7 +19,7 @@ def pictures_of(env: Any, look: Look, renderers: Renderers | None) -> Pictures:
     Of MuJoCo the model's cameras can be drawn, and first the view that `render()` would show.
     """
     base = env.unwrapped
-    model: mujoco.MjModel | None = getattr(base, "model", None)
+    model: Any = getattr(base, "model", None)
     if not isinstance(model, mujoco.MjModel):
         return RenderedPictures(env)
     named = [model.camera(i).name for i in range(model.ncam)]
