@@ -14,7 +14,13 @@ from robodreamer_sim.env import MAX_STEPS
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.registry import list_tasks, make
 
-DEFAULT = ("fetch_reach", "fetch_pick_and_place", "dmc_cartpole_swingup", "gym:HalfCheetah-v5")
+DEFAULT = (
+    "fetch_reach",
+    "fetch_pick_and_place",
+    "arm_push",
+    "dmc_cartpole_swingup",
+    "gym:HalfCheetah-v5",
+)
 OTHERS = (
     *(task for task in list_tasks() if task not in DEFAULT),
     "gym:Ant-v5",

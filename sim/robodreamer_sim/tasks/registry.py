@@ -19,6 +19,10 @@ FETCH_TASKS = {
     "fetch_pick_and_place": "grasp a block and bring it to the red sphere, often in the air",
     "fetch_reach_visual": "fetch_reach, with the goal given only in the pictures of two cameras",
 }
+ARM_TASKS = {
+    "arm_reach": ("ArmReach", "move the tool of a 6-joint arm to the red ball"),
+    "arm_push": ("ArmPush", "push a block to the red spot with a 6-joint arm"),
+}
 DMC_TASKS = {
     "acrobot": ("swingup", "swingup_sparse"),
     "ball_in_cup": ("catch",),
@@ -70,6 +74,11 @@ def make(
         from robodreamer_sim.tasks.fetch import FetchTask
 
         return FetchTask(task, options, renderers)
+    if task in ARM_TASKS:
+        from robodreamer_sim.tasks import arm
+
+        class_name, _ = ARM_TASKS[task]
+        return getattr(arm, class_name)(task, options, renderers)
     for domain, names in DMC_TASKS.items():
         if task.startswith(f"dmc_{domain}_") and task.removeprefix(f"dmc_{domain}_") in names:
             from robodreamer_sim.tasks.dm_control import DmControlTask
@@ -106,6 +115,7 @@ def list_tasks() -> dict[str, str]:
     for name, text in FETCH_TASKS.items():
         tasks[name] = f"{text} (reward: minus the distance)"
         tasks[f"{name}_sparse"] = f"{text} (reward -1 until there, then 0)"
+    tasks |= {name: text for name, (_, text) in ARM_TASKS.items()}
     for domain, names in DMC_TASKS.items():
         for name in names:
             tasks[f"dmc_{domain}_{name}"] = f"dm_control suite: {domain} {name}".replace("_", " ")
