@@ -264,6 +264,6 @@ def _require_equal(expected: list[Step], found: list[Step], when: str) -> None:
     for index, (one, other) in enumerate(zip(expected, found, strict=True)):
         if one[1:] != other[1:]:
             raise UnfitTaskError(f"{when} step {index} yields {other[1:]}, not {one[1:]}")
-        for key in one.observation.keys() & other.observation.keys():
+        for key in sorted(one.observation.keys() & other.observation.keys(), reverse=True):
             if not np.array_equal(one.observation[key], other.observation[key]):
                 raise UnfitTaskError(f"{when} {key} differs at step {index}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import mujoco
@@ -22,16 +23,24 @@ class Aim(NamedTuple):
 def add_camera(spec: Any, name: str, aim: Aim, body: str = "") -> None:
     """Add a camera to a model (an `MjSpec`), in the frame of a body or of the world.
 
-    The frame's z axis points upwards in the picture.
+    The frame's z axis points upwards in the picture; seen from straight above or below, its y axis.
+
+    Raises:
+        ValueError: There is no such body; lists those that exist, closest first.
     """
+    mount = spec.body(body) if body else spec.worldbody
+    if mount is None:
+        names = [known.name for known in spec.bodies]
+        close = get_close_matches(body, names, n=len(names), cutoff=0.0)
+        raise ValueError(f"camera {name}: there is no body {body!r}; there are {', '.join(close)}")
     forward = np.subtract(aim.target, aim.position)
     backward = -forward / np.linalg.norm(forward)  # a camera looks along its -z, y is up
-    right = np.cross((0.0, 0.0, 1.0), backward)
+    is_vertical = abs(backward[2]) > 1.0 - 1e-9
+    right = np.cross((0.0, 1.0, 0.0) if is_vertical else (0.0, 0.0, 1.0), backward)
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(backward, right), backward], axis=1)
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, rotation.ravel())
-    mount = spec.body(body) if body else spec.worldbody
     mount.add_camera(name=name, pos=aim.position, quat=quaternion, fovy=aim.fovy_deg)
 
 

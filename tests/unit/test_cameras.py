@@ -80,6 +80,20 @@ def test_a_mounted_camera_moves_with_its_body() -> None:
     assert model.body(model.cam_bodyid[0]).name == "turned"
 
 
+def test_a_camera_may_look_straight_down() -> None:
+    model, data = scene(Aim((0.5, 2.0, 6.0), (0.5, 2.0, 3.0), 40))
+    np.testing.assert_allclose(center_of_red(look(model, data, 41, 41)), (20, 20), atol=0.6)
+    model, data = scene(Aim((0.5, 1.5, 6.0), (0.5, 1.5, 3.0), 40))
+    row, column = center_of_red(look(model, data, 41, 41))  # the ball lies towards +y
+    assert row < 15
+    assert column == pytest.approx(20, abs=0.6)
+
+
+def test_a_camera_on_no_body_is_refused_with_the_bodies_there_are() -> None:
+    with pytest.raises(ValueError, match="camera eye: there is no body 'tuned'; there are turned"):
+        scene(Aim((3, 0, 0), (0, 0, 0), 40), body="tuned")
+
+
 def test_the_field_of_view_is_vertical_and_as_asked() -> None:
     model, data = scene(Aim((3.5, 2.0, 3.0), (0.5, 2.0, 3.0), 20))
     picture = look(model, data, 100, 300)
