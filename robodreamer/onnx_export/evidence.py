@@ -122,7 +122,8 @@ def make_up(contract: Contract, count: int, generator: np.random.Generator) -> R
     observations = {
         s.name: _made_up(s, generator, is_missing=rows % 8 == 7) for s in contract.inputs
     }
-    return Recording(observations, rows % 8 == 3)
+    nothing = np.zeros((count, contract.action.size), np.float32)  # nothing follows a probe
+    return Recording(observations, rows % 8 == 3, nothing)
 
 
 def random_onehot(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -35,10 +35,13 @@ class Recording(NamedTuple):
     """By signal name, (n, ...)."""
     is_first: Array
     """bool (n,), where the task's episodes begin; the first one is set."""
+    executed: Array
+    """(n, A), the action that was executed after each step."""
 
     def rows(self, rows: slice) -> "Recording":
         """Return some of the steps."""
-        return Recording({k: v[rows] for k, v in self.observations.items()}, self.is_first[rows])
+        observations = {name: values[rows] for name, values in self.observations.items()}
+        return Recording(observations, self.is_first[rows], self.executed[rows])
 
     def cut(self) -> "Recording":
         """Return the same observations with starts every `STRETCH` steps of an episode too."""
@@ -71,24 +74,32 @@ def record(agent: Agent, envs: VectorEnv, num_steps: int = RECORDED_STEPS) -> Re
     names = [*(s.name for s in agent.contract.inputs), "is_first"]
     shown: list[dict[str, Array]] = []
     envs.start()
-    while True:
+    for _ in range(num_steps):
         record = envs.recv()
+        action = policy.act(record, record["is_first"])
         shown.append({name: record[name][0].copy() for name in names})
-        if len(shown) == num_steps:
-            break
-        envs.send(policy.act(record, record["is_first"]))
-    stacked = {name: np.stack([step[name] for step in shown]) for name in names}
-    return Recording(is_first=stacked.pop("is_first"), observations=stacked)
+        shown[-1]["executed"] = action[0].clip(-1.0, 1.0)
+        envs.send(action)
+    envs.recv()
+    stacked = {name: np.stack([step[name] for step in shown]) for name in shown[0]}
+    return Recording(
+        is_first=stacked.pop("is_first"), executed=stacked.pop("executed"), observations=stacked
+    )
 
 
 @torch.no_grad()
 def trace(agent: Agent, recording: Recording, noise: Noise) -> Trace:
-    """Run the agent over a recording; every step goes on from the state that the last one left."""
+    """Run the agent over a recording; every step goes on from the state that the last one left.
+
+    The action before each step is the one that was executed then, as on a robot, where it belongs
+    to what the next observation shows.
+    """
     carry = agent.initial_carry(1)
     steps: list[Columns] = []
     for i in range(len(recording.is_first)):
         rows = slice(i, i + 1)
         step, carry = agent_step(agent, recording.rows(rows), carry, noise_rows(noise, rows))
+        carry = carry._replace(action=torch.from_numpy(recording.executed[rows]))
         steps.append(step)
     return join(recording, noise, steps)
 

@@ -62,7 +62,11 @@ def make_recording(contract: Contract, num_steps: int = NUM_STEPS, *, seed: int 
     """Return random observations of one long episode."""
     tensors = make_observation(contract, num_steps, seed=seed)
     observations = {s.name: tensors[s.name].numpy() for s in contract.inputs}
-    return Recording(observations, np.arange(num_steps) == 0)
+    random, size = np.random.default_rng(seed), contract.action.size
+    executed = random.uniform(-1.0, 1.0, (num_steps, size)).astype(np.float32)
+    if contract.action.kind == "discrete":
+        executed = np.eye(size, dtype=np.float32)[executed.argmax(-1)]
+    return Recording(observations, np.arange(num_steps) == 0, executed)
 
 
 def export_toy(

@@ -11,13 +11,16 @@ from exported import LIKE_FETCH, Exported, corrupt, export_toy, initializers
 from toy_agent import make_agent
 
 from robodreamer.config import SIZES
+from robodreamer.distributions import Sample
 from robodreamer.onnx_export.evidence import Evidence, probe
 from robodreamer.onnx_export.parity import TOLERANCES, verify
-from robodreamer.onnx_export.traces import trace
+from robodreamer.onnx_export.traces import RECORDING_SEED, record, trace
 from robodreamer_deploy.bundle import Bundle, BundleError, Carry, Draw
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy import Controller, Noise, Policy, RSSMStep
 from robodreamer_deploy.selftest import TIE_MARGIN, count_ties, lead
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.vector import VectorEnv
 
 
 @pytest.fixture(
@@ -121,6 +124,7 @@ def test_a_trace_holds_what_the_agent_does(exported: Exported) -> None:
         np.testing.assert_array_equal(golden.deter_next[i], carry.state.deter[0])
         np.testing.assert_array_equal(golden.stoch_next[i], carry.state.stoch[0])
         np.testing.assert_allclose(golden.action[i], carry.action[0].clip(-1, 1), atol=1e-6)
+        carry = carry._replace(action=torch.from_numpy(shown.executed))
 
 
 def test_probes_show_a_class_to_the_actor_that_the_agent_never_takes() -> None:
@@ -250,3 +254,23 @@ def test_a_single_class_leads_without_bound() -> None:
     scores = np.array([[[2.0, 0.5, 1.5]], [[0.0, 0.0, -1.0]]])
     np.testing.assert_array_equal(lead(scores), [[0.5], [0.0]])
     assert np.isposinf(lead(scores[..., :1])).all()
+
+
+def test_a_recording_holds_the_actions_that_led_to_its_observations(tmp_path: Path) -> None:
+    options = EnvOptions(image_size=(32, 32))
+    with VectorEnv("gym:toy_env:Toy-v0", options, num_envs=2, num_workers=0, seed=0) as envs:
+        agent = make_agent(envs.contract)
+        recording = record(agent, envs, 12)
+    assert recording.is_first.tolist() == [True, False, False, False] * 3
+    draw, carry = Sample(torch.Generator().manual_seed(RECORDING_SEED)), agent.initial_carry(2)
+    again = VectorEnv("gym:toy_env:Toy-v0", options, num_envs=2, num_workers=0, seed=0)
+    again.start()
+    for i in range(12):
+        seen = again.recv()
+        for name, values in recording.observations.items():
+            np.testing.assert_array_equal(seen[name][0], values[i], err_msg=name)
+        observation = {name: torch.from_numpy(seen[name]) for name in recording.observations}
+        carry = agent.act(carry, observation, torch.from_numpy(seen["is_first"]), draw)
+        executed = carry.action[0].clip(-1, 1).numpy()
+        np.testing.assert_allclose(recording.executed[i], executed, atol=1e-6)
+        again.send(carry.action.numpy())
