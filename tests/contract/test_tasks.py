@@ -18,6 +18,10 @@ DEFAULT = (
     "fetch_reach",
     "fetch_pick_and_place",
     "arm_push",
+    "hand_manipulate_block_rotate_z_touch",
+    "adroit_door",
+    "franka_kitchen_microwave",
+    "point_maze_umaze",
     "dmc_cartpole_swingup",
     "gym:HalfCheetah-v5",
 )

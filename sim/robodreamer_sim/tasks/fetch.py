@@ -15,20 +15,16 @@ per step). With a camera on, the object's pose is privileged: a real robot does 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
-import gymnasium
-import mujoco
 import numpy as np
 
-from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_sim.compat import import_gymnasium_robotics
-from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.mounting import Aim, add_camera, cameras_added, fixed_camera
+from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_sim.mounting import Aim, add_camera
 from robodreamer_sim.options import EnvOptions, Look
-from robodreamer_sim.pictures import MujocoPictures
 from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.rig import CameraRig
+from robodreamer_sim.tasks.parts import XYZ, Part
+from robodreamer_sim.tasks.robotics import UNDRAWN_GROUP, Layout, RoboticsTask, make_physics
 
 MAX_STEPS = 50
 
@@ -60,56 +56,35 @@ CAMERAS = ("scene", "side", "wrist", "external_camera_0")  # the model's others 
 VISUAL_CAMERAS = ("scene", "side")
 
 
-class Part(NamedTuple):
-    """A stretch of gymnasium-robotics' observation vector."""
-
-    name: str
-    unit: str
-    labels: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    frame: str = "world"
-
-    @property
-    def is_of_object(self) -> bool:
-        """Whether it exists only in tasks with an object."""
-        return self.name.startswith("object_")
-
-    @property
-    def is_rate(self) -> bool:
-        """Whether gymnasium-robotics gives it per control step instead of per second."""
-        return self.unit.endswith("/s")
-
-
 # Half of the arm's triangles, of which no camera sees more than two pixels; half of drawing's time.
 HARDLY_SEEN = ("robot0:estop_link", "robot0:laser_link")
 # What pulls the gripper along is drawn as three crossing lines, which no real camera sees.
 PULLER = "robot0:mocap"
-UNDRAWN_GROUP = 5
 GYMNASIUM_NAMES = {
     "fetch_reach": "FetchReach",
     "fetch_push": "FetchPush",
     "fetch_slide": "FetchSlide",
     "fetch_pick_and_place": "FetchPickAndPlace",
 }
-XYZ = ("x", "y", "z")
 FINGERS = ("right", "left")
 WORKSPACE = (1.19, 0.60, 0.38), (1.49, 0.90, 0.68)
 """Where goals are; the gripper begins in its middle."""
 PARTS = (
     Part("gripper_position", "m", XYZ, *WORKSPACE),
-    Part("object_position", "m", XYZ, *WORKSPACE),
-    Part("object_offset", "m", XYZ, (-0.25,) * 3, (0.25,) * 3, "world, from the gripper"),
-    Part("finger_position", "m", FINGERS, (0.0,) * 2, (0.05,) * 2, "joint"),
-    Part("object_rotation", "rad", XYZ, (-math.pi,) * 3, (math.pi,) * 3, "world, Euler angles"),
-    Part("object_velocity", "m/s", XYZ, (-1.0,) * 3, (1.0,) * 3, "world, relative to the gripper"),
-    Part("object_angular_velocity", "rad/s", XYZ, (-10.0,) * 3, (10.0,) * 3),
-    Part("gripper_velocity", "m/s", XYZ, (-1.0,) * 3, (1.0,) * 3),
-    Part("finger_velocity", "m/s", FINGERS, (-0.2,) * 2, (0.2,) * 2, "joint"),
+    Part("object_position", "m", XYZ, *WORKSPACE, of="object"),
+    Part("object_offset", "m", XYZ, -0.25, 0.25, "world, from the gripper", of="object"),
+    Part("finger_position", "m", FINGERS, 0.0, 0.05, "joint"),
+    Part("object_rotation", "rad", XYZ, -math.pi, math.pi, "world, Euler angles", of="object"),
+    Part("object_velocity", "m/s", XYZ, -1.0, 1.0, "world, relative to the gripper", of="object"),
+    Part("object_angular_velocity", "rad/s", XYZ, -10.0, 10.0, of="object"),
+    Part("gripper_velocity", "m/s", XYZ, -1.0, 1.0),
+    Part("finger_velocity", "m/s", FINGERS, -0.2, 0.2, "joint"),
 )
+GOAL = Part("position", "m", XYZ, *WORKSPACE, of="goal")
+ACTION = ActionSpec(size=4, low=(-1.0,) * 4, high=(1.0,) * 4, labels=("x", "y", "z", "fingers"))
 
 
-class FetchTask(TaskEnv):
+class FetchTask(RoboticsTask):
     """A Fetch task, by name; see the module."""
 
     def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
@@ -121,72 +96,32 @@ class FetchTask(TaskEnv):
                 "no picture; observe camera or both, or choose fetch_reach"
             )
         physics = _make_physics(kind.removesuffix("_visual"), options.look, is_dense=kind == task)
-        self._physics: Any = physics
-        self._dt = float(physics.dt)
-        self._goal_name = "privileged/goal_position" if hides_goal else "goal/position"
+        parts = tuple(part for part in PARTS if physics.has_object or part.of != "object")
         self._target_site = physics.model.site("target0").id
-        self._steps = 0
-        views = {name: fixed_camera(physics.model, name) for name in CAMERAS}
-        control_dt_s = self._dt * options.action_repeat
-        rig = CameraRig(
-            task,
-            MujocoPictures(
-                physics.model, physics.data, views, options.look, renderers, self._goal_shown
-            ),
-            options,
-            usual=VISUAL_CAMERAS if hides_goal else CAMERAS[:1],
-            control_dt_s=control_dt_s,
-            is_used=options.uses_cameras,
+        # gymnasium-robotics gives velocities per control step.
+        self._divisors = np.concatenate(
+            [
+                np.full(len(part.labels), physics.dt if part.unit.endswith("/s") else 1.0)
+                for part in (*parts, GOAL)
+            ]
         )
-        contract = Contract(
-            task=task,
-            observations=(
-                *rig.signals,
-                *_vector_signals(options, has_object=physics.has_object),
-                _position_signal(self._goal_name),
-                _position_signal("privileged/achieved_goal"),
-            ),
-            action=ActionSpec(
-                size=4, low=(-1.0,) * 4, high=(1.0,) * 4, labels=("x", "y", "z", "fingers")
-            ),
-            control_dt_s=control_dt_s,
-            max_episode_steps=-(-MAX_STEPS // options.action_repeat),
-            cameras=tuple(rig.cameras),
-            options=options.to_dict(),
+        layout = Layout(
+            parts=parts,
+            goal=(GOAL,),
+            action=ACTION,
+            dt_s=float(physics.dt),
+            max_steps=MAX_STEPS,
+            cameras=CAMERAS,
+            usual_cameras=VISUAL_CAMERAS if hides_goal else CAMERAS[:1],
+            hides_goal=hides_goal,
         )
-        super().__init__(contract, options.action_repeat, rig)
+        super().__init__(task, physics, layout, options, renderers)
 
-    @property
-    def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Model and data of the simulation."""
-        return self._physics.model, self._physics.data
-
-    def _begin(self, seed: int | None) -> None:
-        self._raw, _ = self._physics.reset(seed=seed)
-        self._steps = 0
-
-    def _advance(self, actuators: Array) -> Transition:
-        self._raw, reward, _, _, info = self._physics.step(actuators)
-        self._steps += 1
-        return Transition(
-            reward=float(reward),
-            is_terminated=False,
-            is_truncated=self._steps >= MAX_STEPS,
-            success=bool(info["is_success"]),
-        )
-
-    def _measure(self) -> dict[str, Array]:
-        values = dict(self._split(self._raw["observation"]))
-        values["achieved_goal"] = self._raw["achieved_goal"]
-        values["position"] = values["goal_position"] = self._raw["desired_goal"]
-        return {
-            signal.name: values[signal.name.partition("/")[2]].astype(np.float32)
-            for signal in self.contract.observations
-            if not signal.is_image
-        }
+    def _vector(self) -> Array:
+        return super()._vector() / self._divisors
 
     @contextmanager
-    def _goal_shown(self) -> Iterator[None]:
+    def _markers_placed(self) -> Iterator[None]:
         """Place the goal, a site that the simulation leaves behind, right before drawing.
 
         That moves nothing else; gymnasium-robotics' own way runs the dynamics once more.
@@ -194,63 +129,10 @@ class FetchTask(TaskEnv):
         self._physics.data.site_xpos[self._target_site] = self._physics.goal
         yield
 
-    def _split(self, vector: Array) -> Iterator[tuple[str, Array]]:
-        """Take the observation vector (10,) or (25,) apart, rates per second."""
-        start = 0
-        for part in _parts(has_object=self._physics.has_object):
-            value = vector[start : start + len(part.labels)]
-            yield part.name, value / self._dt if part.is_rate else value
-            start += len(part.labels)
-
-
-def _parts(*, has_object: bool) -> list[Part]:
-    return [part for part in PARTS if has_object or not part.is_of_object]
-
-
-def _vector_signals(options: EnvOptions, *, has_object: bool) -> Iterator[Signal]:
-    """Declare what the robot measures, then what only the simulator knows."""
-    parts = _parts(has_object=has_object)
-    hides_object = options.uses_cameras
-    for part in parts:
-        if options.uses_vectors and not (part.is_of_object and hides_object):
-            yield _part_signal("proprio", part)
-    for part in parts:
-        if part.is_of_object and hides_object:
-            yield _part_signal("privileged", part)
-
-
-def _part_signal(family: str, part: Part) -> Signal:
-    return Signal(
-        name=f"{family}/{part.name}",
-        shape=(len(part.labels),),
-        dtype="float32",
-        unit=part.unit,
-        frame=part.frame,
-        labels=part.labels,
-        low=part.low,
-        high=part.high,
-    )
-
-
-def _position_signal(name: str) -> Signal:
-    return Signal(
-        name=name,
-        shape=(3,),
-        dtype="float32",
-        unit="m",
-        frame="world",
-        labels=XYZ,
-        low=WORKSPACE[0],
-        high=WORKSPACE[1],
-    )
-
 
 def _make_physics(kind: str, look: Look, *, is_dense: bool) -> Any:
-    """Return gymnasium-robotics' environment with our cameras in its model."""
-    import_gymnasium_robotics()
     gymnasium_id = f"{GYMNASIUM_NAMES[kind]}{'Dense' if is_dense else ''}-v4"
-    with cameras_added(lambda spec: _edit_model(spec, FIXED_CAMERAS[kind], look)):
-        return gymnasium.make(gymnasium_id, disable_env_checker=True).unwrapped
+    return make_physics(gymnasium_id, lambda spec: _edit_model(spec, FIXED_CAMERAS[kind], look))
 
 
 def _edit_model(spec: Any, cameras: Mapping[str, Aim], look: Look) -> None:

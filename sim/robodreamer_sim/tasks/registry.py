@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
+from robodreamer_sim.tasks.names import robotics_tasks
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
@@ -79,6 +80,8 @@ def make(
 
         class_name, _ = ARM_TASKS[task]
         return getattr(arm, class_name)(task, options, renderers)
+    if task in robotics_tasks():
+        return _make_robotics(task, options, renderers)
     for domain, names in DMC_TASKS.items():
         if task.startswith(f"dmc_{domain}_") and task.removeprefix(f"dmc_{domain}_") in names:
             from robodreamer_sim.tasks.dm_control import DmControlTask
@@ -89,6 +92,12 @@ def make(
         f"there is no task {task!r}; the closest are {', '.join(close)}. "
         "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID"
     )
+
+
+def _make_robotics(task: str, options: EnvOptions, renderers: "Renderers | None") -> "TaskEnv":
+    family = robotics_tasks()[task].family
+    module = importlib.import_module(f"robodreamer_sim.tasks.{family}")
+    return getattr(module, f"{family.capitalize()}Task")(task, options, renderers)
 
 
 def require_mujoco() -> None:
@@ -116,6 +125,7 @@ def list_tasks() -> dict[str, str]:
         tasks[name] = f"{text} (reward: minus the distance)"
         tasks[f"{name}_sparse"] = f"{text} (reward -1 until there, then 0)"
     tasks |= {name: text for name, (_, text) in ARM_TASKS.items()}
+    tasks |= {name: named.text for name, named in robotics_tasks().items()}
     for domain, names in DMC_TASKS.items():
         for name in names:
             tasks[f"dmc_{domain}_{name}"] = f"dm_control suite: {domain} {name}".replace("_", " ")

@@ -1,0 +1,99 @@
+"""The named tasks of gymnasium-robotics beside Fetch, as data. Importing this costs no simulator.
+
+A plain name has the dense reward, `_sparse` the one that only tells whether the goal is met.
+"""
+
+from typing import NamedTuple
+
+
+class Named(NamedTuple):
+    """A task: the family (a module here) that makes it, the package's id, and what it is about."""
+
+    family: str
+    gymnasium_id: str
+    text: str
+
+
+OBJECTS = {
+    "block_rotate_z": ("BlockRotateZ", "turn a block in a Shadow hand about the vertical"),
+    "block_rotate_parallel": ("BlockRotateParallel", "turn a block onto any face and direction"),
+    "block_rotate_xyz": ("BlockRotateXYZ", "turn a block in a Shadow hand to any orientation"),
+    "block": ("Block", "bring a block in a Shadow hand to any pose"),
+    "egg_rotate": ("EggRotate", "turn an egg in a Shadow hand to any orientation"),
+    "egg": ("Egg", "bring an egg in a Shadow hand to any pose"),
+    "pen_rotate": ("PenRotate", "turn a pen in a Shadow hand to any direction"),
+    "pen": ("Pen", "bring a pen in a Shadow hand to any pose"),
+}
+TOUCH = {
+    "": ("", ""),
+    "_touch": ("_ContinuousTouchSensors", ", feeling forces"),
+    "_touch_boolean": ("_BooleanTouchSensors", ", feeling contacts"),
+}
+ADROIT = {
+    "door": ("Door", "an Adroit hand turns a latch and opens a door"),
+    "hammer": ("Hammer", "an Adroit hand takes a hammer and drives in a nail"),
+    "pen": ("Pen", "an Adroit hand turns a pen to the direction of the green one"),
+    "relocate": ("Relocate", "an Adroit hand brings a ball to the green sphere"),
+}
+KITCHEN_GOALS = (
+    "bottom burner",
+    "top burner",
+    "light switch",
+    "slide cabinet",
+    "hinge cabinet",
+    "microwave",
+    "kettle",
+)
+MAZES = {
+    "umaze": ("UMaze", "a U"),
+    "open": ("Open", "an open field"),
+    "open_diverse_g": ("Open_Diverse_G", "an open field, from a corner"),
+    "open_diverse_gr": ("Open_Diverse_GR", "an open field, from and to anywhere"),
+    "medium": ("Medium", "a maze of 8 by 8"),
+    "medium_diverse_g": ("Medium_Diverse_G", "a maze of 8 by 8, to some cells"),
+    "medium_diverse_gr": ("Medium_Diverse_GR", "a maze of 8 by 8, between some cells"),
+    "large": ("Large", "a maze of 9 by 12"),
+    "large_diverse_g": ("Large_Diverse_G", "a maze of 9 by 12, to some cells"),
+    "large_diverse_gr": ("Large_Diverse_GR", "a maze of 9 by 12, between some cells"),
+}
+RUNNERS = {
+    "point": ("PointMaze", "v3", "push a ball through"),
+    "ant": ("AntMaze", "v5", "walk an ant through"),
+}
+
+
+def robotics_tasks() -> dict[str, Named]:
+    """Return every task by name."""
+    tasks = {"franka_kitchen": _kitchen("do all seven things in a kitchen")}
+    for goal in KITCHEN_GOALS:
+        tasks[f"franka_kitchen_{goal.replace(' ', '_')}"] = _kitchen(f"see to the {goal}")
+    tasks |= _both("hand_reach", "hand", "HandReach{}-v3", "Dense", "fingers meet the thumb")
+    for name, (part, text) in OBJECTS.items():
+        for ending, (sensors, feeling) in TOUCH.items():
+            tasks |= _both(
+                f"hand_manipulate_{name}{ending}",
+                "hand",
+                f"HandManipulate{part}{sensors}{{}}-v1",
+                "Dense",
+                f"{text}{feeling}",
+            )
+    for name, (part, text) in ADROIT.items():
+        tasks |= _both(f"adroit_{name}", "adroit", f"AdroitHand{part}{{}}-v1", "", text)
+    for runner, (prefix, version, verb) in RUNNERS.items():
+        for name, (maze, text) in MAZES.items():
+            gymnasium_id = f"{prefix}_{maze}{{}}-{version}"
+            tasks |= _both(f"{runner}_maze_{name}", "maze", gymnasium_id, "Dense", f"{verb} {text}")
+    return tasks
+
+
+def _both(name: str, family: str, gymnasium_id: str, dense: str, text: str) -> dict[str, Named]:
+    """Return the dense and the sparse task; `dense` is what the package calls its dense one."""
+    sparse = "" if dense else "Sparse"
+    return {
+        name: Named(family, gymnasium_id.format(dense), f"{text} (dense reward)"),
+        f"{name}_sparse": Named(family, gymnasium_id.format(sparse), f"{text} (sparse reward)"),
+    }
+
+
+def _kitchen(text: str) -> Named:
+    return Named("kitchen", "FrankaKitchen-v1", f"a Franka arm in a kitchen: {text}")
