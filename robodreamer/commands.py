@@ -303,20 +303,42 @@ def report(words: Sequence[str]) -> Job:
 
 @dataclass(frozen=True, kw_only=True)
 class TasksArguments:
-    """List the tasks."""
+    """List the tasks; tell of a few, or of one by name, all that they observe and accept."""
 
     filter: Annotated[str, tyro.conf.Positional] = ""
-    """Only those whose name or text holds this."""
+    """Only those whose name or text holds this, or the one of this name."""
+    show: bool = False
+    """Save a sheet of every camera and a short clip of a random policy, for each of a few."""
+    out: Path = Path("runs/tasks")
+    """Folder for what `--show` saves."""
 
 
 def tasks(words: Sequence[str]) -> Job:
     """Build what lists the tasks."""
     arguments = parse(TasksArguments, "tasks", words)
-    from robodreamer.listing import format_tasks
+    from robodreamer.listing import FEW, OTHERS, format_tasks, matching
     from robodreamer_sim import list_tasks
 
-    lines = format_tasks(list_tasks(), arguments.filter)
-    return lambda: _say("\n".join(lines))
+    listed = list_tasks()
+    is_foreign = ":" in arguments.filter
+    chosen = {arguments.filter: OTHERS[0][1]} if is_foreign else matching(listed, arguments.filter)
+    if len(chosen) > FEW:
+        if arguments.show:
+            raise ValueError(
+                f"--show takes at most {FEW} tasks, {len(chosen)} are chosen; name one"
+            )
+        lines = format_tasks(chosen)
+        return lambda: _say("\n".join(lines))
+    from robodreamer.gallery import prepare_exhibit
+
+    out = arguments.out if arguments.show else None
+    exhibits = [prepare_exhibit(task, text, out, _say) for task, text in chosen.items()]
+
+    def tell() -> None:
+        for exhibit in exhibits:
+            exhibit()
+
+    return tell
 
 
 @dataclass(frozen=True, kw_only=True)

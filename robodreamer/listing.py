@@ -2,30 +2,100 @@
 
 import difflib
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-GYMNASIUM = (
-    "gym:ID              any Gymnasium environment with Box or Dict observations, such as "
-    "gym:HalfCheetah-v5 or gym:AdroitHandDoor-v1"
+from robodreamer_deploy.contract import Contract, Signal
+
+OTHERS = (
+    ("gym:ID", "any Gymnasium environment with Box or Dict observations, such as gym:CarRacing-v3"),
+    ("module:Class", "a class of yours: a TaskEnv of robodreamer_sim, or a Gymnasium environment"),
 )
+WIDEST_NAME = 32
+"""Longer names have their text on the next line."""
+FEW = 4
+"""So many tasks are told in full, which takes a second or two for each."""
 
 
-def format_tasks(tasks: Mapping[str, str], word: str = "", width: int = 80) -> list[str]:
-    """Return a line per task whose name or text holds `word`; longer ones are wrapped.
+def matching(tasks: Mapping[str, str], word: str) -> dict[str, str]:
+    """Return the task of that name, or all whose name or text holds `word`.
 
     Raises:
         ValueError: There is none; names the closest.
     """
+    if word in tasks:
+        return {word: tasks[word]}
     wanted = word.lower()
     shown = {k: v for k, v in tasks.items() if wanted in k.lower() or wanted in v.lower()}
     if not shown:
         close = difflib.get_close_matches(word, tasks, n=3, cutoff=0.4)
         hint = f"; the closest are {', '.join(close)}" if close else ""
         raise ValueError(f"no task has {word!r} in it{hint}; `robodreamer tasks` lists all")
-    column = max(len(name) for name in shown) + 2
-    lines = []
-    for name, text in shown.items():
-        lines += textwrap.wrap(
-            f"{name:<{column}}{text}", width, subsequent_indent=" " * column, break_on_hyphens=False
-        )
-    return [*lines, "", *textwrap.wrap(GYMNASIUM, width, subsequent_indent=" " * 20)]
+    return shown
+
+
+def format_tasks(tasks: Mapping[str, str], width: int = 80) -> list[str]:
+    """Return a line per task, and what else is a task; longer ones are wrapped."""
+    column = min(WIDEST_NAME, max(len(name) for name in tasks) + 2)
+    lines = [line for name, text in tasks.items() for line in _entry(name, text, column, width)]
+    lines.append("")
+    for name, text in OTHERS:
+        lines += _entry(name, text, column, width)
+    return lines
+
+
+def format_details(
+    contract: Contract, text: str, cameras: Sequence[str], width: int = 80
+) -> Iterator[str]:
+    """Yield what a task observes, accepts and tells, and the cameras that it can be seen through.
+
+    Args:
+        contract: Of the task, as it is made by default.
+        text: What it is about.
+        cameras: All that can be asked for.
+        width: Of the lines.
+    """
+    yield contract.task
+    steps = contract.max_episode_steps
+    rows = [
+        ("", text),
+        *(("observes", _observed(signal)) for signal in contract.inputs),
+        *(("in training", _observed(signal)) for signal in contract.privileged),
+        ("action", _action(contract)),
+        ("control", f"every {contract.control_dt_s:g} s, {steps or 'any number of'} steps"),
+        ("cameras", ", ".join(cameras) or "none"),
+        ("success", "told after each step" if contract.knows_success else "not told"),
+    ]
+    before = ""
+    for title, value in rows:
+        shown = title if title != before else ""
+        yield from _entry(f"  {shown}", value, 15, width)
+        before = title
+
+
+def _observed(signal: Signal) -> str:
+    size = "x".join(map(str, signal.shape)) or "1"
+    labels = f": {', '.join(signal.labels)}" if 0 < len(signal.labels) <= 8 else ""
+    return f"{signal.name} {size}{f' {signal.unit}' if signal.unit else ''}{labels}"
+
+
+def _action(contract: Contract) -> str:
+    action = contract.action
+    unit = f" {action.unit}" if action.unit else ""
+    labels = f": {', '.join(action.labels)}" if action.labels else ""
+    return f"{action.size} {action.kind}{unit}{labels}"
+
+
+def _entry(name: str, text: str, column: int, width: int) -> list[str]:
+    """Return a name and its text behind it, from a column on, or on the next line."""
+    if not text.strip():
+        return [name]
+    is_long = len(name) + 2 > column
+    first = "" if is_long else f"{name:<{column}}"
+    lines = textwrap.wrap(
+        text,
+        width,
+        initial_indent=" " * column if is_long else first,
+        subsequent_indent=" " * column,
+        break_on_hyphens=False,
+    )
+    return [name, *lines] if is_long else lines

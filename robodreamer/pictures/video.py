@@ -44,12 +44,15 @@ def write_mp4(path: Path, frames: Iterable[Pictures], fps: float, scale: int = 1
     draft.replace(path)
 
 
-def write_png(path: Path, picture: Pictures) -> None:
-    """Write a picture (H, W, 3); it appears complete or not at all."""
-    from matplotlib.image import imsave
+def write_png(path: Path, picture: Pictures, num_colors: int | None = None) -> None:
+    """Write a picture (H, W, 3), with that many colours; it appears complete or not at all."""
+    from PIL import Image
 
+    image = Image.fromarray(picture)
+    if num_colors:
+        image = image.quantize(num_colors)
     draft = path.with_name(f".{path.name}")
-    imsave(draft, picture, format="png")
+    image.save(draft, format="png", optimize=True)
     draft.replace(path)
 
 

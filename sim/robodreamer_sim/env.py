@@ -85,6 +85,11 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         """Model and data of the simulation, for a viewer; None where MuJoCo does not simulate."""
         return None
 
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of all cameras that can be asked for; empty if nothing can be drawn."""
+        return self._rig.names
+
     def _advance_in_time(self, actuators: Array) -> Transition:
         transition = self._advance(actuators)
         self._num_steps += 1

@@ -66,6 +66,11 @@ class CameraRig:
         self._frames: dict[str, dict[str, Array]] = {}
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all cameras that can be asked for; empty if nothing can be drawn."""
+        return self._pictures.names
+
+    @property
     def signals(self) -> Iterator[Signal]:
         """The signals of all cameras, in the order asked for."""
         for shot in self._shots:

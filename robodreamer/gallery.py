@@ -1,0 +1,107 @@
+"""Tasks to look at: what they exchange, what every camera sees, and a random policy at work."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from robodreamer.config import folder_name
+from robodreamer.listing import format_details
+from robodreamer.pictures.montage import Row, sheet
+from robodreamer.pictures.video import BLUE, Pictures, write_mp4, write_png
+from robodreamer_sim import TaskEnv, make
+from robodreamer_sim.conformance import random_action
+from robodreamer_sim.pictures import resize
+
+POLICY_SIDE, SHEET_SIDE, FILM_SIDE = 64, 128, 256
+"""Height and width in pixels: as a policy sees by default, in the sheet, and in the clip."""
+CLIP_S, FASTEST_FPS, HELD_S = 4.0, 25.0, 0.2
+SEED = 0
+NUM_COLORS = 64
+"""Of the sheet, which makes a third of the file and is hardly seen."""
+GREY = "#BBBBBB"
+
+Look = Mapping[str, Pictures]
+"""What every camera shows at one moment."""
+
+
+def prepare_exhibit(
+    task: str, text: str, folder: Path | None, say: Callable[[str], None]
+) -> Callable[[], None]:
+    """Make a task; return what tells of it, and shows it if there is a folder to show it in.
+
+    Raises:
+        ValueError: There is no such task, or it cannot be drawn.
+    """
+    env = make(task)
+    if folder and not env.camera_names:
+        raise ValueError(f"{task} has no rgb_array rendering and so nothing to show")
+
+    def exhibit() -> None:
+        say("\n".join(format_details(env.contract, text, env.camera_names)))
+        if folder:
+            for path in show(env, folder):
+                say(f"wrote {path}")
+        env.close()
+
+    return exhibit
+
+
+def show(env: TaskEnv, folder: Path) -> list[Path]:
+    """Write a sheet of every camera, PNG, and a short clip of a random policy, MP4.
+
+    The first column of the sheet has the resolution of a policy's eyes, the others show the first
+    and the last moment of the clip.
+
+    Returns:
+        The files, in `folder`, which is made if need be.
+    """
+    task, dt_s = env.contract.task, env.contract.control_dt_s
+    stride = max(1, round(1 / (FASTEST_FPS * dt_s)))
+    env.reset(seed=SEED)
+    eyes = _look(env, POLICY_SIDE)
+    film = _film(env, round(CLIP_S / (dt_s * stride)), stride)
+    folder.mkdir(parents=True, exist_ok=True)
+    png, mp4 = (folder / f"{folder_name(task)}.{ending}" for ending in ("png", "mp4"))
+    sheet_of_all = _sheet(task, eyes, film, (len(film) - 1) * stride * dt_s)
+    write_png(png, sheet_of_all, num_colors=NUM_COLORS)
+    frames = (np.concatenate(list(look.values()), axis=1) for look in film)
+    write_mp4(mp4, frames, 1 / (dt_s * stride))
+    return [png, mp4]
+
+
+def _film(env: TaskEnv, num_frames: int, stride: int) -> list[Look]:
+    """Take random actions, each held for a moment, and a picture of each camera now and then."""
+    random = np.random.default_rng(SEED)
+    held = max(1, round(HELD_S / env.contract.control_dt_s))
+    action = random_action(env, random)
+    film: list[Look] = []
+    for step in range(num_frames * stride):
+        if step % stride == 0:
+            film.append(_look(env, FILM_SIDE))
+        if step % held == 0:
+            action = random_action(env, random)
+        *_, is_terminated, is_truncated, _ = env.step(action)
+        if is_terminated or is_truncated:
+            env.reset()
+    return film
+
+
+def _look(env: TaskEnv, side: int) -> Look:
+    return {name: env.render_camera(name, side, side) for name in env.camera_names}
+
+
+def _sheet(task: str, eyes: Look, film: Sequence[Look], length_s: float) -> Pictures:
+    """Lay out one row per camera."""
+    rows: list[Row] = []
+    for name, small in eyes.items():
+        factor = SHEET_SIDE // POLICY_SIDE
+        large = small.repeat(factor, 0).repeat(factor, 1)
+        moments = [resize(look[name], SHEET_SIDE, SHEET_SIDE) for look in (film[0], film[-1])]
+        rows.append(Row(name, np.stack([large, *moments])))
+    return sheet(
+        f"{task}; blue: {POLICY_SIDE}x{POLICY_SIDE}, as a policy sees it",
+        rows,
+        ["0 s", "0 s", f"{length_s:.1f} s"],
+        [BLUE, GREY, GREY],
+    )

@@ -1,0 +1,71 @@
+"""`robodreamer tasks NAME [--show]`: what a task exchanges, and what its cameras see."""
+
+from pathlib import Path
+
+import av
+import matplotlib.image
+import numpy as np
+import pytest
+
+from robodreamer.cli import main
+from robodreamer.gallery import CLIP_S, FILM_SIDE, SHEET_SIDE
+from robodreamer_sim import make
+
+
+def test_a_task_by_name_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "adroit_pen"]) == 0
+    out = capsys.readouterr().out
+    assert "adroit_pen_sparse" not in out
+    env = make("adroit_pen")
+    for signal in env.contract.observations:
+        assert f"{signal.name} {'x'.join(map(str, signal.shape))}" in out
+    for word in ("image/scene 64x64x3", "rad", "WRJ1", "every 0.01 s, 200 steps"):
+        assert word in out
+    assert f"cameras      {', '.join(env.camera_names)}\n" in out
+    assert "success      told after each step" in out
+    assert max(map(len, out.splitlines())) <= 80
+    env.close()
+
+
+def test_a_few_tasks_are_told_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "dmc_reacher"]) == 0
+    out = capsys.readouterr().out
+    names = [line for line in out.splitlines() if line and not line.startswith(" ")]
+    assert names == ["dmc_reacher_easy", "dmc_reacher_hard"]
+    assert out.count("success      not told") == 2
+
+
+def test_show_saves_a_sheet_of_every_camera_and_a_clip(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["tasks", "dmc_cartpole_swingup", "--show", "--out", str(tmp_path)]) == 0
+    sheet, clip = tmp_path / "dmc_cartpole_swingup.png", tmp_path / "dmc_cartpole_swingup.mp4"
+    out = capsys.readouterr().out
+    assert f"wrote {sheet}" in out
+    assert f"wrote {clip}" in out
+    env = make("dmc_cartpole_swingup")
+    num_cameras = len(env.camera_names)
+    env.close()
+    assert num_cameras * SHEET_SIDE < matplotlib.image.imread(sheet).shape[0] < 2000
+    with av.open(str(clip)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        assert file.streams.video[0].average_rate == 25
+    assert len(frames) == CLIP_S * 25
+    assert frames[0].shape == (FILM_SIDE, num_cameras * FILM_SIDE, 3)
+    moved = np.abs(frames[0].astype(int) - frames[-1]).max()
+    assert moved > 50
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["dmc_", "--show"], "--show takes at most 4 tasks, 51 are chosen; name one"),
+        (["gym:CartPoel-v1"], "the closest ids are CartPole-v1"),
+        (["hand_raech"], "no task has 'hand_raech' in it; the closest are hand_reach"),
+    ],
+)
+def test_what_cannot_be_told_or_shown_is_refused_in_words(
+    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tasks", *words]) == 2
+    assert complaint in capsys.readouterr().err
