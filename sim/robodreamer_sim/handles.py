@@ -13,7 +13,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.records import RecordBuffers
 from robodreamer_sim.shard import Records, Shard, ShardSpec
-from robodreamer_sim.worker import Command, execute, run_worker
+from robodreamer_sim.worker import NAME_RENDERER, run_worker
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -29,8 +29,8 @@ class ShardHandle(Protocol):
         """Tell the shard where to write: the buffers, or the shared file they lie in."""
         ...
 
-    def send(self, command: Command, buffer: int) -> None:
-        """Request a step whose records go into buffer 0 or 1."""
+    def send(self, buffer: int) -> None:
+        """Let the shard do what buffer 0 or 1 requests, and write its records there."""
         ...
 
     def wait(self, timeout_s: float) -> None:
@@ -56,7 +56,7 @@ class LocalShard:
     def __init__(self, spec: ShardSpec) -> None:
         self._shard = Shard(spec)
         self._rows: list[Records] = []
-        self._request: tuple[Command, int] = ("start", 0)
+        self._buffer = 0
         self._spec = spec
 
     def wait_for_contract(self, timeout_s: float) -> Contract:  # noqa: ARG002
@@ -67,14 +67,13 @@ class LocalShard:
         """Take the rows of this shard."""
         self._rows = [buffers.rows(index, self._spec.indices) for index in range(2)]
 
-    def send(self, command: Command, buffer: int) -> None:
+    def send(self, buffer: int) -> None:
         """Remember the request."""
-        self._request = command, buffer
+        self._buffer = buffer
 
     def wait(self, timeout_s: float) -> None:  # noqa: ARG002
         """Do it."""
-        command, buffer = self._request
-        execute(self._shard, command, self._rows[buffer])
+        self._shard.step(self._rows[self._buffer])
 
     def renderer_name(self, timeout_s: float) -> str:  # noqa: ARG002
         """Return what draws the cameras."""
@@ -109,10 +108,10 @@ class WorkerShard:
         self._connection.send(buffers.num_envs)
         reduction.send_handle(self._connection, descriptor, self._process.pid)
 
-    def send(self, command: Command, buffer: int) -> None:
+    def send(self, buffer: int) -> None:
         """Send the request; a worker that has died is noticed by `wait`."""
         try:
-            self._connection.send((command, buffer))
+            self._connection.send(buffer)
         except (BrokenPipeError, ConnectionResetError):
             return
 
@@ -122,7 +121,7 @@ class WorkerShard:
 
     def renderer_name(self, timeout_s: float) -> str:
         """Ask the worker what draws the cameras."""
-        self.send("name renderer", 0)
+        self.send(NAME_RENDERER)
         return self._answer("done", timeout_s)
 
     def close(self) -> None:

@@ -15,14 +15,17 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract
 
 FLAGS = ("is_first", "is_last", "is_terminal", "success")
+REQUEST = ("action", "begins", "episode", "seed")
+"""What VectorEnv writes and a shard reads; everything else is the other way round."""
 ALIGNMENT = 64  # a cache line, so that two workers seldom write to the same one
 
 
 class RecordBuffers:
     """Two buffers of N records each, over any memory of `size_for` bytes.
 
-    A record holds every signal of the contract, reward, the flags, and two entries between
-    VectorEnv and its shards: `action` (A,), which the shard takes, and `episode`, its number.
+    A record holds every signal of the contract, reward, the flags, and what led to it: the request
+    of VectorEnv to its shard. Either an episode `begins`, whose number is `episode` and whose seed
+    is `seed`, or the one of that number goes on with `action` (A,).
     """
 
     def __init__(self, contract: Contract, num_envs: int, memory: Any) -> None:
@@ -77,7 +80,9 @@ def _fields(contract: Contract) -> dict[str, tuple[tuple[int, ...], np.dtype[Any
     fields |= {flag: ((), np.dtype(np.bool_)) for flag in FLAGS}
     fields["reward"] = ((), np.dtype(np.float32))
     fields["action"] = ((contract.action.size,), np.dtype(np.float32))
+    fields["begins"] = ((), np.dtype(np.bool_))
     fields["episode"] = ((), np.dtype(np.int64))
+    fields["seed"] = ((), np.dtype(np.uint32))
     return fields
 
 

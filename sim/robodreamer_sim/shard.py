@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.registry import make, require_mujoco
@@ -31,11 +30,8 @@ class ShardSpec:
 
     task: str
     options: EnvOptions
-    seed: int
     indices: Sequence[int]
     """Numbers of its environments among all."""
-    first_episodes: Sequence[int]
-    """Number of the first episode of each of them."""
 
 
 class Shard:
@@ -43,15 +39,13 @@ class Shard:
 
     def __init__(self, spec: ShardSpec) -> None:
         require_mujoco()
-        self._first_episodes = spec.first_episodes
         self._renderers = None
         if spec.options.uses_cameras:
             from robodreamer_sim.rendering import Renderers
 
             self._renderers = Renderers()
         self._slots = [
-            _Slot(make(spec.task, spec.options, self._renderers), index, spec.seed, episode)
-            for index, episode in zip(spec.indices, spec.first_episodes, strict=True)
+            _Slot(make(spec.task, spec.options, self._renderers), index) for index in spec.indices
         ]
 
     @property
@@ -64,29 +58,20 @@ class Shard:
         """What draws the cameras, as OpenGL calls it; empty if nothing was drawn."""
         return self._renderers.name if self._renderers is not None else ""
 
-    def start(self, records: Records) -> None:
-        """Begin the first episode of every environment, whatever came before."""
-        for row, slot in enumerate(self._slots):
-            slot.begin(records, row, self._first_episodes[row])
-
-    def step(self, records: Records, *, truncate: bool) -> None:
-        """Advance every environment by one step; one whose episode is over begins the next.
+    def step(self, records: Records) -> None:
+        """Advance every environment by one step, or begin an episode where that is requested.
 
         Args:
-            records: Holds `action` (K, A); everything else is written, (K, ...) per entry.
-            truncate: End every episode here, also one that has just begun.
+            records: Holds the request (see `RecordBuffers`); all else is written, (K, ...) each.
 
         Raises:
             EnvironmentFault: An environment raised, or yielded what its contract forbids.
         """
         for row, slot in enumerate(self._slots):
-            if slot.is_over:
-                slot.begin(records, row, slot.episode + 1)
+            if records["begins"][row]:
+                slot.begin(records, row)
             else:
                 slot.step(records, row)
-            if truncate:
-                slot.is_over = True
-                records["is_last"][row] = True
 
     def close(self) -> None:
         """Close the environments and their renderer."""
@@ -99,21 +84,18 @@ class Shard:
 class _Slot:
     """One environment and where it stands."""
 
-    def __init__(self, env: "TaskEnv", index: int, seed: int, episode: int) -> None:
+    def __init__(self, env: "TaskEnv", index: int) -> None:
         self.env = env
-        self.episode = episode
-        self.is_over = False
         self._index = index
-        self._seed = seed
+        self._episode = 0
         self._step = 0
         self._action: Array | None = None
 
-    def begin(self, records: Records, row: int, episode: int) -> None:
-        """Begin an episode and write its first record."""
-        self.episode, self._step, self._action = episode, 0, None
-        seed = episode_seed(self._seed, self._index, episode)
+    def begin(self, records: Records, row: int) -> None:
+        """Begin the requested episode and write its first record."""
+        self._episode, self._step, self._action = int(records["episode"][row]), 0, None
         try:
-            observation, _ = self.env.reset(seed=seed)
+            observation, _ = self.env.reset(seed=int(records["seed"][row]))
         except GraphicsError:
             raise
         except Exception as error:
@@ -150,10 +132,9 @@ class _Slot:
         for key, value in observation.items():
             records[key][row] = value
         records["reward"][row] = reward
-        records["episode"][row] = self.episode
 
+    @staticmethod
     def _write_flags(
-        self,
         records: Records,
         row: int,
         *,
@@ -162,7 +143,6 @@ class _Slot:
         is_terminal: bool = False,
         success: bool = False,
     ) -> None:
-        self.is_over = is_last
         records["is_first"][row] = is_first
         records["is_last"][row] = is_last
         records["is_terminal"][row] = is_terminal
@@ -172,10 +152,10 @@ class _Slot:
         self, reason: str, key: str | None = None, observation: dict[str, Array] | None = None
     ) -> EnvironmentFault:
         return EnvironmentFault(
-            f"environment {self._index}, episode {self.episode}, step {self._step}: {reason}",
+            f"environment {self._index}, episode {self._episode}, step {self._step}: {reason}",
             environment=self._index,
             key=key,
-            episode=self.episode,
+            episode=self._episode,
             step=self._step,
             observation=observation,
             action=self._action,

@@ -14,25 +14,28 @@ N = W * K environments, A action size.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.handles import LocalShard, ShardHandle, WorkerShard
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
-from robodreamer_sim.records import RecordBuffers, map_shared_file, open_shared_file
+from robodreamer_sim.records import REQUEST, RecordBuffers, map_shared_file, open_shared_file
 from robodreamer_sim.shard import ShardSpec
-from robodreamer_sim.worker import Command
 
 TIMEOUT_S = 120.0
+MAX_RESTARTS = 20
+OnCrash = Literal["stop", "restart"]
 
-__all__ = ["EnvironmentFault", "VectorEnv"]
+__all__ = ["EnvironmentFault", "OnCrash", "VectorEnv"]
 
 
 class VectorEnv:
@@ -46,6 +49,10 @@ class VectorEnv:
                       action
         is_terminal   it ended by itself, so nothing follows; never set by a time limit
         success       the goal is met now
+
+    With `on_crash="restart"` a worker that fails is replaced, and the episodes that its
+    environments were in are dropped: their next records are `is_first`, of the episode after it. No
+    record says that a dropped episode ended; what was seen of it did happen and nothing followed.
     """
 
     def __init__(
@@ -58,6 +65,8 @@ class VectorEnv:
         seed: int,
         first_episodes: Sequence[int] | None = None,
         timeout_s: float = TIMEOUT_S,
+        on_crash: OnCrash = "stop",
+        max_restarts: int = MAX_RESTARTS,
     ) -> None:
         """Start the workers and wait until all environments are made.
 
@@ -69,6 +78,8 @@ class VectorEnv:
             seed: Of all environments; see `episode_seed`.
             first_episodes: Number of the episode that each environment begins with; default 0.
             timeout_s: Longest wait for an answer of one worker.
+            on_crash: What becomes of a worker that died, hung, or met a fault of an environment.
+            max_restarts: Of all workers together; the fault after that stops them all.
 
         Raises:
             ValueError: As `make`.
@@ -81,28 +92,45 @@ class VectorEnv:
         """Number (N,) of the episode that each environment is in."""
         if first_episodes is not None:
             self.episodes[:] = first_episodes
+        self.on_crash: OnCrash = on_crash
+        self.faults: list[EnvironmentFault] = []
+        """Why workers were restarted, oldest first."""
+        self.dropped_episodes: NDArray[np.int64] = np.zeros(num_envs, np.int64)
+        """How many episodes (N,) each environment lost that way."""
+        self._max_restarts = max_restarts
         self._timeout_s = timeout_s
+        self._seed, self._first_episodes = seed, self.episodes.copy()
+        self._is_over = np.zeros(num_envs, np.bool_)
+        self._truncates = False
         self._buffer = 0
         self._is_waiting = False
         self._has_arrived = False
+        self._handle = WorkerShard if num_workers else LocalShard
+        groups = np.array_split(np.arange(num_envs), max(self.num_workers, 1))
+        self._specs = [ShardSpec(task=task, options=options, indices=g.tolist()) for g in groups]
         self._shards: list[ShardHandle] = []
+        self._close_descriptor: Callable[[], object] = lambda: None
         with self._closed_on_error():
-            handle = WorkerShard if num_workers else LocalShard
-            for indices in np.array_split(np.arange(num_envs), min(max(num_workers, 1), num_envs)):
-                spec = ShardSpec(
-                    task=task,
-                    options=options,
-                    seed=seed,
-                    indices=indices.tolist(),
-                    first_episodes=self.episodes[indices].tolist(),
-                )
-                self._shards.append(handle(spec))
+            for spec in self._specs:
+                self._shards.append(self._handle(spec))
             self.contract: Contract = self._wait_for_contract()
-            self._buffers = self._share_memory()
+            self._share_memory()
 
-    def start(self) -> None:
-        """Begin the first episode of every environment, anew if need be; then `recv`."""
-        self._request("start")
+    def start(
+        self, *, seed: int | None = None, first_episodes: Sequence[int] | None = None
+    ) -> None:
+        """Begin the first episode of every environment, anew if need be; then `recv`.
+
+        Args:
+            seed: As for the constructor, which sets the default.
+            first_episodes: Likewise.
+        """
+        if seed is not None:
+            self._seed = seed
+        if first_episodes is not None:
+            self._first_episodes[:] = first_episodes
+        self._is_over[:] = True
+        self._request(self._first_episodes, truncate=False)
 
     def send(self, actions: Array, *, truncate: bool = False) -> None:
         """Let every environment take its action, or begin a new episode if the last one is over.
@@ -120,8 +148,8 @@ class VectorEnv:
             raise ValueError(
                 f"actions are finite numbers {expected}, got {actions.shape} {actions}"
             )
-        self._buffers[1 - self._buffer]["action"][:] = actions
-        self._request("truncate" if truncate else "step")
+        self._next_buffer["action"][:] = actions
+        self._request(self.episodes + self._is_over, truncate=truncate)
 
     def wait(self) -> None:
         """Wait until the records of the last `send` are there, and leave them to `recv`.
@@ -133,8 +161,8 @@ class VectorEnv:
         if self._has_arrived:
             return
         with self._closed_on_error():
-            for shard in self._shards:
-                shard.wait(self._timeout_s)
+            for index in range(len(self._shards)):
+                self._wait_for_records(index)
         self._has_arrived = True
 
     def recv(self) -> dict[str, Array]:
@@ -147,8 +175,10 @@ class VectorEnv:
         self._is_waiting = self._has_arrived = False
         self._buffer = 1 - self._buffer
         records = dict(self._buffers[self._buffer])
-        del records["action"]
-        self.episodes[:] = records.pop("episode")
+        request = {name: records.pop(name) for name in REQUEST}
+        records["is_last"] |= self._truncates
+        self._is_over[:] = records["is_last"]
+        self.episodes[:] = request["episode"]
         return records
 
     def renderer_name(self) -> str:
@@ -165,6 +195,7 @@ class VectorEnv:
         for shard in self._shards:
             shard.close()
         self._shards = []
+        self._close_descriptor()
 
     def __enter__(self) -> Self:
         return self
@@ -177,26 +208,69 @@ class VectorEnv:
     ) -> None:
         self.close()
 
-    def _request(self, command: Command) -> None:
-        assert not self._is_waiting, "recv the last records first"
+    @property
+    def _next_buffer(self) -> dict[str, Array]:
+        return self._buffers[1 - self._buffer]
+
+    def _request(self, episodes: NDArray[np.int64], *, truncate: bool) -> None:
+        """Let every environment go on with its episode, or begin it where the last one is over."""
         assert self._shards, "the environments are closed"
-        self._is_waiting = True
+        assert not self._is_waiting, "recv the last records first"
+        request = self._next_buffer
+        request["begins"][:] = False
+        request["episode"][:] = episodes
+        self._begin(np.flatnonzero(self._is_over).tolist())
+        self._is_waiting, self._truncates = True, truncate
         for shard in self._shards:
-            shard.send(command, 1 - self._buffer)
+            shard.send(1 - self._buffer)
+
+    def _begin(self, environments: Sequence[int]) -> None:
+        """Let these environments begin the episode of the number that is requested."""
+        request = self._next_buffer
+        for i in environments:
+            request["begins"][i] = True
+            request["seed"][i] = episode_seed(self._seed, i, int(request["episode"][i]))
+
+    def _wait_for_records(self, index: int) -> None:
+        """Wait for one shard; restart it where that is wanted.
+
+        Raises:
+            EnvironmentFault: It failed, and is not to be restarted (again).
+        """
+        while True:
+            try:
+                self._shards[index].wait(self._timeout_s)
+            except EnvironmentFault as fault:
+                if self.on_crash == "stop" or len(self.faults) >= self._max_restarts:
+                    raise
+                self.faults.append(fault)
+                self._restart(index)
+            else:
+                return
+
+    def _restart(self, index: int) -> None:
+        """Put a new shard in the place of one that failed, and let it begin the next episodes."""
+        self._shards[index].close()
+        environments = self._specs[index].indices
+        self.dropped_episodes[environments] += 1
+        self._next_buffer["episode"][environments] += 1
+        self._begin(environments)
+        shard = self._shards[index] = self._handle(self._specs[index])
+        shard.wait_for_contract(self._timeout_s)
+        shard.attach(self._buffers, self._descriptor)
+        shard.send(1 - self._buffer)
 
     def _wait_for_contract(self) -> Contract:
         first, *_ = [shard.wait_for_contract(self._timeout_s) for shard in self._shards]
         return first
 
-    def _share_memory(self) -> RecordBuffers:
-        descriptor = open_shared_file(RecordBuffers.size_for(self.contract, self.num_envs))
-        try:
-            buffers = RecordBuffers(self.contract, self.num_envs, map_shared_file(descriptor))
-            for shard in self._shards:
-                shard.attach(buffers, descriptor)
-        finally:
-            os.close(descriptor)
-        return buffers
+    def _share_memory(self) -> None:
+        self._descriptor = open_shared_file(RecordBuffers.size_for(self.contract, self.num_envs))
+        self._close_descriptor = weakref.finalize(self, os.close, self._descriptor)
+        memory = map_shared_file(self._descriptor)
+        self._buffers = RecordBuffers(self.contract, self.num_envs, memory)
+        for shard in self._shards:
+            shard.attach(self._buffers, self._descriptor)
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:

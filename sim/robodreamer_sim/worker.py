@@ -3,8 +3,9 @@
 It ends with its parent, however that ends: a thread waits for the parent's death and leaves at
 once, even while the simulator or the GL driver hangs.
 
-Answers through the pipe are `(kind, content)`: ("ready", contract) once, ("done", None or what was
-asked for) after each command, ("fault", exception) instead of either.
+Requests are the number of the buffer whose records to advance, or NAME_RENDERER. Answers through
+the pipe are `(kind, content)`: ("ready", contract) once, ("done", None or what was asked for) after
+each request, ("fault", exception) instead of either.
 """
 
 import os
@@ -13,13 +14,13 @@ import threading
 import traceback
 from multiprocessing import parent_process, reduction
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any
 
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.records import RecordBuffers, map_shared_file
-from robodreamer_sim.shard import Records, Shard, ShardSpec
+from robodreamer_sim.shard import Shard, ShardSpec
 
-Command = Literal["start", "step", "truncate", "name renderer"]
+NAME_RENDERER = -1
 
 
 def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
@@ -38,14 +39,6 @@ def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
         connection.send(("fault", _portable(error)))
 
 
-def execute(shard: Shard, command: Command, records: Records) -> None:
-    """Do what a command says and write the outcome into `records`."""
-    if command == "start":
-        shard.start(records)
-    else:
-        shard.step(records, truncate=command == "truncate")
-
-
 def _serve(connection: "Connection[Any, Any]", spec: ShardSpec, shard: Shard) -> None:
     num_envs: int = connection.recv()
     descriptor = reduction.recv_handle(connection)
@@ -53,11 +46,11 @@ def _serve(connection: "Connection[Any, Any]", spec: ShardSpec, shard: Shard) ->
     os.close(descriptor)
     rows = [buffers.rows(index, spec.indices) for index in range(2)]
     while True:
-        command, index = connection.recv()
-        if command == "name renderer":
+        request: int = connection.recv()
+        if request == NAME_RENDERER:
             connection.send(("done", shard.renderer_name))
             continue
-        execute(shard, command, rows[index])
+        shard.step(rows[request])
         connection.send(("done", None))
 
 

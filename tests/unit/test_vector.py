@@ -278,21 +278,35 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["subproce
     [("gym:toy_env:Toy-v0", False), ("gym:toy_env:ToyHangs-v0", True)],
     indirect=["parent"],
 )
-def test_no_worker_outlives_a_parent_that_is_killed(
+def test_nothing_outlives_a_parent_that_is_killed(
     parent: "subprocess.Popen[str]", does_hang: bool
 ) -> None:
     assert parent.stdout is not None
+    named = sorted(Path("/dev/shm").iterdir())  # noqa: S108
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == 2
-    assert all(is_alive(pid) for pid in pids)
+    assert {parent.pid, *pids} <= processes_of(parent.pid)
+    assert sorted(Path("/dev/shm").iterdir()) == named  # noqa: S108
     if does_hang:
         assert [parent.stdout.readline() for _ in pids] == ["hanging\n"] * 2
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 10.0
-    while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+    while processes_of(parent.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not [pid for pid in pids if is_alive(pid)]
+    assert not processes_of(parent.pid)
+
+
+def processes_of(session: int) -> set[int]:
+    """Return the processes of a session that run."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # After the name, which may hold anything: state, parent, group, session.
+            state, _, _, number = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(number) == session and state not in "ZX":
+                found.add(int(folder.name))
+    return found
 
 
 def test_shared_memory_has_no_name_that_could_be_left_behind() -> None:

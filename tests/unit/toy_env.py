@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium import spaces
 
 EPISODE_STEPS = 3
+SPARED = 0.8
+"""Number drawn at reset below which a `may` fault stays out."""
 
 
 class Toy(gymnasium.Env[Any, Any]):
@@ -53,12 +55,14 @@ class Toy(gymnasium.Env[Any, Any]):
         return observation
 
     def _do_fault(self, reward: float) -> float:
-        if self._fault == "raises":
+        if self._fault.startswith("may ") and self._draw < SPARED:
+            return reward
+        if self._fault in {"raises", "may raise"}:
             raise OverflowError("the toy broke")
-        if self._fault == "hangs":
+        if self._fault in {"hangs", "may hang"}:
             print("hanging", flush=True)  # noqa: T201  for the test that waits for it
             time.sleep(3600)
-        if self._fault == "dies":
+        if self._fault in {"dies", "may die"}:
             os._exit(7)
         return float("inf") if self._fault == "reward" else reward
 
@@ -112,11 +116,16 @@ class Eye(Everything):
 
 
 for name, fault in {"": "", "Nan": "nan", "Shape": "shape", "Reward": "reward", "Raises": "raises",
-                    "Hangs": "hangs", "Dies": "dies"}.items():  # fmt: skip
+                    "Hangs": "hangs", "Dies": "dies", "MayRaise": "may raise",
+                    "MayDie": "may die", "MayHang": "may hang"}.items():  # fmt: skip
     gymnasium.register(
         f"Toy{name}-v0", "toy_env:Toy", max_episode_steps=EPISODE_STEPS, kwargs={"fault": fault}
     )
 gymnasium.register("ToyTerminates-v0", "toy_env:Toy", kwargs={"terminates": True})
+gymnasium.register(
+    "ToyBoth-v0", "toy_env:Toy", max_episode_steps=EPISODE_STEPS, kwargs={"terminates": True}
+)
+gymnasium.register("ToyEndless-v0", "toy_env:Toy")
 gymnasium.register("ToyEverything-v0", "toy_env:Everything")
 gymnasium.register("ToyBlind-v0", "toy_env:Blind")
 gymnasium.register("ToyEye-v0", "toy_env:Eye")
