@@ -13,9 +13,18 @@ from robodreamer_sim.tasks.registry import list_tasks, make
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
+    from robodreamer_sim.gymnasium_vector import GymnasiumVectorEnv
     from robodreamer_sim.vector import EnvironmentFault, VectorEnv
 
-__all__ = ["EnvOptions", "EnvironmentFault", "TaskEnv", "VectorEnv", "list_tasks", "make"]
+__all__ = [
+    "EnvOptions",
+    "EnvironmentFault",
+    "GymnasiumVectorEnv",
+    "TaskEnv",
+    "VectorEnv",
+    "list_tasks",
+    "make",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +33,10 @@ def __getattr__(name: str) -> Any:
         from robodreamer_sim.env import TaskEnv
 
         return TaskEnv
+    if name == "GymnasiumVectorEnv":
+        from robodreamer_sim.gymnasium_vector import GymnasiumVectorEnv
+
+        return GymnasiumVectorEnv
     if name in {"VectorEnv", "EnvironmentFault"}:
         from robodreamer_sim import vector
 

@@ -44,10 +44,8 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self._rig = rig
         self._num_steps = 0
         self._num_actions = 0
-        spaces: dict[str, Any] = {s.name: _space(s) for s in contract.observations}
-        self.observation_space: Any = gymnasium.spaces.Dict(spaces)
-        lowest = 0.0 if contract.action.kind == "discrete" else -1.0
-        self.action_space = gymnasium.spaces.Box(lowest, 1.0, (contract.action.size,), np.float32)
+        self.observation_space: Any = observation_space(contract)
+        self.action_space = action_space(contract)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -127,6 +125,17 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     @abstractmethod
     def _measure(self) -> dict[str, Array]:
         """Return every signal of the contract that is not the rig's; arrays of their own."""
+
+
+def observation_space(contract: Contract) -> gymnasium.spaces.Dict:
+    """Return the space of all signals of a contract, privileged ones included."""
+    return gymnasium.spaces.Dict({s.name: _space(s) for s in contract.observations})
+
+
+def action_space(contract: Contract) -> gymnasium.spaces.Box:
+    """Return the space of a policy's actions: [-1, 1], or [0, 1] for a one-hot choice."""
+    lowest = 0.0 if contract.action.kind == "discrete" else -1.0
+    return gymnasium.spaces.Box(lowest, 1.0, (contract.action.size,), np.float32)
 
 
 def _space(signal: Signal) -> gymnasium.spaces.Box:
