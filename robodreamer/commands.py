@@ -26,6 +26,7 @@ Arguments = TypeVar("Arguments")
 MUTABLE = {
     "steps", "minutes", "threads", "num_workers", "checkpoint_minutes", "keep_checkpoints",
     "evaluate_minutes", "evaluate_steps", "evaluate_episodes", "log_seconds", "log_steps", "device",
+    "on_crash",
 }  # fmt: skip
 """Settings that a resumed run may change, because they do not change what it is."""
 

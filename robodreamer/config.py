@@ -253,6 +253,9 @@ class TrainConfig:
     num_workers: int | None = None
     """Processes that simulate, each its share of the environments; by default one for every core
     but the learner's. 0 simulates while the learner waits. The run stays the same, to the bit."""
+    on_crash: Literal["stop", "restart"] = "stop"
+    """What becomes of a simulator that crashed, hung or yielded NaN: it stops the run, or it is
+    started anew and the episodes that it was in break off; at most 20 times."""
     deterministic: bool = False
     """Repeatable to the bit on a CPU, also when killed and resumed: the run saves, reports and
     evaluates at fixed steps. Ctrl-C saves in between, which ends all episodes early."""

@@ -76,6 +76,7 @@ class Reporter:
         self._envs: VectorEnv | None = None
         self._last = _Mark(clock(), 0, 0, 0.0)
         self._latest_evaluation = "-"
+        self._num_faults = 0
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
@@ -111,6 +112,7 @@ class Reporter:
             "steps_per_s": (steps - last.steps) / elapsed,
             "wait_share": (self._last.waited_s - last.waited_s) / elapsed,
         }
+        figures |= self._tell_restarts(collector.envs)
         if self.episodes:
             count = len(self.episodes)
             figures["episode/return"] = sum(e.episode_return for e in self.episodes) / count
@@ -143,6 +145,13 @@ class Reporter:
         assert self._writer is not None, "begin comes first"
         self._writer.write_pictures(steps, stills)
         self.say(f"evaluation: {self._latest_evaluation}")
+
+    def _tell_restarts(self, envs: VectorEnv) -> dict[str, float]:
+        """Say which simulators were restarted since the last report; return what that cost."""
+        for fault in envs.faults[self._num_faults :]:
+            self.say(f"warning: a simulator was restarted, its episodes broke off: {fault}")
+        self._num_faults = len(envs.faults)
+        return {"dropped_episodes": float(envs.dropped_episodes.sum())} if envs.faults else {}
 
     def _evaluate(
         self, agent: Agent, steps: int, stop: StopRequest

@@ -137,6 +137,7 @@ def make_envs(config: TrainConfig, first_episodes: list[int] | None) -> VectorEn
         num_workers=choose_num_workers(config),
         seed=config.seed,
         first_episodes=first_episodes,
+        on_crash=config.on_crash,
     )
 
 

@@ -52,6 +52,19 @@ def test_a_fault_of_an_environment_stops_the_run_and_is_kept(
     assert result_of(run)["step"] == 24  # saved after 10 and 20 steps and the end of all episodes
 
 
+def test_training_goes_on_past_faults_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = "--on-crash=restart", "--num-workers=0", "--steps=60"
+    assert train(run, *BLIND, *words, task="gym:faulty_env:Nan-v0") == 0
+    said = capsys.readouterr().err
+    assert said.count("warning: a simulator was restarted, its episodes broke off") == 1
+    assert FAULTS["Nan"] in said
+    assert metrics_of(run)[-1]["dropped_episodes"] == 2
+    assert result_of(run)["step"] >= 60
+
+
 def test_a_fault_that_cannot_be_saved_is_told_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
