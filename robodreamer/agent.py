@@ -82,7 +82,7 @@ class Agent(nn.Module):
         losses["replay_value"] = self.behavior.replay_loss(
             recent.feature,
             sequence.reward[:, -last:],
-            ends(sequence)[:, -last:],
+            sequence.is_last[:, -last:],
             sequence.is_terminal[:, -last:],
             returns[:, 0].reshape(batch_shape),
         )
@@ -153,16 +153,6 @@ class Learner:
         metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
         metrics |= {"loss/total": total.detach(), "grad_norm": grad_norm}
         return metrics, {"deter": states.deter.detach(), "stoch": states.stoch.detach()}
-
-
-def ends(sequence: Sequence) -> Bool[Tensor, "B T"]:
-    """Return the steps that nothing follows: the last of an episode, also of one that broke off.
-
-    One that broke off with its simulator has no record that says so, only another one's first.
-    """
-    breaks_off = sequence.is_first.roll(-1, dims=1)
-    breaks_off[:, -1] = False  # the step after a sequence is not known
-    return sequence.is_last | breaks_off
 
 
 def split_context(

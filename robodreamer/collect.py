@@ -51,6 +51,17 @@ class ReplayRatio:
         return max(0, earned - updates)
 
 
+def close_broken_episodes(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a replayed batch (B, L, ...) in which episodes that broke off have a last step too.
+
+    When a simulator breaks down and is restarted (`on_crash`), no record says that its episode is
+    over; the next one begins another. No value may flow back from there.
+    """
+    breaks_off = batch["is_first"].roll(-1, dims=1)
+    breaks_off[:, -1] = False  # what follows the sequence is not known
+    return {**batch, "is_last": batch["is_last"] | breaks_off}
+
+
 class Collector:
     """Owns the environments of training."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from robodreamer.agent import Learner
 from robodreamer.checkpoint import Checkpoint, Checkpoints
-from robodreamer.collect import Collector, Episode, ReplayRatio
+from robodreamer.collect import Collector, Episode, ReplayRatio, close_broken_episodes
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
 from robodreamer.replay import Replay
@@ -74,7 +74,8 @@ def advance(session: Session, *, end_episodes: bool = False) -> None:
     reporter.episodes.extend(session.collector.step(end_episodes=end_episodes))
     for _ in range(session.ratio.due(replay.num_steps, session.updates)):
         batch = replay.sample(config.batch_size)
-        metrics, latents = session.learner.update(batch.data, session.draw)
+        sequences = close_broken_episodes(batch.data)
+        metrics, latents = session.learner.update(sequences, session.draw)
         replay.write_latents(batch, latents, config.replay_context)
         reporter.means.add(metrics)
         session.updates += 1

@@ -13,7 +13,7 @@ from toy_agent import (
     make_observation,
 )
 
-from robodreamer.agent import Agent, Carry, Learner, ends, split_context
+from robodreamer.agent import Agent, Carry, Learner, split_context
 from robodreamer.config import AlgorithmConfig, OptimizerConfig
 from robodreamer.distributions import Mode, Sample, symlog
 from robodreamer.rssm import State
@@ -211,23 +211,6 @@ def test_imagination_can_start_from_the_last_steps_only() -> None:
     assert losses["policy"].shape == losses["value"].shape == (3, 2)
     assert losses["replay_value"].shape == (3, 1)
     assert losses["reward"].shape == (3, 6)
-
-
-def test_no_value_flows_into_an_episode_that_broke_off_from_the_next_one() -> None:
-    agent = make_agent()
-    batch = make_batch(agent, steps=7)
-    nothing = torch.zeros_like(batch["is_last"])
-    batch |= {"is_first": nothing.clone(), "is_last": nothing.clone(), "is_terminal": nothing}
-    batch["is_last"][0, 2] = batch["is_first"][0, 3] = True
-    ended = split_context(batch, agent, 0)
-    broken_off = split_context(batch | {"is_last": nothing}, agent, 0)
-    assert torch.equal(ends(broken_off), batch["is_last"])
-    assert torch.equal(ends(ended), batch["is_last"])
-    assert not ends(
-        split_context(batch | {"is_last": nothing, "is_first": nothing}, agent, 0)
-    ).any()
-    losses = [agent.losses(part, Mode())[0]["replay_value"] for part in (ended, broken_off)]
-    assert torch.equal(*losses)
 
 
 def test_a_share_of_the_pictures_estimates_the_loss_of_all() -> None:

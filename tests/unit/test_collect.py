@@ -15,6 +15,7 @@ from robodreamer.collect import (
     Collector,
     ReplayRatio,
     TrainingDivergedError,
+    close_broken_episodes,
     fits,
     make_replay,
 )
@@ -140,3 +141,17 @@ def test_a_gpu_keeps_as_much_memory_for_learning_as_the_replay_takes(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (8_000, 80_000))
     assert fits(num_bytes, torch.device("cuda")) == expected
     assert fits(num_bytes, CPU)
+
+
+def test_an_episode_that_broke_off_ends_where_the_next_begins() -> None:
+    is_first = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 0, 0]]).bool()
+    is_last = torch.tensor([[0, 0, 1, 0, 0], [0, 0, 0, 0, 1]]).bool()
+    batch = {"is_first": is_first, "is_last": is_last, "reward": torch.ones(2, 5)}
+    closed = close_broken_episodes(batch)
+    assert closed["is_last"].tolist() == [
+        [False, False, True, False, False],
+        [True, False, False, False, True],
+    ]
+    assert torch.equal(close_broken_episodes(closed)["is_last"], closed["is_last"])
+    assert torch.equal(batch["is_last"], is_last)
+    assert closed["reward"] is batch["reward"]
