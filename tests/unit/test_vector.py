@@ -297,9 +297,9 @@ def test_nothing_outlives_a_parent_that_is_killed(
 
 
 def named_memory(pid: int) -> list[str]:
-    """Return what a process has mapped of shared memory that bears a name, so can be left behind."""
+    """Return the shared memory of a process that bears a name, and so can be left behind."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return [line for line in lines if "/dev/shm/" in line and not line.endswith("(deleted)")]
+    return [line for line in lines if "/dev/shm/" in line and not line.endswith("(deleted)")]  # noqa: S108
 
 
 def processes_of(session: int) -> set[int]:
