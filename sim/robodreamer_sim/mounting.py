@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Aim(NamedTuple):
@@ -33,15 +34,20 @@ def add_camera(spec: Any, name: str, aim: Aim, body: str = "") -> None:
         names = [known.name for known in spec.bodies]
         close = get_close_matches(body, names, n=len(names), cutoff=0.0)
         raise ValueError(f"camera {name}: there is no body {body!r}; there are {', '.join(close)}")
+    mount.add_camera(name=name, pos=aim.position, quat=quaternion(aim), fovy=aim.fovy_deg)
+
+
+def quaternion(aim: Aim) -> NDArray[np.float64]:
+    """Return how a camera is turned in the frame that it is aimed in: (4,), real part first."""
     forward = np.subtract(aim.target, aim.position)
     backward = -forward / np.linalg.norm(forward)  # a camera looks along its -z, y is up
     is_vertical = abs(backward[2]) > 1.0 - 1e-9
     right = np.cross((0.0, 1.0, 0.0) if is_vertical else (0.0, 0.0, 1.0), backward)
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(backward, right), backward], axis=1)
-    quaternion = np.empty(4)
-    mujoco.mju_mat2Quat(quaternion, rotation.ravel())
-    mount.add_camera(name=name, pos=aim.position, quat=quaternion, fovy=aim.fovy_deg)
+    turn = np.empty(4)
+    mujoco.mju_mat2Quat(turn, rotation.ravel())
+    return turn
 
 
 @contextmanager

@@ -97,3 +97,37 @@ def _both(name: str, family: str, gymnasium_id: str, dense: str, text: str) -> d
 
 def _kitchen(text: str) -> Named:
     return Named("kitchen", "FrankaKitchen-v1", f"a Franka arm in a kitchen: {text}")
+
+
+MANIPULATION = {
+    "reach_site": "a Jaco arm moves its hand to a sphere",
+    "reach_duplo": "a Jaco arm moves its hand to a brick",
+    "lift_brick": "a Jaco arm lifts a brick",
+    "lift_large_box": "a Jaco arm lifts a large box",
+    "place_brick": "a Jaco arm puts a brick onto a pedestal",
+    "place_cradle": "a Jaco arm puts a brick into a cradle",
+    "stack_2_bricks": "a Jaco arm stacks a brick on one that is fixed",
+    "stack_2_bricks_moveable_base": "a Jaco arm stacks two bricks",
+    "stack_3_bricks": "a Jaco arm stacks three bricks",
+    "stack_3_bricks_random_order": "a Jaco arm stacks three bricks in a given order",
+    "stack_2_of_3_bricks_random_order": "a Jaco arm stacks two given bricks of three",
+    "reassemble_3_bricks_fixed_order": "a Jaco arm takes a stack of 3 apart and builds it anew",
+    "reassemble_5_bricks_random_order": "a Jaco arm rebuilds a stack of 5 in a given order",
+}
+LOCOMOTION = {
+    "cmu_humanoid_go_to_target": "basic_cmu_2019",
+    "cmu_humanoid_run_walls": "basic_cmu_2019",
+    "cmu_humanoid_run_gaps": "basic_cmu_2019",
+    "rodent_escape_bowl": "basic_rodent_2020",
+    "rodent_run_gaps": "basic_rodent_2020",
+    "rodent_two_touch": "basic_rodent_2020",
+}
+"""Module among dm_control's examples that makes each."""
+
+
+def composer_tasks() -> dict[str, str]:
+    """Return dm_control's composed tasks by name, with what each is about."""
+    tasks = {f"manipulation_{name}": text for name, text in MANIPULATION.items()}
+    for name in LOCOMOTION:
+        tasks[f"locomotion_{name}"] = f"dm_control locomotion: {name.replace('_', ' ')}"
+    return tasks

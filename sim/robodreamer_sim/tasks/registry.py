@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
-from robodreamer_sim.tasks.names import robotics_tasks
+from robodreamer_sim.tasks.names import composer_tasks, robotics_tasks
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
@@ -18,7 +18,7 @@ FETCH_TASKS = {
     "fetch_push": "push a block to the red sphere on the table",
     "fetch_slide": "hit a puck so that it slides to a red sphere out of reach",
     "fetch_pick_and_place": "grasp a block and bring it to the red sphere, often in the air",
-    "fetch_reach_visual": "fetch_reach, with the goal given only in the pictures of two cameras",
+    "fetch_reach_visual": "fetch_reach, with the goal only in the pictures of two cameras",
 }
 ARM_TASKS = {
     "arm_reach": ("ArmReach", "move the tool of a 6-joint arm to the red ball"),
@@ -82,6 +82,10 @@ def make(
         return getattr(arm, class_name)(task, options, renderers)
     if task in robotics_tasks():
         return _make_robotics(task, options, renderers)
+    if task in composer_tasks():
+        from robodreamer_sim.tasks.composer import ComposerTask
+
+        return ComposerTask(task, options, renderers)
     for domain, names in DMC_TASKS.items():
         if task.startswith(f"dmc_{domain}_") and task.removeprefix(f"dmc_{domain}_") in names:
             from robodreamer_sim.tasks.dm_control import DmControlTask
@@ -126,6 +130,7 @@ def list_tasks() -> dict[str, str]:
         tasks[f"{name}_sparse"] = f"{text} (reward -1 until there, then 0)"
     tasks |= {name: text for name, (_, text) in ARM_TASKS.items()}
     tasks |= {name: named.text for name, named in robotics_tasks().items()}
+    tasks |= composer_tasks()
     for domain, names in DMC_TASKS.items():
         for name in names:
             tasks[f"dmc_{domain}_{name}"] = f"dm_control suite: {domain} {name}".replace("_", " ")
