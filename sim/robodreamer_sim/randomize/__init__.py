@@ -1,0 +1,29 @@
+"""Domain randomisation as data, and what carries it out. Importing this costs no simulator.
+
+robodreamer_sim.make("fetch_reach", EnvOptions(randomize="mild"))
+"""
+
+from robodreamer_sim.randomize.distributions import (
+    Choice,
+    Distribution,
+    LogUniform,
+    Normal,
+    Uniform,
+)
+from robodreamer_sim.randomize.entries import Entry, Randomization
+from robodreamer_sim.randomize.fields import FIELDS, Field
+from robodreamer_sim.randomize.presets import preset, resolve
+
+__all__ = [
+    "FIELDS",
+    "Choice",
+    "Distribution",
+    "Entry",
+    "Field",
+    "LogUniform",
+    "Normal",
+    "Randomization",
+    "Uniform",
+    "preset",
+    "resolve",
+]

@@ -1,0 +1,200 @@
+"""Ready-made randomisations, `none`, `mild` and `strong`, and how a user extends them.
+
+`strong` has the ranges usual in published transfers from simulation to robots, `mild` a fifth of
+them or so. A task that they do not suit differs from a preset, as a user's JSON may:
+
+    {"preset": "strong", "without": ["push"], "entries": [{"field": "friction", ...}]}
+
+An entry replaces all entries of its field in the preset.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from robodreamer_deploy.records import parse_json, read_object, read_record
+from robodreamer_sim.randomize.distributions import Choice, Distribution, Uniform, closest
+from robodreamer_sim.randomize.entries import EVERY, Entry, Randomization, read_entries
+from robodreamer_sim.randomize.fields import Operation
+
+
+def _scale(field: str, low: float, high: float, *, is_shared: bool = False) -> Entry:
+    return _entry(field, "scale", Uniform(low=low, high=high), is_shared=is_shared)
+
+
+def _add(field: str, size: float, *select: str) -> Entry:
+    return _entry(field, "add", Uniform(low=-size, high=size), *select)
+
+
+def _set(field: str, distribution: Distribution, *, is_shared: bool = False) -> Entry:
+    return _entry(field, "set", distribution, is_shared=is_shared)
+
+
+def _entry(
+    field: str,
+    operation: Operation,
+    distribution: Distribution,
+    *select: str,
+    is_shared: bool = False,
+) -> Entry:
+    return Entry(
+        field=field,
+        operation=operation,
+        distribution=distribution,
+        select=select or EVERY,
+        is_shared=is_shared,
+    )
+
+
+MILD = (
+    _scale("friction", 0.8, 1.2, is_shared=True),
+    _scale("mass", 0.95, 1.05),
+    _add("center_of_mass", 0.002),
+    _scale("damping", 0.9, 1.1),
+    _scale("armature", 0.95, 1.05),
+    _scale("friction_loss", 0.9, 1.1),
+    _scale("actuator_gain", 0.95, 1.05),
+    Entry(
+        field="control_jitter",
+        operation="scale",
+        distribution=Uniform(low=0.98, high=1.02),
+        when="interval",
+        interval_s=0.0,
+    ),
+    _add("camera_position", 0.01),
+    _add("camera_rotation", 0.02),
+    _scale("camera_fovy", 0.98, 1.02),
+    _add("light_position", 0.2),
+    _add("light_direction", 0.1),
+    _scale("light_color", 0.85, 1.1),
+    _scale("headlight", 0.85, 1.1),
+    _scale("geom_color", 0.85, 1.15),
+    _scale("material_color", 0.85, 1.15),
+    _set("image_brightness", Uniform(low=0.9, high=1.1)),
+    _set("image_contrast", Uniform(low=0.9, high=1.1)),
+    _set("image_noise", Uniform(low=0.0, high=3.0)),
+    _set("measurement_noise", Uniform(low=0.0, high=0.002)),
+    _set("action_delay", Choice(values=(0.0, 1.0))),
+    _set("camera_delay", Choice(values=(0.0, 1.0)), is_shared=True),
+)
+STRONG = (
+    _scale("friction", 0.4, 1.2, is_shared=True),
+    _scale("mass", 0.9, 1.1),
+    _add("center_of_mass", 0.01),
+    _scale("damping", 0.7, 1.3),
+    _scale("armature", 0.9, 1.1),
+    _scale("friction_loss", 0.8, 1.2),
+    _scale("actuator_gain", 0.85, 1.15),
+    _scale("force_limit", 0.9, 1.0),
+    _scale("gravity", 0.97, 1.03),
+    Entry(
+        field="control_jitter",
+        operation="scale",
+        distribution=Uniform(low=0.9, high=1.1),
+        when="interval",
+        interval_s=0.0,
+    ),
+    Entry(
+        field="push",
+        operation="add",
+        distribution=Uniform(low=-0.5, high=0.5),
+        when="interval",
+        interval_s=5.0,
+    ),
+    _add("camera_position", 0.05),
+    _add("camera_rotation", 0.17),
+    _scale("camera_fovy", 0.9, 1.1),
+    _add("light_position", 1.0),
+    _add("light_direction", 0.5),
+    _scale("light_color", 0.5, 1.2),
+    _scale("headlight", 0.5, 1.3),
+    _scale("geom_color", 0.5, 1.5),
+    _scale("material_color", 0.5, 1.5),
+    _scale("texture_repeat", 0.5, 2.0),
+    _set("image_brightness", Uniform(low=0.7, high=1.3)),
+    _set("image_contrast", Uniform(low=0.7, high=1.3)),
+    _set("image_noise", Uniform(low=0.0, high=8.0)),
+    _set("image_blur", Uniform(low=0.0, high=0.7)),
+    _add("measurement_bias", 0.005),
+    _set("measurement_noise", Uniform(low=0.0, high=0.01)),
+    _set("measurement_delay", Choice(values=(0.0, 1.0, 2.0)), is_shared=True),
+    _set("action_delay", Choice(values=(1.0, 2.0, 3.0))),
+    _set("camera_delay", Choice(values=(0.0, 1.0, 2.0)), is_shared=True),
+    _set("camera_drop", Uniform(low=0.0, high=0.1)),
+)
+PRESETS: Mapping[str, tuple[Entry, ...]] = {"none": (), "mild": MILD, "strong": STRONG}
+
+
+class Difference(NamedTuple):
+    """In what some tasks differ from a preset."""
+
+    tasks: str
+    """Their names, with `*`."""
+    preset: str
+    entries: tuple[Entry, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+DIFFERENCES = (
+    # The cameras stand close, so that less would be enough to lose the goal from sight; the robot
+    # stands still, and its base cannot be pushed.
+    Difference(
+        "fetch_*",
+        "strong",
+        entries=(_add("camera_position", 0.03), _add("camera_rotation", 0.08)),
+        without=("push",),
+    ),
+    *(
+        Difference(
+            f"dmc_{robot}_*",
+            "strong",
+            entries=(_add("center_of_mass", 0.05, "torso"),),
+        )
+        for robot in ("cheetah", "hopper", "quadruped", "walker")
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Own:
+    """A user's JSON."""
+
+    preset: str = "none"
+    entries: tuple[Entry, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+def preset(name: str, task: str) -> Randomization:
+    """Return a ready-made randomisation as it suits a task.
+
+    Raises:
+        ValueError: No such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(
+            f"there is no randomisation {name!r}; there are {closest(name, [*PRESETS])}, or give "
+            "JSON with a preset and entries"
+        )
+    randomization = Randomization(entries=PRESETS[name])
+    for difference in DIFFERENCES:
+        if difference.preset == name and fnmatchcase(task, difference.tasks):
+            randomization = randomization.with_entries(difference.entries, difference.without)
+    return randomization
+
+
+def resolve(given: str | Randomization, task: str) -> Randomization:
+    """Return what a user's word stands for: a preset's name, or JSON of a preset and entries.
+
+    Raises:
+        ValueError: Neither, or entries that cannot be; names what there is.
+    """
+    if isinstance(given, Randomization):
+        return given
+    if not given.lstrip().startswith("{"):
+        return preset(given, task)
+    data = read_object(parse_json(given), "randomize")
+    own = read_record(
+        _Own, {**data, "entries": read_entries(data.get("entries", ()), "randomize")}, "randomize"
+    )
+    return preset(own.preset, task).with_entries(own.entries, own.without)
