@@ -1,0 +1,89 @@
+"""Delays: of actuators and sensors inside MuJoCo, and of actions and observations around it.
+
+MuJoCo keeps a history of commands and of sensor values, which is part of its state: a delay counts
+physics steps there. It has to be asked for in the model's `MjSpec`. What does not pass through
+actuators and sensors is delayed by whole control steps in a `DelayLine`.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Generic, TypeVar
+
+import mujoco
+
+Value = TypeVar("Value")
+
+
+def delay_s(model: Any, steps: int) -> float:
+    """Return MuJoCo's delay for exactly `steps` physics steps: the first of them sees the past.
+
+    MuJoCo looks up what was commanded `delay` seconds ago among the times of past steps. They are
+    sums of many small steps, so that a whole multiple falls on either side of the one that is
+    meant; half a step less always finds it. Runge-Kutta integration also looks ahead by up to a
+    whole step, within which a command must not count: there it is a quarter more.
+
+    Args:
+        model: An `MjModel`, or an `MjSpec`'s `option` and the like: what has `opt` or `option`.
+        steps: 0 for no delay.
+    """
+    option = model.option if isinstance(model, mujoco.MjSpec) else model.opt
+    shift = 0.25 if option.integrator == mujoco.mjtIntegrator.mjINT_RK4.value else -0.5
+    return (steps + shift) * option.timestep if steps else 0.0
+
+
+def keep_history(spec: Any, kind: str, longest: Mapping[str, int]) -> None:
+    """Let actuators or sensors of a model keep what a delay needs; they are not delayed yet.
+
+    Args:
+        spec: The model, an `MjSpec`.
+        kind: `actuator` or `sensor`.
+        longest: Longest delay in physics steps, by name.
+
+    Raises:
+        ValueError: A name that the model does not have.
+    """
+    for name, steps in longest.items():
+        element = _find(spec, kind, name)
+        element.nsample = max(element.nsample, steps + 1)
+
+
+def delay(spec: Any, kind: str, steps: Mapping[str, int]) -> None:
+    """Delay actuators or sensors of a model by physics steps, by name.
+
+    Raises:
+        ValueError: A name that the model does not have.
+    """
+    keep_history(spec, kind, steps)
+    for name, count in steps.items():
+        _find(spec, kind, name).delay = delay_s(spec, count)
+
+
+class DelayLine(Generic[Value]):
+    """Passes values on later, by a number of steps that may differ at each.
+
+    Args:
+        longest: The longest delay, in steps.
+        first: What comes out until something that went in is old enough.
+    """
+
+    def __init__(self, longest: int, first: Value) -> None:
+        self._past = deque([first], maxlen=longest + 1)
+
+    @property
+    def newest(self) -> Value:
+        """What went in last."""
+        return self._past[-1]
+
+    def send(self, value: Value, delay: int) -> Value:
+        """Put a value in; return the one of `delay` steps ago, 0 being this one."""
+        self._past.append(value)
+        return self._past[-min(delay + 1, len(self._past))]
+
+
+def _find(spec: Any, kind: str, name: str) -> Any:
+    names = [element.name for element in getattr(spec, f"{kind}s")]
+    if name not in names:
+        close = ", ".join(get_close_matches(name, names, n=max(1, len(names)), cutoff=0.0))
+        raise ValueError(f"the model has no {kind} {name!r}; it has {close or 'none'}")
+    return getattr(spec, kind)(name)
