@@ -101,7 +101,7 @@ class CameraRig:
         """Return what every camera shows at a control step, by signal; step 0 begins an episode."""
         captured: dict[str, Array] = {}
         for shot in self._shots:
-            if self._is_due(shot, step):
+            if is_due(shot.rate_hz, self._control_dt_s, step):
                 self._frames[shot.camera] = self._take(shot)
             for name, frame in self._frames[shot.camera].items():
                 captured[name] = frame.copy()
@@ -140,14 +140,6 @@ class CameraRig:
             depth_range = request.depth_range_m or self._pictures.usual_depth_m(request.name)
         return Shot(request.name, height, width, request.rate_hz, depth_range)
 
-    def _is_due(self, shot: Shot, step: int) -> bool:
-        """Whether a picture falls between the step before and this one."""
-        if shot.rate_hz is None or step == 0:
-            return True
-        per_step = shot.rate_hz * self._control_dt_s
-        before, now = (math.floor(s * per_step + 1e-9) for s in (step - 1, step))
-        return now > before
-
     def _take(self, shot: Shot) -> dict[str, Array]:
         name = f"image/{shot.camera}"
         if shot.depth_range_m is None:
@@ -156,3 +148,11 @@ class CameraRig:
         color, metres = self._pictures.draw_with_depth(shot.camera, shot.height, shot.width)
         share = np.clip(metres / shot.depth_range_m, 0.0, 1.0)
         return {name: color, f"{name}_depth": np.rint(255.0 * share).astype(np.uint8)[..., None]}
+
+
+def is_due(rate_hz: float | None, control_dt_s: float, step: int) -> bool:
+    """Whether a camera takes a picture between the control step before and this one."""
+    if rate_hz is None or step == 0:
+        return True
+    before, now = (math.floor(s * rate_hz * control_dt_s + 1e-9) for s in (step - 1, step))
+    return now > before
