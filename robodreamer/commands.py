@@ -119,7 +119,13 @@ def _named_defaults(words: Sequence[str]) -> TrainConfig:
 
 
 def _config_of(arguments: TrainArguments) -> TrainConfig:
+    """Return the settings of a run, which keep what a file held."""
     fields = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
+    if arguments.randomize.endswith(".json"):
+        try:
+            fields["randomize"] = Path(arguments.randomize).read_text()
+        except OSError as error:
+            raise ValueError(f"--randomize {arguments.randomize}: {error.strerror}") from error
     return TrainConfig(**fields)
 
 

@@ -229,6 +229,9 @@ class TrainConfig:
     """What the agent sees; `state` adds object poses to proprioception, without cameras."""
     cameras: tuple[str, ...] | None = None
     """Cameras to use; the task's own choice by default."""
+    randomize: str = "none"
+    """What is randomised in every episode: none, mild, strong, or a JSON file of a preset and
+    entries (docs/randomization.md)."""
     size: str = "12m"
     """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m."""
     preset: str = "dreamer_v3"

@@ -125,6 +125,7 @@ def env_options(config: TrainConfig) -> EnvOptions:
         image_size=(data.image_size, data.image_size),
         action_repeat=data.action_repeat,
         look=data.look,
+        randomize=config.randomize,
     )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_sim.randomize import Randomization
+from robodreamer_sim.randomize.gap import RealityGap
 from robodreamer_sim.rig import CameraRig
 
 if TYPE_CHECKING:
@@ -44,15 +46,24 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self._rig = rig
         self._num_steps = 0
         self._num_actions = 0
+        self._gap: RealityGap | None = None
         self.observation_space: Any = observation_space(contract)
         self.action_space = action_space(contract)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Begin an episode; the same seed begins the same one. `options` are not used."""
+        """Begin an episode; the same seed begins the same one.
+
+        Args:
+            seed: Of the episode; None goes on at random.
+            options: `start_seed` is the seed of what is randomised once per environment; default 0.
+        """
         super().reset(seed=seed, options=options)
         self._num_steps = self._num_actions = 0
+        if self._gap is not None:
+            episode_seed = int(self.np_random.integers(2**32)) if seed is None else seed
+            self._gap.begin((options or {}).get("start_seed", 0), episode_seed)
         self._begin(seed)
         return self._observe(), {"success": False}
 
@@ -66,6 +77,8 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         if action.shape != (size,) or not np.isfinite(action).all():
             raise ValueError(f"an action is {size} finite numbers, got {action}")
         self._num_actions += 1
+        if self._gap is not None:
+            action = self._gap.act(action)
         actuators = self.contract.action.to_actuators(action)
         transition = self._advance_in_time(actuators)
         reward = transition.reward
@@ -111,8 +124,17 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         """Free the renderer."""
         self._rig.close()
 
+    def randomize(self, randomization: Randomization) -> None:
+        """Randomise every episode from the next `reset` on.
+
+        Raises:
+            ValueError: An entry that selects what this task does not have.
+        """
+        self._gap = RealityGap(randomization, self.contract, self.mujoco_handles)
+
     def _observe(self) -> dict[str, Array]:
-        return self._rig.capture(self._num_actions) | self._measure()
+        observation = self._rig.capture(self._num_actions) | self._measure()
+        return observation if self._gap is None else self._gap.observe(observation)
 
     @abstractmethod
     def _begin(self, seed: int | None) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from robodreamer_sim.randomize import Randomization, resolve
+
 CAMERA_WORD = re.compile(
     r"(?P<name>[^:@+=]+)"
     r"(?P<depth>\+depth(=(?P<range>[0-9.]+))?)?"
@@ -80,11 +82,16 @@ class EnvOptions:
     """`lean` renders without shadows, reflections and multisampling, several times faster;
     `shadows` adds shadows of low resolution; `reference` renders as the model asks, as published
     scores did."""
+    randomize: str | Randomization = "none"
+    """What is randomised: `none`, `mild`, `strong`, or JSON such as
+    `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomize`. A contract's options
+    hold all entries, whatever they were called, and nothing where there is none."""
 
     def __post_init__(self) -> None:
         """Refuse values that no environment could be made with."""
         _require_one_of("observe", self.observe, get_args(Observe))
         _require_one_of("look", self.look, get_args(Look))
+        resolve(self.randomize, task="")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise ValueError(f"image_size is (height, width) in pixels, got {self.image_size}")
         if self.action_repeat < 1:
@@ -113,6 +120,10 @@ class EnvOptions:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         values = dataclasses.asdict(self)
+        if isinstance(self.randomize, Randomization):
+            values["randomize"] = self.randomize.to_dict()
+        elif self.randomize == "none":
+            del values["randomize"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
@@ -129,6 +140,8 @@ class EnvOptions:
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
         }
+        if isinstance(values.get("randomize"), Mapping):
+            values["randomize"] = Randomization.from_dict(values["randomize"])
         return cls(**values)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract
 
 FLAGS = ("is_first", "is_last", "is_terminal", "success")
-REQUEST = ("action", "begins", "episode", "seed")
+REQUEST = ("action", "begins", "episode", "seed", "start_seed")
 """What VectorEnv writes and a shard reads; everything else is the other way round."""
 ALIGNMENT = 64  # a cache line, so that two workers seldom write to the same one
 
@@ -25,7 +25,8 @@ class RecordBuffers:
 
     A record holds every signal of the contract, reward, the flags, and what led to it: the request
     of VectorEnv to its shard. Either an episode `begins`, whose number is `episode` and whose seed
-    is `seed`, or the one of that number goes on with `action` (A,).
+    is `seed` (`start_seed` is the environment's, for all its episodes), or the one of that number
+    goes on with `action` (A,).
     """
 
     def __init__(self, contract: Contract, num_envs: int, memory: Any) -> None:
@@ -82,7 +83,7 @@ def _fields(contract: Contract) -> dict[str, tuple[tuple[int, ...], np.dtype[Any
     fields["action"] = ((contract.action.size,), np.dtype(np.float32))
     fields["begins"] = ((), np.dtype(np.bool_))
     fields["episode"] = ((), np.dtype(np.int64))
-    fields["seed"] = ((), np.dtype(np.uint32))
+    fields["seed"] = fields["start_seed"] = ((), np.dtype(np.uint32))
     return fields
 
 

@@ -95,7 +95,8 @@ class _Slot:
         """Begin the requested episode and write its first record."""
         self._episode, self._step, self._action = int(records["episode"][row]), 0, None
         try:
-            observation, _ = self.env.reset(seed=int(records["seed"][row]))
+            options = {"start_seed": int(records["start_seed"][row])}
+            observation, _ = self.env.reset(seed=int(records["seed"][row]), options=options)
         except GraphicsError:
             raise
         except Exception as error:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.episodes import episode_seed
+from robodreamer_sim.episodes import episode_seed, start_seed
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.handles import LocalShard, ShardHandle, WorkerShard
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
@@ -230,6 +230,7 @@ class VectorEnv:
         for i in environments:
             request["begins"][i] = True
             request["seed"][i] = episode_seed(self._seed, i, int(request["episode"][i]))
+            request["start_seed"][i] = start_seed(self._seed, i)
 
     def _wait_for_records(self, index: int) -> None:
         """Wait for one shard; restart it where that is wanted.

@@ -1,5 +1,6 @@
 """The names of all tasks, and `make`. Importing this costs no simulator."""
 
+import dataclasses
 import importlib
 import os
 from difflib import get_close_matches
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
+from robodreamer_sim.randomize import resolve
 from robodreamer_sim.tasks.names import composer_tasks, robotics_tasks
 
 if TYPE_CHECKING:
@@ -67,6 +69,18 @@ def make(
             MUJOCO_GL names what is not there.
     """
     require_mujoco()
+    from robodreamer_sim.randomize.history import histories_kept
+
+    randomization = resolve(options.randomize, task)
+    options = dataclasses.replace(options, randomize=randomization or "none")
+    with histories_kept(randomization):
+        env = _make(task, options, renderers)
+    if randomization:
+        env.randomize(randomization)
+    return env
+
+
+def _make(task: str, options: EnvOptions, renderers: "Renderers | None") -> "TaskEnv":
     if task.startswith("gym:"):
         from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
 

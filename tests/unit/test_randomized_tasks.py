@@ -1,0 +1,188 @@
+"""Randomised tasks: nothing changes unless asked for, seeds repeat, contracts rebuild them."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+from toy_model import differing, model_arrays
+
+from robodreamer.commands import train
+from robodreamer.config import named_config
+from robodreamer.session import env_options
+from robodreamer_deploy.contract import Array
+from robodreamer_sim.env import TaskEnv
+from robodreamer_sim.episodes import start_seed
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomize import FIELDS, Choice, Entry, Randomization, Uniform
+from robodreamer_sim.randomize.sheet import randomized_pictures
+from robodreamer_sim.records import RecordBuffers
+from robodreamer_sim.rendering import Renderers
+from robodreamer_sim.shard import Shard, ShardSpec
+from robodreamer_sim.tasks.registry import make
+
+SMALL = (16, 16)
+TASKS: dict[str, Any] = {
+    "fetch_push": {"observe": "proprio"},
+    "dmc_walker_walk": {"image_size": SMALL},
+}
+
+
+@pytest.fixture(scope="module")
+def renderers() -> Iterator[Renderers]:
+    shared = Renderers()
+    yield shared
+    shared.close()
+
+
+def neutral() -> Randomization:
+    """Return entries for every field that leave everything as it is."""
+    entries = []
+    for name, field in FIELDS.items():
+        if name == "push":
+            continue  # even one by nothing computes the accelerations once more
+        operation = field.operations[0]
+        value = 1.0 if operation == "scale" or name.endswith(("brightness", "contrast")) else 0.0
+        timing: Any = {"when": "interval", "interval_s": 0.0} if name == "control_jitter" else {}
+        entries.append(
+            Entry(field=name, operation=operation, distribution=Choice(values=(value,)), **timing)
+        )
+    return Randomization(entries=tuple(entries))
+
+
+def model_of(env: TaskEnv) -> mujoco.MjModel:
+    assert env.mujoco_handles is not None
+    return env.mujoco_handles[0]
+
+
+def drive(env: TaskEnv, seed: int, steps: int = 5) -> list[dict[str, Array]]:
+    rng = np.random.default_rng(0)
+    seen = [env.reset(seed=seed)[0]]
+    for _ in range(steps):
+        action = rng.uniform(-1.0, 1.0, env.contract.action.size).astype(np.float32)
+        observation, reward, *_ = env.step(action)
+        seen.append(observation | {"reward": np.asarray(reward)})
+    return seen
+
+
+def same(first: list[dict[str, Array]], second: list[dict[str, Array]]) -> bool:
+    return all(
+        np.array_equal(a[name], b[name])
+        for a, b in zip(first, second, strict=True)
+        for name in a.keys() | b.keys()
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_none_is_to_the_bit_what_no_randomisation_is(task: str, renderers: Renderers) -> None:
+    options = EnvOptions(**TASKS[task])
+    plain, none, moot = (
+        make(task, each, renderers)
+        for each in (
+            options,
+            dataclasses.replace(options, randomize="none"),
+            dataclasses.replace(options, randomize=neutral()),
+        )
+    )
+    assert none.contract == plain.contract
+    expected = drive(plain, seed=3)
+    assert same(drive(none, seed=3), expected)
+    assert same(drive(moot, seed=3), expected)
+    arrays = [model_arrays(model_of(env)) for env in (plain, none, moot)]
+    assert differing(arrays[0], arrays[1]) == {}
+    assert {*differing(arrays[0], arrays[2])} <= {
+        "actuator_history", "actuator_historyadr", "sensor_history", "sensor_historyadr",
+        "nhistory",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_episode_repeats_with_its_seed_and_is_rebuilt_from_the_contract(
+    task: str, renderers: Renderers
+) -> None:
+    env = make(task, EnvOptions(**TASKS[task], randomize="strong"), renderers)
+    first = drive(env, seed=1)
+    assert not same(first, drive(env, seed=2))
+    assert same(first, drive(env, seed=1))
+    options = json.loads(env.contract.to_json())["options"]
+    rebuilt = make(task, EnvOptions.from_dict(options), renderers)
+    assert rebuilt.contract == env.contract
+    assert same(first, drive(rebuilt, seed=1))
+    for record in first:
+        env.contract.check({name: record[name] for name in record if name != "reward"})
+
+
+def test_what_is_drawn_at_start_is_an_environments_own_whichever_shard_it_is_in() -> None:
+    mass = Entry(
+        field="mass", operation="scale", distribution=Uniform(low=0.5, high=2.0), when="start"
+    )
+    options = EnvOptions(observe="proprio", randomize=Randomization(entries=(mass,)))
+
+    def masses(indices: list[int], first_episode: int) -> list[list[float]]:
+        spec = ShardSpec(
+            task="dmc_cartpole_swingup",
+            options=options,
+            seed=7,
+            indices=indices,
+            first_episodes=[first_episode] * len(indices),
+        )
+        shard = Shard(spec)
+        memory = bytearray(RecordBuffers.size_for(shard.contract, len(indices)))
+        buffers = RecordBuffers(shard.contract, len(indices), memory)
+        shard.start(buffers.rows(0, [*range(len(indices))]))
+        return [model_of(slot.env).body_mass.tolist() for slot in shard._slots]
+
+    together, alone = masses([0, 1], 0), [*masses([0], 3), *masses([1], 5)]
+    assert together == alone
+    assert together[0] != together[1]
+    assert len({start_seed(seed, index) for seed in range(5) for index in range(5)}) == 25
+
+
+def test_without_a_seed_every_episode_is_another_one() -> None:
+    env = make("dmc_cartpole_swingup", EnvOptions(observe="proprio", randomize="strong"))
+    model = model_of(env)
+    env.reset(seed=0)
+    seen = {model.body_mass[1]}
+    for _ in range(3):
+        env.reset()
+        seen.add(model.body_mass[1])
+    assert len(seen) == 4
+
+
+def test_what_mujoco_does_not_simulate_has_only_imperfect_signals() -> None:
+    env = make("gym:toy_env:Toy-v0", EnvOptions(observe="proprio", randomize="strong"))
+    plain = make("gym:toy_env:Toy-v0", EnvOptions(observe="proprio"))
+    assert not same(drive(env, seed=0, steps=2), drive(plain, seed=0, steps=2))
+    named = Entry(
+        field="mass", operation="scale", distribution=Choice(values=(2.0,)), select=("torso",)
+    )
+    with pytest.raises(ValueError, match="mass: no body 'torso' can be randomised; there is none"):
+        make("gym:toy_env:Toy-v0", EnvOptions(randomize=Randomization(entries=(named,))))
+
+
+def test_a_sheet_shows_as_many_different_episodes() -> None:
+    task, size = "dmc_walker_walk", (24, 32)
+    strong = randomized_pictures(task, EnvOptions(randomize="strong", image_size=size), count=6)
+    assert {name: pictures.shape for name, pictures in strong.items()} == {
+        "image/side": (6, *size, 3)
+    }
+    plain = randomized_pictures(task, EnvOptions(image_size=size), count=6)["image/side"]
+    brightness, usual = strong["image/side"].mean((1, 2, 3)), plain.mean((1, 2, 3))
+    assert brightness.std() > 5 * usual.std()
+    assert (strong["image/side"].std((1, 2, 3)) > 3).all()
+
+
+def test_a_run_keeps_the_preset_or_what_a_file_says(tmp_path: Path) -> None:
+    config = named_config("fetch_reach", "debug", "dreamer_v3", "debug")
+    assert env_options(config).randomize == "none"
+    file = tmp_path / "own.json"
+    with pytest.raises(ValueError, match=r"--randomize .*own.json: No such file"):
+        train(["fetch_reach", "--randomize", str(file)])
+    file.write_text('{"preset": "wild"}')
+    with pytest.raises(ValueError, match="no randomisation 'wild'; there are mild, "):
+        train(["fetch_reach", "--randomize", str(file), "--run", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
