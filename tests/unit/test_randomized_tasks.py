@@ -17,13 +17,13 @@ from robodreamer.session import env_options
 from robodreamer_deploy.contract import Array
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.episodes import start_seed
+from robodreamer_sim.handles import LocalShard
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import FIELDS, Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomize.sheet import randomized_pictures
-from robodreamer_sim.records import RecordBuffers
 from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.shard import Shard, ShardSpec
 from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.vector import VectorEnv
 
 SMALL = (16, 16)
 TASKS: dict[str, Any] = {
@@ -116,28 +116,26 @@ def test_an_episode_repeats_with_its_seed_and_is_rebuilt_from_the_contract(
         env.contract.check({name: record[name] for name in record if name != "reward"})
 
 
-def test_what_is_drawn_at_start_is_an_environments_own_whichever_shard_it_is_in() -> None:
+def test_what_is_drawn_at_start_is_an_environments_own_whichever_shard_it_is_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mass = Entry(
         field="mass", operation="scale", distribution=Uniform(low=0.5, high=2.0), when="start"
     )
     options = EnvOptions(observe="proprio", randomize=Randomization(entries=(mass,)))
 
-    def masses(indices: list[int], first_episode: int) -> list[list[float]]:
-        spec = ShardSpec(
-            task="dmc_cartpole_swingup",
-            options=options,
-            seed=7,
-            indices=indices,
-            first_episodes=[first_episode] * len(indices),
-        )
-        shard = Shard(spec)
-        memory = bytearray(RecordBuffers.size_for(shard.contract, len(indices)))
-        buffers = RecordBuffers(shard.contract, len(indices), memory)
-        shard.start(buffers.rows(0, [*range(len(indices))]))
-        return [model_of(slot.env).body_mass.tolist() for slot in shard._slots]
+    def masses(num_workers: int, first_episodes: list[int]) -> list[list[float]]:
+        with VectorEnv(
+            "dmc_cartpole_swingup", options, num_envs=2, num_workers=num_workers, seed=7
+        ) as environments:
+            environments.start(first_episodes=first_episodes)
+            environments.recv()
+            slots = [slot for shard in environments._shards for slot in shard._shard._slots]
+            return [model_of(slot.env).body_mass.tolist() for slot in slots]
 
-    together, alone = masses([0, 1], 0), [*masses([0], 3), *masses([1], 5)]
-    assert together == alone
+    monkeypatch.setattr("robodreamer_sim.vector.WorkerShard", LocalShard)  # to see inside
+    together, apart = masses(1, [0, 0]), masses(2, [3, 5])
+    assert together == apart
     assert together[0] != together[1]
     assert len({start_seed(seed, index) for seed in range(5) for index in range(5)}) == 25
 
