@@ -75,13 +75,13 @@ def milliseconds(seconds: Sequence[float]) -> tuple[float, float]:
     return 1e3 * statistics.median(seconds), 1e3 * min(seconds)
 
 
-def describe_origin(device: torch.device) -> dict[str, Any]:
+def describe_origin(device: torch.device, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Print and return what figures depend on besides the command: machine, commit, versions."""
     origin = {
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "commit": describe_commit(Path(__file__).parent),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in packages if (found := _version(name))},
     }
     versions = ", ".join(f"{name} {found}" for name, found in origin["packages"].items())
     print(f"{origin['machine']}, {origin['threads']} threads")

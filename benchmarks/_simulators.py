@@ -1,0 +1,269 @@
+"""Contenders of simulation.py, each in a process of its own: `python _simulators.py ROW CONTENDER`.
+
+A contender answers every line of seconds on its standard input with its figure over that time: on
+the first line of its output stands what draws, once it is ready. Nothing here loads torch.
+"""
+
+import ctypes
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+
+NUM_ENVS = 16
+SIZE = 64
+WARM_UP_STEPS = 5
+FETCH = "FetchPickAndPlace-v4"
+KITCHEN = "FrankaKitchen-v1"
+
+
+class Contender(Protocol):
+    """What is measured."""
+
+    def measure(self, seconds: float) -> float:
+        """Return the figure, found within about `seconds`."""
+        ...
+
+
+class Steps:
+    """Steps per second of all environments together, under random actions."""
+
+    def __init__(self, step: Callable[[], object], num_envs: int) -> None:
+        self._step, self._num_envs = step, num_envs
+        for _ in range(WARM_UP_STEPS):
+            step()
+
+    def measure(self, seconds: float) -> float:
+        """Step for that long; return steps per second."""
+        begin = now = time.perf_counter()
+        count = 0
+        while now - begin < seconds:
+            self._step()
+            count += 1
+            now = time.perf_counter()
+        return count * self._num_envs / (now - begin)
+
+
+class Growth:
+    """Resident MB that each of several more objects adds to this process."""
+
+    def __init__(self, add: Callable[[], object]) -> None:
+        self._add = add
+        self._kept = [add() for _ in range(2)]
+
+    def measure(self, seconds: float) -> float:  # noqa: ARG002
+        """Add some; return MB per one."""
+        before, count = _resident_mb(), 4
+        self._kept += [self._add() for _ in range(count)]
+        return (_resident_mb() - before) / count
+
+
+def ours(task: str, observe: str, num_envs: int = NUM_ENVS, shards: int | None = None) -> Contender:
+    """Return our environments, sharing the cores unless `shards` says otherwise."""
+    from robodreamer_sim import EnvOptions, VectorEnv
+
+    options = EnvOptions.from_dict({"observe": observe, "image_size": [SIZE, SIZE]})
+    shards = len(os.sched_getaffinity(0)) if shards is None else shards
+    environments = VectorEnv(task, options, num_envs=num_envs, num_workers=shards, seed=0)
+    environments.start()
+    environments.recv()
+    rng = np.random.default_rng(0)
+    shape = num_envs, environments.contract.action.size
+
+    def step() -> None:
+        environments.send(rng.uniform(-1, 1, shape).astype(np.float32))
+        environments.recv()
+
+    return Steps(step, num_envs)
+
+
+class Walker(gymnasium.Env[Any, Any]):
+    """dm_control's walker as it comes, with its own pictures or none."""
+
+    def __init__(self, *, has_picture: bool) -> None:
+        from dm_control import suite
+
+        self._suite: Any = suite.load("walker", "walk")
+        self._has_picture = has_picture
+        spec = self._suite.observation_spec()
+        spaces: dict[str, Any] = {
+            name: gymnasium.spaces.Box(-np.inf, np.inf, array.shape) for name, array in spec.items()
+        }
+        if has_picture:
+            spaces["image"] = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.observation_space = gymnasium.spaces.Dict(spaces)
+        self.action_space = gymnasium.spaces.Box(-1, 1, self._suite.action_spec().shape)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Begin an episode."""
+        super().reset(seed=seed, options=options)
+        return self._observe(self._suite.reset()), {}
+
+    def step(self, action: Any) -> Any:
+        """Advance by 0.025 s."""
+        step = self._suite.step(action)
+        return self._observe(step), float(step.reward), False, bool(step.last()), {}
+
+    def _observe(self, step: Any) -> dict[str, Any]:
+        values = {name: np.float32(value) for name, value in step.observation.items()}
+        if self._has_picture:
+            values["image"] = self._suite.physics.render(SIZE, SIZE, camera_id=0)
+        return values
+
+
+def rendered(gymnasium_id: str) -> gymnasium.Env[Any, Any]:
+    """Return an environment of gymnasium-robotics that can render as it comes."""
+    from robodreamer_sim.compat import import_gymnasium_robotics
+
+    import_gymnasium_robotics()
+    return gymnasium.make(gymnasium_id, render_mode="rgb_array", width=SIZE, height=SIZE)
+
+
+def asynchronous(make: Callable[[], gymnasium.Env[Any, Any]]) -> Contender:
+    """Return Gymnasium's AsyncVectorEnv: one process per environment."""
+    makers = [make] * NUM_ENVS
+    environments: Any = gymnasium.vector.AsyncVectorEnv(makers, context="spawn")
+    environments.reset(seed=0)
+    return Steps(lambda: environments.step(environments.action_space.sample()), NUM_ENVS)
+
+
+def walker_with_picture() -> gymnasium.Env[Any, Any]:
+    """Return dm_control's walker, seen and measured."""
+    return Walker(has_picture=True)
+
+
+def walker_without_picture() -> gymnasium.Env[Any, Any]:
+    """Return dm_control's walker, measured only."""
+    return Walker(has_picture=False)
+
+
+def fetch_with_picture() -> gymnasium.Env[Any, Any]:
+    """Return gymnasium-robotics' pick and place, seen and measured."""
+    return gymnasium.wrappers.AddRenderObservation(rendered(FETCH), render_only=False)
+
+
+def kitchen_as_it_comes() -> Contender:
+    """Return gymnasium-robotics' kitchen, stepped and drawn by its own `render()`."""
+    env = rendered(KITCHEN)
+    env.reset(seed=0)
+
+    def step() -> None:
+        env.step(env.action_space.sample())
+        env.render()
+
+    return Steps(step, 1)
+
+
+def envpool(task: str, *, has_picture: bool) -> Contender:
+    """Return EnvPool's environments; with pictures it observes nothing else."""
+    ctypes.CDLL("libEGL.so", ctypes.RTLD_GLOBAL)  # its MuJoCo looks whether one is loaded
+    import envpool as peer  # pyright: ignore[reportMissingImports]
+
+    size = {"render_width": SIZE, "render_height": SIZE}
+    pixels = {"from_pixels": True, **size} if has_picture else {}
+    threads = len(os.sched_getaffinity(0))
+    environments = peer.make_gymnasium(task, num_envs=NUM_ENVS, num_threads=threads, **pixels)
+    environments.reset()
+    space = environments.action_space
+    rng = np.random.default_rng(0)
+
+    def step() -> None:
+        environments.step(rng.uniform(-1, 1, (NUM_ENVS, *space.shape)).astype(space.dtype))
+
+    return Steps(step, NUM_ENVS)
+
+
+def environments_of_one_shard() -> Contender:
+    """Return environments that share a renderer, as in a shard."""
+    from robodreamer_sim import EnvOptions, make
+    from robodreamer_sim.cameras import Renderers
+
+    renderers = Renderers()
+
+    def add() -> object:
+        env = make("dmc_walker_walk", EnvOptions(image_size=(SIZE, SIZE)), renderers)
+        env.reset(seed=0)
+        env.step(np.zeros(env.contract.action.size, np.float32))
+        return env
+
+    return Growth(add)
+
+
+def renderers_of_their_own() -> Contender:
+    """Return a `mujoco.Renderer` for each of several environments."""
+    import mujoco
+
+    from robodreamer_sim import EnvOptions, make
+
+    handles = make("dmc_walker_walk", EnvOptions(observe="proprio")).mujoco_handles
+    assert handles is not None, "MuJoCo simulates the walker"
+    model, data = handles
+
+    def add() -> object:
+        renderer = mujoco.Renderer(model, SIZE, SIZE)
+        renderer.update_scene(data)
+        renderer.render()
+        return renderer
+
+    return Growth(add)
+
+
+OURS = "robodreamer"
+ASYNC, ENVPOOL = "AsyncVectorEnv", "EnvPool"
+WALKER = "dmc_walker_walk"
+CONTENDERS: Mapping[str, Mapping[str, Callable[[], Contender]]] = {
+    "walker": {
+        OURS: lambda: ours(WALKER, "both"),
+        ASYNC: lambda: asynchronous(walker_with_picture),
+        ENVPOOL: lambda: envpool("WalkerWalk-v1", has_picture=True),
+    },
+    "fetch": {
+        OURS: lambda: ours("fetch_pick_and_place", "both"),
+        ASYNC: lambda: asynchronous(fetch_with_picture),
+        ENVPOOL: lambda: envpool(FETCH, has_picture=True),
+    },
+    "kitchen": {
+        OURS: lambda: ours(f"gym:{KITCHEN}", "both", num_envs=1, shards=1),
+        "render()": kitchen_as_it_comes,
+    },
+    "state": {
+        OURS: lambda: ours(WALKER, "proprio"),
+        ASYNC: lambda: asynchronous(walker_without_picture),
+        ENVPOOL: lambda: envpool("WalkerWalk-v1", has_picture=False),
+    },
+    "shards": {
+        OURS: lambda: ours(WALKER, "both", shards=2),
+        "1 shard": lambda: ours(WALKER, "both", shards=1),
+    },
+    "memory": {OURS: environments_of_one_shard, "mujoco.Renderer": renderers_of_their_own},
+}
+"""Who takes part in which row."""
+
+
+def _resident_mb() -> float:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> None:
+    """Serve one contender until its input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print is no answer
+    _, row, name = sys.argv
+    contender = CONTENDERS[row][name]()
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        print(contender.measure(float(line)), file=answers, flush=True)
+    answers.close()
+    os._exit(0)  # several renderers, freed in any order, end some drivers with an error
+
+
+if __name__ == "__main__":
+    main()
