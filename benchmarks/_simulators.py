@@ -182,7 +182,7 @@ def envpool(task: str, *, has_picture: bool) -> Contender:
 def environments_of_one_shard() -> Contender:
     """Return environments that share a renderer, as in a shard."""
     from robodreamer_sim import EnvOptions, make
-    from robodreamer_sim.cameras import Renderers
+    from robodreamer_sim.rendering import Renderers
 
     renderers = Renderers()
 

@@ -138,7 +138,7 @@ def show(row: str, figures: Mapping[str, Mapping[str, Any]]) -> None:
         bounds = [f"{found['floor']:g}", f"{found['aim']:g}"] if "floor" in found else ["", ""]
         if "limit_mb" in found:
             bounds = [f"<= {found['limit_mb']:g} MB", ""]
-        said = {True: "met", False: "missed"}.get(found.get("is_met"), "")
+        said = ("met" if found["is_met"] else "missed") if "is_met" in found else ""
         spread = f"{min(found['rounds']):,.1f} to {max(found['rounds']):,.1f}"
         lines.append([name, median, spread, f"{ratio:.2f}x" if ratio else "", *bounds, said])
     print()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.records import RecordBuffers
-from robodreamer_sim.shard import Records, Shard, ShardSpec
+from robodreamer_sim.shard import Records, ShardSpec, make_shard
 from robodreamer_sim.worker import NAME_RENDERER, run_worker
 
 CLOSE_TIMEOUT_S = 5.0
@@ -54,7 +54,7 @@ class LocalShard:
     """A shard in this process, which simulates inside `wait`."""
 
     def __init__(self, spec: ShardSpec) -> None:
-        self._shard = Shard(spec)
+        self._shard = make_shard(spec)
         self._rows: list[Records] = []
         self._buffer = 0
         self._spec = spec

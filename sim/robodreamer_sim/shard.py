@@ -15,11 +15,13 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.native import is_native
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.registry import make, require_mujoco
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
+    from robodreamer_sim.native.shard import NativeShard
 
 Records = Mapping[str, Array]
 
@@ -32,6 +34,16 @@ class ShardSpec:
     options: EnvOptions
     indices: Sequence[int]
     """Numbers of its environments among all."""
+
+
+def make_shard(spec: ShardSpec) -> "Shard | NativeShard":
+    """Make the environments of a shard, to be stepped at once where the task allows it."""
+    if is_native(spec.task, spec.options):
+        require_mujoco()
+        from robodreamer_sim.native.shard import NativeShard
+
+        return NativeShard(spec)
+    return Shard(spec)
 
 
 class Shard:

@@ -14,11 +14,14 @@ import threading
 import traceback
 from multiprocessing import parent_process, reduction
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.records import RecordBuffers, map_shared_file
-from robodreamer_sim.shard import Shard, ShardSpec
+from robodreamer_sim.shard import Shard, ShardSpec, make_shard
+
+if TYPE_CHECKING:
+    from robodreamer_sim.native.shard import NativeShard
 
 NAME_RENDERER = -1
 
@@ -30,7 +33,7 @@ def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
     os.environ.setdefault("LP_NUM_THREADS", "0")  # software GL: shards, not threads, use the cores
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
-        shard = Shard(spec)
+        shard = make_shard(spec)
         connection.send(("ready", shard.contract))
         _serve(connection, spec, shard)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -39,7 +42,9 @@ def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
         connection.send(("fault", _portable(error)))
 
 
-def _serve(connection: "Connection[Any, Any]", spec: ShardSpec, shard: Shard) -> None:
+def _serve(
+    connection: "Connection[Any, Any]", spec: ShardSpec, shard: "Shard | NativeShard"
+) -> None:
     num_envs: int = connection.recv()
     descriptor = reduction.recv_handle(connection)
     buffers = RecordBuffers(shard.contract, num_envs, map_shared_file(descriptor))

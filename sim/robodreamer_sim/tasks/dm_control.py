@@ -62,21 +62,22 @@ class DmControlTask(TaskEnv):
             knows_success=False,
         )
         super().__init__(contract, options.action_repeat, rig)
-        self._suite = suite
+        self.suite = suite
+        """The suite's own environment."""
         self._raw: dict[str, Any] = {}
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Model and data of the simulation."""
-        return self._suite.physics.model.ptr, self._suite.physics.data.ptr
+        return self.suite.physics.model.ptr, self.suite.physics.data.ptr
 
     def _begin(self, seed: int | None) -> None:
         if seed is not None:
-            self._suite.task.random.seed(seed)
-        self._raw = self._suite.reset().observation
+            self.suite.task.random.seed(seed)
+        self._raw = self.suite.reset().observation
 
     def _advance(self, actuators: Array) -> Transition:
-        step = self._suite.step(actuators)
+        step = self.suite.step(actuators)
         self._raw = step.observation
         is_terminated = step.last() and step.discount == 0.0
         return Transition(
