@@ -5,7 +5,7 @@ the first line of its output stands what draws, once it is ready. Nothing here l
 """
 
 import ctypes
-import gc
+import multiprocessing
 import os
 import sys
 import time
@@ -30,12 +30,18 @@ class Contender(Protocol):
         """Return the figure, found within about `seconds`."""
         ...
 
+    def close(self) -> None:
+        """End what was started."""
+        ...
+
 
 class Steps:
     """Steps per second of all environments together, under random actions."""
 
-    def __init__(self, step: Callable[[], object], num_envs: int) -> None:
-        self._step, self._num_envs = step, num_envs
+    def __init__(
+        self, step: Callable[[], object], num_envs: int, close: Callable[[], object]
+    ) -> None:
+        self._step, self._num_envs, self.close = step, num_envs, close
         for _ in range(WARM_UP_STEPS):
             step()
 
@@ -48,20 +54,6 @@ class Steps:
             count += 1
             now = time.perf_counter()
         return count * self._num_envs / (now - begin)
-
-
-class Growth:
-    """Resident MB that each of several more objects adds to this process."""
-
-    def __init__(self, add: Callable[[], object]) -> None:
-        self._add = add
-        self._kept = [add() for _ in range(2)]
-
-    def measure(self, seconds: float) -> float:  # noqa: ARG002
-        """Add some; return MB per one."""
-        before, count = _resident_mb(), 4
-        self._kept += [self._add() for _ in range(count)]
-        return (_resident_mb() - before) / count
 
 
 def ours(task: str, observe: str, num_envs: int = NUM_ENVS, shards: int | None = None) -> Contender:
@@ -80,7 +72,7 @@ def ours(task: str, observe: str, num_envs: int = NUM_ENVS, shards: int | None =
         environments.send(rng.uniform(-1, 1, shape).astype(np.float32))
         environments.recv()
 
-    return Steps(step, num_envs)
+    return Steps(step, num_envs, environments.close)
 
 
 class Walker(gymnasium.Env[Any, Any]):
@@ -90,6 +82,7 @@ class Walker(gymnasium.Env[Any, Any]):
         from dm_control import suite
 
         self._suite: Any = suite.load("walker", "walk")
+        self.physics = self._suite.physics
         self._has_picture = has_picture
         spec = self._suite.observation_spec()
         spaces: dict[str, Any] = {
@@ -113,7 +106,7 @@ class Walker(gymnasium.Env[Any, Any]):
     def _observe(self, step: Any) -> dict[str, Any]:
         values = {name: np.float32(value) for name, value in step.observation.items()}
         if self._has_picture:
-            values["image"] = self._suite.physics.render(SIZE, SIZE, camera_id=0)
+            values["image"] = self.physics.render(SIZE, SIZE, camera_id=0)
         return values
 
 
@@ -130,7 +123,11 @@ def asynchronous(make: Callable[[], gymnasium.Env[Any, Any]]) -> Contender:
     makers = [make] * NUM_ENVS
     environments: Any = gymnasium.vector.AsyncVectorEnv(makers, context="spawn")
     environments.reset(seed=0)
-    return Steps(lambda: environments.step(environments.action_space.sample()), NUM_ENVS)
+
+    def step() -> None:
+        environments.step(environments.action_space.sample())
+
+    return Steps(step, NUM_ENVS, environments.close)
 
 
 def walker_with_picture() -> gymnasium.Env[Any, Any]:
@@ -157,7 +154,7 @@ def kitchen_as_it_comes() -> Contender:
         env.step(env.action_space.sample())
         env.render()
 
-    return Steps(step, 1)
+    return Steps(step, 1, env.close)
 
 
 def envpool(task: str, *, has_picture: bool) -> Contender:
@@ -176,42 +173,63 @@ def envpool(task: str, *, has_picture: bool) -> Contender:
     def step() -> None:
         environments.step(rng.uniform(-1, 1, (NUM_ENVS, *space.shape)).astype(space.dtype))
 
-    return Steps(step, NUM_ENVS)
+    return Steps(step, NUM_ENVS, environments.close)
 
 
-def environments_of_one_shard() -> Contender:
-    """Return environments that share a renderer, as in a shard."""
-    from robodreamer_sim import EnvOptions, make
-    from robodreamer_sim.rendering import Renderers
+class Shard:
+    """Resident MB that one more environment adds to a worker, drawn and measured."""
 
-    renderers = Renderers()
+    def measure(self, seconds: float) -> float:  # noqa: ARG002
+        """Compare two workers."""
+        few, many = 2, 6
+        return (self._resident_with(many) - self._resident_with(few)) / (many - few)
 
-    def add() -> object:
-        env = make("dmc_walker_walk", EnvOptions(image_size=(SIZE, SIZE)), renderers)
-        env.reset(seed=0)
-        env.step(np.zeros(env.contract.action.size, np.float32))
-        return env
+    def _resident_with(self, num_envs: int) -> float:
+        from robodreamer_sim import EnvOptions, VectorEnv
 
-    return Growth(add)
+        options = EnvOptions(image_size=(SIZE, SIZE))
+        with VectorEnv(WALKER, options, num_envs=num_envs, num_workers=1, seed=0) as environments:
+            (worker,) = multiprocessing.active_children()
+            action = np.zeros((num_envs, environments.contract.action.size), np.float32)
+            environments.start()
+            for _ in range(WARM_UP_STEPS):
+                environments.recv()
+                environments.send(action)
+            environments.recv()
+            assert worker.pid is not None, "it was started"
+            return _resident_mb(worker.pid)
+
+    def close(self) -> None:
+        """Nothing is left running between measurements."""
 
 
-def renderers_of_their_own() -> Contender:
-    """Return a `mujoco.Renderer` for each of several environments."""
-    import mujoco
+class Renderers:
+    """Resident MB that one more `mujoco.Renderer` adds to this process."""
 
-    from robodreamer_sim import EnvOptions, make
+    def __init__(self) -> None:
+        self._env = Walker(has_picture=False)
+        self._env.reset()
+        self._kept = [self._add()]
 
-    handles = make("dmc_walker_walk", EnvOptions(observe="proprio")).mujoco_handles
-    assert handles is not None, "MuJoCo simulates the walker"
-    model, data = handles
+    def measure(self, seconds: float) -> float:  # noqa: ARG002
+        """Add some."""
+        before, number = _resident_mb(os.getpid()), 3
+        self._kept += [self._add() for _ in range(number)]
+        return (_resident_mb(os.getpid()) - before) / number
 
-    def add() -> object:
-        renderer = mujoco.Renderer(model, SIZE, SIZE)
-        renderer.update_scene(data)
+    def close(self) -> None:
+        """Free them."""
+        for renderer in self._kept:
+            renderer.close()
+
+    def _add(self) -> Any:
+        import mujoco
+
+        physics = self._env.physics
+        renderer = mujoco.Renderer(physics.model.ptr, SIZE, SIZE)
+        renderer.update_scene(physics.data.ptr)
         renderer.render()
         return renderer
-
-    return Growth(add)
 
 
 OURS = "robodreamer"
@@ -233,7 +251,7 @@ CONTENDERS: Mapping[str, Mapping[str, Callable[[], Contender]]] = {
         "render()": kitchen_as_it_comes,
     },
     "state": {
-        OURS: lambda: ours(WALKER, "proprio"),
+        OURS: lambda: ours(WALKER, "proprio", shards=0),
         ASYNC: lambda: asynchronous(walker_without_picture),
         ENVPOOL: lambda: envpool("WalkerWalk-v1", has_picture=False),
     },
@@ -241,14 +259,13 @@ CONTENDERS: Mapping[str, Mapping[str, Callable[[], Contender]]] = {
         OURS: lambda: ours(WALKER, "both", shards=2),
         "1 shard": lambda: ours(WALKER, "both", shards=1),
     },
-    "memory": {OURS: environments_of_one_shard, "mujoco.Renderer": renderers_of_their_own},
+    "memory": {OURS: Shard, "mujoco.Renderer": Renderers},
 }
 """Who takes part in which row."""
 
 
-def _resident_mb() -> float:
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def _resident_mb(process: int) -> float:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -256,13 +273,14 @@ def main() -> None:
     """Serve one contender until its input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print is no answer
+    if "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # the peers' renderers know no other default
     _, row, name = sys.argv
     contender = CONTENDERS[row][name]()
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         print(contender.measure(float(line)), file=answers, flush=True)
-    answers.close()
-    os._exit(0)  # several renderers, freed in any order, end some drivers with an error
+    contender.close()
 
 
 if __name__ == "__main__":

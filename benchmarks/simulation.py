@@ -12,7 +12,7 @@ Rows:
     walker     dmc_walker_walk, 64x64 and proprioception, 16 environments
     fetch      FetchPickAndPlace, 64x64 and proprioception, 16 environments
     kitchen    FrankaKitchen, 64x64, one environment: a step and a picture
-    state      dmc_walker_walk, proprioception only, 16 environments
+    state      dmc_walker_walk, proprioception only, 16 environments; ours as threads, no worker
     shards     as walker: two processes against one; needs two free cores
     memory     dmc_walker_walk, 64x64: one more environment of a shard, against one more renderer
 

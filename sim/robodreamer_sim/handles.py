@@ -2,6 +2,8 @@
 
 import atexit
 import multiprocessing
+import pickle
+import select
 import signal
 import weakref
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from robodreamer_sim.shard import Records, ShardSpec, make_shard
 from robodreamer_sim.worker import NAME_RENDERER, run_worker
 
 CLOSE_TIMEOUT_S = 5.0
+REQUESTS = {request: pickle.dumps(request) for request in (NAME_RENDERER, 0, 1)}
+"""What `Connection.send` would make of each, once for all: there is one at every step."""
 
 
 class ShardHandle(Protocol):
@@ -95,6 +99,8 @@ class WorkerShard:
         with _signals_held_back():
             self._process.start()
         theirs.close()
+        self._poll = select.poll()  # `Connection.poll` would make a new one at every step
+        self._poll.register(self._connection.fileno(), select.POLLIN)
         # Python's own end of daemonic processes is SIGTERM, which a worker does not hear.
         atexit.register(_close_if_alive, weakref.ref(self))
 
@@ -111,7 +117,7 @@ class WorkerShard:
     def send(self, buffer: int) -> None:
         """Send the request; a worker that has died is noticed by `wait`."""
         try:
-            self._connection.send(buffer)
+            self._connection.send_bytes(REQUESTS[buffer])
         except (BrokenPipeError, ConnectionResetError):
             return
 
@@ -134,7 +140,7 @@ class WorkerShard:
 
     def _answer(self, expected: str, timeout_s: float) -> Any:
         try:
-            if not self._connection.poll(timeout_s):
+            if not self._poll.poll(1000 * timeout_s):
                 self._process.kill()  # it would not see the pipe close either
                 raise EnvironmentFault(
                     f"{self._name} did not answer for {timeout_s:g} s: a simulator step or the "

@@ -5,6 +5,7 @@ comes as one channel of bytes, 0 for the camera itself and 255 for its stated ra
 pictures are what the encoder of an agent takes.
 """
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -96,6 +97,12 @@ class CameraRig:
                 yield dataclasses.replace(
                     camera, signal=f"{camera.signal}_depth", depth_range_m=shot.depth_range_m
                 )
+
+    def twin(self) -> "CameraRig":
+        """Return a rig with the same cameras and pictures that keeps what it captured to itself."""
+        rig = copy.copy(self)
+        rig._frames = {}  # noqa: SLF001  its own kind
+        return rig
 
     def capture(self, step: int) -> dict[str, Array]:
         """Return what every camera shows at a control step, by signal; step 0 begins an episode."""

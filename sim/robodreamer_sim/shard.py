@@ -34,6 +34,8 @@ class ShardSpec:
     options: EnvOptions
     indices: Sequence[int]
     """Numbers of its environments among all."""
+    num_threads: int = 1
+    """Threads that may simulate, where a task can use several; the outcome is the same."""
 
 
 def make_shard(spec: ShardSpec) -> "Shard | NativeShard":

@@ -107,7 +107,11 @@ class VectorEnv:
         self._has_arrived = False
         self._handle = WorkerShard if num_workers else LocalShard
         groups = np.array_split(np.arange(num_envs), max(self.num_workers, 1))
-        self._specs = [ShardSpec(task=task, options=options, indices=g.tolist()) for g in groups]
+        threads = 1 if num_workers else len(os.sched_getaffinity(0))
+        self._specs = [
+            ShardSpec(task=task, options=options, indices=group.tolist(), num_threads=threads)
+            for group in groups
+        ]
         self._shards: list[ShardHandle] = []
         self._close_descriptor: Callable[[], object] = lambda: None
         with self._closed_on_error():
@@ -219,7 +223,8 @@ class VectorEnv:
         request = self._next_buffer
         request["begins"][:] = False
         request["episode"][:] = episodes
-        self._begin(np.flatnonzero(self._is_over).tolist())
+        if self._is_over.any():
+            self._begin(np.flatnonzero(self._is_over).tolist())
         self._is_waiting, self._truncates = True, truncate
         for shard in self._shards:
             shard.send(1 - self._buffer)

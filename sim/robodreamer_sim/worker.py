@@ -9,6 +9,7 @@ each request, ("fault", exception) instead of either.
 """
 
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from robodreamer_sim.native.shard import NativeShard
 
 NAME_RENDERER = -1
+DONE = pickle.dumps(("done", None))
 
 
 def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
@@ -56,7 +58,7 @@ def _serve(
             connection.send(("done", shard.renderer_name))
             continue
         shard.step(rows[request])
-        connection.send(("done", None))
+        connection.send_bytes(DONE)
 
 
 def _portable(error: Exception) -> Exception:

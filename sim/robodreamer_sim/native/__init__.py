@@ -1,4 +1,4 @@
-"""Tasks that step all environments of a shard at once, on `mujoco.batch`, and are not drawn.
+"""Tasks that step all environments of a shard at once, on `mujoco.batch`.
 
 What they yield is what the task's own class yields for the same seeds, to 1e-6. `shard.make_shard`
 chooses them by itself. Importing this costs no simulator.
@@ -17,4 +17,4 @@ def is_native(task: str, options: EnvOptions) -> bool:
     """Tell whether a shard of this task can be a `NativeShard`."""
     others = [f.name for f in dataclasses.fields(EnvOptions) if f.name not in OPEN_OPTIONS]
     is_usual = all(getattr(options, name) == getattr(DEFAULT_OPTIONS, name) for name in others)
-    return task in WALKERS and not options.uses_cameras and is_usual
+    return task in WALKERS and is_usual
