@@ -1,17 +1,19 @@
 """Contenders of simulation.py, each in a process of its own: `python _simulators.py ROW CONTENDER`.
 
-A contender answers every line of seconds on its standard input with its figure over that time: on
-the first line of its output stands what draws, once it is ready. Nothing here loads torch.
+A contender says "ready" once it is, and answers every line of seconds on its standard input with a
+line of JSON, its `Measurement` over that time. Nothing here loads torch.
 """
 
+import contextlib
 import ctypes
+import json
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -23,10 +25,19 @@ FETCH = "FetchPickAndPlace-v4"
 KITCHEN = "FrankaKitchen-v1"
 
 
+class Measurement(NamedTuple):
+    """What was found in one turn."""
+
+    figure: float
+    """Steps per second, or MB."""
+    cpu_ms: float | None = None
+    """Processor time per step, of the contender and its children."""
+
+
 class Contender(Protocol):
     """What is measured."""
 
-    def measure(self, seconds: float) -> float:
+    def measure(self, seconds: float) -> Measurement:
         """Return the figure, found within about `seconds`."""
         ...
 
@@ -39,21 +50,25 @@ class Steps:
     """Steps per second of all environments together, under random actions."""
 
     def __init__(
-        self, step: Callable[[], object], num_envs: int, close: Callable[[], object]
+        self, step: Callable[[], object], num_envs: int, close: Callable[[], None]
     ) -> None:
-        self._step, self._num_envs, self.close = step, num_envs, close
+        self._step, self._num_envs, self._close = step, num_envs, close
         for _ in range(WARM_UP_STEPS):
             step()
 
-    def measure(self, seconds: float) -> float:
-        """Step for that long; return steps per second."""
-        begin = now = time.perf_counter()
-        count = 0
+    def measure(self, seconds: float) -> Measurement:
+        """Step for that long."""
+        cpu, begin = _session_cpu_s(), time.perf_counter()
+        now, count = begin, 0
         while now - begin < seconds:
             self._step()
-            count += 1
+            count += self._num_envs
             now = time.perf_counter()
-        return count * self._num_envs / (now - begin)
+        return Measurement(count / (now - begin), 1e3 * (_session_cpu_s() - cpu) / count)
+
+    def close(self) -> None:
+        """End the environments."""
+        self._close()
 
 
 def ours(task: str, observe: str, num_envs: int = NUM_ENVS, shards: int | None = None) -> Contender:
@@ -179,10 +194,11 @@ def envpool(task: str, *, has_picture: bool) -> Contender:
 class Shard:
     """Resident MB that one more environment adds to a worker, drawn and measured."""
 
-    def measure(self, seconds: float) -> float:  # noqa: ARG002
+    def measure(self, seconds: float) -> Measurement:  # noqa: ARG002
         """Compare two workers."""
         few, many = 2, 6
-        return (self._resident_with(many) - self._resident_with(few)) / (many - few)
+        added = self._resident_with(many) - self._resident_with(few)
+        return Measurement(added / (many - few))
 
     def _resident_with(self, num_envs: int) -> float:
         from robodreamer_sim import EnvOptions, VectorEnv
@@ -211,11 +227,11 @@ class Renderers:
         self._env.reset()
         self._kept = [self._add()]
 
-    def measure(self, seconds: float) -> float:  # noqa: ARG002
+    def measure(self, seconds: float) -> Measurement:  # noqa: ARG002
         """Add some."""
         before, number = _resident_mb(os.getpid()), 3
         self._kept += [self._add() for _ in range(number)]
-        return (_resident_mb(os.getpid()) - before) / number
+        return Measurement((_resident_mb(os.getpid()) - before) / number)
 
     def close(self) -> None:
         """Free them."""
@@ -269,6 +285,18 @@ def _resident_mb(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def _session_cpu_s() -> float:
+    """Return the processor time of this session: a contender is started in one of its own."""
+    ticks, own = 0, os.getsid(0)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # After the name, which may hold anything: state, parent, group, session, ...
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == own:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     """Serve one contender until its input ends."""
     answers = os.fdopen(os.dup(1), "w")
@@ -279,7 +307,7 @@ def main() -> None:
     contender = CONTENDERS[row][name]()
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        print(contender.measure(float(line)), file=answers, flush=True)
+        print(json.dumps(contender.measure(float(line))), file=answers, flush=True)
     contender.close()
 
 

@@ -5,8 +5,10 @@
 
 Ratios are the result; floor and aim stand beside them. Every contender has a process of its own,
 all of a row are ready before the first is measured, and they take turns, `--rounds` times. Actions
-are random. Peers are run as they come: default look, one process per environment (AsyncVectorEnv,
-spawned), or a thread per core (EnvPool, which yields pictures without measurements).
+are random. Rates are by the clock; where other jobs are in the way, the processor time per step, of
+all processes of a contender, tells more. Peers are run as they come: default look, one process per
+environment (AsyncVectorEnv, spawned), or a thread per core (EnvPool, whose pictures come without
+measurements).
 
 Rows:
     walker     dmc_walker_walk, 64x64 and proprioception, 16 environments
@@ -21,6 +23,7 @@ EnvPool is no part of `make setup` and is left out where it is not installed:
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -32,7 +35,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
-from _simulators import ASYNC, CONTENDERS, ENVPOOL, OURS
+from _simulators import ASYNC, CONTENDERS, ENVPOOL, OURS, Measurement
 from _timing import describe_origin, make_parser, print_table, write_json
 
 PACKAGES = ("mujoco", "dm_control", "gymnasium", "gymnasium-robotics", "envpool", "numpy")
@@ -67,15 +70,16 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self._answer()
 
-    def measure(self, seconds: float) -> float:
-        """Return its figure."""
+    def measure(self, seconds: float) -> Measurement:
+        """Let it have its turn."""
         questions: IO[str] | None = self._process.stdin
         assert questions is not None, "it was opened"
         print(seconds, file=questions, flush=True)
-        return float(self._answer())
+        return Measurement(*json.loads(self._answer()))
 
     def close(self) -> None:
         """End it."""
@@ -100,10 +104,10 @@ def started(row: str, names: list[str]) -> Iterator[dict[str, Process]]:
         yield processes
 
 
-def measure(row: str, seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Return the figures of every contender that is installed, one per round."""
+def measure(row: str, seconds: float, rounds: int) -> dict[str, list[Measurement]]:
+    """Return what every contender that is installed measured, round by round."""
     names = [name for name in CONTENDERS[row] if name != ENVPOOL or find_spec("envpool")]
-    found: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, list[Measurement]] = {name: [] for name in names}
     with started(row, names) as processes:
         for _ in range(rounds):
             for name, process in processes.items():
@@ -111,14 +115,18 @@ def measure(row: str, seconds: float, rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def judge(row: str, found: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Return every contender's median, and of peers our ratio to it with what it has to be."""
+def judge(row: str, found: Mapping[str, list[Measurement]]) -> dict[str, dict[str, Any]]:
+    """Return every contender's medians, and of peers our ratio to it with what it has to be."""
     figures: dict[str, dict[str, Any]] = {}
-    for name, values in found.items():
-        figures[name] = {"median": statistics.median(values), "rounds": values}
-        if name != OURS:
-            ratios = [mine / theirs for mine, theirs in zip(found[OURS], values, strict=True)]
-            figures[name]["ratio"] = statistics.median(ratios)
+    for name, turns in found.items():
+        pairs = list(zip(found[OURS], turns, strict=True))
+        figures[name] = {
+            "median": statistics.median(turn.figure for turn in turns),
+            "rounds": [turn.figure for turn in turns],
+            "ratio": statistics.median(ours.figure / theirs.figure for ours, theirs in pairs),
+        }
+        if cpu_ms := [turn.cpu_ms for turn in turns if turn.cpu_ms]:
+            figures[name]["cpu_ms"] = statistics.median(cpu_ms)
         if name in BOUNDS[row]:
             bound = BOUNDS[row][name]
             is_met = figures[name]["ratio"] >= bound.floor
@@ -131,18 +139,25 @@ def judge(row: str, found: Mapping[str, list[float]]) -> dict[str, dict[str, Any
 
 def show(row: str, figures: Mapping[str, Mapping[str, Any]]) -> None:
     """Print a row of the table, a line for each contender."""
-    unit = "MB" if row == "memory" else "steps/s"
     lines = []
     for name, found in figures.items():
-        median, ratio = f"{found['median']:,.1f}", found.get("ratio")
         bounds = [f"{found['floor']:g}", f"{found['aim']:g}"] if "floor" in found else ["", ""]
         if "limit_mb" in found:
-            bounds = [f"<= {found['limit_mb']:g} MB", ""]
+            bounds = [f"{found['limit_mb']:g} MB", ""]
         said = ("met" if found["is_met"] else "missed") if "is_met" in found else ""
         spread = f"{min(found['rounds']):,.1f} to {max(found['rounds']):,.1f}"
-        lines.append([name, median, spread, f"{ratio:.2f}x" if ratio else "", *bounds, said])
+        cpu_ms, cpu_ratio, ratio = "", "", "" if name == OURS else f"{found['ratio']:.2f}x"
+        if "cpu_ms" in found:
+            cpu_ms = f"{found['cpu_ms']:.2f}"
+            cpu_ratio = "" if name == OURS else f"{found['cpu_ms'] / figures[OURS]['cpu_ms']:.2f}x"
+        cells = [name, f"{found['median']:,.1f}", spread, ratio, *bounds, said, cpu_ms, cpu_ratio]
+        lines.append(cells)
+    unit = "MB" if row == "memory" else "steps/s"
     print()
-    print_table([row, unit, "of all rounds", "we are", "floor", "aim", ""], lines)
+    print_table(
+        [row, unit, "of all rounds", "we are", "floor", "aim", "", "cpu ms/step", "cpu ratio"],
+        lines,
+    )
 
 
 def _parse() -> argparse.Namespace:

@@ -151,7 +151,8 @@ class WorkerShard:
             self._process.join(CLOSE_TIMEOUT_S)
             raise EnvironmentFault(
                 f"{self._name} died with exit code {self._process.exitcode}"
-                " (-9: killed, perhaps for want of memory; -11: crash in a library)"
+                " (-9: killed, perhaps for want of memory; -11: crash in a library; 1: see the "
+                'error above; a script makes environments under `if __name__ == "__main__":` only)'
             ) from error
         if kind == "fault":
             raise content

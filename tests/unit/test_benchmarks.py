@@ -76,6 +76,22 @@ def test_an_update_is_measured_and_the_figures_say_where_they_are_from(
     assert re.search(r"^cpu ms +\d", said, re.MULTILINE)
 
 
+def test_the_simulation_benchmark_measures_every_contender_of_a_row_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "simulation.json"
+    words = ("--rows", "shards", "--seconds=0.1", "--rounds=2", f"--json={file}")
+    run(monkeypatch, "simulation.py", *words)
+    data, said = json.loads(file.read_text()), capsys.readouterr().out
+    assert data["packages"]["mujoco"] in said
+    one, two = data["rows"]["shards"]["1 shard"], data["rows"]["shards"]["robodreamer"]
+    assert len(one["rounds"]) == len(two["rounds"]) == 2
+    ratios = [mine / theirs for mine, theirs in zip(two["rounds"], one["rounds"], strict=True)]
+    assert one["ratio"] == pytest.approx(sum(ratios) / 2)
+    assert one["is_met"] == (one["ratio"] >= one["floor"])
+    assert re.search(r"^1 shard .* 1\.6 +1\.9 +(met|missed) ", said, re.MULTILINE)
+
+
 def test_the_workload_cpu_is_what_a_user_without_a_gpu_gets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -203,6 +203,21 @@ def test_a_dead_worker_is_reported_with_its_exit_code() -> None:
         run(VectorEnv("gym:toy_env:ToyDies-v0", PROPRIO, num_envs=1, seed=0), 3)
 
 
+@pytest.mark.slow
+def test_a_script_that_workers_would_run_again_is_told_how_to_avoid_that(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from robodreamer_sim import EnvOptions, VectorEnv\n"
+        "VectorEnv('gym:toy_env:Toy-v0', EnvOptions(observe='proprio'), num_envs=1, seed=0)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, env=environment
+    )
+    *_, last = done.stderr.splitlines()
+    assert 'under `if __name__ == "__main__":` only' in last
+
+
 def test_a_wait_is_bounded_and_says_what_may_be_wrong() -> None:
     environments = VectorEnv("gym:toy_env:ToyHangs-v0", PROPRIO, num_envs=1, seed=0)
     environments._timeout_s = 0.3
