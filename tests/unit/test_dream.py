@@ -1,6 +1,7 @@
 """Dreams: watching is filtering, imagining sees nothing but actions, errors are in real units."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from robodreamer.rssm import State
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.episodes import episode_seed
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.pictures import RenderedPictures
+from robodreamer_sim.rig import CameraRig
 
 STEPS, CONTEXT = 9, 4
 
@@ -160,7 +164,9 @@ class Walk(TaskEnv):
     """Observes random values for four steps; may refuse to be drawn."""
 
     def __init__(self, *, has_pictures: bool = True) -> None:
-        super().__init__(make_contract(), action_repeat=1)
+        nothing = RenderedPictures(SimpleNamespace(render_mode=None))
+        rig = CameraRig("walk", nothing, EnvOptions(), (), 0.1, is_used=False)
+        super().__init__(make_contract(), action_repeat=1, rig=rig)
         self.has_pictures = has_pictures
         self.seeds: list[int | None] = []
         self.actions: list[Array] = []
@@ -181,7 +187,7 @@ class Walk(TaskEnv):
         count = len(self.actions)
         return Transition(float(count), is_terminated=False, is_truncated=count == 4, success=True)
 
-    def _observe(self) -> dict[str, Array]:
+    def _measure(self) -> dict[str, Array]:
         values = make_observation(self.contract, seed=len(self.actions))
         return {name: value.numpy() for name, value in values.items()}
 

@@ -130,7 +130,8 @@ def test_what_is_drawn_at_start_is_an_environments_own_whichever_shard_it_is_in(
         ) as environments:
             environments.start(first_episodes=first_episodes)
             environments.recv()
-            slots = [slot for shard in environments._shards for slot in shard._shard._slots]
+            shards: Any = environments._shards
+            slots = [slot for shard in shards for slot in shard._shard._slots]
             return [model_of(slot.env).body_mass.tolist() for slot in slots]
 
     monkeypatch.setattr("robodreamer_sim.vector.WorkerShard", LocalShard)  # to see inside
