@@ -32,31 +32,35 @@ def delay_s(model: Any, steps: int) -> float:
     return (steps + shift) * option.timestep if steps else 0.0
 
 
-def keep_history(spec: Any, kind: str, longest: Mapping[str, int]) -> None:
-    """Let actuators or sensors of a model keep what a delay needs; they are not delayed yet.
+def keep_history(element: Any, longest: int) -> None:
+    """Let an actuator or sensor of an `MjSpec` keep what a delay needs; it is not delayed yet.
 
     Args:
-        spec: The model, an `MjSpec`.
-        kind: `actuator` or `sensor`.
-        longest: Longest delay in physics steps, by name.
-
-    Raises:
-        ValueError: A name that the model does not have.
+        element: The actuator or sensor.
+        longest: Longest delay in physics steps.
     """
-    for name, steps in longest.items():
-        element = _find(spec, kind, name)
-        element.nsample = max(element.nsample, steps + 1)
+    element.nsample = max(element.nsample, longest + 1)
 
 
 def delay(spec: Any, kind: str, steps: Mapping[str, int]) -> None:
     """Delay actuators or sensors of a model by physics steps, by name.
 
+    Args:
+        spec: The model, an `MjSpec`.
+        kind: `actuator` or `sensor`.
+        steps: The delay of each.
+
     Raises:
-        ValueError: A name that the model does not have.
+        ValueError: A name that the model does not have; names those that it has, closest first.
     """
-    keep_history(spec, kind, steps)
+    names = [element.name for element in getattr(spec, f"{kind}s")]
     for name, count in steps.items():
-        _find(spec, kind, name).delay = delay_s(spec, count)
+        if name not in names:
+            close = ", ".join(get_close_matches(name, names, n=max(1, len(names)), cutoff=0.0))
+            raise ValueError(f"the model has no {kind} {name!r}; it has {close or 'none'}")
+        element = getattr(spec, kind)(name)
+        keep_history(element, count)
+        element.delay = delay_s(spec, count)
 
 
 class DelayLine(Generic[Value]):
@@ -79,11 +83,3 @@ class DelayLine(Generic[Value]):
         """Put a value in; return the one of `delay` steps ago, 0 being this one."""
         self._past.append(value)
         return self._past[-min(delay + 1, len(self._past))]
-
-
-def _find(spec: Any, kind: str, name: str) -> Any:
-    names = [element.name for element in getattr(spec, f"{kind}s")]
-    if name not in names:
-        close = ", ".join(get_close_matches(name, names, n=max(1, len(names)), cutoff=0.0))
-        raise ValueError(f"the model has no {kind} {name!r}; it has {close or 'none'}")
-    return getattr(spec, kind)(name)

@@ -152,7 +152,9 @@ def test_presets_suit_every_task_and_grow() -> None:
         mild, strong = preset("mild", task), preset("strong", task)
         assert not preset("none", task)
         assert {e.field for e in mild.entries} <= {e.field for e in strong.entries}
-    assert "push" not in {e.field for e in preset("strong", "fetch_push").entries}
+    pushed = {t for t in list_tasks() if "push" in {e.field for e in preset("strong", t).entries}}
+    assert {"dmc_walker_walk", "ant_maze_open"} < pushed
+    assert not {"fetch_push", "adroit_pen", "dmc_cartpole_swingup"} & pushed
 
 
 def test_strong_is_wider_than_mild() -> None:

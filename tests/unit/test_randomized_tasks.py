@@ -22,7 +22,7 @@ from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import FIELDS, Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomize.sheet import randomized_pictures
 from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.tasks.registry import list_tasks, make
 from robodreamer_sim.vector import VectorEnv
 
 SMALL = (16, 16)
@@ -185,3 +185,28 @@ def test_a_run_keeps_the_preset_or_what_a_file_says(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no randomisation 'wild'; there are mild, "):
         train(["fetch_reach", "--randomize", str(file), "--run", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("actuator_delay", "no actuator 'elbow' can be randomised; there are elbow_pitch, "),
+        ("sensor_delay", "no sensor 'elbow' can be randomised; there is none"),
+    ],
+)
+def test_a_delay_of_what_a_task_does_not_have_is_refused_when_it_is_made(
+    field: str, words: str
+) -> None:
+    entry = Entry(
+        field=field, operation="set", distribution=Choice(values=(2.0,)), select=("elbow",)
+    )
+    late = EnvOptions(observe="proprio", randomize=Randomization(entries=(entry,)))
+    with pytest.raises(ValueError, match=words):
+        make("arm_reach", late)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", list_tasks())
+def test_every_task_can_be_randomised(task: str) -> None:
+    env = make(task, EnvOptions(observe="proprio", randomize="strong"))
+    assert same(drive(env, seed=0), drive(env, seed=0))

@@ -77,8 +77,6 @@ CONDITIONS: Mapping[str, Callable[[Model, int], bool]] = {
     "push": _is_root,
     "actuator_gain": lambda model, index: model.actuator_gaintype[index] in LINEAR,
     "force_limit": lambda model, index: bool(model.actuator_forcelimited[index]),
-    "actuator_delay": lambda model, index: bool(model.actuator_history[index, 0]),
-    "sensor_delay": lambda model, index: bool(model.sensor_history[index, 0]),
     "camera_rotation": lambda model, index: model.cam_mode[index] not in AIMED,
     "light_direction": lambda model, index: model.light_mode[index] not in AIMED,
     "geom_color": _has_own_color,

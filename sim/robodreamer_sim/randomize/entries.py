@@ -86,7 +86,11 @@ class Entry:
                 raise ValueError(
                     f"{self.field}: no {self.about.kind} {pattern!r} can be randomised; {exist}"
                 )
-        return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in self.select))
+        return tuple(name for name in names if self.matches(name))
+
+    def matches(self, name: str) -> bool:
+        """Whether an element of this name is selected."""
+        return any(fnmatchcase(name, pattern) for pattern in self.select)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

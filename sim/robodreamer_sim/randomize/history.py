@@ -19,9 +19,6 @@ def histories_kept(randomization: Randomization) -> Iterator[None]:
 
     Third-party environments load their model in their constructor and leave no other way in. The
     rest of the model stays as it is.
-
-    Raises:
-        ValueError: A model without an actuator or sensor that is named.
     """
     entries = [entry for entry in randomization.entries if entry.field in KINDS]
     if not entries:
@@ -50,7 +47,7 @@ def histories_kept(randomization: Randomization) -> Iterator[None]:
 
 
 def _keep(spec: Any, entry: Entry) -> None:
-    kind = KINDS[entry.field]
-    names = [element.name for element in getattr(spec, f"{kind}s") if element.name]
-    longest = int(np.rint(entry.distribution.bounds[1]))
-    keep_history(spec, kind, dict.fromkeys(entry.choose(names), longest))
+    kind, longest = KINDS[entry.field], int(np.rint(entry.distribution.bounds[1]))
+    for index, element in enumerate(getattr(spec, f"{kind}s")):
+        if entry.matches(element.name or f"{kind}_{index}"):
+            keep_history(element, longest)

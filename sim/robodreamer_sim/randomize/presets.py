@@ -3,7 +3,7 @@
 `strong` has the ranges usual in published transfers from simulation to robots, `mild` a fifth of
 them or so. A task that they do not suit differs from a preset, as a user's JSON may:
 
-    {"preset": "strong", "without": ["push"], "entries": [{"field": "friction", ...}]}
+    {"preset": "strong", "without": ["gravity"], "entries": [{"field": "friction", ...}]}
 
 An entry replaces all entries of its field in the preset.
 """
@@ -95,13 +95,6 @@ STRONG = (
         when="interval",
         interval_s=0.0,
     ),
-    Entry(
-        field="push",
-        operation="add",
-        distribution=Uniform(low=-0.5, high=0.5),
-        when="interval",
-        interval_s=5.0,
-    ),
     _add("camera_position", 0.05),
     _add("camera_rotation", 0.17),
     _scale("camera_fovy", 0.9, 1.1),
@@ -132,26 +125,34 @@ class Difference(NamedTuple):
     tasks: str
     """Their names, with `*`."""
     preset: str
-    entries: tuple[Entry, ...] = ()
-    without: tuple[str, ...] = ()
+    entries: tuple[Entry, ...]
 
 
+CLOSE_UP = ("fetch_*", "hand_*", "adroit_*", "franka_kitchen*", "arm_*")
+"""Tasks of arms and hands. Their cameras stand close, so that less is enough to lose what matters
+from sight."""
+WALKING = (
+    "dmc_cheetah_*", "dmc_dog_*", "dmc_hopper_*", "dmc_humanoid_*", "dmc_quadruped_*",
+    "dmc_walker_*", "ant_maze_*", "gym:Ant-*", "gym:HalfCheetah-*", "gym:Hopper-*",
+    "gym:Humanoid*", "gym:Walker2d-*",
+)  # fmt: skip
+"""Tasks of robots on legs with a body `torso`, which may be loaded and pushed."""
+PUSH = Entry(
+    field="push",
+    operation="add",
+    distribution=Uniform(low=-0.5, high=0.5),
+    when="interval",
+    interval_s=5.0,
+    select=("torso",),
+)
 DIFFERENCES = (
-    # The cameras stand close, so that less would be enough to lose the goal from sight; the robot
-    # stands still, and its base cannot be pushed.
-    Difference(
-        "fetch_*",
-        "strong",
-        entries=(_add("camera_position", 0.03), _add("camera_rotation", 0.08)),
-        without=("push",),
+    *(
+        Difference(task, "strong", (_add("camera_position", 0.03), _add("camera_rotation", 0.08)))
+        for task in CLOSE_UP
     ),
     *(
-        Difference(
-            f"dmc_{robot}_*",
-            "strong",
-            entries=(_add("center_of_mass", 0.05, "torso"),),
-        )
-        for robot in ("cheetah", "hopper", "quadruped", "walker")
+        Difference(task, "strong", (_add("center_of_mass", 0.05, "torso"), PUSH))
+        for task in WALKING
     ),
 )
 
@@ -179,7 +180,7 @@ def preset(name: str, task: str) -> Randomization:
     randomization = Randomization(entries=PRESETS[name])
     for difference in DIFFERENCES:
         if difference.preset == name and fnmatchcase(task, difference.tasks):
-            randomization = randomization.with_entries(difference.entries, difference.without)
+            randomization = randomization.with_entries(difference.entries)
     return randomization
 
 
