@@ -119,14 +119,19 @@ def _named_defaults(words: Sequence[str]) -> TrainConfig:
 
 
 def _config_of(arguments: TrainArguments) -> TrainConfig:
-    """Return the settings of a run, which keep what a file held."""
     fields = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
-    if arguments.randomize.endswith(".json"):
-        try:
-            fields["randomize"] = Path(arguments.randomize).read_text()
-        except OSError as error:
-            raise ValueError(f"--randomize {arguments.randomize}: {error.strerror}") from error
+    fields["randomize"] = _read_randomize(arguments.randomize)
     return TrainConfig(**fields)
+
+
+def _read_randomize(word: str) -> str:
+    """Return a preset's name as it is, and of a file what it holds, so that a run keeps that."""
+    if not word.endswith(".json"):
+        return word
+    try:
+        return Path(word).read_text()
+    except OSError as error:
+        raise ValueError(f"--randomize {word}: {error.strerror}") from error
 
 
 def _resumed_config(folder: Path, words: Sequence[str]) -> TrainConfig:
@@ -316,6 +321,9 @@ class TasksArguments:
     """Only those whose name or text holds this, or the one of this name."""
     show: bool = False
     """Save a sheet of every camera and a short clip of a random policy, for each of a few."""
+    randomize: str = "none"
+    """With `--show`, save a sheet of 16 episodes that are randomised so: mild, strong, or a JSON
+    file of a preset and entries."""
     out: Path = Path("runs/tasks")
     """Folder for what `--show` saves."""
 
@@ -339,7 +347,8 @@ def tasks(words: Sequence[str]) -> Job:
     from robodreamer.gallery import prepare_exhibit
 
     out = arguments.out if arguments.show else None
-    exhibits = [prepare_exhibit(task, text, out, _say) for task, text in chosen.items()]
+    randomize = _read_randomize(arguments.randomize)
+    exhibits = [prepare_exhibit(task, text, out, _say, randomize) for task, text in chosen.items()]
 
     def tell() -> None:
         for exhibit in exhibits:

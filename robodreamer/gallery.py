@@ -8,10 +8,11 @@ import numpy as np
 from robodreamer.config import folder_name
 from robodreamer.listing import format_details
 from robodreamer.pictures.montage import Row, sheet
-from robodreamer.pictures.video import BLUE, Pictures, write_mp4, write_png
-from robodreamer_sim import TaskEnv, make
+from robodreamer.pictures.video import BLUE, Pictures, to_rgb, write_mp4, write_png
+from robodreamer_sim import EnvOptions, TaskEnv, make
 from robodreamer_sim.conformance import random_action
 from robodreamer_sim.pictures import resize
+from robodreamer_sim.randomize.sheet import randomized_pictures
 
 POLICY_SIDE, SHEET_SIDE, FILM_SIDE = 64, 128, 256
 """Height and width in pixels: as a policy sees by default, in the sheet, and in the clip."""
@@ -20,13 +21,19 @@ SEED = 0
 NUM_COLORS = 64
 """Of the sheet, which makes a third of the file and is hardly seen."""
 GREY = "#BBBBBB"
+COLUMNS = 8
+"""Of the sheet of randomised episodes."""
 
 Look = Mapping[str, Pictures]
 """What every camera shows at one moment."""
 
 
 def prepare_exhibit(
-    task: str, text: str, folder: Path | None, say: Callable[[str], None]
+    task: str,
+    text: str,
+    folder: Path | None,
+    say: Callable[[str], None],
+    randomize: str = "none",
 ) -> Callable[[], None]:
     """Make a task; return what tells of it, and shows it if there is a folder to show it in.
 
@@ -34,6 +41,7 @@ def prepare_exhibit(
         ValueError: There is no such task, or it cannot be drawn.
     """
     env = make(task)
+    options = EnvOptions(randomize=randomize)
     if folder and not env.camera_names:
         raise ValueError(f"{task} has no rgb_array rendering and so nothing to show")
 
@@ -42,6 +50,8 @@ def prepare_exhibit(
         if folder:
             for path in show(env, folder):
                 say(f"wrote {path}")
+            if randomize != "none":
+                say(f"wrote {show_randomized(task, options, folder)}")
         env.close()
 
     return exhibit
@@ -68,6 +78,19 @@ def show(env: TaskEnv, folder: Path) -> list[Path]:
     frames = (np.concatenate(list(look.values()), axis=1) for look in film)
     write_mp4(mp4, frames, 1 / (dt_s * stride))
     return [png, mp4]
+
+
+def show_randomized(task: str, options: EnvOptions, folder: Path) -> Path:
+    """Write a sheet of how episodes begin for the eyes of a policy, PNG; return the file."""
+    rows: list[Row] = []
+    seen = randomized_pictures(task, options)
+    for name, pictures in seen.items():
+        lines = np.split(to_rgb(pictures), len(pictures) // COLUMNS)
+        rows += [Row(name.partition("/")[2], line) for line in lines]
+    title = f"{task}, randomised: the first pictures of {len(rows) * COLUMNS // len(seen)} episodes"
+    path = folder / f"{folder_name(task)}-randomised.png"
+    write_png(path, sheet(title, rows, [""] * COLUMNS, [GREY] * COLUMNS), num_colors=256)
+    return path
 
 
 def _film(env: TaskEnv, num_frames: int, stride: int) -> list[Look]:

@@ -31,6 +31,17 @@ def _set(field: str, distribution: Distribution, *, is_shared: bool = False) -> 
     return _entry(field, "set", distribution, is_shared=is_shared)
 
 
+def _push(size: float, body: str) -> Entry:
+    return Entry(
+        field="push",
+        operation="add",
+        distribution=Uniform(low=-size, high=size),
+        when="interval",
+        interval_s=5.0,
+        select=(body,),
+    )
+
+
 def _entry(
     field: str,
     operation: Operation,
@@ -100,12 +111,12 @@ STRONG = (
     _scale("camera_fovy", 0.9, 1.1),
     _add("light_position", 1.0),
     _add("light_direction", 0.5),
-    _scale("light_color", 0.5, 1.2),
-    _scale("headlight", 0.5, 1.3),
+    _scale("light_color", 0.6, 1.2),
+    _scale("headlight", 0.6, 1.3),
     _scale("geom_color", 0.5, 1.5),
     _scale("material_color", 0.5, 1.5),
     _scale("texture_repeat", 0.5, 2.0),
-    _set("image_brightness", Uniform(low=0.7, high=1.3)),
+    _set("image_brightness", Uniform(low=0.75, high=1.3)),
     _set("image_contrast", Uniform(low=0.7, high=1.3)),
     _set("image_noise", Uniform(low=0.0, high=8.0)),
     _set("image_blur", Uniform(low=0.0, high=0.7)),
@@ -128,31 +139,32 @@ class Difference(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-CLOSE_UP = ("fetch_*", "hand_*", "adroit_*", "franka_kitchen*", "arm_*")
-"""Tasks of arms and hands. Their cameras stand close, so that less is enough to lose what matters
-from sight."""
-WALKING = (
-    "dmc_cheetah_*", "dmc_dog_*", "dmc_hopper_*", "dmc_humanoid_*", "dmc_quadruped_*",
-    "dmc_walker_*", "ant_maze_*", "gym:Ant-*", "gym:HalfCheetah-*", "gym:Hopper-*",
-    "gym:Humanoid*", "gym:Walker2d-*",
-)  # fmt: skip
-"""Tasks of robots on legs with a body `torso`, which may be loaded and pushed."""
-PUSH = Entry(
-    field="push",
-    operation="add",
-    distribution=Uniform(low=-0.5, high=0.5),
-    when="interval",
-    interval_s=5.0,
-    select=("torso",),
-)
+CLOSE_UP = {
+    "fetch_*": (0.03, 0.08),
+    "adroit_*": (0.03, 0.08),
+    "franka_kitchen*": (0.03, 0.08),
+    "arm_*": (0.03, 0.08),
+    "hand_*": (0.015, 0.05),
+}
+"""Tasks whose cameras stand close, so that less is enough to lose what matters from sight: by how
+far, in metres, and how much, in rad, they are moved instead."""
+WALKING = dict.fromkeys(
+    (
+        "dmc_cheetah_*", "dmc_dog_*", "dmc_hopper_*", "dmc_humanoid_*", "dmc_quadruped_*",
+        "dmc_walker_*", "ant_maze_*", "gym:Ant-*", "gym:HalfCheetah-*", "gym:Hopper-*",
+        "gym:Humanoid*", "gym:Walker2d-*",
+    ),
+    "torso",
+) | {"dmc_humanoid_CMU_*": "root"}  # fmt: skip
+"""Tasks of robots on legs, and the body that may be loaded and pushed."""
 DIFFERENCES = (
     *(
-        Difference(task, "strong", (_add("camera_position", 0.03), _add("camera_rotation", 0.08)))
-        for task in CLOSE_UP
+        Difference(task, "strong", (_add("camera_position", far), _add("camera_rotation", much)))
+        for task, (far, much) in CLOSE_UP.items()
     ),
     *(
-        Difference(task, "strong", (_add("center_of_mass", 0.05, "torso"), PUSH))
-        for task in WALKING
+        Difference(task, "strong", (_add("center_of_mass", 0.05, body), _push(0.5, body)))
+        for task, body in WALKING.items()
     ),
 )
 
