@@ -319,24 +319,26 @@ class TasksArguments:
 
     filter: Annotated[str, tyro.conf.Positional] = ""
     """Only those whose name or text holds this, or the one of this name."""
-    show: bool = False
-    """Save a sheet of every camera and a short clip of a random policy, for each of a few."""
+    show: Path | None = None
+    """Save a sheet of every camera and a short clip of a random policy, for each of a few; into
+    this folder, runs/tasks if none is named."""
     randomize: str = "none"
     """With `--show`, save a sheet of 16 episodes that are randomised so: mild, strong, or a JSON
     file of a preset and entries."""
-    out: Path = Path("runs/tasks")
-    """Folder for what `--show` saves."""
 
 
 def tasks(words: Sequence[str]) -> Job:
     """Build what lists the tasks."""
+    names_folder = "--show" in words[:-1] and not words[words.index("--show") + 1].startswith("-")
+    if "--show" in words and not names_folder:
+        words = [word for word in words if word != "--show"] + ["--show", "runs/tasks"]
     arguments = parse(TasksArguments, "tasks", words)
-    from robodreamer.listing import FEW, OTHERS, format_tasks, matching
+    from robodreamer.listing import FEW, foreign_text, format_tasks, matching
     from robodreamer_sim import list_tasks
 
     listed = list_tasks()
-    is_foreign = ":" in arguments.filter
-    chosen = {arguments.filter: OTHERS[0][1]} if is_foreign else matching(listed, arguments.filter)
+    word = arguments.filter
+    chosen = {word: foreign_text(word)} if ":" in word else matching(listed, word)
     if len(chosen) > FEW:
         if arguments.show:
             raise ValueError(
@@ -346,9 +348,10 @@ def tasks(words: Sequence[str]) -> Job:
         return lambda: _say("\n".join(lines))
     from robodreamer.gallery import prepare_exhibit
 
-    out = arguments.out if arguments.show else None
     randomize = _read_randomize(arguments.randomize)
-    exhibits = [prepare_exhibit(task, text, out, _say, randomize) for task, text in chosen.items()]
+    exhibits = [
+        prepare_exhibit(*item, arguments.show, _say, randomize) for item in chosen.items()
+    ]
 
     def tell() -> None:
         for exhibit in exhibits:

@@ -33,6 +33,11 @@ def matching(tasks: Mapping[str, str], word: str) -> dict[str, str]:
     return shown
 
 
+def foreign_text(task: str) -> str:
+    """Return what is known of a task that is not listed."""
+    return "a Gymnasium environment" if task.startswith("gym:") else "a class of yours"
+
+
 def format_tasks(tasks: Mapping[str, str], width: int = 80) -> list[str]:
     """Return a line per task, and what else is a task; longer ones are wrapped."""
     column = min(WIDEST_NAME, max(len(name) for name in tasks) + 2)

@@ -38,7 +38,7 @@ def test_a_few_tasks_are_told_one_after_the_other(capsys: pytest.CaptureFixture[
 def test_show_saves_a_sheet_of_every_camera_and_a_clip(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["tasks", "dmc_cartpole_swingup", "--show", "--out", str(tmp_path)]) == 0
+    assert main(["tasks", "dmc_cartpole_swingup", "--show", str(tmp_path)]) == 0
     sheet, clip = tmp_path / "dmc_cartpole_swingup.png", tmp_path / "dmc_cartpole_swingup.mp4"
     out = capsys.readouterr().out
     assert f"wrote {sheet}" in out

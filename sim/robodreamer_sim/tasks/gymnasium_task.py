@@ -1,4 +1,4 @@
-"""Any Gymnasium environment: `gym:ID`, or `gym:my_module:ID` for one that a module registers.
+"""Any Gymnasium environment: `gym:ID`, `gym:my_module:ID` for one that a module registers, or made.
 
 Observation and action spaces are taken apart as `spaces` says. Where the observation holds no
 picture and one is wanted, `image/camera` shows what the environment's `render()` would. The task
@@ -33,8 +33,14 @@ UNKNOWN_DT_S = 0.05  # of an environment that tells neither `dt` nor a frame rat
 class GymnasiumTask(TaskEnv):
     """A Gymnasium environment behind the contract; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
-        self._env: Any = _make(task)
+    def __init__(
+        self,
+        task: str,
+        options: EnvOptions,
+        renderers: Renderers | None = None,
+        env: gymnasium.Env[Any, Any] | None = None,
+    ) -> None:
+        self._env: Any = env or _make(task)
         self._raw: Any = None
         everything = list(leaves(self._env.observation_space))
         self._leaves = [leaf for leaf in everything if _is_wanted(leaf, options)]

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import os
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
     from robodreamer_sim.rendering import Renderers
 
+OWN_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""`module:Class`."""
 FETCH_TASKS = {
     "fetch_reach": "move the gripper of a Fetch arm to the red sphere",
     "fetch_push": "push a block to the red sphere on the table",
@@ -59,7 +62,7 @@ def make(
     """Make a task by name.
 
     Args:
-        task: A name of `list_tasks`, or `gym:ID` for any Gymnasium environment.
+        task: A name of `list_tasks`, `gym:ID` for any Gymnasium environment, or `module:Class`.
         options: What is observed, and how.
         renderers: Shared among the environments of a process; None gives this one its own.
 
@@ -81,41 +84,44 @@ def make(
 
 
 def _make(task: str, options: EnvOptions, renderers: "Renderers | None") -> "TaskEnv":
-    if task.startswith("gym:"):
-        from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
+    if (domain := _dmc_domain(task)) is not None:
+        from robodreamer_sim.tasks.dm_control import DmControlTask
 
-        return GymnasiumTask(task, options, renderers)
-    if task.removesuffix("_sparse") in FETCH_TASKS:
-        from robodreamer_sim.tasks.fetch import FetchTask
-
-        return FetchTask(task, options, renderers)
-    if task in ARM_TASKS:
-        from robodreamer_sim.tasks import arm
-
-        class_name, _ = ARM_TASKS[task]
-        return getattr(arm, class_name)(task, options, renderers)
-    if task in robotics_tasks():
-        return _make_robotics(task, options, renderers)
-    if task in composer_tasks():
-        from robodreamer_sim.tasks.composer import ComposerTask
-
-        return ComposerTask(task, options, renderers)
-    for domain, names in DMC_TASKS.items():
-        if task.startswith(f"dmc_{domain}_") and task.removeprefix(f"dmc_{domain}_") in names:
-            from robodreamer_sim.tasks.dm_control import DmControlTask
-
-            return DmControlTask(task, domain, options, renderers)
+        return DmControlTask(task, domain, options, renderers)
+    if (place := _place(task)) is not None:
+        module, maker = place
+        family = importlib.import_module(f"robodreamer_sim.tasks.{module}")
+        return getattr(family, maker)(task, options, renderers)
     close = get_close_matches(task, list_tasks(), n=3, cutoff=0.4) or ["fetch_reach"]
     raise ValueError(
         f"there is no task {task!r}; the closest are {', '.join(close)}. "
-        "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID"
+        "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID, a class of "
+        "yours module:Class"
     )
 
 
-def _make_robotics(task: str, options: EnvOptions, renderers: "Renderers | None") -> "TaskEnv":
-    family = robotics_tasks()[task].family
-    module = importlib.import_module(f"robodreamer_sim.tasks.{family}")
-    return getattr(module, f"{family.capitalize()}Task")(task, options, renderers)
+def _place(task: str) -> tuple[str, str] | None:
+    """Return the module here that makes a task and what makes it there; None if none does."""
+    if task.startswith("gym:"):
+        return "gymnasium_task", "GymnasiumTask"
+    if OWN_CLASS.fullmatch(task):
+        return "own", "make_own"
+    if task.removesuffix("_sparse") in FETCH_TASKS:
+        return "fetch", "FetchTask"
+    if task in ARM_TASKS:
+        return "arm", ARM_TASKS[task][0]
+    if task in (robotics := robotics_tasks()):
+        family = robotics[task].family
+        return family, f"{family.capitalize()}Task"
+    return ("composer", "ComposerTask") if task in composer_tasks() else None
+
+
+def _dmc_domain(task: str) -> str | None:
+    """Return the suite's domain of a task; None if it is not one of the suite's."""
+    for domain, names in DMC_TASKS.items():
+        if task.startswith(f"dmc_{domain}_") and task.removeprefix(f"dmc_{domain}_") in names:
+            return domain
+    return None
 
 
 def require_mujoco() -> None:
