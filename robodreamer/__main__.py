@@ -2,6 +2,7 @@
 
 A robot computer has the bare install, numpy and onnxruntime; whoever asks it to train deserves a
 sentence, not a traceback. Nothing is caught: what fails inside an installed package is shown.
+Only the doctor comes to any machine.
 """
 
 import sys
@@ -15,8 +16,12 @@ TRAINING_PACKAGES = (
 
 
 def main() -> int | None:
-    """Run the command line; return the exit status, 2 where the extra `train` is missing."""
+    """Run the command line; return the exit status, 2 where it needs the extra `train`."""
     missing = [package for package in TRAINING_PACKAGES if find_spec(package) is None]
+    if missing and sys.argv[1:] == ["doctor"]:
+        from robodreamer.doctor.examination import prepare_examination
+
+        return prepare_examination(print)()
     if missing:
         print(
             f"robodreamer needs {', '.join(missing)}: run pip install 'robodreamer[train]' "

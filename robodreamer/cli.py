@@ -24,6 +24,7 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   plot RUN...       learning curves of one or more runs
   report RUN        one HTML page about a run and its policy
   tasks [FILTER]    list the tasks
+  doctor            what works on this machine, and what to do about the rest
   demo              all of it on fetch_reach, in about a quarter of an hour
 
 robodreamer COMMAND --help tells more, robodreamer --version which release this is.
@@ -31,14 +32,14 @@ robodreamer-deploy drives a robot.
 """
 
 
-Job = Callable[[], None]
+Job = Callable[[], int | None]
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 STANDARD_OUTPUT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0, or 2 for what a user can mend."""
+    """Run the command line; return the exit status: a job's own, or 2 for what a user can mend."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:
@@ -86,10 +87,9 @@ def _run(words: Sequence[str]) -> int:
     except _known_failures() as error:
         return _complain(error)
     try:
-        job()
+        return job() or 0
     except _known_failures() as error:
         return _complain(error)
-    return 0
 
 
 @contextmanager

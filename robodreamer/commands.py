@@ -17,7 +17,8 @@ import tyro
 from robodreamer.config import TrainConfig, folder_name, named_config
 from robodreamer.config_check import check_settings
 
-Job = Callable[[], None]
+Job = Callable[[], int | None]
+"""Does the work; returns the exit status, None for 0."""
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 Folder = Annotated[Path, tyro.conf.Positional]
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")]
@@ -361,6 +362,25 @@ def tasks(words: Sequence[str]) -> Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DoctorArguments:
+    """Examine this machine: packages, simulation, rendering, GPU, real-time rights, disk.
+
+    Says what to do about everything that fails; the exit status is then 1.
+    """
+
+    json: Path | None = None
+    """File for the findings."""
+
+
+def doctor(words: Sequence[str]) -> Job:
+    """Build the examination."""
+    arguments = parse(DoctorArguments, "doctor", words)
+    from robodreamer.doctor.examination import prepare_examination
+
+    return prepare_examination(_say, arguments.json)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoArguments:
     """Learn, evaluate, export, drive and report, one public command after the other.
 
@@ -407,5 +427,6 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {
     "plot": plot,
     "report": report,
     "tasks": tasks,
+    "doctor": doctor,
     "demo": demo,
 }

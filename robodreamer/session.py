@@ -24,10 +24,9 @@ from robodreamer.train import Session, restore, train
 from robodreamer.viewer import Viewer, require_display
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.graphics import SOFTWARE_HINT, Choice, is_software, settle_back_end
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector import VectorEnv
-
-SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 
 
 def prepare_training(
@@ -51,6 +50,8 @@ def prepare_training(
         checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
         checkpoint = checkpoints.latest() if resume else None
         state = _load_state(checkpoints, checkpoint) if checkpoint else {}
+        # Here, before there are workers, so that one probe answers for all of them.
+        back_end = settle_back_end() if env_options(config).uses_cameras else None
         envs = stack.enter_context(make_envs(config, state.get("first_episodes")))
         if resume:
             _check_contract(folder, envs.contract)
@@ -62,7 +63,7 @@ def prepare_training(
         if view:
             session.viewer = Viewer(session.learner.agent)
             stack.callback(session.viewer.close)
-        _wait_for_simulation(session)  # before there is a run
+        _wait_for_simulation(session, back_end)  # before there is a run
         if not resume:
             write_run(folder, config, envs.contract)
             stack.enter_context(locked(folder))
@@ -193,13 +194,13 @@ def _build(
     )
 
 
-def _wait_for_simulation(session: Session) -> None:
+def _wait_for_simulation(session: Session, back_end: Choice | None) -> None:
     """Wait for the first records and say what yields them; what cannot be reset or drawn shows."""
     envs = session.collector.envs
     envs.wait()
     has_gpu, renderer = torch.cuda.is_available(), envs.renderer_name()
     session.reporter.say(
-        describe_simulation(envs.num_envs, envs.num_workers, renderer, has_gpu=has_gpu)
+        describe_simulation(envs.num_envs, envs.num_workers, renderer, back_end, has_gpu=has_gpu)
     )
 
 
@@ -246,24 +247,26 @@ def _describe(config: TrainConfig, agent: Agent, replay: Replay, device: torch.d
     )
 
 
-def describe_simulation(num_envs: int, num_workers: int, renderer: str, *, has_gpu: bool) -> str:
+def describe_simulation(
+    num_envs: int, num_workers: int, renderer: str, back_end: Choice | None, *, has_gpu: bool
+) -> str:
     """Say where environments run and what draws their cameras; complain about an idle GPU.
 
     Args:
         num_envs: Environments.
         num_workers: Processes they share; 0 if they run in the learner's.
         renderer: What OpenGL calls itself; empty where nothing is drawn.
+        back_end: Through which back end, and why; None where no camera is wanted.
         has_gpu: Whether there is one that could draw.
     """
     where = f"{num_workers} processes" if num_workers > 1 else "1 process"
     text = f"{num_envs} environments in {where if num_workers else 'the learner'}"
     if renderer:
         text += f"; cameras drawn by {renderer}"
-    if has_gpu and any(name in renderer.lower() for name in SOFTWARE_RENDERERS):
-        text += (
-            "\nwarning: that is software, several times slower than the GPU; is NVIDIA's EGL "
-            "library installed (libnvidia-gl, or the container's `graphics` capability)?"
-        )
+    if renderer and back_end and back_end.name:
+        text += f" through {back_end.name} ({back_end.why})"
+    if has_gpu and is_software(renderer):
+        text += f"\nwarning: {SOFTWARE_HINT}"
     return text
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Prove that the bare install whose bin folder is $1 needs no torch: it helps, it names the missing
-# extra when asked to train, and it drives the robot of docs/your-robot.md with the bundled policy.
+# extra when asked to train, it drives the robot of docs/your-robot.md with the bundled policy, and
+# examines the machine.
 set -eu
 bin=$1
 root=$(dirname "$0")/..
@@ -34,4 +35,5 @@ from pathlib import Path
 figures = json.loads(Path(sys.argv[1]).read_text())
 sys.exit(figures["ticks"] < 1 or figures["held_ticks"] > 0 or figures["fault"] is not None)
 EOPYTHON
+"$bin/robodreamer" doctor || fail 'robodreamer doctor failed'
 echo 'bare install: no torch, and it needs none'

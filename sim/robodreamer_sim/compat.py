@@ -1,4 +1,4 @@
-"""Mends for the pinned third-party stack, and words for a machine without OpenGL.
+"""Mends for the pinned third-party stack, and words for one that cannot be mended.
 
 The newest MuJoCo, dm_control and gymnasium-robotics on PyPI do not work together as they are. Every
 mend here first probes whether it is needed, so that it does nothing once upstream is fixed:
@@ -8,99 +8,51 @@ mend here first probes whether it is needed, so that it does nothing once upstre
     dm_control 1.0.50           lists the sizes of MuJoCo fields that MuJoCo 4 has removed, and
                                 fails on the first that is missing
 
-The GL back end is chosen per context (`make_gl_context`) instead of by setting MUJOCO_GL: that
-variable is read when `mujoco` is imported, for all libraries at once, and a machine without GL
-could then not even import MuJoCo for a task without cameras.
+Afterwards a joint of a tiny model is read and written through the library. A pair that fails there
+is refused when the library is imported, so only tasks that need it are concerned.
 """
 
 import contextlib
 import importlib
 import io
 import os
-import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from types import ModuleType, SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
-import mujoco
 import numpy as np
 
-from robodreamer_sim.faults import GraphicsError
-
-NO_GL_HINT = (
-    "cameras need OpenGL, and none could be started ({reason}); install it with "
-    "`apt-get install libegl1 libgl1-mesa-dri`, or train without cameras (observe=proprio)"
+TESTED = {
+    "mujoco": "3.17.0",
+    "gymnasium": "1.4.0",
+    "gymnasium-robotics": "1.4.2",
+    "dm-control": "1.0.50",
+}
+"""Distributions in the versions that constraints.txt pins, which work together."""
+ONE_HINGE = (
+    "<mujoco><worldbody><body><joint name='hinge'/><geom size='.1'/></body></worldbody></mujoco>"
 )
-
-
-class GLContext(Protocol):
-    """MuJoCo's offscreen context, whichever library is behind it."""
-
-    def make_current(self) -> None:
-        """Direct this thread's GL calls here."""
-        ...
-
-    def free(self) -> None:
-        """Release it."""
-        ...
-
-
-def make_gl_context(width: int, height: int) -> GLContext:
-    """Start offscreen rendering: EGL on Linux, unless MUJOCO_GL names another back end.
-
-    Raises:
-        GraphicsError: No library, no device, or a back end that does not start.
-    """
-    try:
-        if sys.platform == "linux" and not os.environ.get("MUJOCO_GL"):
-            context_class = importlib.import_module("mujoco.egl").GLContext
-        else:
-            context_class = mujoco.GLContext
-        context = context_class(width, height)
-        context.make_current()
-    except Exception as error:  # drivers fail in many types that all mean the same
-        raise graphics_error(error) from error
-    return context
-
-
-def renderer_name() -> str:
-    """Return what draws in the current GL context, such as `llvmpipe (LLVM 15.0.6, 256 bits)`.
-
-    It is empty where OpenGL does not tell.
-    """
-    gl, errors = importlib.import_module("OpenGL.GL"), importlib.import_module("OpenGL.error")
-    try:
-        name: bytes | None = gl.glGetString(gl.GL_RENDERER)
-    except errors.Error:  # a window system that PyOpenGL does not know
-        return ""
-    return (name or b"").decode()
-
-
-def graphics_error(error: Exception) -> GraphicsError:
-    """Return what to tell a user whose OpenGL fails with `error`."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return GraphicsError(NO_GL_HINT.format(reason=reason))
 
 
 def import_gymnasium_robotics() -> ModuleType:
     """Import gymnasium-robotics with its joint types mended.
 
     It prints a notice about other tasks at every import, so once in every worker: left out.
+
+    Raises:
+        ValueError: The installed version does not work with the installed MuJoCo.
+        ModuleNotFoundError: It is not installed.
     """
-    with contextlib.redirect_stderr(io.StringIO()):
-        module = importlib.import_module("gymnasium_robotics")
-    utils: Any = importlib.import_module("gymnasium_robotics.utils.mujoco_utils")
-    hinge = mujoco.mjtJoint.mjJNT_HINGE
-    if not utils.mujoco.mjtJoint.mjJNT_HINGE == np.int32(int(hinge)):  # noqa: SIM201  not its !=
-        utils.mujoco = _with_plain_joint_types()
+    with _refused_in_words("gymnasium-robotics"):
+        with contextlib.redirect_stderr(io.StringIO()):
+            module = importlib.import_module("gymnasium_robotics")
+        utils: Any = importlib.import_module("gymnasium_robotics.utils.mujoco_utils")
+        hinge = utils.mujoco.mjtJoint.mjJNT_HINGE
+        if not hinge == np.int32(int(hinge)):  # noqa: SIM201  not its !=
+            utils.mujoco = _with_plain_joint_types()
+        _probe_gymnasium_robotics(utils)
     return module
-
-
-def _with_plain_joint_types() -> SimpleNamespace:
-    """Return MuJoCo's names with `mjtJoint` holding plain integers."""
-    names: dict[str, Any] = {name: getattr(mujoco, name) for name in dir(mujoco)}
-    joint_types = {k: int(v) for k, v in mujoco.mjtJoint.__members__.items()}
-    return SimpleNamespace(**{**names, "mjtJoint": SimpleNamespace(**joint_types)})
 
 
 def import_dm_control() -> ModuleType:
@@ -108,15 +60,74 @@ def import_dm_control() -> ModuleType:
 
     Its own renderer stays off: it starts GL while it is imported, and two kinds of renderer in one
     process end in EGL errors.
+
+    Raises:
+        ValueError: The installed version does not work with the installed MuJoCo.
+        ModuleNotFoundError: It is not installed.
     """
-    with _environment_variable("MUJOCO_GL", "disabled"):
-        suite = importlib.import_module("dm_control.suite")
-        sizes = importlib.import_module("dm_control.mujoco.wrapper.mjbindings.sizes")
-    for struct, kind in {"mjmodel": mujoco.MjModel, "mjdata": mujoco.MjData}.items():
-        fields = sizes.array_sizes.get(struct, {})
-        for name in [name for name in fields if not hasattr(kind, name)]:
-            del fields[name]
+    with _refused_in_words("dm-control"):
+        with _environment_variable("MUJOCO_GL", "disabled"):
+            suite = importlib.import_module("dm_control.suite")
+            sizes = importlib.import_module("dm_control.mujoco.wrapper.mjbindings.sizes")
+        import mujoco
+
+        for struct, kind in {"mjmodel": mujoco.MjModel, "mjdata": mujoco.MjData}.items():
+            fields = sizes.array_sizes.get(struct, {})
+            for name in [name for name in fields if not hasattr(kind, name)]:
+                del fields[name]
+        _probe_dm_control()
     return suite
+
+
+def tested_pair(distribution: str) -> str:
+    """Return the command that installs a library and MuJoCo in versions that work together."""
+    names = dict.fromkeys(["mujoco", distribution])
+    return f"`pip install {' '.join(f'{name}=={TESTED[name]}' for name in names)}`"
+
+
+def _with_plain_joint_types() -> SimpleNamespace:
+    """Return MuJoCo's names with `mjtJoint` holding plain integers."""
+    import mujoco
+
+    names: dict[str, Any] = {name: getattr(mujoco, name) for name in dir(mujoco)}
+    joint_types = {k: int(v) for k, v in mujoco.mjtJoint.__members__.items()}
+    return SimpleNamespace(**{**names, "mjtJoint": SimpleNamespace(**joint_types)})
+
+
+def _probe_gymnasium_robotics(utils: Any) -> None:
+    """Set and get a joint."""
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(ONE_HINGE)
+    data = mujoco.MjData(model)
+    utils.set_joint_qpos(model, data, "hinge", 0.5)
+    assert utils.get_joint_qpos(model, data, "hinge") == 0.5
+
+
+def _probe_dm_control() -> None:
+    """Set and get a joint."""
+    from dm_control.mujoco import Physics
+
+    physics: Any = Physics.from_xml_string(ONE_HINGE)
+    physics.named.data.qpos["hinge"] = 0.5
+    assert physics.data.qpos[0] == 0.5
+
+
+@contextlib.contextmanager
+def _refused_in_words(distribution: str) -> Iterator[None]:
+    """Turn what a pair of versions fails with, in whatever type, into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        is_missing = isinstance(error, ModuleNotFoundError)
+        if is_missing and error.name == distribution.replace("-", "_"):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{distribution} {version(distribution)} does not work with mujoco {version('mujoco')} "
+            f"({reason}); {tested_pair(distribution)} brings versions that do; "
+            "tasks of other libraries are not concerned"
+        ) from error
 
 
 @contextlib.contextmanager

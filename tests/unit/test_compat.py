@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 import pytest
 
-from robodreamer_sim import compat
+from robodreamer_sim import EnvOptions, compat, make
+
+ROOT = Path(__file__).parents[2]
 
 
 def run_python(code: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -57,6 +61,39 @@ def test_sizes_of_fields_that_mujoco_lacks_are_dropped() -> None:
         assert dict(fields) == before
     finally:
         fields.pop("a_field_that_was_removed", None)
+
+
+def test_the_versions_that_are_told_to_work_are_those_that_are_tested() -> None:
+    pins = dict(
+        line.replace("_", "-").split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    )
+    assert {name: pins[name] for name in compat.TESTED} == compat.TESTED
+
+
+def test_a_pair_that_cannot_be_mended_is_refused_and_the_other_library_still_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compat.import_gymnasium_robotics()
+    from gymnasium_robotics.utils import mujoco_utils
+
+    monkeypatch.setattr(mujoco_utils, "mujoco", mujoco)
+    monkeypatch.setattr(compat, "_with_plain_joint_types", lambda: mujoco)
+    installed = f"gymnasium-robotics {version('gymnasium-robotics')} does not work with mujoco 3"
+    with pytest.raises(ValueError, match=installed) as raised:
+        make("fetch_reach", EnvOptions(observe="state"))
+    assert "AssertionError" in str(raised.value)
+    assert "`pip install mujoco==3.17.0 gymnasium-robotics==1.4.2`" in str(raised.value)
+    make("dmc_cartpole_balance", EnvOptions(observe="state")).reset(seed=0)
+
+
+def test_a_library_that_is_not_installed_is_not_called_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
+    with pytest.raises(ModuleNotFoundError, match="gymnasium_robotics"):
+        compat.import_gymnasium_robotics()
 
 
 def test_dm_control_is_imported_without_its_renderer_and_mujoco_gl_is_put_back() -> None:

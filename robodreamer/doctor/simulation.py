@@ -1,0 +1,94 @@
+"""Checks of the simulator: does every family of tasks run, what draws, and how fast.
+
+Everything is tried in a child process, which may hang or crash.
+"""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from robodreamer.doctor.finding import Finding
+from robodreamer_sim.graphics import (
+    LIBRARIES,
+    PROBE_TIMEOUT_S,
+    SOFTWARE_HINT,
+    VARIABLE,
+    Probe,
+    is_software,
+    mend,
+    named_back_end,
+    probe,
+)
+from robodreamer_sim.trials import run_trial
+
+FAMILIES = {
+    "fetch_reach": "gymnasium-robotics",
+    "dmc_cartpole_swingup": "dm-control",
+    "gym:HalfCheetah-v5": "gymnasium",
+}
+"""A task of each family, and the distribution that brings it."""
+TIMEOUT_S = 60.0
+
+
+def check_families(timeout_s: float = TIMEOUT_S) -> Iterator[Finding]:
+    """Take a step of one task of each family; versions that do not fit together fail there."""
+    if not _has_simulator():
+        yield Finding("simulation", "ok", "not installed, so not examined")
+        return
+    from robodreamer_sim.compat import tested_pair
+
+    for task, distribution in FAMILIES.items():
+        failure = run_trial("step", task, timeout_s=timeout_s).failure
+        if not failure:
+            yield Finding(task, "ok", f"runs, as do other tasks of {distribution}")
+            continue
+        found, _, advice = failure.partition("; ")  # as our own sentences are built
+        mended = advice or f"{tested_pair(distribution)} brings versions that work together"
+        yield Finding(task, "failure", found, mended)
+
+
+def check_rendering(timeout_s: float = PROBE_TIMEOUT_S) -> Iterator[Finding]:
+    """Draw through every back end that needs no display, and through that of MUJOCO_GL."""
+    if not _has_simulator():
+        return
+    named = named_back_end()
+    others = [named] if named and named not in LIBRARIES else []
+    probes = [probe(name, timeout_s) for name in [*LIBRARIES, *others]]
+    used = named or next((probed.back_end for probed in probes if probed.works), "")
+    for probed in probes:
+        judge = _judge_working if probed.works else _judge_broken
+        yield judge(probed, used, is_named=bool(named))
+
+
+def _judge_working(probed: Probe, used: str, *, is_named: bool) -> Finding:
+    """Judge a back end that draws: is it as fast as it could be?"""
+    speed = f"{probed.pictures_per_second:,.0f} pictures of 64x64 per second"
+    finding = Finding(f"GL: {probed.back_end}", "ok", f"{probed.renderer}: {speed}")
+    if probed.back_end != used:
+        return finding._replace(found=f"{finding.found}; not used")
+    if is_software(probed.renderer) and has_nvidia_driver():
+        advice = f"unset {VARIABLE}" if is_named and used != "egl" else SOFTWARE_HINT
+        return finding._replace(status="warning", advice=advice)
+    return finding
+
+
+def _judge_broken(probed: Probe, used: str, *, is_named: bool) -> Finding:
+    """Judge a back end that does not draw: is it wanted, or is there no other?"""
+    finding = Finding(f"GL: {probed.back_end}", "failure", probed.reason, mend(probed.back_end))
+    if not used:
+        return finding._replace(advice=f"{finding.advice}, or train with --observe proprio")
+    if probed.back_end == used:
+        ways = dict.fromkeys([finding.advice, f"unset {VARIABLE}"])
+        return finding._replace(advice=", or ".join(ways))
+    if probed.back_end == "egl" and not is_named:
+        return finding._replace(status="warning")
+    return finding._replace(status="ok", found=f"{finding.found}; not needed", advice="")
+
+
+def has_nvidia_driver() -> bool:
+    """Whether NVIDIA's driver is loaded, and this process may use it."""
+    return Path("/dev/nvidiactl").exists()
+
+
+def _has_simulator() -> bool:
+    return all(find_spec(name) is not None for name in ("mujoco", "gymnasium"))
