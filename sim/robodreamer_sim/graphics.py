@@ -73,8 +73,7 @@ class Choice(NamedTuple):
 def settle_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> Choice:
     """Choose a back end and let this process and all it starts draw through it."""
     choice = choose_back_end(timeout_s)
-    if choice.name:
-        os.environ[VARIABLE] = choice.name
+    os.environ[VARIABLE] = choice.name  # empty counts as not set
     return choice
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ SIZE = 64
 DRAWING_S = 0.2
 BLANK = 3.0
 """Standard deviation of the pixels below which a picture shows nothing; this scene has 50."""
+
+LONGEST = 500
+"""Characters of an error that are told."""
 
 
 class Trial(NamedTuple):
@@ -128,10 +132,9 @@ def step(task: str) -> dict[str, Any]:
 
 
 def _in_words(error: Exception) -> str:
-    """Return an error's first line; its type as well, unless it is a sentence of ours."""
-    first, *_ = [*str(error).splitlines(), ""]
-    name = type(error).__name__
-    return first if name in {"ValueError", "GraphicsError"} else f"{name}: {first}"
+    """Return what an error says on one line; its type as well, unless it is a sentence of ours."""
+    name, said = type(error).__name__, textwrap.shorten(str(error), LONGEST).rstrip(".")
+    return said if name in {"ValueError", "GraphicsError"} else f"{name}: {said}"
 
 
 if __name__ == "__main__":

@@ -171,9 +171,9 @@ def test_little_room_is_a_warning_and_none_a_failure(
 
 
 def test_what_to_do_stands_below_what_was_found() -> None:
-    page = format_finding(Finding("disk", "failure", "word " * 30, "make room " * 12))
+    page = format_finding(Finding("disk", "failure", "w " * 60, "make room " * 12))
     assert page.startswith("FAILURE  disk     ")
-    assert page.split() == ["FAILURE", "disk", *["word"] * 30, "->", *["make", "room"] * 12]
+    assert page.split() == ["FAILURE", "disk", *["w"] * 60, "->", *["make", "room"] * 12]
     assert max(map(len, page.splitlines())) <= 80
 
 
