@@ -350,9 +350,7 @@ def tasks(words: Sequence[str]) -> Job:
     from robodreamer.gallery import prepare_exhibit
 
     randomize = _read_randomize(arguments.randomize)
-    exhibits = [
-        prepare_exhibit(*item, arguments.show, _say, randomize) for item in chosen.items()
-    ]
+    exhibits = [prepare_exhibit(*item, arguments.show, _say, randomize) for item in chosen.items()]
 
     def tell() -> None:
         for exhibit in exhibits:
