@@ -64,7 +64,7 @@ def specimen(request: pytest.FixtureRequest) -> Iterator[Specimen]:
     specimen.close()
 
 
-@pytest.mark.parametrize(("specimen", "check"), pairs(), indirect=["specimen"])
+@pytest.mark.parametrize(("specimen", "check"), [*pairs()], indirect=["specimen"])
 def test_a_listed_task_is_fit(specimen: Specimen, check: str) -> None:
     CHECKS[check](specimen)
 

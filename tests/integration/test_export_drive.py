@@ -5,14 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from train_runs import ROOT, make_run_replay
+from train_runs import ROOT, make_run_replay, registered
 
 from robodreamer.checkpoint import Checkpoints
 from robodreamer.cli import main
@@ -47,21 +46,6 @@ def evaluated(folder: Path, file: Path, *words: str) -> dict[str, Any]:
 def figures(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `evaluate` says about the exported policy."""
     return evaluated(policy, tmp_path_factory.mktemp("figures") / "onnx.json")
-
-
-def registered(folder: Path) -> Path:
-    """Return a folder in which the entry points of this source tree count as installed."""
-    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    info = folder / "robodreamer-0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: robodreamer\nVersion: 0\n")
-    lines = [
-        line
-        for group, entries in points.items()
-        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
-    ]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    return folder
 
 
 def test_torch_and_onnx_earn_the_same_on_the_same_episodes(

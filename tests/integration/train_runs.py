@@ -7,6 +7,7 @@ is so small that the ring wraps and old segments go.
 import os
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import DEVNULL, Popen
@@ -155,3 +156,18 @@ def _is_same(one: Any, other: Any) -> bool:
 def metrics_of(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's metrics without what depends on time."""
     return [{k: v for k, v in line.items() if k not in TIMED} for line in read_metrics(run)]
+
+
+def registered(folder: Path) -> Path:
+    """Return a folder in which the entry points of this source tree count as installed."""
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    info = folder / "robodreamer-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: robodreamer\nVersion: 0\n")
+    lines = [
+        line
+        for group, entries in points.items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return folder

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from robodreamer.commands import _parse_train
+from robodreamer.commands.train import parse_train
 from robodreamer.session import env_options
 from robodreamer_sim import make
 
@@ -99,7 +99,7 @@ def test_the_workload_cpu_is_what_a_user_without_a_gpu_gets(
 
     workload = make_workload("cpu")
     monkeypatch.setattr(Path, "exists", lambda path: False)  # no /dev/nvidiactl
-    default = _parse_train(["fetch_reach"])
+    default = parse_train(["fetch_reach"])
     for name in ("network", "algorithm", "data", "task", "observe"):
         assert getattr(workload.config, name) == getattr(default, name), name
     env = make("fetch_reach", env_options(default))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toy_model import differing, model_arrays
 
-from robodreamer.commands import train
+from robodreamer.commands.train import train
 from robodreamer.config import named_config
 from robodreamer.session import env_options
 from robodreamer_deploy.contract import Array

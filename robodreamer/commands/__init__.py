@@ -1,0 +1,26 @@
+"""What each subcommand reads and builds: the composition root.
+
+A command turns its words into a job and complains about what is wrong with them; the job does the
+work. Nothing but these modules decides what is built from what.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from robodreamer.commands.export import export
+from robodreamer.commands.machine import demo, doctor
+from robodreamer.commands.results import dream, evaluate, plot, report
+from robodreamer.commands.tasks import tasks
+from robodreamer.commands.train import train
+from robodreamer.commands.words import Job
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "dream": dream,
+    "plot": plot,
+    "report": report,
+    "tasks": tasks,
+    "doctor": doctor,
+    "demo": demo,
+}

@@ -1,0 +1,80 @@
+"""`robodreamer tasks`: what can be learned, what it looks like, and whether it is fit for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from robodreamer.commands.words import Job, parse, read_randomize, say
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksArguments:
+    """List the tasks; tell of a few, or of one by name, all that they observe and accept.
+
+    `robodreamer tasks check NAME ...` holds tasks, also your own, against what every task promises.
+    """
+
+    filter: Annotated[str, tyro.conf.Positional] = ""
+    """Only those whose name or text holds this, or the one of this name."""
+    show: Path | None = None
+    """Save a sheet of every camera and a short clip of a random policy, for each of a few; into
+    this folder, runs/tasks if none is named."""
+    randomize: str = "none"
+    """With `--show`, save a sheet of 16 episodes that are randomised so: mild, strong, or a JSON
+    file of a preset and entries."""
+
+
+def tasks(words: Sequence[str]) -> Job:
+    """Build what lists the tasks, shows them, or checks them."""
+    if words[:1] == ["check"]:
+        return _check(words[1:])
+    names_folder = "--show" in words[:-1] and not words[words.index("--show") + 1].startswith("-")
+    if "--show" in words and not names_folder:
+        words = [word for word in words if word != "--show"] + ["--show", "runs/tasks"]
+    arguments = parse(TasksArguments, "tasks", words)
+    from robodreamer.listing import FEW, foreign_text, format_tasks, matching
+    from robodreamer_sim import list_tasks
+
+    listed = list_tasks()
+    word = arguments.filter
+    chosen = {word: foreign_text(word)} if ":" in word else matching(listed, word)
+    if len(chosen) > FEW:
+        if arguments.show:
+            raise ValueError(
+                f"--show takes at most {FEW} tasks, {len(chosen)} are chosen; name one"
+            )
+        lines = format_tasks(chosen)
+        return lambda: say("\n".join(lines))
+    from robodreamer.gallery import prepare_exhibit
+
+    randomize = read_randomize(arguments.randomize)
+    exhibits = [prepare_exhibit(*item, arguments.show, say, randomize) for item in chosen.items()]
+
+    def tell() -> None:
+        for exhibit in exhibits:
+            exhibit()
+
+    return tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    """Hold tasks against what every task promises: values, seeds, pictures, actions, ends.
+
+    The exit status is 1 if a promise is broken.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME ...")] = ()
+    """Listed tasks, gym:ID, or module:Class of your own."""
+
+
+def _check(words: Sequence[str]) -> Job:
+    arguments = parse(CheckArguments, "tasks check", words)
+    if not arguments.names:
+        raise ValueError("name the tasks to check, such as arm_reach or my_module:MyTask")
+    from robodreamer.task_check import prepare_check
+
+    return prepare_check(arguments.names, say)

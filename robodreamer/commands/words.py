@@ -1,0 +1,67 @@
+"""How words of the command line become arguments; what all commands share."""
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import tyro
+
+Job = Callable[[], int | None]
+"""What a command does once its words were understood; returns the exit status, None is 0."""
+Folder = Annotated[Path, tyro.conf.Positional]
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")]
+Arguments = TypeVar("Arguments")
+
+
+def parse(
+    kind: type[Arguments], command: str, words: Sequence[str], default: Arguments | None = None
+) -> Arguments:
+    """Read a command's words into its arguments; help, or a value of the wrong kind, exits here.
+
+    Raises:
+        ValueError: A word means nothing; names the options that come closest.
+    """
+    program = f"robodreamer {command}"
+    arguments, unknown = tyro.cli(
+        kind,
+        prog=program,
+        args=words,
+        default=tyro.MISSING_NONPROP if default is None else default,
+        return_unknown_args=True,
+    )
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        close = difflib.get_close_matches(word, list(_options(kind)), n=3)
+        hint = f"the closest are {', '.join(close)}; " if close else ""
+        raise ValueError(f"{command} does not know {word!r}; {hint}{program} --help lists all")
+    return arguments
+
+
+def _options(kind: Any, prefix: str = "--") -> Iterator[str]:
+    """Yield the names of all options of a dataclass and of those in it."""
+    types = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        option = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from _options(types[field.name], f"{option}.")
+        else:
+            yield option
+
+
+def read_randomize(word: str) -> str:
+    """Return a preset's name as it is, and of a file what it holds, so that a run keeps that."""
+    if not word.endswith(".json"):
+        return word
+    try:
+        return Path(word).read_text()
+    except OSError as error:
+        raise ValueError(f"--randomize {word}: {error.strerror}") from error
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

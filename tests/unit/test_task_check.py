@@ -1,0 +1,32 @@
+"""`robodreamer tasks check`: says of every promise whether it is kept, in 80 columns."""
+
+import pytest
+
+from robodreamer.cli import main
+from robodreamer_sim.conformance import CHECKS
+
+
+def test_a_fit_task_keeps_all_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "check", "test_conformance:Fit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "test_conformance:Fit"
+    assert [line.split()[0] for line in lines if line.startswith("  ok")] == ["ok"] * len(CHECKS)
+    assert lines[-1] == "no broken promises"
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_broken_promise_is_told_and_the_status_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["tasks", "check", "test_conformance:Dark", "test_conformance:Fit"]) == 1
+    said = capsys.readouterr().out
+    assert "  broken  pictures      image/scene shows nothing" in said
+    assert said.count("  ok      ") == 2 * len(CHECKS) - 1
+    assert said.endswith("\n1 broken promise\n")
+
+
+def test_what_is_no_task_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "check"]) == 2
+    assert "name the tasks to check" in capsys.readouterr().err
+    assert main(["tasks", "check", "arm_rech"]) == 2
+    assert "the closest are arm_reach" in capsys.readouterr().err
