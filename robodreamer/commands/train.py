@@ -45,7 +45,7 @@ def train(words: Sequence[str]) -> Job:
     if not arguments.task and not (arguments.resume and arguments.run):
         raise ValueError("name a task, such as fetch_reach; `robodreamer tasks` lists them")
     folder = arguments.run or Path("runs") / folder_name(arguments.task)
-    config = _resumed_config(folder, words) if arguments.resume else _config_of(arguments)
+    config = resumed_config(folder, words) if arguments.resume else config_of(arguments)
     check_settings(config)
     from robodreamer.session import prepare_training
 
@@ -74,13 +74,13 @@ def _named_defaults(words: Sequence[str]) -> TrainConfig:
     return named_config("", **names)
 
 
-def _config_of(arguments: TrainArguments) -> TrainConfig:
+def config_of(arguments: TrainArguments) -> TrainConfig:
     fields = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
     fields["randomize"] = read_randomize(arguments.randomize)
     return TrainConfig(**fields)
 
 
-def _resumed_config(folder: Path, words: Sequence[str]) -> TrainConfig:
+def resumed_config(folder: Path, words: Sequence[str]) -> TrainConfig:
     """Return the run's own settings, with those of `words` that a resumed run may change.
 
     Raises:
@@ -89,7 +89,7 @@ def _resumed_config(folder: Path, words: Sequence[str]) -> TrainConfig:
     from robodreamer.run import read_run
 
     saved, _, _ = read_run(folder)
-    wanted = _config_of(parse_train(words, base=saved))
+    wanted = config_of(parse_train(words, base=saved))
     if not wanted.task:
         wanted = dataclasses.replace(wanted, task=saved.task)
     if changed := list(_changes(saved, wanted)):

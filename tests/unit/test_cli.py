@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from robodreamer import __version__, commands
 from robodreamer.cli import main
+from robodreamer.commands.train import config_of, parse_train, resumed_config
 from robodreamer.config import SIZES, TrainConfig, from_dict, to_dict
 from robodreamer.config_check import check_settings
 from robodreamer.run import read_run, write_run
@@ -169,7 +170,7 @@ def test_nested_settings_can_be_given_and_land_in_the_run_folder(tmp_path: Path)
         "--data.optimizer.learning-rate", "1e-4", "--network.depth-multipliers", "2", "4",
         "--cameras", "scene", "wrist", "--deterministic",
     )  # fmt: skip
-    config = commands._config_of(commands._parse_train(words))
+    config = config_of(parse_train(words))
     write_run(tmp_path / "run", config, CONTRACT)
     saved, contract, _ = read_run(tmp_path / "run")
     assert contract == CONTRACT
@@ -240,14 +241,14 @@ def test_settings_of_another_version_are_refused(path: tuple[str, ...]) -> None:
 
 def test_every_size_and_protocol_passes_its_own_check() -> None:
     for words in ([f"--size={size}"] for size in SIZES):
-        check_settings(commands._config_of(commands._parse_train(["x", *words])))
+        check_settings(config_of(parse_train(["x", *words])))
 
 
 def test_what_a_resumed_run_may_not_change_is_listed_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    write_run(run, commands._config_of(commands._parse_train(["fetch_reach", *QUICK])), CONTRACT)
+    write_run(run, config_of(parse_train(["fetch_reach", *QUICK])), CONTRACT)
     words = "--seed=3", "--data.optimizer.learning-rate=1e-3", "--network.deter=64", "--steps=5"
     line = complaint(capsys, "train", f"--run={run}", "--resume", *words)
     assert "seed 0 -> 3" in line
@@ -258,7 +259,7 @@ def test_what_a_resumed_run_may_not_change_is_listed_whole(
 
 def test_a_resumed_run_may_change_what_it_is_not_made_of(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    config = commands._config_of(commands._parse_train(["fetch_reach", *QUICK]))
+    config = config_of(parse_train(["fetch_reach", *QUICK]))
     write_run(run, config, CONTRACT)
-    resumed = commands._resumed_config(run, ["--threads=2", "--steps=7", "--num-workers=2"])
+    resumed = resumed_config(run, ["--threads=2", "--steps=7", "--num-workers=2"])
     assert resumed == dataclasses.replace(config, threads=2, steps=7, num_workers=2)
