@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from robodreamer import __version__
@@ -10,10 +11,22 @@ from robodreamer.doctor.finding import Finding
 from robodreamer.doctor.machine import check_machine
 from robodreamer.doctor.packages import check_packages
 from robodreamer.doctor.page import format_finding, format_summary
-from robodreamer.doctor.simulation import check_families, check_rendering
 
 Check = Callable[[], Iterator[Finding]]
-CHECKS: tuple[Check, ...] = (check_packages, check_families, check_rendering, check_machine)
+
+
+def check_simulation() -> Iterator[Finding]:
+    """Examine the simulator where there is one."""
+    if any(find_spec(package) is None for package in ("numpy", "mujoco", "gymnasium")):
+        yield Finding("simulation", "ok", "not installed, so not examined")
+        return
+    from robodreamer.doctor.simulation import check_families, check_rendering
+
+    yield from check_families()
+    yield from check_rendering()
+
+
+CHECKS: tuple[Check, ...] = (check_packages, check_simulation, check_machine)
 
 
 def prepare_examination(

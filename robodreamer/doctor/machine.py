@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from robodreamer.doctor.finding import Finding
-from robodreamer.doctor.simulation import has_nvidia_driver
 
 GIB = 2**30
 LEAST_MEMORY = 2 * GIB
@@ -90,6 +89,11 @@ def check_disk(folder: Path = Path()) -> Finding:
     status = "warning" if free >= LEAST_DISK else "failure"
     advice = "a run keeps its replay, several GB: make room, or use --run elsewhere"
     return Finding("disk", status, found, advice)
+
+
+def has_nvidia_driver() -> bool:
+    """Whether NVIDIA's driver is loaded, and this process may use it."""
+    return Path("/dev/nvidiactl").exists()
 
 
 @contextmanager

@@ -4,10 +4,10 @@ Everything is tried in a child process, which may hang or crash.
 """
 
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 from robodreamer.doctor.finding import Finding
+from robodreamer.doctor.machine import has_nvidia_driver
+from robodreamer_sim.compat import tested_pair
 from robodreamer_sim.graphics import (
     LIBRARIES,
     PROBE_TIMEOUT_S,
@@ -32,11 +32,6 @@ TIMEOUT_S = 60.0
 
 def check_families(timeout_s: float = TIMEOUT_S) -> Iterator[Finding]:
     """Take a step of one task of each family; versions that do not fit together fail there."""
-    if not _has_simulator():
-        yield Finding("simulation", "ok", "not installed, so not examined")
-        return
-    from robodreamer_sim.compat import tested_pair
-
     for task, distribution in FAMILIES.items():
         failure = run_trial("step", task, timeout_s=timeout_s).failure
         if not failure:
@@ -49,8 +44,6 @@ def check_families(timeout_s: float = TIMEOUT_S) -> Iterator[Finding]:
 
 def check_rendering(timeout_s: float = PROBE_TIMEOUT_S) -> Iterator[Finding]:
     """Draw through every back end that needs no display, and through that of MUJOCO_GL."""
-    if not _has_simulator():
-        return
     named = named_back_end()
     others = [named] if named and named not in LIBRARIES else []
     probes = [probe(name, timeout_s) for name in [*LIBRARIES, *others]]
@@ -83,12 +76,3 @@ def _judge_broken(probed: Probe, used: str, *, is_named: bool) -> Finding:
     if probed.back_end == "egl" and not is_named:
         return finding._replace(status="warning")
     return finding._replace(status="ok", found=f"{finding.found}; not needed", advice="")
-
-
-def has_nvidia_driver() -> bool:
-    """Whether NVIDIA's driver is loaded, and this process may use it."""
-    return Path("/dev/nvidiactl").exists()
-
-
-def _has_simulator() -> bool:
-    return all(find_spec(name) is not None for name in ("mujoco", "gymnasium"))

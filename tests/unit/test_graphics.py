@@ -45,7 +45,8 @@ def test_a_back_end_that_hangs_is_killed_when_its_time_is_up(
     assert time.monotonic() - begin < 20
     assert not probed.works
     assert "hangs" in probed.reason
-    assert not is_running(int((tmp_path / "pid").read_text()))
+    started = tmp_path / "pid"  # on a loaded machine it may not even have come so far
+    assert not started.exists() or not is_running(int(started.read_text()))
 
 
 def test_a_hanging_probe_ends_by_itself_if_nobody_is_left_to_kill_it(another_mujoco: Path) -> None:

@@ -30,7 +30,7 @@ VIOLATIONS = [
         "Pictures are layered", "robodreamer/pictures/video.py",
         "import robodreamer.pictures.films",
     ),
-    ("The doctor is layered", "robodreamer/doctor/page.py", "import robodreamer.doctor.machine"),
+    ("The doctor is layered", "robodreamer/doctor/page.py", "import robodreamer.doctor.simulation"),
     ("The report is layered", "robodreamer/report/page.py", "import robodreamer.report.report"),
 ]  # fmt: skip
 
