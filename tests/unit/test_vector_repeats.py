@@ -18,13 +18,13 @@ GROWTH_MB = 3.0
 """Less than 30 kB per reset; an MjData, or a picture, that is not given back is more."""
 
 
-def hashes(num_workers: int, image_size: tuple[int, int] = (24, 32)) -> dict[str, str]:
+def hashes(task: str, num_workers: int) -> dict[str, str]:
     """Return a hash of all vectors, rewards and flags of a run, one of its pictures, what drew."""
     digests = {"state": hashlib.sha256(), "pictures": hashlib.sha256()}
     rng = np.random.default_rng(0)
     with VectorEnv(
-        "dmc_walker_walk",
-        EnvOptions(image_size=image_size),
+        task,
+        EnvOptions(image_size=(24, 32)),
         num_envs=NUM_ENVS,
         num_workers=num_workers,
         seed=11,
@@ -43,8 +43,9 @@ def hashes(num_workers: int, image_size: tuple[int, int] = (24, 32)) -> dict[str
 
 
 @pytest.mark.slow
-def test_two_hundred_steps_are_the_same_in_one_two_and_four_processes() -> None:
-    one, two, four = (hashes(num_workers) for num_workers in (1, 2, 4))
+@pytest.mark.parametrize("task", ["dmc_walker_walk", "dmc_hopper_hop"])
+def test_two_hundred_steps_are_the_same_in_one_two_and_four_processes(task: str) -> None:
+    one, two, four = (hashes(task, num_workers) for num_workers in (1, 2, 4))
     assert one["state"] == two["state"] == four["state"]
     if "llvmpipe" in one["by"]:  # a GPU does not promise it
         assert one["pictures"] == two["pictures"] == four["pictures"]
@@ -59,7 +60,8 @@ def resident_mb(process: int) -> float:
 @pytest.mark.parametrize(
     "task",
     [
-        "dmc_walker_walk",
+        "dmc_hopper_hop",
+        pytest.param("dmc_walker_walk", marks=pytest.mark.slow),
         pytest.param("fetch_pick_and_place", marks=pytest.mark.slow),
         pytest.param("gym:Ant-v5", marks=pytest.mark.slow),
     ],
