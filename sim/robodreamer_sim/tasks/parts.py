@@ -83,9 +83,12 @@ def signal_name(part: Part, options: EnvOptions, *, hides_goal: bool = False) ->
 
 def split(parts: Sequence[Part], vector: Array) -> Iterator[Array]:
     """Take a vector apart: yield the stretch of every part."""
-    ends = np.cumsum([len(part.labels) for part in parts])
-    assert ends[-1] == len(vector), f"{ends[-1]} elements are named, {len(vector)} were measured"
-    yield from np.split(vector, ends[:-1])
+    named = sum(len(part.labels) for part in parts)
+    assert named == len(vector), f"{named} elements are named, {len(vector)} were measured"
+    end = 0
+    for part in parts:
+        start, end = end, end + len(part.labels)
+        yield vector[start:end]
 
 
 def joined(name: str, parts: Sequence[Part]) -> Part:
