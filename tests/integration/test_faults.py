@@ -1,6 +1,7 @@
 """What goes wrong around training stops it in words and leaves the last checkpoint intact."""
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE
+from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE, Faulty
 from train_runs import QUICK, ROOT, launch, metrics_of, result_of, train
 
 import robodreamer.files
@@ -53,9 +54,10 @@ def test_a_fault_of_an_environment_stops_the_run_and_is_kept(
 
 
 def test_training_goes_on_past_faults_where_that_is_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
+    monkeypatch.setattr(Faulty, "numbers", itertools.count())  # other tests count in this process
     words = "--on-crash=restart", "--num-workers=0", "--steps=60"
     assert train(run, *BLIND, *words, task="gym:faulty_env:Nan-v0") == 0
     said = capsys.readouterr().err
