@@ -1,6 +1,8 @@
 """The one environment interface: dictionary observations exactly as the contract declares them."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
@@ -61,10 +63,8 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         """
         super().reset(seed=seed, options=options)
         self._num_steps = self._num_actions = 0
-        if self._gap is not None:
-            episode_seed = int(self.np_random.integers(2**32)) if seed is None else seed
-            self._gap.begin((options or {}).get("start_seed", 0), episode_seed)
-        self._begin(seed)
+        with self._randomized(seed, options or {}):
+            self._begin(seed)
         return self._observe(), {"success": False}
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
@@ -130,7 +130,16 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         Raises:
             ValueError: An entry that selects what this task does not have.
         """
-        self._gap = RealityGap(randomization, self.contract, self.mujoco_handles)
+        self._gap = RealityGap(randomization, self.contract, lambda: self.mujoco_handles)
+
+    def _randomized(
+        self, seed: int | None, options: Mapping[str, Any]
+    ) -> AbstractContextManager[None]:
+        """Return what has to be entered while an episode begins."""
+        if self._gap is None:
+            return nullcontext()
+        episode_seed = int(self.np_random.integers(2**32)) if seed is None else seed
+        return self._gap.episode(options.get("start_seed", 0), episode_seed)
 
     def _observe(self) -> dict[str, Array]:
         observation = self._rig.capture(self._num_actions) | self._measure()
