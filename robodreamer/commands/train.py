@@ -75,6 +75,7 @@ def _named_defaults(words: Sequence[str]) -> TrainConfig:
 
 
 def config_of(arguments: TrainArguments) -> TrainConfig:
+    """Return the settings among the arguments, with what a file of randomisation holds."""
     fields = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
     fields["randomize"] = read_randomize(arguments.randomize)
     return TrainConfig(**fields)
