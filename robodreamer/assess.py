@@ -8,7 +8,7 @@ from robodreamer.evaluate import EVALUATION_SEED, Evaluation, evaluate, make_eva
 from robodreamer.files import write_json_atomic
 from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
 from robodreamer_deploy.bundle import Draw
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 Say = Callable[[str], None]
 HEADER = f"{'draw':<8}{'return':<30}{'success':<22}{'steps':>7}"

@@ -20,7 +20,7 @@ from robodreamer.agent import Agent
 from robodreamer.distributions import Draw
 from robodreamer.replay import Field, Replay
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 FLAGS = ("is_first", "is_last", "is_terminal")
 

@@ -19,7 +19,7 @@ from robodreamer.distributions import Draw
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 EVALUATION_SEED = 1_000_003  # far from any training seed
 MAX_ENVS = 5

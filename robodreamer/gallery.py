@@ -10,8 +10,8 @@ from robodreamer.listing import format_details
 from robodreamer.pictures.montage import Row, sheet
 from robodreamer.pictures.video import BLUE, Pictures, to_rgb, write_mp4, write_png
 from robodreamer_sim import EnvOptions, TaskEnv, make
+from robodreamer_sim.cameras.pictures import resize
 from robodreamer_sim.conformance import random_action
-from robodreamer_sim.pictures import resize
 from robodreamer_sim.randomize.sheet import randomized_pictures
 
 POLICY_SIDE, SHEET_SIDE, FILM_SIDE = 64, 128, 256

@@ -30,7 +30,7 @@ from robodreamer.pictures.films import make_recorder, save_evaluation
 from robodreamer.pictures.video import Pictures
 from robodreamer.progress import Progress
 from robodreamer.schedule import Schedule, StopRequest
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 
 class _Mark(NamedTuple):

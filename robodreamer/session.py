@@ -23,10 +23,10 @@ from robodreamer.schedule import Schedule
 from robodreamer.train import Session, restore, train
 from robodreamer.viewer import Viewer, require_display
 from robodreamer_deploy.contract import Contract
+from robodreamer_sim.cameras.graphics import SOFTWARE_HINT, Choice, is_software, settle_back_end
 from robodreamer_sim.faults import EnvironmentFault
-from robodreamer_sim.graphics import SOFTWARE_HINT, Choice, is_software, settle_back_end
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 
 def prepare_training(

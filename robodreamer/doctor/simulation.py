@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from robodreamer.doctor.finding import Finding
 from robodreamer.doctor.machine import has_nvidia_driver
-from robodreamer_sim.compat import tested_pair
-from robodreamer_sim.graphics import (
+from robodreamer_sim.cameras.graphics import (
     LIBRARIES,
     PROBE_TIMEOUT_S,
     SOFTWARE_HINT,
@@ -19,6 +18,7 @@ from robodreamer_sim.graphics import (
     named_back_end,
     probe,
 )
+from robodreamer_sim.compat import tested_pair
 from robodreamer_sim.trials import run_trial
 
 FAMILIES = {

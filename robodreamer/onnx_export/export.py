@@ -43,7 +43,7 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.golden import load_golden
 from robodreamer_deploy.policy import Policy, surprise
 from robodreamer_deploy.selftest import replay_golden
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 MIN_STEPS = 200
 QUANTILES = (0.5, 0.9, 0.99, 0.999)

@@ -20,7 +20,7 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.golden import Golden
 from robodreamer_deploy.policy import Noise
 from robodreamer_deploy.selftest import lead
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 RECORDED_STEPS = 260
 STRETCH = 52

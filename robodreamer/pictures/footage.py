@@ -14,8 +14,8 @@ from robodreamer.distributions import Mode
 from robodreamer.evaluate import EVALUATION_SEED, AgentPolicy, Policy
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.env import TaskEnv
-from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.vector.episodes import episode_seed
 
 
 class Footage(NamedTuple):

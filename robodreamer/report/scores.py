@@ -15,7 +15,7 @@ from robodreamer.evaluate import EVALUATION_SEED, MAX_ENVS, evaluate
 from robodreamer.files import write_json_atomic
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 RANDOM_STEPS = 2500
 """The random policy gets as many episodes as fit in about so many steps, 50 at most."""

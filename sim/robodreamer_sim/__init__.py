@@ -13,8 +13,8 @@ from robodreamer_sim.tasks.registry import list_tasks, make
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
-    from robodreamer_sim.gymnasium_vector import GymnasiumVectorEnv
-    from robodreamer_sim.vector import EnvironmentFault, VectorEnv
+    from robodreamer_sim.vector.gymnasium_vector import GymnasiumVectorEnv
+    from robodreamer_sim.vector.vector_env import EnvironmentFault, VectorEnv
 
 __all__ = [
     "EnvOptions",
@@ -34,11 +34,11 @@ def __getattr__(name: str) -> Any:
 
         return TaskEnv
     if name == "GymnasiumVectorEnv":
-        from robodreamer_sim.gymnasium_vector import GymnasiumVectorEnv
+        from robodreamer_sim.vector.gymnasium_vector import GymnasiumVectorEnv
 
         return GymnasiumVectorEnv
     if name in {"VectorEnv", "EnvironmentFault"}:
-        from robodreamer_sim import vector
+        from robodreamer_sim.vector import vector_env
 
-        return getattr(vector, name)
+        return getattr(vector_env, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_sim.randomize import Randomization
-from robodreamer_sim.randomize.gap import RealityGap
-from robodreamer_sim.rig import CameraRig
+from robodreamer_sim.cameras.rig import CameraRig
 
 if TYPE_CHECKING:
     import mujoco
+
+    from robodreamer_sim.randomize import Randomization
+    from robodreamer_sim.randomize.gap import RealityGap
 
 
 MAX_STEPS = 1000
@@ -124,12 +125,14 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         """Free the renderer."""
         self._rig.close()
 
-    def randomize(self, randomization: Randomization) -> None:
+    def randomize(self, randomization: "Randomization") -> None:
         """Randomise every episode from the next `reset` on.
 
         Raises:
             ValueError: An entry that selects what this task does not have.
         """
+        from robodreamer_sim.randomize.gap import RealityGap  # which loads MuJoCo
+
         self._gap = RealityGap(randomization, self.contract, lambda: self.mujoco_handles)
 
     def _randomized(

@@ -4,9 +4,10 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from robodreamer_sim.randomize import Randomization, resolve
+if TYPE_CHECKING:
+    from robodreamer_sim.randomize import Randomization
 
 CAMERA_WORD = re.compile(
     r"(?P<name>[^:@+=]+)"
@@ -82,7 +83,7 @@ class EnvOptions:
     """`lean` renders without shadows, reflections and multisampling, several times faster;
     `shadows` adds shadows of low resolution; `reference` renders as the model asks, as published
     scores did."""
-    randomize: str | Randomization = "none"
+    randomize: "str | Randomization" = "none"
     """What is randomised: `none`, `mild`, `strong`, or JSON such as
     `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomize`. A contract's options
     hold all entries, whatever they were called, and nothing where there is none."""
@@ -91,7 +92,10 @@ class EnvOptions:
         """Refuse values that no environment could be made with."""
         _require_one_of("observe", self.observe, get_args(Observe))
         _require_one_of("look", self.look, get_args(Look))
-        resolve(self.randomize, task="")
+        if self.randomize != "none":
+            from robodreamer_sim.randomize import resolve
+
+            resolve(self.randomize, task="")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise ValueError(f"image_size is (height, width) in pixels, got {self.image_size}")
         if self.action_repeat < 1:
@@ -120,7 +124,7 @@ class EnvOptions:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         values = dataclasses.asdict(self)
-        if isinstance(self.randomize, Randomization):
+        if not isinstance(self.randomize, str):
             values["randomize"] = self.randomize.to_dict()
         elif self.randomize == "none":
             del values["randomize"]
@@ -141,6 +145,8 @@ class EnvOptions:
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
         }
         if isinstance(values.get("randomize"), Mapping):
+            from robodreamer_sim.randomize import Randomization
+
             values["randomize"] = Randomization.from_dict(values["randomize"])
         return cls(**values)
 

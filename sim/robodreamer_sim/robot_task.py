@@ -14,13 +14,13 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
+from robodreamer_sim.cameras.mounting import Aim, add_camera, fixed_camera
+from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
+from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.measurements import Bound, Measurement
-from robodreamer_sim.mounting import Aim, add_camera, fixed_camera
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.pictures import MujocoPictures
-from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.rig import CameraRig
 
 DIVERGED = (
     mujoco.mjtWarning.mjWARN_BADQPOS,

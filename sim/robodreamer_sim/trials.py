@@ -93,9 +93,9 @@ def draw() -> dict[str, Any]:
     os.environ.setdefault("LP_NUM_THREADS", "0")  # as in a worker
     import mujoco
 
+    from robodreamer_sim.cameras.mounting import fixed_camera
+    from robodreamer_sim.cameras.rendering import Renderer, View
     from robodreamer_sim.faults import GraphicsError
-    from robodreamer_sim.mounting import fixed_camera
-    from robodreamer_sim.rendering import Renderer, View
 
     model = mujoco.MjModel.from_xml_string(SCENE)
     data = mujoco.MjData(model)

@@ -23,7 +23,7 @@ from robodreamer.config import PRESETS, SIZES
 from robodreamer.distributions import Sample
 from robodreamer.replay import Replay
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 CPU = torch.device("cpu")
 TOY_STEPS = 3  # episodes of the toy end after so many

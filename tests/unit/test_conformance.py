@@ -6,10 +6,10 @@ import mujoco
 import numpy as np
 import pytest
 
+from robodreamer_sim.cameras.mounting import Aim
 from robodreamer_sim.conformance import CHECKS, Specimen, UnfitTaskError
 from robodreamer_sim.env import Transition
 from robodreamer_sim.measurements import joint_positions, joint_velocities
-from robodreamer_sim.mounting import Aim
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robot_task import RobotTask
 

@@ -17,11 +17,11 @@ from robodreamer.pictures.dream import Dream, dream, imagine_from
 from robodreamer.pictures.footage import Footage, Recorder, film_episode
 from robodreamer.rssm import State
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_sim.cameras.pictures import RenderedPictures
+from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.pictures import RenderedPictures
-from robodreamer_sim.rig import CameraRig
+from robodreamer_sim.vector.episodes import episode_seed
 
 STEPS, CONTEXT = 9, 4
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer_sim import graphics
+from robodreamer_sim.cameras import graphics
+from robodreamer_sim.cameras.graphics import VARIABLE, choose_back_end, make_gl_context, probe
 from robodreamer_sim.faults import GraphicsError
-from robodreamer_sim.graphics import VARIABLE, choose_back_end, make_gl_context, probe
 
 HANGS = (
     "import os, pathlib, time; pathlib.Path({pid!r}).write_text(str(os.getpid())); time.sleep(99)"

@@ -10,9 +10,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from robodreamer_sim import GymnasiumVectorEnv, make
-from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.episodes import episode_seed
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 NUM_ENVS = 3
 PROPRIO = EnvOptions(observe="proprio")

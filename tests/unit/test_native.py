@@ -10,8 +10,8 @@ from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.native import WALKERS, is_native
 from robodreamer_sim.native.shard import NativeShard
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.records import RecordBuffers
-from robodreamer_sim.shard import Shard, ShardSpec, make_shard
+from robodreamer_sim.vector.records import RecordBuffers
+from robodreamer_sim.vector.shard import Shard, ShardSpec, make_shard
 
 Array = NDArray[Any]
 NUM_ENVS = 3

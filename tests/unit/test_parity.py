@@ -20,7 +20,7 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy import Controller, Noise, Policy, RSSMStep
 from robodreamer_deploy.selftest import TIE_MARGIN, count_ties, lead
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 
 @pytest.fixture(

@@ -15,15 +15,16 @@ from robodreamer.commands.train import train
 from robodreamer.config import named_config
 from robodreamer.session import env_options
 from robodreamer_deploy.contract import Array
+from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.env import TaskEnv
-from robodreamer_sim.episodes import start_seed
-from robodreamer_sim.handles import LocalShard
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import FIELDS, Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomize.sheet import randomized_pictures
-from robodreamer_sim.rendering import Renderers
 from robodreamer_sim.tasks.registry import list_tasks, make
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector import vector_env
+from robodreamer_sim.vector.episodes import start_seed
+from robodreamer_sim.vector.handles import LocalShard
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 SMALL = (16, 16)
 TASKS: dict[str, Any] = {
@@ -134,7 +135,7 @@ def test_what_is_drawn_at_start_is_an_environments_own_whichever_shard_it_is_in(
             slots = [slot for shard in shards for slot in shard._shard._slots]
             return [model_of(slot.env).body_mass.tolist() for slot in slots]
 
-    monkeypatch.setattr("robodreamer_sim.vector.WorkerShard", LocalShard)  # to see inside
+    monkeypatch.setattr(vector_env, "WorkerShard", LocalShard)  # to see inside
     together, apart = masses(1, [0, 0]), masses(2, [3, 5])
     assert together == apart
     assert together[0] != together[1]

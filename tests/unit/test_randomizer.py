@@ -8,8 +8,8 @@ import pytest
 from toy_model import differing, model_arrays, toy_spec
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.delay import keep_history
 from robodreamer_sim.randomize import Choice, Entry, Randomization, Uniform
+from robodreamer_sim.randomize.delay import keep_history
 from robodreamer_sim.randomize.elements import elements
 from robodreamer_sim.randomize.fields import FIELDS, SIGNAL_KINDS
 from robodreamer_sim.randomize.randomizer import Randomizer

@@ -16,7 +16,7 @@ from robodreamer.progress import Progress
 from robodreamer.reporter import Reporter
 from robodreamer.schedule import Schedule, StopRequest
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 CPU = torch.device("cpu")
 TASK = "gym:toy_env:Toy-v0"

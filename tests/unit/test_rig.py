@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from robodreamer_sim.mounting import Aim, add_camera, fixed_camera
+from robodreamer_sim.cameras.mounting import Aim, add_camera, fixed_camera
+from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
+from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.options import CameraRequest, EnvOptions
-from robodreamer_sim.pictures import MujocoPictures
-from robodreamer_sim.rig import CameraRig
 from robodreamer_sim.tasks.registry import make
 
 WALL = """

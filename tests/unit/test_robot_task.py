@@ -7,13 +7,13 @@ import mujoco
 import numpy as np
 import pytest
 
+from robodreamer_sim.cameras.mounting import Aim
 from robodreamer_sim.measurements import (
     joint_positions,
     joint_velocities,
     position,
     sensor,
 )
-from robodreamer_sim.mounting import Aim
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robot_task import Mounted, RobotTask, load_robot
 

@@ -7,7 +7,7 @@ import pytest
 
 from robodreamer.config import named_config
 from robodreamer.session import choose_num_workers, describe_simulation
-from robodreamer_sim.graphics import Choice
+from robodreamer_sim.cameras.graphics import Choice
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "default")  # 16 environments
 LLVMPIPE = "llvmpipe (LLVM 15.0.6, 256 bits)"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from toy_env import EPISODE_STEPS
 
-from robodreamer_sim.gymnasium_vector import GymnasiumVectorEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.gymnasium_vector import GymnasiumVectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 TASKS = {
     (False, False): "ToyEndless",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 NUM_ENVS = 4
 STEPS = 200

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from toy_env import SPARED
 
-from robodreamer_sim.episodes import episode_seed
 from robodreamer_sim.faults import EnvironmentFault
-from robodreamer_sim.gymnasium_vector import GymnasiumVectorEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.episodes import episode_seed
+from robodreamer_sim.vector.gymnasium_vector import GymnasiumVectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 Record = dict[str, NDArray[Any]]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 ACTIONS = np.full((2, 1), 0.5, np.float32)
 

@@ -15,11 +15,11 @@ from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Contract
+from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.native.walker import BatchedWalker
-from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.shard import Records, ShardSpec
 from robodreamer_sim.tasks.dm_control import DmControlTask
+from robodreamer_sim.vector.shard import Records, ShardSpec
 
 POSITION_AND_VELOCITY = int(mujoco.mjtStage.mjSTAGE_VEL)
 

@@ -7,7 +7,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robodreamer_sim.delay import keep_history
+from robodreamer_sim.randomize.delay import keep_history
 from robodreamer_sim.randomize.entries import Entry, Randomization
 
 KINDS = {"actuator_delay": "actuator", "sensor_delay": "sensor"}

@@ -7,11 +7,11 @@ Rewards, goals and privileged signals stay true. Everything counts control steps
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, Observation, Signal
-from robodreamer_sim.delay import DelayLine
+from robodreamer_sim.cameras.rig import is_due
+from robodreamer_sim.randomize.delay import DelayLine
 from robodreamer_sim.randomize.draws import Draws
 from robodreamer_sim.randomize.entries import Randomization
 from robodreamer_sim.randomize.retouch import add_noise, blur, change_brightness, change_contrast
-from robodreamer_sim.rig import is_due
 
 Frames = dict[str, Array]
 """What one camera takes at once, by signal: the picture, and depth where it is measured."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.delay import delay_s
+from robodreamer_sim.randomize.delay import delay_s
 from robodreamer_sim.randomize.elements import Indices, Model
 from robodreamer_sim.randomize.fields import FIELDS, Operation
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import mujoco
 
-from robodreamer_sim.mounting import Aim
+from robodreamer_sim.cameras.mounting import Aim
+from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.rendering import Renderers
 from robodreamer_sim.tasks.names import robotics_tasks
 from robodreamer_sim.tasks.parts import XYZ, Part, joint_names, joint_part
 from robodreamer_sim.tasks.robotics import (

@@ -10,8 +10,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from robodreamer_sim.cameras.mounting import Aim
 from robodreamer_sim.measurements import joint_positions, joint_velocities, position
-from robodreamer_sim.mounting import Aim
 from robodreamer_sim.robot_task import Mounted, RobotTask, load_robot
 
 ARM = Path(__file__).parents[1] / "assets" / "arm.xml"

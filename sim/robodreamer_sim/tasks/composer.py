@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract, Signal
+from robodreamer_sim.cameras.mounting import Aim, fixed_camera, quaternion
+from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
+from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.mounting import Aim, fixed_camera, quaternion
 from robodreamer_sim.options import EnvOptions, Look
-from robodreamer_sim.pictures import MujocoPictures
-from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.rig import CameraRig
 from robodreamer_sim.tasks.names import LOCOMOTION
 
 HAND = "jaco_arm/jaco_hand/hand"

@@ -12,13 +12,13 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_sim.cameras.mounting import fixed_camera
+from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
+from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.mounting import fixed_camera
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.pictures import MujocoPictures
-from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.rig import CameraRig
 from robodreamer_sim.tasks.spaces import actuator_limits
 
 DEFAULT_CAMERAS = {"quadruped": 2}

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_sim.mounting import Aim, add_camera
+from robodreamer_sim.cameras.mounting import Aim, add_camera
+from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.options import EnvOptions, Look
-from robodreamer_sim.rendering import Renderers
 from robodreamer_sim.tasks.parts import XYZ, Part
 from robodreamer_sim.tasks.robotics import UNDRAWN_GROUP, Layout, RoboticsTask, make_physics
 

@@ -7,10 +7,11 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robodreamer_sim.mounting import fixed_camera
+from robodreamer_sim.cameras.mounting import fixed_camera
+from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
+from robodreamer_sim.cameras.pictures import RENDERED, Pictures, RenderedPictures
+from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.options import Look
-from robodreamer_sim.pictures import RENDERED, MujocoPictures, Pictures, RenderedPictures
-from robodreamer_sim.rendering import Renderers
 
 
 def pictures_of(env: Any, look: Look, renderers: Renderers | None) -> Pictures:

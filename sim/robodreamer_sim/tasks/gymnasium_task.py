@@ -17,12 +17,12 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Contract
+from robodreamer_sim.cameras.pictures import resize
+from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.pictures import resize
-from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.rig import CameraRig
 from robodreamer_sim.tasks.gymnasium_pictures import pictures_of
 from robodreamer_sim.tasks.spaces import Leaf, action_spec, leaves, to_action
 

@@ -14,9 +14,9 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Signal
-from robodreamer_sim.mounting import Aim
+from robodreamer_sim.cameras.mounting import Aim
+from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.rendering import Renderers
 from robodreamer_sim.tasks.names import KITCHEN_GOALS, robotics_tasks
 from robodreamer_sim.tasks.parts import QUATERNION, XYZ, Part, joint_names, joint_part, plain
 from robodreamer_sim.tasks.robotics import (

@@ -13,9 +13,9 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_sim.mounting import Aim, add_camera
+from robodreamer_sim.cameras.mounting import Aim, add_camera
+from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.rendering import Renderers
 from robodreamer_sim.tasks.names import robotics_tasks
 from robodreamer_sim.tasks.parts import QUATERNION, XYZ, Part, joint_names, joint_part
 from robodreamer_sim.tasks.robotics import Layout, RoboticsTask, make_physics, max_steps

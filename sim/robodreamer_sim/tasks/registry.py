@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
-from robodreamer_sim.randomize import resolve
 from robodreamer_sim.tasks.names import composer_tasks, robotics_tasks
 
 if TYPE_CHECKING:
+    from robodreamer_sim.cameras.rendering import Renderers
     from robodreamer_sim.env import TaskEnv
-    from robodreamer_sim.rendering import Renderers
 
 OWN_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """`module:Class`."""
@@ -72,6 +71,7 @@ def make(
             MUJOCO_GL names what is not there.
     """
     require_mujoco()
+    from robodreamer_sim.randomize import resolve
     from robodreamer_sim.randomize.history import histories_kept
 
     randomization = resolve(options.randomize, task)

@@ -15,13 +15,13 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_sim.cameras.mounting import Aim, add_camera, cameras_added, fixed_camera
+from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
+from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.mounting import Aim, add_camera, cameras_added, fixed_camera
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.pictures import MujocoPictures
-from robodreamer_sim.rendering import Renderers
-from robodreamer_sim.rig import CameraRig
 from robodreamer_sim.tasks.parts import Part, joined, plain, signal_name, split
 
 UNDRAWN_GROUP = 5

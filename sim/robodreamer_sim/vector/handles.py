@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
-from robodreamer_sim.records import RecordBuffers
-from robodreamer_sim.shard import Records, ShardSpec, make_shard
-from robodreamer_sim.worker import NAME_RENDERER, run_worker
+from robodreamer_sim.vector.records import RecordBuffers
+from robodreamer_sim.vector.shard import Records, ShardSpec, make_shard
+from robodreamer_sim.vector.worker import NAME_RENDERER, run_worker
 
 CLOSE_TIMEOUT_S = 5.0
 REQUESTS = {request: pickle.dumps(request) for request in (NAME_RENDERER, 0, 1)}

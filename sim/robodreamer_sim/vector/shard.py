@@ -55,7 +55,7 @@ class Shard:
         require_mujoco()
         self._renderers = None
         if spec.options.uses_cameras:
-            from robodreamer_sim.rendering import Renderers
+            from robodreamer_sim.cameras.rendering import Renderers
 
             self._renderers = Renderers()
         self._slots = [

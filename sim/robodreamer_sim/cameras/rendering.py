@@ -19,7 +19,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer_sim.graphics import GLContext, graphics_error, make_gl_context, renderer_name
+from robodreamer_sim.cameras.graphics import (
+    GLContext,
+    graphics_error,
+    make_gl_context,
+    renderer_name,
+)
 from robodreamer_sim.options import Look
 
 MAX_GEOMS = 10_000

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
 from robodreamer_sim.env import action_space, observation_space
-from robodreamer_sim.vector import VectorEnv
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 Observation = dict[str, Array]
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
+from robodreamer_sim.cameras.pictures import DepthPictures, Pictures
 from robodreamer_sim.options import CameraRequest, EnvOptions
-from robodreamer_sim.pictures import DepthPictures, Pictures
 
 
 class Shot(NamedTuple):

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
-from robodreamer_sim.records import RecordBuffers, map_shared_file
-from robodreamer_sim.shard import Shard, ShardSpec, make_shard
+from robodreamer_sim.vector.records import RecordBuffers, map_shared_file
+from robodreamer_sim.vector.shard import Shard, ShardSpec, make_shard
 
 if TYPE_CHECKING:
     from robodreamer_sim.native.shard import NativeShard

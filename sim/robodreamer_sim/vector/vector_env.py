@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.episodes import episode_seed, start_seed
 from robodreamer_sim.faults import EnvironmentFault
-from robodreamer_sim.handles import LocalShard, ShardHandle, WorkerShard
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
-from robodreamer_sim.records import REQUEST, RecordBuffers, map_shared_file, open_shared_file
-from robodreamer_sim.shard import ShardSpec
+from robodreamer_sim.vector.episodes import episode_seed, start_seed
+from robodreamer_sim.vector.handles import LocalShard, ShardHandle, WorkerShard
+from robodreamer_sim.vector.records import REQUEST, RecordBuffers, map_shared_file, open_shared_file
+from robodreamer_sim.vector.shard import ShardSpec
 
 TIMEOUT_S = 120.0
 MAX_RESTARTS = 20

@@ -1,0 +1,1 @@
+"""Cameras: put into models (`mounting`), drawn (`rendering`, `graphics`), and observed (`rig`)."""
