@@ -73,7 +73,7 @@ class ComposerTask(TaskEnv):
     def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
         family, _, name = task.partition("_")
         self._composed: Any = _load(family, name)
-        self._seed_once = np.random.RandomState(0)
+        self._global_state = np.random.RandomState(0)
         self._restart(0)
         model, _ = self.mujoco_handles
         cameras = {_plain(model.camera(i).name): i for i in range(model.ncam)}
@@ -114,8 +114,9 @@ class ComposerTask(TaskEnv):
         """Begin an episode; what dm_control draws from NumPy's global generator is seeded too."""
         if seed is not None:
             self._composed.random_state.seed(seed)
-            self._seed_once.seed(seed)
-        with _global_generator(self._seed_once):
+            self._global_state.seed(seed)
+            _forget_order(self._composed.task)
+        with _global_generator(self._global_state):
             self._raw = self._composed.reset().observation
 
     def _advance(self, actuators: Array) -> Transition:
@@ -220,6 +221,13 @@ def _load(family: str, name: str) -> Any:
         "camera", name="wrist", pos=WRIST.position, quat=quaternion(WRIST), fovy=WRIST.fovy_deg
     )
     return environment
+
+
+def _forget_order(task: Any) -> None:
+    """Put the bricks of a stack in order, which an episode shuffles as the last one left it."""
+    order: Array | None = getattr(task, "_initial_order", None)
+    if order is not None:
+        order.sort()
 
 
 @contextmanager
