@@ -20,14 +20,14 @@ QUICK = (
     "fetch_reach",
     "fetch_pick_and_place",
     "arm_push",
-    "hand_manipulate_block_rotate_z_touch",
-    "adroit_door",
     "point_maze_umaze",
     "dmc_cartpole_swingup",
     "gym:HalfCheetah-v5",
 )
 """Fully examined by default."""
 COSTLY = (
+    "hand_manipulate_block_rotate_z_touch",
+    "adroit_door",
     "franka_kitchen_microwave",
     "manipulation_reach_site",
     "locomotion_cmu_humanoid_run_walls",
@@ -57,11 +57,23 @@ def pairs() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def specimen(request: pytest.FixtureRequest) -> Iterator[Specimen]:
+def kept() -> Iterator[dict[str, Specimen]]:
+    """Hold the task under examination, which one test after the other asks for."""
+    specimens: dict[str, Specimen] = {}
+    yield specimens
+    for specimen in specimens.values():
+        specimen.close()
+
+
+@pytest.fixture
+def specimen(request: pytest.FixtureRequest, kept: dict[str, Specimen]) -> Specimen:
     task: str = request.param
-    specimen = Specimen(lambda options: make(task, options), OPTIONS)
-    yield specimen
-    specimen.close()
+    if task not in kept:
+        for other in kept.values():
+            other.close()
+        kept.clear()
+        kept[task] = Specimen(lambda options: make(task, options), OPTIONS)
+    return kept[task]
 
 
 @pytest.mark.parametrize(("specimen", "check"), [*pairs()], indirect=["specimen"])
