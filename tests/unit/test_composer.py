@@ -68,7 +68,11 @@ def test_where_to_go_is_a_goal() -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["locomotion_cmu_humanoid_run_gaps", "locomotion_rodent_two_touch"]
+    "task",
+    [
+        "locomotion_cmu_humanoid_run_gaps",
+        pytest.param("locomotion_rodent_two_touch", marks=pytest.mark.slow),
+    ],
 )
 def test_a_seed_is_all_that_an_episode_depends_on(task: str) -> None:
     env = make(task, EnvOptions(observe="state"))
