@@ -8,6 +8,7 @@ from robodreamer.evaluate import EVALUATION_SEED, Evaluation, evaluate, make_eva
 from robodreamer.files import write_json_atomic
 from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
 from robodreamer_deploy.bundle import Draw
+from robodreamer_sim.randomize import describe
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 Say = Callable[[str], None]
@@ -23,6 +24,7 @@ def prepare_evaluation(
     checkpoint: str | None = None,
     blank: Sequence[str] = (),
     json_file: Path | None = None,
+    randomize: str | None = None,
 ) -> Callable[[], None]:
     """Load a run or a policy and its task; return what evaluates it and says the results.
 
@@ -35,11 +37,12 @@ def prepare_evaluation(
         raise ValueError(f"there is no folder {json_file.parent} for {json_file.name}")
     candidate = load_candidate(folder, checkpoint)
     black = camera_signals(candidate.contract, blank)
-    envs = make_evaluation_envs(candidate.contract, episodes)
+    envs = make_evaluation_envs(candidate.contract, episodes, randomize=randomize)
 
     def job() -> None:
         with envs:
             shown = f", black: {', '.join(black)}" if black else ""
+            shown += f", randomised: {describe(randomize)}" if randomize else ""
             say(f"{candidate.title}; {candidate.contract.task}, {episodes} fixed episodes{shown}")
             say(HEADER)
             results: dict[Draw, Evaluation] = {}
@@ -47,7 +50,7 @@ def prepare_evaluation(
                 say(format_row(draw, result))
                 results[draw] = result
             if json_file:
-                write_json_atomic(json_file, as_json(candidate, results, black))
+                write_json_atomic(json_file, as_json(candidate, results, black, randomize))
 
     return job
 
@@ -78,7 +81,10 @@ def format_row(draw: Draw, evaluation: Evaluation) -> str:
 
 
 def as_json(
-    candidate: Candidate, results: Mapping[Draw, Evaluation], black: Sequence[str]
+    candidate: Candidate,
+    results: Mapping[Draw, Evaluation],
+    black: Sequence[str],
+    randomize: str | None = None,
 ) -> dict[str, Any]:
     """Return what was evaluated, how, and every episode's figures, as JSON values."""
     return {
@@ -87,6 +93,7 @@ def as_json(
         "task": candidate.contract.task,
         "seed": EVALUATION_SEED,
         "blank": list(black),
+        "randomize": randomize,
         "draws": {draw: {**e.summary(), **_episodes(e)} for draw, e in results.items()},
     }
 

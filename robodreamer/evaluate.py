@@ -6,6 +6,7 @@ that acts in N environments at once.
 Shapes: N environments, A action.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ from robodreamer.distributions import Draw
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomize import resolve
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 EVALUATION_SEED = 1_000_003  # far from any training seed
@@ -119,18 +121,27 @@ def format_success(summary: Mapping[str, float]) -> str:
     return f", success {summary['success']:.0%}" if "success" in summary else ""
 
 
-def make_evaluation_envs(contract: Contract, episodes: int, num_workers: int = 1) -> VectorEnv:
+def make_evaluation_envs(
+    contract: Contract, episodes: int, num_workers: int = 1, randomize: str | None = None
+) -> VectorEnv:
     """Start the environments that the fixed episodes run in, as the contract's task was made.
 
     At most five, and a divisor of `episodes`, so that the same number always means the same ones.
+    They are randomised as in training, unless `randomize` says otherwise.
 
     Raises:
         ValueError: There is no such task, or it is not what the contract says any more.
     """
+    options = EnvOptions.from_dict(contract.options)
+    if randomize is not None:
+        options = dataclasses.replace(
+            options, randomize=resolve(randomize, contract.task) or "none"
+        )
+        contract = dataclasses.replace(contract, options=options.to_dict())
     num_envs = next(n for n in range(MAX_ENVS, 0, -1) if episodes % n == 0)
     envs = VectorEnv(
         contract.task,
-        EnvOptions.from_dict(contract.options),
+        options,
         num_envs=num_envs,
         num_workers=num_workers,
         seed=EVALUATION_SEED,

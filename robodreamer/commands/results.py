@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from robodreamer.commands.words import Folder, Folders, Job, parse, say
+from robodreamer.commands.words import Folder, Folders, Job, parse, read_randomize, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class EvaluateArguments:
     """Checkpoint of a run, such as step-000012000; the newest by default."""
     blank: tuple[str, ...] = ()
     """Cameras that show black, to see how much the policy depends on them."""
+    randomize: str | None = None
+    """Randomise the task otherwise than in training: none, mild, strong, or a JSON file."""
     json: Path | None = None
     """File to write all figures to."""
 
@@ -40,6 +42,7 @@ def evaluate(words: Sequence[str]) -> Job:
         checkpoint=arguments.checkpoint,
         blank=arguments.blank,
         json_file=arguments.json,
+        randomize=read_randomize(arguments.randomize) if arguments.randomize else None,
     )
 
 

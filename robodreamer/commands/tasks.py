@@ -51,6 +51,8 @@ def tasks(words: Sequence[str]) -> Job:
     from robodreamer.gallery import prepare_exhibit
 
     randomize = read_randomize(arguments.randomize)
+    if randomize != "none" and not arguments.show:
+        raise ValueError("--randomize shows what episodes look like: it goes with --show")
     exhibits = [prepare_exhibit(*item, arguments.show, say, randomize) for item in chosen.items()]
 
     def tell() -> None:

@@ -15,6 +15,7 @@ from robodreamer.evaluate import EVALUATION_SEED, MAX_ENVS, evaluate
 from robodreamer.files import write_json_atomic
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomize import describe
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 RANDOM_STEPS = 2500
@@ -97,9 +98,11 @@ def read_evaluation(path: Path, contract: Contract) -> dict[str, Score]:
     data = read_result(path, contract, "draws", "robodreamer evaluate --json")
     where = "ONNX" if "onnxruntime" in data["policy"] else "torch"
     cameras = [name.partition("/")[2] for name in data["blank"]]
-    black = f", camera {' and '.join(cameras)} black" if cameras else ""
+    changed = f", camera {' and '.join(cameras)} black" if cameras else ""
+    if randomize := data.get("randomize"):
+        changed += f", randomised: {describe(randomize)}"
     return {
-        f"after training, {where}, {draw}{black}": evaluated(summary)
+        f"after training, {where}, {draw}{changed}": evaluated(summary)
         for draw, summary in data["draws"].items()
     }
 

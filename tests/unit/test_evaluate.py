@@ -91,6 +91,17 @@ def test_an_evaluation_ends_where_episodes_have_no_limit() -> None:
     assert result.lengths.tolist() == [math.ceil(MAX_STEPS / 3)] * 4
 
 
+def test_a_policy_is_measured_as_it_was_trained_or_as_is_asked_for() -> None:
+    trained = make(POLE, EnvOptions(observe="proprio", randomize="strong")).contract
+    entries = trained.options["randomize"]["entries"]
+    with make_evaluation_envs(trained, 2, num_workers=0) as envs:
+        assert envs.contract == trained
+    with make_evaluation_envs(trained, 2, num_workers=0, randomize="none") as envs:
+        assert "randomize" not in envs.contract.options
+    with make_evaluation_envs(trained, 2, num_workers=0, randomize="mild") as envs:
+        assert len(envs.contract.options["randomize"]["entries"]) < len(entries)
+
+
 def test_episodes_that_cannot_be_shared_are_refused(envs: VectorEnv) -> None:
     with pytest.raises(ValueError, match="7 episodes cannot be shared by 5"):
         evaluate(Lean(), envs, 7)

@@ -1,6 +1,7 @@
 """Domain randomisation as data: what can be said, what is refused, and how it is kept."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,3 +201,14 @@ def test_options_keep_entries_and_say_nothing_where_there_are_none() -> None:
 def test_every_field_is_told_in_a_few_words() -> None:
     for name, field in FIELDS.items():
         assert 4 < len(field.about) < 70, name
+
+
+def test_the_documentation_lists_every_field_and_its_example_works() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "randomization.md").read_text()
+    for name, field in FIELDS.items():
+        operations = ", ".join(field.operations)
+        assert f"| `{name}` | {field.kind} | {operations} | {field.about} |" in text
+    example = text.partition("```json\n")[2].partition("```")[0]
+    fields = {entry.field for entry in resolve(example, "dmc_walker_walk").entries}
+    assert "push" in fields
+    assert "light_position" not in fields

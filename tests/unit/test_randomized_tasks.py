@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import mujoco
 import numpy as np
 import pytest
 from toy_model import differing, model_arrays
 
+from robodreamer.commands.tasks import tasks
 from robodreamer.commands.train import train
 from robodreamer.config import named_config
+from robodreamer.gallery import show_randomized
 from robodreamer.session import env_options
-from robodreamer_deploy.contract import Array
+from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
@@ -111,7 +114,7 @@ def test_an_episode_repeats_with_its_seed_and_is_rebuilt_from_the_contract(
     assert same(first, drive(env, seed=1))
     options = json.loads(env.contract.to_json())["options"]
     rebuilt = make(task, EnvOptions.from_dict(options), renderers)
-    assert rebuilt.contract == env.contract
+    assert rebuilt.contract == env.contract == Contract.from_json(env.contract.to_json())
     assert same(first, drive(rebuilt, seed=1))
     for record in first:
         env.contract.check({name: record[name] for name in record if name != "reward"})
@@ -174,6 +177,19 @@ def test_a_sheet_shows_as_many_different_episodes() -> None:
     brightness, usual = strong["image/side"].mean((1, 2, 3)), plain.mean((1, 2, 3))
     assert brightness.std() > 5 * usual.std()
     assert (strong["image/side"].std((1, 2, 3)) > 3).all()
+
+
+def test_the_sheet_is_saved_where_episodes_are_asked_to_be_shown(tmp_path: Path) -> None:
+    options = EnvOptions(randomize="mild", image_size=(16, 16))
+    path = show_randomized("dmc_cartpole_swingup", options, tmp_path)
+    assert path == tmp_path / "dmc_cartpole_swingup-randomised.png"
+    height, width, _ = matplotlib.image.imread(path).shape
+    assert height > 2 * 128
+    assert width > 8 * 128
+    with pytest.raises(ValueError, match=r"--randomize .* goes with --show"):
+        tasks(["dmc_cartpole_swingup", "--randomize", "mild"])
+    with pytest.raises(ValueError, match="no randomisation 'wild'"):
+        tasks(["dmc_cartpole_swingup", "--show", "--randomize", "wild"])
 
 
 def test_a_run_keeps_the_preset_or_what_a_file_says(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from robodreamer_sim.randomize.distributions import (
 )
 from robodreamer_sim.randomize.entries import Entry, Randomization
 from robodreamer_sim.randomize.fields import FIELDS, Field
-from robodreamer_sim.randomize.presets import preset, resolve
+from robodreamer_sim.randomize.presets import describe, preset, resolve
 
 __all__ = [
     "FIELDS",
@@ -24,6 +24,7 @@ __all__ = [
     "Normal",
     "Randomization",
     "Uniform",
+    "describe",
     "preset",
     "resolve",
 ]

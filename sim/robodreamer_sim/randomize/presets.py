@@ -196,6 +196,11 @@ def preset(name: str, task: str) -> Randomization:
     return randomization
 
 
+def describe(given: str) -> str:
+    """Return a user's word as people read it: a preset's name, or that it was a file."""
+    return "by a file" if given.lstrip().startswith("{") else given
+
+
 def resolve(given: str | Randomization, task: str) -> Randomization:
     """Return what a user's word stands for: a preset's name, or JSON of a preset and entries.
 
