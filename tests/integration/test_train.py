@@ -56,6 +56,7 @@ def test_every_loss_is_logged_and_finite(quick_run: Path) -> None:
     _, contract, _ = read_run(quick_run)
     names = {field.name for field in fields(LossScales)} - {"images", "vectors", "auxiliary"}
     names |= {signal.name for signal in contract.observations} | {"total"}
+    names |= {f"auxiliary/{signal.name}" for signal in contract.privileged}
     *_, last = read_metrics(quick_run)
     assert {name.removeprefix("loss/") for name in last if name.startswith("loss/")} == names
     assert all(math.isfinite(value) for value in last.values())
