@@ -6,7 +6,6 @@ One task per family runs by default, all others with `make test-all`.
 import math
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,6 @@ FOREIGN = (
     "gym:AdroitHandDoor-v1",
     "gym:FrankaKitchen-v1",
     "gym:PointMaze_UMaze-v3",
-    *(("gym:CarRacing-v3",) if find_spec("Box2D") else ()),  # the extra `box2d`
 )
 VARIANT = re.compile("(hand|adroit|point|ant)_.*(_sparse|_boolean|_diverse_.*)")
 """Tasks that differ from another in their reward, their start or what a sensor is rounded to."""
