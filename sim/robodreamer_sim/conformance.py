@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_sim.cameras.sight import NUM_FRAMES, complaint
 from robodreamer_sim.env import MAX_STEPS, TaskEnv
 from robodreamer_sim.options import EnvOptions
 
-BLANK = 3.0
-"""Standard deviation of the pixels (of 255) below which pictures show nothing."""
 FEW_STEPS = 20
 LONGEST_DT_S, SHORTEST_DT_S = 0.2, 0.001
 OPTIONS = EnvOptions(image_size=(48, 64))
@@ -187,13 +186,10 @@ def check_pictures(specimen: Specimen) -> None:
     for signal in specimen.contract.observations:
         if not signal.is_image:
             continue
-        steps = roll_out(specimen.env, 4, FEW_STEPS)
+        steps = roll_out(specimen.env, 4, NUM_FRAMES)
         frames = np.stack([step.observation[signal.name] for step in steps])
-        if frames.std() <= BLANK:
-            raise UnfitTaskError(
-                f"{signal.name} shows nothing: over {len(frames)} frames its pixels have a "
-                f"standard deviation of {frames.std():.1f} of 255; turn or move the camera"
-            )
+        if blindness := complaint(signal.name, frames):
+            raise UnfitTaskError(blindness)
         if (frames == frames[0]).all():
             raise UnfitTaskError(
                 f"{signal.name} does not change in {len(frames)} frames of random actions"

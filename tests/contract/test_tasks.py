@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer_sim.conformance import BLANK, CHECKS, OPTIONS, Specimen
+from robodreamer_sim.cameras.sight import BLANK
+from robodreamer_sim.conformance import CHECKS, OPTIONS, Specimen
 from robodreamer_sim.env import MAX_STEPS
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.registry import list_tasks, make

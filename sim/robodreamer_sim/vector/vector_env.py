@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_sim.cameras.sight import Sight
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
 from robodreamer_sim.vector.episodes import episode_seed, start_seed
@@ -119,6 +120,7 @@ class VectorEnv:
                 self._shards.append(self._handle(spec))
             self.contract: Contract = self._wait_for_contract()
             self._share_memory()
+        self._sight = Sight(self.contract)
 
     def start(
         self, *, seed: int | None = None, first_episodes: Sequence[int] | None = None
@@ -173,7 +175,8 @@ class VectorEnv:
         """Wait for the records (N, ...) of the last `send`; valid until the next `recv` returns.
 
         Raises:
-            EnvironmentFault: An environment or its worker failed; all are closed.
+            EnvironmentFault: An environment or its worker failed, or one of the cameras showed
+                nothing in its first frames; all are closed.
         """
         self.wait()
         self._is_waiting = self._has_arrived = False
@@ -183,6 +186,8 @@ class VectorEnv:
         records["is_last"] |= self._truncates
         self._is_over[:] = records["is_last"]
         self.episodes[:] = request["episode"]
+        with self._closed_on_error():
+            self._sight.watch(records)
         return records
 
     def renderer_name(self) -> str:
