@@ -113,6 +113,7 @@ def test_an_episode_repeats_with_its_seed_and_is_rebuilt_from_the_contract(
     assert not same(first, drive(env, seed=2))
     assert same(first, drive(env, seed=1))
     options = json.loads(env.contract.to_json())["options"]
+    assert len(options["randomize"]["entries"]) > 20
     rebuilt = make(task, EnvOptions.from_dict(options), renderers)
     assert rebuilt.contract == env.contract == Contract.from_json(env.contract.to_json())
     assert same(first, drive(rebuilt, seed=1))
