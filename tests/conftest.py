@@ -1,6 +1,7 @@
 """What every test shares: one thread, no display, and how hard hypothesis tries."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -8,6 +9,9 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "DISPLAY" not in os.environ:
     os.environ.setdefault("MUJOCO_GL", "egl")
+
+# A shell starts what it puts into the background with Ctrl-C ignored, which children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_CI = bool(os.environ.get("CI"))
 settings.register_profile("quick", max_examples=30, deadline=None)
