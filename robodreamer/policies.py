@@ -15,11 +15,11 @@ from robodreamer.config import choose
 from robodreamer.distributions import Mode, Sample
 from robodreamer.evaluate import EVALUATION_SEED, AgentPolicy, Policy
 from robodreamer.run import LoadedRun, load_run
-from robodreamer_deploy import policy as onnx
-from robodreamer_deploy.bundle import MANIFEST, Draw, load_bundle
+from robodreamer_deploy.bundle.bundle import MANIFEST, Draw, load_bundle
+from robodreamer_deploy.bundle.golden import load_golden
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.golden import load_golden
-from robodreamer_deploy.selftest import replay_golden
+from robodreamer_deploy.inference import policy as onnx
+from robodreamer_deploy.inference.selftest import replay_golden
 
 
 class OnnxPolicy:

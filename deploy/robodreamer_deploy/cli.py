@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if report is not None and report.is_dir():
         return _fail(f"--report: {report} is a folder")
 
-    from robodreamer_deploy.bundle import BundleError
+    from robodreamer_deploy.bundle.bundle import BundleError
     from robodreamer_deploy.robots import RobotError
 
     try:
@@ -101,8 +101,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(folder: Path) -> int:
-    from robodreamer_deploy.bundle import load_bundle
-    from robodreamer_deploy.describe import describe
+    from robodreamer_deploy.bundle.bundle import load_bundle
+    from robodreamer_deploy.bundle.describe import describe
 
     for line in describe(load_bundle(folder).manifest):
         _say(line)

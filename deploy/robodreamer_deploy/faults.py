@@ -3,7 +3,7 @@
 import traceback
 from pathlib import Path
 
-from robodreamer_deploy.bundle import BundleError
+from robodreamer_deploy.bundle.bundle import BundleError
 from robodreamer_deploy.contract import SignalError
 from robodreamer_deploy.robots import RobotError
 

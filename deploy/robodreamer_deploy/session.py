@@ -10,18 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robodreamer_deploy.bundle import Draw, load_bundle
-from robodreamer_deploy.drive import Episode, ShouldStop, drive, drive_episodes, stop_after
+from robodreamer_deploy.bundle.bundle import Draw, load_bundle
+from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.driving.clock import MonotonicClock, VirtualClock
+from robodreamer_deploy.driving.episodes import (
+    Episode,
+    ShouldStop,
+    drive,
+    drive_episodes,
+    stop_after,
+)
+from robodreamer_deploy.driving.leaving import Leaving, drive_connected
+from robodreamer_deploy.driving.loop import ControlLoop
+from robodreamer_deploy.driving.safety import ReadOnly, Safety
+from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.faults import full_traceback, sentence
-from robodreamer_deploy.golden import load_golden
-from robodreamer_deploy.leaving import Leaving, drive_connected
-from robodreamer_deploy.loop import ControlLoop, MonotonicClock, VirtualClock
-from robodreamer_deploy.policy import Controller, Policy
+from robodreamer_deploy.inference.policy import Controller, Policy
+from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.safety import ReadOnly, Safety
-from robodreamer_deploy.selftest import replay_golden
-from robodreamer_deploy.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.summary import (
     format_episodes,
     format_loop,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from robodreamer_deploy.drive import Episode
-from robodreamer_deploy.loop import LoopReport
+from robodreamer_deploy.driving.episodes import Episode
+from robodreamer_deploy.driving.loop import LoopReport
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""

@@ -28,8 +28,8 @@ from robodreamer.onnx_export.traces import (
 )
 from robodreamer.rssm import State
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.policy import Noise
-from robodreamer_deploy.selftest import TIE_MARGIN
+from robodreamer_deploy.inference.policy import Noise
+from robodreamer_deploy.inference.selftest import TIE_MARGIN
 
 NUM_PROBES = 512
 CHUNK = 64

@@ -31,7 +31,7 @@ from robodreamer.onnx_export.policy_folder import (
 )
 from robodreamer.onnx_export.traces import Recording, Trace, record
 from robodreamer.policies import OnnxPolicy, load_finite_run
-from robodreamer_deploy.bundle import (
+from robodreamer_deploy.bundle.bundle import (
     DRAWS,
     Draw,
     DrawResult,
@@ -39,10 +39,10 @@ from robodreamer_deploy.bundle import (
     load_bundle,
     write_manifest,
 )
+from robodreamer_deploy.bundle.golden import load_golden
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.golden import load_golden
-from robodreamer_deploy.policy import Policy, surprise
-from robodreamer_deploy.selftest import replay_golden
+from robodreamer_deploy.inference.policy import Policy, surprise
+from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 MIN_STEPS = 200

@@ -5,8 +5,8 @@
                                                                    prior_logits, posterior_logits
     actor.onnx       deter, stoch, noise                                -> action in [-1, 1]
 
-Batch 1; `robodreamer_deploy.policy` drives them. Zeros as noise take the mode. Nothing of the
-model is written again here: the graphs are traced from the modules that learned.
+Batch 1; `robodreamer_deploy.inference.policy` drives them. Zeros as noise take the mode. Nothing
+of the model is written again here: the graphs are traced from the modules that learned.
 
 Shapes: B batch (1 in the files), A action, D deter, E tokens, S stoch variables, K classes.
 """

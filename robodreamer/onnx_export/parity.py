@@ -17,10 +17,10 @@ import numpy as np
 
 from robodreamer.onnx_export.evidence import Evidence
 from robodreamer.onnx_export.traces import Trace
-from robodreamer_deploy.bundle import GRAPHS, BundleError, Carry
+from robodreamer_deploy.bundle.bundle import GRAPHS, BundleError, Carry
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy import Policy
-from robodreamer_deploy.selftest import TOLERANCE, count_ties, largest_error
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.inference.selftest import TOLERANCE, count_ties, largest_error
 
 TOLERANCES = {
     "tokens": 5e-5,

@@ -1,6 +1,6 @@
 """The policy folder as it comes into being: where it may lie, and what goes into it.
 
-`robodreamer_deploy.bundle` says what every file means, and reads them.
+`robodreamer_deploy.bundle.bundle` says what every file means, and reads them.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from robodreamer.agent import Agent
 from robodreamer.files import locked, sync_folder
 from robodreamer.onnx_export.graphs import write_graphs
 from robodreamer.onnx_export.traces import Trace
-from robodreamer_deploy.bundle import (
+from robodreamer_deploy.bundle.bundle import (
     FORMAT_VERSION,
     MANIFEST,
     Bundle,
@@ -27,8 +27,8 @@ from robodreamer_deploy.bundle import (
     StateShapes,
     write_initial,
 )
-from robodreamer_deploy.golden import Golden
-from robodreamer_deploy.policy import Policy
+from robodreamer_deploy.bundle.golden import Golden
+from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.records import parse_json, read_object
 
 PREPROCESSING_VERSION = 1

@@ -16,10 +16,10 @@ from robodreamer.agent import Agent, Carry
 from robodreamer.distributions import Categorical, Sample
 from robodreamer.evaluate import AgentPolicy
 from robodreamer.onnx_export.graphs import GivenNoise
+from robodreamer_deploy.bundle.golden import Golden
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.golden import Golden
-from robodreamer_deploy.policy import Noise
-from robodreamer_deploy.selftest import lead
+from robodreamer_deploy.inference.policy import Noise
+from robodreamer_deploy.inference.selftest import lead
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 RECORDED_STEPS = 260

@@ -15,7 +15,7 @@ from train_runs import ROOT, make_run_replay, registered
 
 from robodreamer.checkpoint import Checkpoints
 from robodreamer.cli import main
-from robodreamer_deploy.bundle import load_bundle
+from robodreamer_deploy.bundle.bundle import load_bundle
 
 EPISODES = 5
 DRIVER = """

@@ -16,9 +16,9 @@ from robodreamer.config import NetworkConfig
 from robodreamer.onnx_export.evidence import Evidence, gather
 from robodreamer.onnx_export.policy_folder import Origin, unsealed_policy, write_draft
 from robodreamer.onnx_export.traces import Recording
-from robodreamer_deploy.bundle import GRAPHS, Manifest
+from robodreamer_deploy.bundle.bundle import GRAPHS, Manifest
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.policy import Policy
+from robodreamer_deploy.inference.policy import Policy
 
 NUM_STEPS = 232  # at least 200
 VECTORS_ONLY = (

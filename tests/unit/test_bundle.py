@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from toy_policy import GOLDEN_STEPS, A, D, K, S, make_golden, make_manifest, make_weights
 from toy_policy import write_bundle as write_toy
 
-from robodreamer_deploy.bundle import (
+from robodreamer_deploy.bundle.bundle import (
     MAX_MANIFEST_BYTES,
     REQUIRED_FILES,
     BundleError,
@@ -26,8 +26,8 @@ from robodreamer_deploy.bundle import (
     write_initial,
     write_manifest,
 )
-from robodreamer_deploy.describe import describe
-from robodreamer_deploy.golden import load_golden
+from robodreamer_deploy.bundle.describe import describe
+from robodreamer_deploy.bundle.golden import load_golden
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)

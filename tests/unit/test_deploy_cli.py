@@ -16,8 +16,8 @@ import pytest
 import toy_policy
 
 from robodreamer_deploy import cli
-from robodreamer_deploy.bundle import load_bundle, write_manifest
-from robodreamer_deploy.loop import LoopReport
+from robodreamer_deploy.bundle.bundle import load_bundle, write_manifest
+from robodreamer_deploy.driving.loop import LoopReport
 from robodreamer_deploy.robots import loading
 from robodreamer_deploy.summary import (
     format_episodes,
@@ -321,7 +321,7 @@ def test_a_bare_copy_of_the_folder_drives_without_torch(policy: Path, tmp_path: 
     assert run.returncode == 0, run.stderr[-2000:]
     assert "all episodes are over" in run.stdout
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert {"onnxruntime", "robodreamer_deploy.loop"} <= imported
+    assert {"onnxruntime", "robodreamer_deploy.driving.loop"} <= imported
     assert not {"torch", "robodreamer", "robodreamer_sim", "mujoco", "gymnasium"} & imported
 
 

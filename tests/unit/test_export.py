@@ -23,10 +23,10 @@ from robodreamer.onnx_export.export import export_policy
 from robodreamer.onnx_export.policy_folder import GOLDEN_STEPS, check_target, draft_of
 from robodreamer.onnx_export.traces import RECORDED_STEPS, STRETCH, record
 from robodreamer.policies import OnnxPolicy, load_candidate
-from robodreamer_deploy.bundle import BundleError, Manifest, load_bundle
-from robodreamer_deploy.golden import load_golden
-from robodreamer_deploy.policy import Policy
-from robodreamer_deploy.selftest import replay_golden
+from robodreamer_deploy.bundle.bundle import BundleError, Manifest, load_bundle
+from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_sim import EnvOptions, VectorEnv
 
 TASK = "gym:Pendulum-v1"  # 200 steps an episode, no camera

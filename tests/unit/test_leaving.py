@@ -9,16 +9,16 @@ import pytest
 from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.leaving import (
+from robodreamer_deploy.driving.clock import VirtualClock
+from robodreamer_deploy.driving.leaving import (
     HOLD_ATTEMPTS,
     HOLD_WITHIN_S,
     Leaving,
     drive_connected,
     hold_firmly,
 )
-from robodreamer_deploy.loop import VirtualClock
-from robodreamer_deploy.safety import Safety
-from robodreamer_deploy.signals import SHIELD_S, StopSignals, catch_stop_signals
+from robodreamer_deploy.driving.safety import Safety
+from robodreamer_deploy.driving.signals import SHIELD_S, StopSignals, catch_stop_signals
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

@@ -8,13 +8,14 @@ import pytest
 import toy_policy
 from toy_robot import CONTRACT, EPISODE_STEPS, Bench, Point
 
-from robodreamer_deploy.bundle import load_bundle
+from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.drive import Episode, drive, drive_episodes, stop_after
-from robodreamer_deploy.loop import ControlLoop, Grid, VirtualClock
-from robodreamer_deploy.policy import Controller, Policy
+from robodreamer_deploy.driving.clock import Grid, VirtualClock
+from robodreamer_deploy.driving.episodes import Episode, drive, drive_episodes, stop_after
+from robodreamer_deploy.driving.loop import ControlLoop
+from robodreamer_deploy.driving.safety import Safety
+from robodreamer_deploy.inference.policy import Controller, Policy
 from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.safety import Safety
 from robodreamer_deploy.summary import summarize_loop
 
 DT = CONTRACT.control_dt_s

@@ -15,7 +15,7 @@ from toy_agent import NETWORK, SIGNALS
 from robodreamer.distributions import Mode
 from robodreamer.onnx_export.graphs import OPSETS, GivenNoise
 from robodreamer.onnx_export.parity import verify
-from robodreamer_deploy.bundle import GRAPHS
+from robodreamer_deploy.bundle.bundle import GRAPHS
 from robodreamer_deploy.contract import Contract
 
 FLOAT, UINT8, INT32, BOOL = (f"tensor({kind})" for kind in ("float", "uint8", "int32", "bool"))

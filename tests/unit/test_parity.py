@@ -15,10 +15,10 @@ from robodreamer.distributions import Sample
 from robodreamer.onnx_export.evidence import Evidence, probe
 from robodreamer.onnx_export.parity import TOLERANCES, verify
 from robodreamer.onnx_export.traces import RECORDING_SEED, record, trace
-from robodreamer_deploy.bundle import Bundle, BundleError, Carry, Draw
+from robodreamer_deploy.bundle.bundle import Bundle, BundleError, Carry, Draw
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy import Controller, Noise, Policy, RSSMStep
-from robodreamer_deploy.selftest import TIE_MARGIN, count_ties, lead
+from robodreamer_deploy.inference.policy import Controller, Noise, Policy, RSSMStep
+from robodreamer_deploy.inference.selftest import TIE_MARGIN, count_ties, lead
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 

@@ -13,12 +13,12 @@ from onnx import numpy_helper
 from toy_policy import A, D, E, K, S, make_golden, make_manifest, make_weights, random_observation
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.bundle import BundleError, Carry, Draw, load_bundle, write_manifest
+from robodreamer_deploy.bundle.bundle import BundleError, Carry, Draw, load_bundle, write_manifest
+from robodreamer_deploy.bundle.golden import Golden, load_golden
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.golden import Golden, load_golden
-from robodreamer_deploy.graph import Graph, Tensor
-from robodreamer_deploy.policy import Controller, NotFiniteError, Policy, surprise
-from robodreamer_deploy.selftest import TIE_MARGIN, replay_golden
+from robodreamer_deploy.inference.graph import Graph, Tensor
+from robodreamer_deploy.inference.policy import Controller, NotFiniteError, Policy, surprise
+from robodreamer_deploy.inference.selftest import TIE_MARGIN, replay_golden
 
 WEIGHTS = [(graph, name) for graph, weights in make_weights().items() for name in weights]
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_deploy.driving.safety import ReadOnly, Safety
 from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.safety import ReadOnly, Safety
 
 DT = 0.02
 SPEC = ActionSpec(size=2, low=(-1.0, -1.0), high=(1.0, 1.0))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer_deploy.bundle import load_bundle
+from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.cli import main, parser
 from robodreamer_deploy.contract import Contract
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.bundle import (
+from robodreamer_deploy.bundle.bundle import (
     FORMAT_VERSION,
     Carry,
     DrawResult,
@@ -21,8 +21,8 @@ from robodreamer_deploy.bundle import (
     write_initial,
     write_manifest,
 )
+from robodreamer_deploy.bundle.golden import Golden
 from robodreamer_deploy.contract import Array, Observation
-from robodreamer_deploy.golden import Golden
 
 Layer = dict[str, Array]  # weights of one graph by name
 Weights = dict[str, Layer]

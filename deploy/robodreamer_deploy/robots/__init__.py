@@ -45,8 +45,9 @@ class Robot(Protocol):
     def get_observation(self) -> Mapping[str, Array]:
         """Return the newest value of every signal; raise rather than return stale ones.
 
-        Signals that the policy does not read may be among them. The caller does not change the
-        arrays, and does not keep them beyond the next call.
+        Signals that the policy does not read may be among them. A camera without a new frame may
+        be left out: the model dreams on in its place. The caller does not change the arrays, and
+        does not keep them beyond the next call.
 
         Raises:
             SignalError: This signal has no good value now; the robot holds for this tick.
@@ -76,6 +77,18 @@ class Robot(Protocol):
         ...
 
 
+class StampedRobot(Robot, Protocol):
+    """A robot that knows how old its readings are."""
+
+    @property
+    def observation_stamps(self) -> Mapping[str, float]:
+        """When each value of the newest observation was measured, in monotonic seconds.
+
+        A signal that is not listed counts as measured when `get_observation` returned it.
+        """
+        ...
+
+
 class EpisodicRobot(Robot, Protocol):
     """A robot that can start a task anew and judge how it went: a simulator, or a test rig."""
 
@@ -102,6 +115,11 @@ class EpisodicRobot(Robot, Protocol):
 def is_episodic(robot: Robot) -> TypeGuard[EpisodicRobot]:
     """Tell whether `robot` can start episodes and judge them."""
     return hasattr(robot, "start_episode")
+
+
+def is_stamped(robot: Robot) -> TypeGuard[StampedRobot]:
+    """Tell whether `robot` knows how old its readings are."""
+    return hasattr(robot, "observation_stamps")
 
 
 def check_features(robot: Robot, contract: Contract) -> None:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robodreamer_deploy.bundle import Bundle, Carry, Draw
+from robodreamer_deploy.bundle.bundle import Bundle, Carry, Draw
 from robodreamer_deploy.contract import Array, Observation
-from robodreamer_deploy.graph import Graph, Tensor
+from robodreamer_deploy.inference.graph import Graph, Tensor
 
 
 class NotFiniteError(ArithmeticError):

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from robodreamer_deploy.bundle import Bundle, BundleError, read_arrays
+from robodreamer_deploy.bundle.bundle import Bundle, BundleError, read_arrays
 from robodreamer_deploy.contract import Array
 
 OBSERVATION = "observation/"

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robodreamer_deploy.bundle import BundleError, Carry
+from robodreamer_deploy.bundle.bundle import BundleError, Carry
+from robodreamer_deploy.bundle.golden import Golden
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.golden import Golden
-from robodreamer_deploy.policy import Policy
+from robodreamer_deploy.inference.policy import Policy
 
 TOLERANCE = 1e-4
 """Largest error of an output, relative above 1. Float32 sums in another order (other CPU, other

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from robodreamer_deploy.driving.clock import Clock
+from robodreamer_deploy.driving.safety import Safety
+from robodreamer_deploy.driving.signals import StopSignals
 from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.loop import Clock
 from robodreamer_deploy.robots import Robot
-from robodreamer_deploy.safety import Safety
-from robodreamer_deploy.signals import StopSignals
 
 HOLD_ATTEMPTS = 5
 HOLD_PAUSE_S = 0.1

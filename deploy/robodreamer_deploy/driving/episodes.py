@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from robodreamer_deploy.loop import Clock, ControlLoop
+from robodreamer_deploy.driving.clock import Clock
+from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.robots import EpisodicRobot, Robot
 
 EPISODE_OVER = "episode over"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
-from robodreamer_deploy.bundle import BundleError
+from robodreamer_deploy.bundle.bundle import BundleError
 from robodreamer_deploy.contract import Array
 
 ONNX_TYPES = {

@@ -1,0 +1,1 @@
+"""The policy bundle: the folder that `robodreamer export` writes, read back and checked."""
