@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
         epilog="examples: robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
-        "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run",
+        "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run. "
+        "`robodreamer-deploy serve --help` puts a robot where a policy of elsewhere can drive it.",
     )
     add = result.add_argument
     version = "print the version, and stop"
@@ -42,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--robot",
         metavar="SPEC",
-        help="sim:TASK, path/to/file.py:Class or module:Class (:ARGUMENT may follow)",
+        help="sim:TASK, tcp://HOST:PORT, path/to/file.py:Class or module:Class (:ARGUMENT may "
+        "follow)",
     )
     what.add_argument("--inspect", action="store_true", help="print what the policy is, and stop")
     length = result.add_mutually_exclusive_group()
@@ -67,27 +69,41 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
-    arguments = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(levelname)s %(message)s")
+    if words[:1] in (["serve"], ["keys"]):
+        return _told(lambda: _remote(words))
+    arguments = parser().parse_args(words)
     report: Path | None = arguments.report
     if report is not None and not report.parent.is_dir():
         return _fail(f"--report: there is no folder {report.parent}")
     if report is not None and report.is_dir():
         return _fail(f"--report: {report} is a folder")
 
-    from robodreamer_deploy.bundle.bundle import BundleError
-    from robodreamer_deploy.robots import RobotError
-
-    try:
-        code = _inspect(arguments.policy) if arguments.inspect else _run(arguments)
-    except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
-        return _fail(str(error))
-    except KeyboardInterrupt:  # before the robot is connected, or long after a first one
-        return INTERRUPTED
+    code = _told(lambda: _inspect(arguments.policy) if arguments.inspect else _run(arguments))
     if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
         _fail("torch was imported, which no policy needs; please report this")
         return 1
     return code
+
+
+def _told(job: Callable[[], int]) -> int:
+    """Do a job; tell what a user can do something about in a sentence."""
+    from robodreamer_deploy.bundle.bundle import BundleError
+    from robodreamer_deploy.robots import RobotError
+
+    try:
+        return job()
+    except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
+        return _fail(str(error))
+    except KeyboardInterrupt:  # before the robot is connected, or long after a first one
+        return INTERRUPTED
+
+
+def _remote(words: Sequence[str]) -> int:
+    from robodreamer_deploy.robots.remote.commands import run
+
+    return run(words, _say)
 
 
 def _run(arguments: argparse.Namespace) -> int:

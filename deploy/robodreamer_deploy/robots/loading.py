@@ -4,6 +4,8 @@ It takes one of
 
     name:argument               a robot that an installed package registers in the entry point
                                 group `robodreamer.robots`, such as sim:fetch_reach
+    tcp://HOST:PORT             a robot of another process or computer; `:KEY` may follow, the
+                                driver's key file
     path/to/file.py:Class       your own file; `:argument` may follow. Modules that lie beside it
                                 can be imported, as in a script
     package.module:Class        your own installed module; `:argument` may follow
@@ -27,7 +29,9 @@ from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.robots import Robot, RobotError
 
 ENTRY_POINT_GROUP = "robodreamer.robots"
-FORMS = "name:argument, path/to/file.py:Class or package.module:Class"
+BUILT_IN = {"tcp": "robodreamer_deploy.robots.remote.robot"}
+"""Robots of this package: the modules whose `make_robot` makes them."""
+FORMS = "name:argument, tcp://HOST:PORT, path/to/file.py:Class or package.module:Class"
 SIGNATURE = "(argument: str, contract: Contract)"
 TOLD_AS_THEY_ARE = (ImportError, SyntaxError, ValueError)
 
@@ -46,6 +50,8 @@ def load_robot(spec: str, contract: Contract) -> Robot:
         raise RobotError(f"--robot {spec} is not of the form {FORMS}; {_registered(head)}")
     registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     try:
+        if head in BUILT_IN:
+            return importlib.import_module(BUILT_IN[head]).make_robot(rest, contract)
         if head in registered:
             return cast("Factory", registered[head].load())(rest, contract)
         module = _import_file(Path(head)) if head.endswith(".py") else _import_module(head)
