@@ -1,4 +1,4 @@
-"""`robodreamer doctor`, `demo` and `robot`: whether it works here, all of it at work, a stand-in."""
+"""`robodreamer doctor`, `demo`, `robot`: whether it works here, all of it, a robot to drive."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
-from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.driving.signals import catch_stop_signals
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.remote.commands import add_listening, announce, listening
@@ -21,20 +20,32 @@ from robodreamer_sim.robot import SimulatedRobot, make_robot
 from robodreamer_sim.tasks.registry import make
 
 USER_ERROR = 2
-FAULTS = (RobotError, BundleError, GraphicsError, ValueError, OSError)
-"""What a user can do something about."""
 
 Say = Callable[[str], None]
 
 
 def main(words: Sequence[str] | None = None, prog: str = "robodreamer robot") -> int:
-    """Run the robot until a signal comes; return the exit status."""
+    """Run the robot until a signal comes; return the exit status, 1 if commands were unsafe."""
     arguments = _parser(prog).parse_args(words)
     try:
-        return _run(arguments, _say)
-    except FAULTS as error:
+        address, key = listening(arguments.listen, arguments.key)
+        plant = make_plant(arguments.task, arguments.policy, arguments.randomize)
+        firmware = make_firmware(plant, arguments)
+        firmware.connect()
+        server = Server(firmware, firmware, plant.contract, address, key)
+    except (RobotError, BundleError, GraphicsError, ValueError, OSError) as error:
         sys.stderr.write(f"{prog}: {' '.join(str(error).split())}\n")
         return USER_ERROR
+    try:
+        with catch_stop_signals() as signals:
+            announce(server, key, _say)
+            server.serve(lambda: signals.reason)
+    finally:
+        server.close()
+        firmware.disconnect()
+    for line in format_verdict(firmware.verdict()):
+        _say(line)
+    return 1 if firmware.checker.unsafe else 0
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -75,26 +86,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace, say: Say) -> int:
-    address, key = listening(arguments.listen, arguments.key)
-    plant = make_plant(arguments.task, arguments.policy, arguments.randomize)
-    try:
-        firmware = make_firmware(plant, arguments)
-        server = Server(firmware, firmware, plant.contract, address, key)
-        with catch_stop_signals() as signals:
-            try:
-                firmware.connect()
-                announce(server, key, say)
-                server.serve(lambda: signals.reason)
-            finally:
-                server.close()
-    finally:
-        plant.disconnect()
-    for line in format_verdict(firmware.verdict()):
-        say(line)
-    return 1 if firmware.checker.unsafe else 0
-
-
 def make_plant(task: str, policy: Path | None, randomize: str | None) -> SimulatedRobot:
     """Make what is simulated, as a policy was trained with it or as the task is by default.
 
@@ -105,11 +96,12 @@ def make_plant(task: str, policy: Path | None, randomize: str | None) -> Simulat
     """
     if randomize is not None and randomize.endswith(".json"):
         randomize = Path(randomize).read_text()
-    changed = {} if randomize is None else {"randomize": randomize}
     if policy is None:
-        return SimulatedRobot(make(task, EnvOptions(**changed)))
-    contract: Contract = load_bundle(policy).contract
-    options = {**contract.options, **changed}
+        return SimulatedRobot(make(task, EnvOptions(randomize=randomize or "none")))
+    contract = load_bundle(policy).contract
+    options = dict(contract.options)
+    if randomize is not None:
+        options["randomize"] = randomize
     return make_robot(task, dataclasses.replace(contract, options=options))
 
 

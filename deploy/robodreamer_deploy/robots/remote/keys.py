@@ -7,6 +7,7 @@ owner alone, and is never an argument itself.
 
 import json
 import os
+import string
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ Owner = Literal["robot", "driver"]
 OWNER_ONLY = 0o600
 KEY_LENGTH = 40
 """Of a CURVE key in Z85, ZeroMQ's way to print 32 bytes."""
+LETTERS = frozenset(string.ascii_letters + string.digits + ".-:+=^!/*?&<>()[]{}@%$#")
+"""Of Z85, by ZeroMQ's RFC 32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class Key:
             "secret": self.secret,
             "other": self.other,
         }.items():
-            if len(key) != KEY_LENGTH or not key.isascii():
+            if len(key) != KEY_LENGTH or not LETTERS.issuperset(key):
                 raise ValueError(f"{what} is not {KEY_LENGTH} characters of a key")
 
 

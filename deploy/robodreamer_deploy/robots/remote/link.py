@@ -97,6 +97,7 @@ class Link:
             raise RobotError(f"{self.address}: {error}") from error
         finally:
             self._socket.disable_monitor()  # unread, it would stop ZeroMQ in the end
+            monitor.close(0)
 
     def request(
         self,
