@@ -44,7 +44,11 @@ def test_commands_within_all_limits_are_safe(checker: Checker) -> None:
         ("out of range", [action(0, -1.01)], "-1.00999"),
         ("too fast", [action(0, 0), action(0.11, 0)], "x has 1.1 times the rate"),
         ("too fast", [action(0, 0), action(0, -0.25)], "y has 1.25 times the rate"),
-        ("accelerates too much", [action(0, 0)] * 2 + [action(0.06, 0)], "x has 1.49 times the acc"),
+        (
+            "accelerates too much",
+            [action(0, 0)] * 2 + [action(0.06, 0)],
+            "x has 1.49 times the acc",
+        ),
     ],
 )
 def test_a_command_that_breaks_a_rule_is_counted_with_what_was_wrong(
@@ -136,9 +140,7 @@ def test_a_choice_is_one_hot(choice: tuple[float, ...], is_safe: bool) -> None:
         ("rate", "Expecting value"),
     ],
 )
-def test_a_file_of_limits_that_holds_none_is_refused(
-    tmp_path: Path, text: str, words: str
-) -> None:
+def test_a_file_of_limits_that_holds_none_is_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "limits.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=words):

@@ -97,7 +97,7 @@ def test_unauthenticated_messages_never_reach_the_robot(locked: Server) -> None:
     context.term()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.7", "[::]", "robot.local"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.7", "[::]", "robot.local"])  # noqa: S104
 def test_an_open_address_asks_for_a_key(host: str) -> None:
     with pytest.raises(RobotError, match=r"can be reached by other machines: .* keys FOLDER"):
         Door(parse_address(f"tcp://{host}:5555"), None)
@@ -111,7 +111,7 @@ def test_loopback_is_loopback(host: str) -> None:
 
 def test_a_port_that_is_taken_is_said() -> None:
     door = Door(Address("127.0.0.1", 0), None)
-    with pytest.raises(RobotError, match="nothing can listen at .*: Address already in use"):
+    with pytest.raises(RobotError, match=r"nothing can listen at .*: Address already in use"):
         Door(door.address, None)
     door.close()
 

@@ -273,7 +273,7 @@ def test_a_process_that_was_begun_anew_is_not_driven_on() -> None:
 def test_nobody_there_is_said_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robodreamer_deploy.robots.remote.link.CONNECT_WITHIN_S", 0.3)
     start = time.monotonic()
-    with pytest.raises(RobotError, match="nobody listens at tcp://127.0.0.1:9"):
+    with pytest.raises(RobotError, match=r"nobody listens at tcp://127\.0\.0\.1:9"):
         load_robot("tcp://127.0.0.1:9", CONTRACT)
     assert time.monotonic() - start < 1.0
 
@@ -319,7 +319,7 @@ def test_a_robot_that_describes_itself_otherwise_is_refused(
     monkeypatch.setattr(Server, "_describe", changed)
     with (
         served(Bench("", CONTRACT), CONTRACT) as server,
-        pytest.raises(RobotError, match="speaks otherwise|sent an answer that is none"),
+        pytest.raises(RobotError, match=r"speaks otherwise|sent an answer that is none"),
     ):
         make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
 
