@@ -270,6 +270,26 @@ def test_a_process_that_was_begun_anew_is_not_driven_on() -> None:
             remote.disconnect()
 
 
+def test_a_robot_that_is_gone_is_not_waited_for_as_long_as_a_busy_one() -> None:
+    robot = point()
+    with pytest.raises(SystemExit), served(robot, CONTRACT) as server:
+        remote = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
+        assert isinstance(remote, EpisodicRemoteRobot)
+        remote.connect()
+
+        def vanish(seed: int) -> None:
+            server.close()
+            raise SystemExit
+
+        robot.start_episode = vanish
+        start = time.monotonic()
+        with pytest.raises(RobotError, match="is no longer there"):
+            remote.start_episode(0)  # which may take 30 s
+        assert time.monotonic() - start < 1.0
+        with pytest.raises(RobotError):
+            remote.disconnect()
+
+
 def test_nobody_there_is_said_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robodreamer_deploy.robots.remote.link.CONNECT_WITHIN_S", 0.3)
     start = time.monotonic()

@@ -27,6 +27,10 @@ from robodreamer_deploy.robots.remote.wire import (
 
 QUEUE_LENGTH = 4
 RECONNECT_MS = 50
+HEARTBEAT_MS = 300
+DEAD_MS = 1000
+"""Without a sign of life of its process, which ZeroMQ gives also while the robot is busy."""
+SLICE_S = 0.1
 CONNECT_WITHIN_S = 3.0
 
 
@@ -69,6 +73,8 @@ class Link:
         self._socket.setsockopt(zmq.SNDHWM, QUEUE_LENGTH)
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_LENGTH)
         self._socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
         self._socket.setsockopt(zmq.IPV6, int(address.host.startswith("[")))
         if key is not None:
             self._socket.curve_publickey = key.public.encode()
@@ -130,6 +136,8 @@ class Link:
                 pass
         except TimeoutError:
             raise RobotError(f"{self.address} did not answer within {within_s:g} s") from None
+        except ConnectionError:
+            raise RobotError(f"{self.address} is no longer there") from None
         finally:
             self._lock.release()
         _raise_what_it_says(answer)
@@ -155,8 +163,13 @@ class Link:
 
     def _receive(self, end: float) -> Message | None:
         """Return the next answer, or None if it is that to an older request."""
-        if not self._socket.poll(_milliseconds(end)):
-            raise TimeoutError
+        import zmq
+
+        while not self._socket.poll(_milliseconds(min(end, time.monotonic() + SLICE_S))):
+            if time.monotonic() >= end:
+                raise TimeoutError
+            if not self._socket.poll(0, zmq.POLLOUT):  # a request could not even be sent now
+                raise ConnectionError
         try:
             message = decode(self._socket.recv())
         except WireError as error:

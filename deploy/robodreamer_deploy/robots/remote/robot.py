@@ -1,6 +1,6 @@
 """A robot of another process, as the loop sees it: `--robot tcp://HOST:PORT`.
 
-Every wait is bounded. A reading that does not come in time holds the robot for a tick; a command
+Every wait is bounded, and ends early when the other process is gone. A reading that does not come in time holds the robot for a tick; a command
 that is not confirmed ends the drive. When the connection comes back within that, the drive goes on;
 a robot's process that was begun anew, or has taken another driver, is not driven on.
 

@@ -82,11 +82,11 @@ def encode(message: Message, *, max_bytes: int) -> bytes:
         text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
         raise WireError(f"{message.kind} cannot be sent: {error}") from error
+    size = PREFIX.size + len(text) + sum(array.nbytes for array in arrays.values())
+    if size > max_bytes or len(text) > MAX_HEADER_BYTES:
+        raise WireError(f"{message.kind} is {size} bytes long, at most {max_bytes} are sent")
     prefix = PREFIX.pack(MAGIC + VERSION, len(text))
-    data = b"".join((prefix, text, *(array.tobytes() for array in arrays.values())))
-    if len(data) > max_bytes or len(text) > MAX_HEADER_BYTES:
-        raise WireError(f"{message.kind} is {len(data)} bytes long, at most {max_bytes} are sent")
-    return data
+    return b"".join((prefix, text, *(array.tobytes() for array in arrays.values())))
 
 
 def decode(data: bytes) -> Message:
