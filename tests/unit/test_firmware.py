@@ -65,8 +65,7 @@ def sent(bench: Bench) -> list[list[float]]:
 
 def test_it_is_a_robot_with_stamps_and_episodes() -> None:
     firmware = Bench().firmware
-    assert is_episodic(firmware)
-    assert is_stamped(firmware)
+    assert (is_episodic(firmware), is_stamped(firmware)) == (True, True)
     assert firmware.command_within_s == pytest.approx(5 * DT)
 
 

@@ -272,7 +272,7 @@ def test_a_process_that_was_begun_anew_is_not_driven_on() -> None:
 
 def test_a_robot_that_is_gone_is_not_waited_for_as_long_as_a_busy_one() -> None:
     robot = point()
-    with pytest.raises(SystemExit), served(robot, CONTRACT) as server:
+    with pytest.raises(SystemExit), served(robot, CONTRACT) as server:  # noqa: PT012
         remote = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         assert isinstance(remote, EpisodicRemoteRobot)
         remote.connect()

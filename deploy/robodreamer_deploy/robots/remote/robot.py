@@ -1,8 +1,9 @@
 """A robot of another process, as the loop sees it: `--robot tcp://HOST:PORT`.
 
-Every wait is bounded, and ends early when the other process is gone. A reading that does not come in time holds the robot for a tick; a command
-that is not confirmed ends the drive. When the connection comes back within that, the drive goes on;
-a robot's process that was begun anew, or has taken another driver, is not driven on.
+Every wait is bounded, and ends early when the other process is gone. A reading that does not come
+in time holds the robot for a tick; a command that is not confirmed ends the drive. When the
+connection comes back within that, the drive goes on; a robot's process that was begun anew, or has
+taken another driver, is not driven on.
 
 Time is never compared across machines: the other side tells how old a value is, and its age counts
 from the moment at which it can have been measured at the latest: too old, if anything, by the time
