@@ -80,11 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if report is not None and report.is_dir():
         return _fail(f"--report: {report} is a folder")
 
-    code = _told(lambda: _inspect(arguments.policy) if arguments.inspect else _run(arguments))
-    if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
-        _fail("torch was imported, which no policy needs; please report this")
-        return 1
-    return code
+    return _told(lambda: _inspect(arguments.policy) if arguments.inspect else _run(arguments))
 
 
 def _told(job: Callable[[], int]) -> int:
@@ -113,7 +109,11 @@ def _run(arguments: argparse.Namespace) -> int:
     del options["inspect"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
-    return run(Options(**options), _say)
+    code = run(Options(**options), _say)
+    if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
+        _fail("torch was imported, which no policy needs; please report this")
+        return 1
+    return code
 
 
 def _inspect(folder: Path) -> int:

@@ -27,7 +27,7 @@ from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.faults import full_traceback, sentence
 from robodreamer_deploy.inference.policy import Controller, Policy
 from robodreamer_deploy.inference.selftest import replay_golden
-from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic
+from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic, is_stamped
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.summary import (
     format_episodes,
@@ -145,6 +145,10 @@ def run(options: Options, say: Say) -> int:
 
 
 def _check_options(options: Options, robot: Robot) -> None:
+    if options.fast and is_stamped(robot):
+        raise RobotError(
+            f"--fast needs a robot whose time the loop makes, {options.robot} has its own"
+        )
     if is_episodic(robot):
         return
     for flag, is_given in {"--fast": options.fast, "--episodes": options.episodes}.items():
