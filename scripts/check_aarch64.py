@@ -22,11 +22,11 @@ EXTRAS = ("log", "zmq", "dynamixel", "camera")
 
 
 class Computer(NamedTuple):
-    """Whose wheels are asked for: CPython `python` on Linux for aarch64 with the C library glibc."""
+    """Whose wheels are asked for: CPython on Linux for aarch64."""
 
     name: str
     python: str
-    glibc: int  # minor version, of 2.x
+    glibc: int  # minor version of its C library, 2.x
 
 
 COMPUTERS = (
