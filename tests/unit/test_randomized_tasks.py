@@ -23,7 +23,8 @@ from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import FIELDS, Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomize.sheet import randomized_pictures
-from robodreamer_sim.tasks.registry import list_tasks, make
+from robodreamer_sim.tasks.names import list_tasks
+from robodreamer_sim.tasks.registry import make
 from robodreamer_sim.vector import vector_env
 from robodreamer_sim.vector.episodes import start_seed
 from robodreamer_sim.vector.handles import LocalShard

@@ -19,6 +19,7 @@ from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.names import suite_names
 from robodreamer_sim.tasks.spaces import actuator_limits
 
 DEFAULT_CAMERAS = {"quadruped": 2}
@@ -28,11 +29,9 @@ DEFAULT_CAMERAS = {"quadruped": 2}
 class DmControlTask(TaskEnv):
     """A task of the suite; see the module."""
 
-    def __init__(
-        self, task: str, domain: str, options: EnvOptions, renderers: Renderers | None = None
-    ) -> None:
+    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+        domain, name = suite_names()[task]
         # Some constructors draw the model at random; here all environments get the same one.
-        name = task.removeprefix(f"dmc_{domain}_")
         suite: Any = import_dm_control().load(domain, name, task_kwargs={"random": 0})
         _disable_renderer(suite.physics)
         model: mujoco.MjModel = suite.physics.model.ptr
