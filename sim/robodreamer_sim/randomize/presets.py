@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from robodreamer_deploy.records import parse_json, read_object, read_record
-from robodreamer_sim.randomize.distributions import Choice, Distribution, Uniform, closest
+from robodreamer_sim.naming import closest
+from robodreamer_sim.randomize.distributions import Choice, Distribution, Uniform
 from robodreamer_sim.randomize.entries import EVERY, Entry, Randomization, read_entries
 from robodreamer_sim.randomize.fields import Operation
 
@@ -186,7 +187,7 @@ def preset(name: str, task: str) -> Randomization:
     """
     if name not in PRESETS:
         raise ValueError(
-            f"there is no randomisation {name!r}; there are {closest(name, [*PRESETS])}, or give "
+            f"there is no randomisation {name!r}; there are {closest(name, PRESETS)}, or give "
             "JSON with a preset and entries"
         )
     randomization = Randomization(entries=PRESETS[name])
