@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from robodreamer.commands.words import Job, parse, read_randomize, say
+from robodreamer.commands.words import Job, parse, say
 
 USUAL_FOLDER = Path("runs/tasks")
 
@@ -35,14 +35,15 @@ def tasks(words: Sequence[str]) -> Job:
     if words[:1] == ["check"]:
         return _check(words[1:])
     arguments = parse(TasksArguments, "tasks", words)
-    randomize = read_randomize(arguments.randomize)
+    from robodreamer.listing import FEW, foreign_text, format_tasks, matching
+    from robodreamer_sim import list_tasks
+    from robodreamer_sim.randomize import read_word
+
+    randomize = read_word(arguments.randomize)
     if randomize != "none" and not arguments.show:
         raise ValueError("--randomize shows what episodes look like: it goes with --show")
     if arguments.out and not arguments.show:
         raise ValueError("--out is the folder of what --show saves: it goes with --show")
-    from robodreamer.listing import FEW, foreign_text, format_tasks, matching
-    from robodreamer_sim import list_tasks
-
     listed = list_tasks()
     word = arguments.filter
     chosen = {word: foreign_text(word)} if ":" in word else matching(listed, word)

@@ -198,7 +198,7 @@ def test_a_run_keeps_the_preset_or_what_a_file_says(tmp_path: Path) -> None:
     config = named_config("fetch_reach", "debug", "dreamer_v3", "debug")
     assert env_options(config).randomize == "none"
     file = tmp_path / "own.json"
-    with pytest.raises(ValueError, match=r"--randomize .*own.json: No such file"):
+    with pytest.raises(ValueError, match=r"randomize .*own.json: No such file"):
         train(["fetch_reach", "--randomize", str(file)])
     file.write_text('{"preset": "wild"}')
     with pytest.raises(ValueError, match="no randomisation 'wild'; there are mild, "):
