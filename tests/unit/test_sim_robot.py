@@ -120,6 +120,16 @@ def test_it_is_randomised_as_in_training_or_as_the_command_line_says(
         twin.close()
 
 
+@pytest.mark.parametrize("choice", ["", ":randomize=none"])
+def test_the_name_of_a_task_may_have_colons(choice: str) -> None:
+    task = "gym:toy_env:Toy-v0"
+    env = make(task, EnvOptions(observe="proprio"))
+    env.close()
+    robot = make_robot(f"{task}{choice}", env.contract)
+    assert robot.contract == env.contract
+    robot.disconnect()
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
