@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robodreamer_deploy.bundle.bundle import Draw, load_bundle
+from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.driving.clock import MonotonicClock, VirtualClock
 from robodreamer_deploy.driving.episodes import (
     Episode,
@@ -25,7 +26,8 @@ from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.safety import ReadOnly, Safety
 from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.faults import full_traceback, sentence
-from robodreamer_deploy.inference.policy import Controller, Policy
+from robodreamer_deploy.inference.controller import Controller, warm_up
+from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic
 from robodreamer_deploy.robots.loading import load_robot
@@ -110,7 +112,7 @@ def load_policy(folder: Path, say: Say) -> Policy:
         f"self-test   passed: {test.num_steps} golden steps, worst error {test.worst_error:.1e}, "
         f"{test.num_ties} ties"
     )
-    times = policy.warm_up(WARM_UP_STEPS)
+    times = warm_up(policy, WARM_UP_STEPS)
     say(f"warm-up     first step {1e3 * times[0]:.2f} ms, last {1e3 * times[-1]:.2f} ms")
     return policy
 

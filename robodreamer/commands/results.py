@@ -32,7 +32,7 @@ def evaluate(words: Sequence[str]) -> Job:
     """Build an evaluation."""
     arguments = parse(EvaluateArguments, "evaluate", words)
     from robodreamer.assess import prepare_evaluation
-    from robodreamer_deploy.bundle.bundle import DRAWS
+    from robodreamer_deploy.bundle.manifest import DRAWS
     from robodreamer_sim.randomize import read_word
 
     return prepare_evaluation(

@@ -14,9 +14,11 @@ from toy_agent import NETWORK, make_agent, make_contract, make_observation
 from robodreamer.agent import Agent
 from robodreamer.config import NetworkConfig
 from robodreamer.onnx_export.evidence import Evidence, gather
+from robodreamer.onnx_export.parity import Parity, verify
 from robodreamer.onnx_export.policy_folder import Origin, unsealed_policy, write_draft
 from robodreamer.onnx_export.traces import Recording
-from robodreamer_deploy.bundle.bundle import GRAPHS, Manifest
+from robodreamer_deploy.bundle.interface import GRAPHS
+from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.inference.policy import Policy
 
@@ -53,9 +55,13 @@ class Exported(NamedTuple):
     folder: Path
     manifest: Manifest
 
-    def policy(self, folder: Path | None = None) -> Policy:
-        """Load the graphs, or those of another folder."""
-        return unsealed_policy(folder or self.folder, self.manifest)
+    def policy(self) -> Policy:
+        """Load the graphs that a robot runs."""
+        return unsealed_policy(self.folder, self.manifest)
+
+    def verify(self, evidence: Evidence | None = None) -> Parity:
+        """Hold the graphs against the agent, or against other evidence."""
+        return verify(self.folder, self.manifest, evidence or self.evidence)
 
 
 def make_recording(contract: Contract, num_steps: int = NUM_STEPS, *, seed: int = 0) -> Recording:

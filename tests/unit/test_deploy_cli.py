@@ -187,7 +187,7 @@ def test_a_changed_policy_does_not_drive(said: Command, policy: Path, tmp_path: 
     load_bundle(other)
     code, out, err = said(other, "--robot", f"{TOY}:Point")
     assert code == 2
-    assert "golden self-test: tokens is off by" in err
+    assert "golden self-test: encoder.onnx: tokens is off by" in err
     assert "episode" not in out
 
 

@@ -14,7 +14,8 @@ from robodreamer_deploy.driving.clock import Grid, VirtualClock
 from robodreamer_deploy.driving.episodes import Episode, drive, drive_episodes, stop_after
 from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.inference.policy import Controller, Policy
+from robodreamer_deploy.inference.controller import Controller
+from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.summary import summarize_loop
 

@@ -1,6 +1,6 @@
 """A policy bundle in words: what it reads, sends and remembers, and how good it was."""
 
-from robodreamer_deploy.bundle.bundle import Manifest
+from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.contract import ActionSpec, Signal
 
 

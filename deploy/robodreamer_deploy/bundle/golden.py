@@ -12,11 +12,19 @@ from typing import Any, cast
 
 import numpy as np
 
-from robodreamer_deploy.bundle.bundle import Bundle, BundleError, read_arrays
+from robodreamer_deploy.bundle.bundle import (
+    NPY_HEADER_BYTES,
+    Bundle,
+    BundleError,
+    read_arrays,
+    require_size,
+)
 from robodreamer_deploy.contract import Array
 
 OBSERVATION = "observation/"
 MAX_STEPS = 10_000
+LATENTS = {"stoch_next": "posterior_logits", "stoch_prior": "prior_logits"}
+"""What is drawn by class, and the logs of the probabilities that it is drawn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,25 @@ class Golden:
     def __len__(self) -> int:
         """Return the number of steps n."""
         return len(self.is_first)
+
+    @property
+    def begin(self) -> tuple[str, ...]:
+        """Names of the values that a step begins with; all others are computed."""
+        state = ("deter", "stoch", "action_previous", "is_first", "noise_stoch", "noise_action")
+        return (*self.observations, *state)
+
+    def values(self, i: int) -> dict[str, Array]:
+        """Return all values of step i, as `bundle.interface` names them, with a batch axis of 1.
+
+        Among them is what would have been drawn from the prior with the posterior's noise.
+        """
+        rows = slice(i, i + 1)
+        names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
+        values: dict[str, Array] = {name: getattr(self, name)[rows] for name in names}
+        scores = values["prior_logits"] + values["noise_stoch"]
+        classes = np.eye(scores.shape[-1], dtype=np.float32)
+        values["stoch_prior"] = classes[scores.argmax(-1)]
+        return values | {name: value[rows] for name, value in self.observations.items()}
 
     def save(self, path: Path) -> None:
         """Write the npz file."""
@@ -93,6 +120,7 @@ def load_golden(bundle: Bundle) -> Golden:
 def _count_steps(path: Path) -> int:
     try:
         with path.open("rb") as file:
+            require_size(file, MAX_STEPS + NPY_HEADER_BYTES, "is_first.npy")
             num_steps = len(cast("Array", np.load(file, allow_pickle=False)["is_first"]))
     except Exception as error:  # numpy documents no set of errors for a damaged file
         raise BundleError(f"{path} is no readable golden sequence: {error}") from error

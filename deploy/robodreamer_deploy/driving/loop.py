@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from robodreamer_deploy.contract import Array, Contract, SignalError
 from robodreamer_deploy.driving.clock import Clock, Grid, MonotonicClock
 from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.inference.policy import Controller, NotFiniteError
+from robodreamer_deploy.inference.controller import Controller, NotFiniteError
 from robodreamer_deploy.robots import RobotError
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ was read, the steps the model took, and the action that was executed.
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from robodreamer_deploy.bundle.bundle import Draw
+from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.policy import Step
+from robodreamer_deploy.inference.controller import Step
 
 
 class EpisodeStart(NamedTuple):
