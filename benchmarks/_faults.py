@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from robodreamer_deploy.contract import Contract, Signal
 from robodreamer_sim.randomize import Choice, Entry, Randomization
+from robodreamer_sim.randomize.fields import Operation
 
 CAMERA_SHIFT_M = 0.03
 """To the right, up and backwards: 5 cm in all."""
@@ -78,7 +79,7 @@ def _offsets(signal: Signal) -> list[float]:
     return [OFFSET_SHARE * (high - low) for low, high in ranges]
 
 
-def _entry(field: str, operation: str, value: float, *select: str) -> Entry:
+def _entry(field: str, operation: Operation, value: float, *select: str) -> Entry:
     """Return an entry that draws the same value every time."""
     return Entry(
         field=field,

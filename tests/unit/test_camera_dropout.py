@@ -1,7 +1,8 @@
 """Camera dropout: which frames are lost, and that nothing of a lost frame is seen or taught."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,11 @@ def gap_lengths(is_lost: Tensor) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], chain])))
         lengths.extend((edges[1::2] - edges[: len(edges) // 2 * 2 : 2]).tolist())
     return np.array(lengths)
+
+
+def keep_inputs(seen: list[dict[str, Tensor]]) -> Callable[[object, Any], None]:
+    """Return a hook that appends a copy of all that an encoder is given."""
+    return lambda _, inputs: seen.append({name: v.clone() for name, v in inputs[0].items()})
 
 
 @pytest.mark.parametrize(("share", "gap"), [(0.2, 3.0), (0.5, 1.0), (0.6, 8.0), (0.05, 1.0)])
@@ -149,7 +155,7 @@ def test_a_lost_frame_teaches_the_encoder_nothing(is_there: bool) -> None:
     agent.total_loss(losses).backward()
     cameras = agent.world_model.encoder.cameras
     pixels = {name: next(camera.parameters()).grad for name, camera in cameras.items()}
-    assert {name: bool(gradient.any()) for name, gradient in pixels.items()} == {
+    assert {n: gradient is not None and bool(gradient.any()) for n, gradient in pixels.items()} == {
         "16x16": True,
         "16x32": is_there,
     }
@@ -173,7 +179,7 @@ def test_an_update_goes_without_frames_and_repeats_to_the_bit() -> None:
         agent = make_agent(algorithm=algorithm)
         learner = Learner(agent, OptimizerConfig(warmup=0), replay_context=1)
         seen: list[dict[str, Tensor]] = []
-        agent.world_model.encoder.register_forward_pre_hook(lambda _, a, s=seen: s.append(a[0]))
+        agent.world_model.encoder.register_forward_pre_hook(keep_inputs(seen))
         learner.update(make_batch(agent, 8, 20), sample(seed))
         (observation,) = seen
         assert 0.1 < 1 - observation[FRONT].float().mean().item() < 0.5
@@ -229,9 +235,7 @@ def collector() -> Iterator[Collector]:
 
 def test_collecting_acts_without_frames_and_files_them_all(collector: Collector) -> None:
     seen: list[dict[str, Tensor]] = []
-    collector.agent.world_model.encoder.register_forward_pre_hook(
-        lambda _, a: seen.append({name: value.clone() for name, value in a[0].items()})
-    )
+    collector.agent.world_model.encoder.register_forward_pre_hook(keep_inputs(seen))
     for _ in range(60):
         collector.step()
     (bit,) = collector.agent.world_model.encoder.validity.values()
