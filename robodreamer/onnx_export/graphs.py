@@ -89,7 +89,8 @@ class WholeStep(nn.Module):
         self.encoder = agent.world_model.encoder
         self.rssm = agent.world_model.rssm
         self.actor = agent.behavior.actor
-        self.names = tuple(signal.name for signal in agent.contract.inputs)
+        signals = [signal.name for signal in agent.contract.inputs]
+        self.names = (*signals, *self.encoder.validity.values())
 
     def forward(
         self,
@@ -101,7 +102,7 @@ class WholeStep(nn.Module):
         noise_action: Float[Tensor, "B A"],
         *signals: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return `OUTPUTS`; the signals come in the contract's order."""
+        """Return `OUTPUTS`; the signals come in the contract's order, then the cameras' bits."""
         tokens = self.encoder(dict(zip(self.names, signals, strict=True)))
         state, posterior = self.rssm.observe_step(
             State(deter, stoch), action_previous, tokens, is_first, GivenNoise(noise_stoch)
@@ -137,6 +138,10 @@ def _example_inputs(agent: Agent) -> dict[str, Tensor]:
         **{
             signal.name: torch.zeros((1, *signal.shape), dtype=DTYPES[signal.dtype])
             for signal in agent.contract.inputs
+        },
+        **{
+            bit: torch.ones(1, dtype=torch.bool)
+            for bit in agent.world_model.encoder.validity.values()
         },
     }
 

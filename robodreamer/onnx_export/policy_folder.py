@@ -21,7 +21,7 @@ from robodreamer.onnx_export.graphs import write_graphs
 from robodreamer.onnx_export.traces import Trace
 from robodreamer_deploy.bundle.bundle import Bundle, Carry, write_initial
 from robodreamer_deploy.bundle.golden import Golden
-from robodreamer_deploy.bundle.interface import GRAPHS, StateShapes
+from robodreamer_deploy.bundle.interface import GRAPHS, StateShapes, describe_validity
 from robodreamer_deploy.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -57,6 +57,7 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
     arrays = [value[0].numpy() for value in (*carry.state, carry.action)]
     state = StateShapes(deter=arrays[0].shape, stoch=arrays[1].shape)
     token_size = agent.world_model.encoder.size
+    validity = describe_validity(agent.contract) if agent.world_model.encoder.validity else {}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         robodreamer_version=robodreamer.__version__,
@@ -71,11 +72,12 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
         reduction=None,
         state=state,
         token_size=token_size,
+        validity=validity,
         draws={},
         default_draw="mode",
         surprise_quantiles={},
         files={},
-        **derive(agent.contract, state, token_size),
+        **derive(agent.contract, state, token_size, validity),
     )
     write_graphs(agent, folder, opset=opset, graphs=manifest.graphs)
     write_initial(folder, Carry(*arrays))

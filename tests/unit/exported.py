@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from toy_agent import NETWORK, make_agent, make_contract, make_observation
+from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
 
 from robodreamer.agent import Agent
-from robodreamer.config import NetworkConfig
+from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.onnx_export.evidence import Evidence, gather
 from robodreamer.onnx_export.parity import Parity, verify
 from robodreamer.onnx_export.policy_folder import Origin, unsealed_policy, write_draft
@@ -76,10 +76,15 @@ def make_recording(contract: Contract, num_steps: int = NUM_STEPS, *, seed: int 
 
 
 def export_toy(
-    folder: Path, contract: Contract, *, network: NetworkConfig = NETWORK, opset: int = 18
+    folder: Path,
+    contract: Contract,
+    *,
+    network: NetworkConfig = NETWORK,
+    algorithm: AlgorithmConfig = ALGORITHM,
+    opset: int = 18,
 ) -> Exported:
     """Write the graphs of a toy agent, unverified and unsealed."""
-    agent = make_agent(contract, network=network)
+    agent = make_agent(contract, network=network, algorithm=algorithm)
     recording = make_recording(contract)
     manifest = write_draft(agent, folder, origin=ORIGIN, opset=opset)
     return Exported(agent, recording, gather(agent, recording), folder, manifest)

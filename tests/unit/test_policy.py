@@ -168,7 +168,7 @@ def test_graphs_that_do_not_fit_the_manifest_are_refused(
     manifest = policy.bundle.manifest
     manifest = dataclasses.replace(
         manifest, contract=contract, token_size=token_size,
-        **derive(contract, manifest.state, token_size),
+        **derive(contract, manifest.state, token_size, {}),
     )  # fmt: skip
     with pytest.raises(BundleError, match=words):
         Policy(dataclasses.replace(policy.bundle, manifest=manifest), sequence="three graphs")

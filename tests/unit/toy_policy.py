@@ -244,7 +244,7 @@ def whole_step(weights: Weights) -> onnx.ModelProto:
 def make_graphs(weights: Weights) -> dict[str, onnx.ModelProto]:
     """Return all graphs by file name."""
     whole, state = whole_step(weights), StateShapes(deter=(D,), stoch=(S, K))
-    specs = describe_graphs(CONTRACT, state, E)
+    specs = describe_graphs(CONTRACT, state, E, {})
     return {name: cut(whole, spec, name) for name, spec in specs.items()}
 
 
@@ -270,6 +270,7 @@ def make_manifest() -> Manifest:
         reduction=None,
         state=state,
         token_size=E,
+        validity={},
         draws={
             "mode": DrawResult(
                 num_episodes=5, return_mean=-1.5, return_std=0.1, success_rate=0.8
@@ -278,7 +279,7 @@ def make_manifest() -> Manifest:
         default_draw="mode",
         surprise_quantiles={"0.5": 0.1, "0.99": 1.0 / 3.0},
         files={},
-        **derive(CONTRACT, state, E),
+        **derive(CONTRACT, state, E, {}),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ def describe(manifest: Manifest) -> list[str]:
         f"trained       run {manifest.run}, commit {manifest.commit}",
         f"rate          {1.0 / contract.control_dt_s:g} Hz (dt {contract.control_dt_s!r} s)",
         *_list("reads", [_describe_signal(signal) for signal in contract.inputs]),
+        *_describe_lost_frames(manifest),
         *_list("sends", _describe_action(contract.action)),
         f"remembers     deter {state.deter}, stoch {state.stoch}",
         f"draws         {manifest.default_draw} unless told otherwise",
@@ -20,6 +21,16 @@ def describe(manifest: Manifest) -> list[str]:
         *_list("surprise", [f"{q}: {v:.3f} nats" for q, v in manifest.surprise_quantiles.items()]),
         *_list("files", [f"{n:<16} {f.size:>12,} bytes" for n, f in manifest.files.items()]),
     ]
+
+
+def _describe_lost_frames(manifest: Manifest) -> list[str]:
+    """Say what a step without a camera's frame is; nothing where there is no camera."""
+    if not any(signal.is_image for signal in manifest.contract.inputs):
+        return []
+    without = "the model dreams on, the other signals unread"
+    if manifest.validity:
+        without = f"trained to do without, told by {', '.join(manifest.validity.values())}"
+    return [f"lost frames   {without}"]
 
 
 def _describe_signal(signal: Signal) -> str:

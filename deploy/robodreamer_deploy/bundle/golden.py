@@ -32,7 +32,8 @@ class Golden:
     """Inputs and the reference's outputs of n steps. float32 unless said."""
 
     observations: Mapping[str, Array]
-    """By signal name, (n, ...), of the contract's types; in the file as `observation/<signal>`."""
+    """By signal name, (n, ...), of the contract's types; in the file as `observation/<signal>`.
+    Where the policy reads such bits, `is_valid/<camera>` as well, bool (n,)."""
     is_first: Array
     """bool (n,)."""
     action_previous: Array
@@ -109,11 +110,11 @@ def load_golden(bundle: Bundle) -> Golden:
     expected = {name: ((num_steps, *shape), "float32") for name, shape in shapes.items()}
     for signal in manifest.contract.inputs:
         expected[f"{OBSERVATION}{signal.name}"] = ((num_steps, *signal.shape), signal.dtype)
+    for bit in manifest.validity.values():
+        expected[f"{OBSERVATION}{bit}"] = ((num_steps,), "bool")
     arrays = read_arrays(path, {**expected, "is_first": ((num_steps,), "bool")})
-    observations = {
-        signal.name: arrays.pop(f"{OBSERVATION}{signal.name}")
-        for signal in manifest.contract.inputs
-    }
+    names = [*(s.name for s in manifest.contract.inputs), *manifest.validity.values()]
+    observations = {name: arrays.pop(f"{OBSERVATION}{name}") for name in names}
     return Golden(observations=observations, **arrays)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.contract import Contract, validity_name
 
 SEQUENCES: Mapping[str, tuple[str, ...]] = {
     "three graphs": ("encoder.onnx", "rssm_step.onnx", "actor.onnx"),
@@ -73,13 +73,19 @@ class StateShapes:
 MAX_ELEMENTS = 1 << 26  # of any one signal or state; far above the largest policy
 
 
+def describe_validity(contract: Contract) -> dict[str, str]:
+    """Return the name of every camera's bit, bool (1,): whether its frame is there."""
+    return {s.name: validity_name(s.name) for s in contract.inputs if s.is_image}
+
+
 def describe_graphs(
-    contract: Contract, state: StateShapes, token_size: int
+    contract: Contract, state: StateShapes, token_size: int, validity: Mapping[str, str]
 ) -> dict[str, GraphSpec]:
     """Return what the graphs of a policy read and give, by file name."""
     stoch, action = (1, *state.stoch), (1, contract.action.size)
     kinds: dict[str, tuple[tuple[int, ...], Dtype]] = {
         **{signal.name: ((1, *signal.shape), signal.dtype) for signal in contract.inputs},
+        **dict.fromkeys(validity.values(), ((1,), "bool")),
         "deter": ((1, *state.deter), "float32"),
         "is_first": ((1,), "bool"),
         "tokens": ((1, token_size), "float32"),
@@ -101,7 +107,7 @@ def describe_graphs(
             for pair in pairs
         )  # fmt: skip
 
-    signals = [signal.name for signal in contract.inputs]
+    signals = [*(signal.name for signal in contract.inputs), *validity.values()]
     state_in = ("deter", "stoch", "action_previous as action")
     logits = ("prior_logits", "posterior_logits")
     return {

@@ -21,6 +21,7 @@ from robodreamer_deploy.bundle.interface import (
     StateShapes,
     describe_graphs,
     describe_noise,
+    describe_validity,
 )
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.records import parse_json, read_object, read_record
@@ -138,6 +139,9 @@ class Manifest:
     state: StateShapes
     token_size: int
     """Elements E of the encoder's output."""
+    validity: Mapping[str, str]
+    """By camera, the value that tells whether its frame is there: where it is false, what the
+    picture holds does not matter. Empty if the policy was not trained to do without frames."""
     graphs: Mapping[str, GraphSpec]
     """Tensors of every graph, by file name."""
     sequences: Mapping[str, tuple[str, ...]]
@@ -186,7 +190,10 @@ class Manifest:
                 raise ValueError(f"{name} of {record.size} bytes")
 
     def _check_derived(self) -> None:
-        for name, value in derive(self.contract, self.state, self.token_size).items():
+        if self.validity not in ({}, describe_validity(self.contract)):
+            raise ValueError(f"validity is {self.validity}, expected a bit of every camera or none")
+        derived = derive(self.contract, self.state, self.token_size, self.validity)
+        for name, value in derived.items():
             if not _agree(getattr(self, name), value):
                 raise ValueError(f"{name} is not what follows from contract and state")
 
@@ -210,12 +217,14 @@ class Manifest:
         return read_record(cls, data, "manifest")
 
 
-def derive(contract: Contract, state: StateShapes, token_size: int) -> dict[str, Any]:
+def derive(
+    contract: Contract, state: StateShapes, token_size: int, validity: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the manifest's fields that follow from others, written for whoever reads only it."""
     return {
         "action_map": _action_map(contract),
         "pinholes": _pinholes(contract),
-        "graphs": describe_graphs(contract, state, token_size),
+        "graphs": describe_graphs(contract, state, token_size, validity),
         "sequences": SEQUENCES,
         "feedback": FEEDBACK,
         "dream": DREAM,

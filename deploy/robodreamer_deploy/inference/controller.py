@@ -84,21 +84,20 @@ class Controller:
         Args:
             observation: Every signal that the policy reads, but those that are missing.
             is_first: Whether an episode begins here; drops all that is remembered.
-            missing: Cameras without a picture to trust. If there is one, nothing is observed.
+            missing: Cameras without a picture to trust. If there is one, a policy that was not
+                trained to do without observes nothing.
 
         Raises:
             NotFiniteError: The world model is not finite; the carried state is left as it was.
         """
         if is_first or not self._is_ahead:
             self._look_ahead(is_first=is_first)
-        surprised = self._dream() if missing else self._observe(observation)
+        kind: StepKind = "posterior"
+        if missing:
+            kind = "partial" if self.policy.bundle.manifest.validity else "prior"
+        surprised = self._dream() if kind == "prior" else self._observe(observation, missing)
         self._actor()
-        step = Step(
-            self._values["action"][0].copy(),
-            surprised,
-            self._counter,
-            "prior" if missing else "posterior",
-        )
+        step = Step(self._values["action"][0].copy(), surprised, self._counter, kind)
         self._commit()
         np.copyto(self._values[FEEDBACK["action"]], self._values["action"])
         return step
@@ -147,9 +146,14 @@ class Controller:
         self._prior()
         self._is_ahead = not is_first  # that of an episode's start serves no other step
 
-    def _observe(self, observation: Observation) -> float:
+    def _observe(self, observation: Observation, missing: frozenset[str]) -> float:
         """Let the posterior draw; return the surprise in nats."""
-        for signal in self.policy.bundle.contract.inputs:
+        bundle = self.policy.bundle
+        for camera, bit in bundle.manifest.validity.items():
+            self._values[bit][0] = camera not in missing
+        for signal in bundle.contract.inputs:
+            if signal.name in missing:
+                continue  # whatever stands there, the bit keeps it out
             np.copyto(self._values[signal.name], observation[signal.name], casting="no")
         self._encoder()
         self._posterior()
