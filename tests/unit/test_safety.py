@@ -1,5 +1,6 @@
 """Safety: whatever is sent, what reaches the robot is finite, in range, not too fast, or a hold."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -275,3 +276,145 @@ def test_a_dry_run_repeats_what_it_was_told() -> None:
     np.testing.assert_array_equal(ReadOnly(CHOICE).hold(), vector(1, 0, 0))
     np.testing.assert_array_equal(robot.send_action(vector(0.5, 0.1)), vector(0.5, 0.1))
     np.testing.assert_array_equal(robot.hold(), vector(0.5, 0.1))
+
+
+# --- setting in motion ---------------------------------------------------------------------------
+
+FAR = vector(1.0, -1.0)
+
+
+def states_of(safety: Safety, actions: list[Array]) -> list[State]:
+    states: list[State] = []
+    for action in actions:
+        safety.send(action)
+        states.append(safety.state)
+    return states
+
+
+def test_nothing_moves_before_it_is_armed_nor_after_it_is_disarmed() -> None:
+    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT)
+    assert safety.send(FAR).limits == ("disarmed",)
+    safety.hold()
+    assert (safety.state, robot.sent) == (State.DISARMED, [])
+    safety.arm()
+    assert safety.state is State.WARMING
+    safety.send(FAR)
+    safety.disarm()
+    assert safety.send(FAR).limits == ("disarmed",)
+    assert (safety.state, len(robot.sent)) == (State.DISARMED, 1)
+
+
+def test_the_robot_is_ramped_in_from_the_pose_it_holds() -> None:
+    start = Start(warm_up_ticks=2, ramp_s=4 * DT)
+    safety = armed(robot := Recorder(), start=start)
+    assert states_of(safety, [FAR] * 7) == [
+        *[State.WARMING] * 2, *[State.RAMPING] * 4, State.DRIVING,
+    ]  # fmt: skip
+    assert robot.commands[:2] == ["hold", "hold"]
+    ramp = HOLD + (FAR - HOLD) * np.array([[1], [2], [3], [4], [4]]) / 4
+    np.testing.assert_allclose(robot.sent, ramp, atol=1e-6)
+
+
+def test_what_a_ramp_changes_is_reported_and_so_is_the_warm_up() -> None:
+    safety = armed(Recorder(), start=Start(ramp_s=2 * DT))  # which needs a pose: one tick to watch
+    limits = [safety.send(FAR).limits for _ in range(4)]
+    assert limits == [("warming",), ("ramp",), (), ()]
+
+
+def test_the_ramp_after_a_hold_is_as_long_as_the_hold() -> None:
+    safety = armed(robot := Recorder(), start=Start(ramp_s=4 * DT))
+    states_of(safety, [FAR] * 6)
+    safety.hold()
+    assert states_of(safety, [FAR]) == [State.RAMPING]
+    np.testing.assert_array_equal(robot.sent[-1], FAR)
+    for _ in range(9):
+        safety.hold()
+    assert states_of(safety, [FAR] * 5) == [State.RAMPING] * 4 + [State.DRIVING]
+    np.testing.assert_allclose(robot.sent[-5], HOLD + (FAR - HOLD) / 4, atol=1e-6)
+
+
+def test_a_fault_in_the_warm_up_does_not_cut_it_short() -> None:
+    safety = armed(Recorder(), start=Start(warm_up_ticks=3))
+    bad = vector(np.nan, 0)
+    assert states_of(safety, [FAR, bad, FAR, FAR, FAR]) == [
+        State.WARMING, State.HOLDING, State.WARMING, State.WARMING, State.DRIVING,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("num_sent", [2, 4, 9])
+def test_a_model_that_begins_anew_is_warmed_up_again(num_sent: int) -> None:
+    safety = armed(Recorder(), start=Start(warm_up_ticks=2, ramp_s=3 * DT))
+    states_of(safety, [FAR] * num_sent)
+    safety.begin_anew()
+    assert states_of(safety, [FAR] * 6) == [
+        *[State.WARMING] * 2, *[State.RAMPING] * 3, State.DRIVING,
+    ]  # fmt: skip
+
+
+def test_a_choice_is_warmed_up_but_not_ramped() -> None:
+    safety = armed(ReadOnly(CHOICE), CHOICE, start=Start(warm_up_ticks=1, ramp_s=1.0))
+    assert states_of(safety, [vector(0, 0, 1)] * 2) == [State.WARMING, State.DRIVING]
+
+
+@pytest.mark.parametrize("num_sent", range(5))
+def test_a_stop_holds_from_every_state(num_sent: int) -> None:
+    safety = armed(robot := Recorder(), start=Start(warm_up_ticks=1, ramp_s=2 * DT))
+    states_of(safety, [FAR] * num_sent)
+    moved = len(robot.sent)
+    safety.stop("smoke")
+    assert states_of(safety, [FAR] * 3) == [State.STOPPED] * 3
+    safety.arm()
+    safety.disarm()
+    safety.begin_anew()
+    assert safety.send(FAR).limits == ("stopped",)
+    assert len(robot.sent) == moved
+    assert robot.commands[-1] == "hold"
+
+
+def test_the_acceleration_is_limited_from_rest() -> None:
+    unlimited = contract_limits(SPEC)
+    limits = unlimited._replace(acceleration=np.array([10.0, np.inf]))
+    safety = armed(robot := Recorder(), limits=limits, start=Start(warm_up_ticks=1))
+    safety.send(FAR)
+    assert safety.send(FAR).limits == ("acceleration",)
+    safety.send(FAR)
+    steps = np.diff([HOLD, *robot.sent], axis=0)
+    np.testing.assert_allclose(steps[:, 0], [10 * DT**2, 20 * DT**2], atol=1e-6)
+    np.testing.assert_allclose(robot.sent[0][1], -1.0)
+
+
+def test_a_users_range_is_kept() -> None:
+    limits = Limits(*(np.array(v) for v in ([-0.5, -1.0], [0.5, 1.0], [np.inf] * 2, [np.inf] * 2)))
+    assert armed(robot := Recorder(), limits=limits).send(FAR).limits == ("range",)
+    np.testing.assert_array_equal(robot.sent[-1], vector(0.5, -1.0))
+
+
+# --- two threads ---------------------------------------------------------------------------------
+
+
+class Slow(Recorder):
+    """Hangs in `send_action` until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_in, self.may_go = threading.Event(), threading.Event()
+
+    def send_action(self, action: Array) -> Array:
+        self.is_in.set()
+        assert self.may_go.wait(5.0)
+        return super().send_action(action)
+
+
+def test_a_stop_from_another_thread_does_not_wait_for_a_command_that_hangs() -> None:
+    safety = armed(robot := Slow())
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(safety.send(FAR)))
+    thread.start()
+    assert robot.is_in.wait(5.0)
+    safety.stop("hung")
+    assert robot.commands == ["hold"]
+    robot.may_go.set()
+    thread.join(5.0)
+    (executed,) = results
+    assert executed.limits == ("stopped",)
+    assert [type(command) for command in robot.commands] == [str, np.ndarray, str]  # held again
