@@ -82,9 +82,7 @@ def test_the_robots_switch_and_the_file_have_to_agree(
 
 def test_a_robot_holds_while_the_switch_is_released_and_goes_on_after() -> None:
     robot = Button("", CONTRACT)
-    safety = Safety(
-        robot, CONTRACT.action, control_dt_s=0.02, is_enabled=lambda: robot.is_enabled
-    )
+    safety = Safety(robot, CONTRACT.action, control_dt_s=0.02, is_enabled=lambda: robot.is_enabled)
     safety.arm()
     action = np.full(2, 0.5, np.float32)
     assert safety.send(action).limits == ()

@@ -141,7 +141,10 @@ def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
         (["{policy}", "--robot", "{toy}:Bench", "--episodes", "2"], "--episodes needs a robot"),
         (["{policy}", "--robot", "{toy}:Point", "--max-rate", *"123"], "3 rate limits for 2 acti"),
         (["{policy}", "--robot", "{toy}:Point", "--limits", "no.json"], "no.json cannot be read"),
-        (["{policy}", "--robot", "{toy}:Point", "--limits", "{toy}"], "--limits: .* not JSON|--lim"),
+        (
+            ["{policy}", "--robot", "{toy}:Point", "--limits", "{toy}"],
+            "--limits: .* not JSON|--lim",
+        ),
         (["{policy}", "--robot", "{toy}:Point", "--on-surprise", "slow"], "needs a rate limit of"),
         (["{policy}", "--robot", "{toy}:Point", "--report", "/no/x"], "there is no folder /no"),
     ],
@@ -457,6 +460,7 @@ def test_a_drive_tells_what_became_of_real_time(
     command = [policy, "--robot", f"{TOY}:Bench", "--seconds", 0.3, "--report", report]
     _, out, _ = said(*command)
     assert "real time" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if str(tmp_path) not in line)
     told = json.loads(report.read_text())["real_time"]
     assert told.keys() == {"FIFO", "mlockall", "gc"}
     for name, privilege in told.items():

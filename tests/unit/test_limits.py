@@ -32,7 +32,9 @@ def written(folder: Path, content: Any) -> Path:
 
 def test_a_file_limits_the_elements_it_names_in_their_actuators_units(tmp_path: Path) -> None:
     hip = {"low": -1.0, "high": 5.0, "rate": 4.0, "acceleration": 8.0}
-    file = read_limits_file(written(tmp_path, {"elements": {"hip": hip, "fix": {"rate": 1.0}}}))
+    file = read_limits_file(written(tmp_path, {
+        "elements": {"hip": hip, "knee": {"low": -1.0}, "fix": {"rate": 1.0}}
+    }))  # fmt: skip
     limits = file_limits(file, SPEC)
     np.testing.assert_allclose(limits.low, [-0.5, -1, -1])
     np.testing.assert_allclose(limits.high, [1, 1, 1])  # never wider than the contract's
@@ -131,13 +133,14 @@ def test_it_brakes_before_the_range_ends_and_arrives() -> None:
     assert (np.diff(positions) >= -1e-12).all()
 
 
+@pytest.mark.parametrize("side", [1.0, -1.0])
 @given(start=st.floats(0.6, 1.0), wanted=st.lists(FINITE, min_size=1, max_size=40))
 def test_a_robot_found_out_of_range_is_brought_back_without_a_jump(
-    start: float, wanted: list[float]
+    side: float, start: float, wanted: list[float]
 ) -> None:
     one = np.ones(1)
-    limits = Limits(-one, 0.5 * one, 2.0 * one, 50.0 * one)
-    positions = follow(limits, wanted, start)
+    limits = Limits(-0.5 * one, 0.5 * one, 2.0 * one, 50.0 * one)
+    positions = side * follow(limits, wanted, side * start)
     assert (np.abs(np.diff(positions)) <= 2.0 * DT + 1e-9).all()
     outside = positions[:-1] > 0.5
     assert (np.diff(positions)[outside] <= 1e-12).all()
@@ -149,6 +152,19 @@ def test_slowing_down_scales_the_rate() -> None:
     assert slow.action.tolist() == [pytest.approx(0.05)]
     assert slow.limits == ("rate",)
     assert not Limiter(contract_limits(ONE), DT).has_rate
+
+
+def test_slowing_down_keeps_to_the_acceleration() -> None:
+    one = np.ones(1)
+    limiter = Limiter(Limits(-one, one, 10.0 * one, 50.0 * one), DT)
+    slow = limiter.apply(one, 0.0 * one, 0.2 * one, rate_scale=0.25)
+    np.testing.assert_allclose(slow.action, 0.2 - 50.0 * DT**2)
+
+
+def test_a_robot_that_was_faster_than_allowed_is_back_within_its_rate_at_once() -> None:
+    one = np.ones(1)
+    limiter = Limiter(Limits(-one, one, 10.0 * one, 50.0 * one), DT)
+    np.testing.assert_allclose(limiter.apply(one, 0.0 * one, 0.5 * one).action, 10.0 * DT)
 
 
 def test_what_is_within_the_limits_passes_bit_for_bit() -> None:

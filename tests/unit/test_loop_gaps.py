@@ -103,7 +103,9 @@ def make_loop(
     )
 
 
-def drive(policy: Policy, robot: Patchy, ticks: int, **settings: Any) -> tuple[ControlLoop, Witness]:
+def drive(
+    policy: Policy, robot: Patchy, ticks: int, **settings: Any
+) -> tuple[ControlLoop, Witness]:
     loop = make_loop(policy, robot, witness := Witness(), **settings)
     loop.run(robot, lambda: "enough" if robot.num_observed >= ticks else None)
     return loop, witness

@@ -1,6 +1,7 @@
 """Safety: whatever is sent, what reaches the robot is finite, in range, not too fast, or a hold."""
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -381,6 +382,9 @@ def test_the_acceleration_is_limited_from_rest() -> None:
     steps = np.diff([HOLD, *robot.sent], axis=0)
     np.testing.assert_allclose(steps[:, 0], [10 * DT**2, 20 * DT**2], atol=1e-6)
     np.testing.assert_allclose(robot.sent[0][1], -1.0)
+    safety.hold()  # at another place, but at rest
+    safety.send(FAR)
+    np.testing.assert_allclose(robot.sent[-1][0], HOLD[0] + 10 * DT**2, atol=1e-6)
 
 
 def test_a_users_range_is_kept() -> None:
@@ -411,7 +415,9 @@ def test_a_stop_from_another_thread_does_not_wait_for_a_command_that_hangs() -> 
     thread = threading.Thread(target=lambda: results.append(safety.send(FAR)))
     thread.start()
     assert robot.is_in.wait(5.0)
+    start = time.monotonic()
     safety.stop("hung")
+    assert time.monotonic() - start < 2.0
     assert robot.commands == ["hold"]
     robot.may_go.set()
     thread.join(5.0)

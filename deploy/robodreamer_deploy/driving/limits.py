@@ -175,7 +175,8 @@ class Limiter:
             wanted: What to limit.
             last: Executed before it; None if nothing was, and then only the range counts.
             change: From the action before `last` to `last`.
-            rate_scale: Makes the rate smaller, within (0, 1].
+            rate_scale: Makes the rate smaller, within (0, 1]; it is reached within the
+                acceleration.
         """
         limits: list[str] = []
         safe = np.clip(wanted.astype(np.float64), self._low, self._high)
@@ -188,15 +189,15 @@ class Limiter:
         slower = np.clip(step, -rate, rate)
         if (slower != step).any():
             limits.append("rate")
-        smooth = self._smooth(slower, last, change, rate)
+        smooth = self._smooth(slower, last, change)
         if (smooth != slower).any():
             limits.append("acceleration")
         return Limited(np.where(smooth == step, safe, last + smooth), tuple(limits))
 
-    def _smooth(self, step: Array, last: Array, change: Array, rate: Array) -> Array:
+    def _smooth(self, step: Array, last: Array, change: Array) -> Array:
         """Limit the change of the change, so that it can still brake before the range ends."""
         smooth = np.clip(step, change - self._acceleration, change + self._acceleration)
-        smooth = np.clip(smooth, -rate, rate)
+        smooth = np.clip(smooth, -self._rate, self._rate)
         to_low = self._longest(last - np.minimum(self._low, last))
         to_high = self._longest(np.maximum(self._high, last) - last)
         return np.where(self._brakes, np.clip(smooth, -to_low, to_high), smooth)
