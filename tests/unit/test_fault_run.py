@@ -5,6 +5,7 @@ The checker stands behind the robot and shares no code with `Safety`. What hangs
 """
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -150,10 +151,8 @@ def run_episode(policy: Policy, seed: int) -> Faulty:
 
         loop.run(robot, should_stop, seed=seed)
 
-    try:
+    with suppress(OSError, ValueError):  # what ends a drive is passed on once the robot is held
         drive_connected(robot, safety, StopSignals(), robot, drive)
-    except (OSError, ValueError):  # what ends a drive: it is passed on once the robot is held
-        pass
     return robot
 
 

@@ -242,9 +242,8 @@ def test_the_executed_action_enters_the_model(policy: Policy) -> None:
 
 def test_the_rate_limit_does_not_reach_into_the_next_episode(policy: Policy) -> None:
     robot = SlowBench(clock := FakeClock())
-    safety = Safety(
-        robot, CONTRACT.action, control_dt_s=DT, limits=rate_limits(CONTRACT.action, (1e-3,))
-    )
+    limits = rate_limits(CONTRACT.action, (1e-3,))
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, limits=limits)
     loop = ControlLoop(Controller(policy, draw="sample"), safety, clock=clock)
     loop.run(robot, after(robot, 3))
     assert loop.report.limits == {"rate": 2}

@@ -389,7 +389,8 @@ def test_the_acceleration_is_limited_from_rest() -> None:
 
 def test_a_users_range_is_kept() -> None:
     limits = Limits(*(np.array(v) for v in ([-0.5, -1.0], [0.5, 1.0], [np.inf] * 2, [np.inf] * 2)))
-    assert armed(robot := Recorder(), limits=limits).send(FAR).limits == ("range",)
+    executed = armed(robot := Recorder(), limits=limits).send(FAR)
+    assert executed.limits == ("range",)
     np.testing.assert_array_equal(robot.sent[-1], vector(0.5, -1.0))
 
 

@@ -247,7 +247,7 @@ class ControlLoop:
         self.report.surprise.append(step.surprise)
         match guard and guard.judge(step.surprise):
             case "slow":
-                executed = self.safety.send(step.action)
+                executed = self.safety.send(step.action, rate_scale=SLOW_RATE)
                 return executed._replace(limits=("surprise", *executed.limits))
             case "stop":
                 assert guard is not None
