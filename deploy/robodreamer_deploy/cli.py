@@ -54,15 +54,43 @@ def parser() -> argparse.ArgumentParser:
     add("--draw", choices=("mode", "sample"), help="default: what the manifest found better")
     add("--fast", action="store_true", help="do not wait for the clock (simulators only)")
     add("--dry-run", action="store_true", help="read and decide, never write (5 s by default)")
-    add(
+    _add_driving(result)
+    add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
+    return result
+
+
+def _add_driving(parser: argparse.ArgumentParser) -> None:
+    """Describe the part about how the robot is driven; `driving.options` says more."""
+    part = parser.add_argument_group("safety and timing", "docs/onboard.md explains them")
+    limits = part.add_mutually_exclusive_group()
+    limits.add_argument(
+        "--limits", type=Path, metavar="FILE", help="range, rate, acceleration of each element"
+    )
+    limits.add_argument(
         "--max-rate",
         type=_positive_float,
         nargs="+",
         metavar="R",
-        help="largest change per second of each action element; the full range is 2",
+        help="largest change per second of the action, one or one per element; full range is 2",
     )
-    add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
-    return result
+    add = part.add_argument
+    add("--ramp", type=_duration, metavar="S", help="ramp-in from the pose (default 1 s)")
+    add("--dead-man", type=Path, metavar="FILE", help="hold unless FILE is touched every 0.5 s")
+    add("--on-surprise", choices=("slow", "stop"), help="default: measure it, do nothing")
+    add(
+        "--watchdog",
+        type=_positive_int,
+        default=10,
+        metavar="N",
+        help="stop after N control periods without a command (default 10)",
+    )
+    add("--core", type=_natural, metavar="N", help="keep the loop on this CPU")
+    add(
+        "--no-real-time",
+        dest="real_time",
+        action="store_false",
+        help="do not ask for FIFO scheduling and locked memory",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,6 +163,20 @@ def _positive_float(text: str) -> float:
     value = float(text)
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and finite")
+    return value
+
+
+def _duration(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or above, and finite")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
     return value
 
 

@@ -31,6 +31,9 @@ class SimulatedRobot:
     An action is one of the policy's, float32 (A,). Privileged signals are not measured.
     """
 
+    is_stepped = True
+    """See `robodreamer_deploy.robots.SteppedRobot`."""
+
     def __init__(self, env: "TaskEnv") -> None:
         self._env = env
         self._observation: dict[str, Array] | None = None
