@@ -38,13 +38,13 @@ def watchdog(told: Told, look_s: float = DEADLINE_S) -> Watchdog:
 
 def test_what_comes_back_in_time_is_left_alone() -> None:
     told = Told()
-    dog = watchdog(told, 0.5)
+    dog = watchdog(told, 0.3)
     with dog:
-        for _ in range(40):
-            dog.watch(0.5, "a tick", told.act)
+        for _ in range(20):
+            dog.watch(0.3, "a tick", told.act)
             time.sleep(0.02)
         dog.rest()
-        time.sleep(0.6)
+        time.sleep(0.4)
     assert (told.acts, told.given_up.is_set()) == ([], False)
 
 
