@@ -419,8 +419,9 @@ def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
     )  # fmt: skip
     assert time.monotonic() - start < 15.0
     assert run.returncode == 1
-    fault = "send_action did not come back within 0.1 s, and cannot be interrupted"
+    fault = "send_action did not come back within 0.1 s: is the bus alive"
     assert f"Stubborn: {fault}" in run.stdout
+    assert "It cannot be interrupted." in run.stdout
     assert run.stdout.splitlines()[-1] == "stopped     by a fault; the robot holds"
     assert run.stdout.count("told to hold") >= 6  # five ticks of warm-up, and the watchdog's
     assert fault in json.loads(report.read_text())["fault"]
