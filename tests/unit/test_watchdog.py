@@ -82,7 +82,7 @@ def test_what_hangs_is_acted_upon_and_broken_off(hang: Callable[[], None]) -> No
         dog.doing = "the bus"
         hang()
 
-    with dog, pytest.raises(HungError, match="^the bus did not come back within 0.06 s: is this"):
+    with dog, pytest.raises(HungError, match="the bus did not come back"):
         drive()
     assert time.monotonic() - told.start < 5.0
     ((acted_s, reason),) = told.acts
