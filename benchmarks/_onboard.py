@@ -16,7 +16,8 @@ from robodreamer_deploy.driving.clock import VirtualClock
 from robodreamer_deploy.driving.episodes import Episode, drive_episodes
 from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.inference.policy import Controller, Policy
+from robodreamer_deploy.inference.controller import Controller
+from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_deploy.summary import Z95
 from robodreamer_sim.robot import SimulatedRobot
