@@ -63,7 +63,7 @@ def drive(policy: Policy, robot: SimulatedRobot, episode_seeds: Iterable[int]) -
     """Drive an episode per seed, with the draw that did better when the policy was exported."""
     contract = policy.bundle.contract
     safety = Safety(robot, contract.action, control_dt_s=contract.control_dt_s)
-    loop = ControlLoop(Controller(policy), safety, clock=VirtualClock())
+    loop = ControlLoop(Controller(policy), safety, clock=VirtualClock(), is_stepped=True)
     found = Drive([], [], 0)
     told = 0
 
