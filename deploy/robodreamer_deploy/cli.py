@@ -31,26 +31,32 @@ def parser() -> argparse.ArgumentParser:
         prog="robodreamer-deploy",
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
-        epilog="examples: robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
+        epilog="examples: robodreamer-deploy inspect policies/reach; "
+        "robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
         "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run",
     )
     add = result.add_argument
     version = "print the version, and stop"
     add("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=version)
     add("policy", type=Path, help="folder that `robodreamer export` wrote")
-    what = result.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    add(
         "--robot",
+        required=True,
         metavar="SPEC",
         help="sim:TASK, path/to/file.py:Class or module:Class (:ARGUMENT may follow)",
     )
-    what.add_argument("--inspect", action="store_true", help="print what the policy is, and stop")
     length = result.add_mutually_exclusive_group()
     length.add_argument(
         "--episodes", type=_positive_int, metavar="N", help="episodes to drive (default 10)"
     )
     length.add_argument("--seconds", type=_positive_float, metavar="S", help="seconds to drive")
     add("--seed", type=_seed, default=0, metavar="N", help="of episode 0; episode i has N + i")
+    add(
+        "--provider",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="where the graphs are computed (default cpu)",
+    )
     add("--draw", choices=("mode", "sample"), help="default: what the manifest found better")
     add("--fast", action="store_true", help="do not wait for the clock (simulators only)")
     add("--dry-run", action="store_true", help="read and decide, never write (5 s by default)")
@@ -93,21 +99,32 @@ def _add_driving(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def inspect_parser() -> argparse.ArgumentParser:
+    """Describe the command line of `robodreamer-deploy inspect`."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy inspect",
+        description="Check a policy's files, and print what it reads, sends and achieved.",
+    )
+    result.add_argument("policy", type=Path, help="folder that `robodreamer export` wrote")
+    return result
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["inspect"]:
+        return _inspect(inspect_parser().parse_args(words[1:]).policy)
+    arguments = parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s %(message)s")
     report: Path | None = arguments.report
-    if report is not None and not report.parent.is_dir():
-        return _fail(f"--report: there is no folder {report.parent}")
-    if report is not None and report.is_dir():
-        return _fail(f"--report: {report} is a folder")
+    if report is not None and (problem := _why_not_writable(report)):
+        return _fail(f"--report: {problem}")
 
     from robodreamer_deploy.bundle.bundle import BundleError
     from robodreamer_deploy.robots import RobotError
 
     try:
-        code = _inspect(arguments.policy) if arguments.inspect else _run(arguments)
+        code = _run(arguments)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
         return _fail(str(error))
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
@@ -122,19 +139,28 @@ def _run(arguments: argparse.Namespace) -> int:
     from robodreamer_deploy.session import Options, run
 
     options = vars(arguments).copy()
-    del options["inspect"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
     return run(Options(**options), _say)
 
 
 def _inspect(folder: Path) -> int:
-    from robodreamer_deploy.bundle.bundle import load_bundle
+    from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
     from robodreamer_deploy.bundle.describe import describe
 
-    for line in describe(load_bundle(folder).manifest):
+    try:
+        manifest = load_bundle(folder).manifest
+    except (BundleError, OSError) as error:
+        return _fail(str(error))
+    for line in describe(manifest):
         _say(line)
     return 0
+
+
+def _why_not_writable(path: Path) -> str | None:
+    if path.is_dir():
+        return f"{path} is a folder"
+    return None if path.parent.is_dir() else f"there is no folder {path.parent}"
 
 
 def _say(line: str) -> None:

@@ -123,9 +123,13 @@ def test_a_dry_run_never_writes(said: Command, policy: Path, tmp_path: Path) -> 
 
 
 def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
-    code, out, _ = said(policy, "--inspect")
+    code, out, _ = said("inspect", policy)
     assert code == 0
     assert "proprio/position float32 (2,) m (x, y)" in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, _, err = said("inspect", policy.parent / "toyy")
+    assert code == 2
+    assert "has toy" in err
 
 
 @pytest.mark.parametrize(
@@ -275,7 +279,7 @@ def test_a_policy_that_may_not_be_read_is_one_sentence(
         raise PermissionError(13, "Permission denied", "manifest.json")  # root may read anything
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    code, _, err = said(policy, "--inspect")
+    code, _, err = said("inspect", policy)
     assert code == 2
     assert err == "robodreamer-deploy: [Errno 13] Permission denied: 'manifest.json'\n"
 
