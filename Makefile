@@ -9,10 +9,10 @@ MUJOCO_GL ?= egl
 export MUJOCO_GL
 endif
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench wheel clean
+.PHONY: help setup demo test test-all check format bench check-aarch64 wheel clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(STAMP)  ## create .venv with all that is needed here, pinned, and git's hooks
 
@@ -44,6 +44,9 @@ format: $(STAMP)  ## rewrite the sources in the house style
 bench: $(STAMP)  ## run every benchmark and print its figures
 	@set -e; for benchmark in $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$benchmark"; $(PY) $$benchmark; done
+
+check-aarch64: $(STAMP)  ## prove that all a robot installs has wheels for its processor
+	$(PY) scripts/check_aarch64.py
 
 wheel: $(STAMP)  ## build the wheel and prove that it drives a policy without torch
 	rm -rf dist build/bare

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 
+from robodreamer_sim.cores import num_usable_cores
+
 NUM_ENVS = 16
 SIZE = 64
 WARM_UP_STEPS = 5
@@ -76,7 +78,7 @@ def ours(task: str, observe: str, num_envs: int = NUM_ENVS, shards: int | None =
     from robodreamer_sim import EnvOptions, VectorEnv
 
     options = EnvOptions.from_dict({"observe": observe, "image_size": [SIZE, SIZE]})
-    shards = len(os.sched_getaffinity(0)) if shards is None else shards
+    shards = num_usable_cores() if shards is None else shards
     environments = VectorEnv(task, options, num_envs=num_envs, num_workers=shards, seed=0)
     environments.start()
     environments.recv()
@@ -179,7 +181,7 @@ def envpool(task: str, *, has_picture: bool) -> Contender:
 
     size = {"render_width": SIZE, "render_height": SIZE}
     pixels = {"from_pixels": True, **size} if has_picture else {}
-    threads = len(os.sched_getaffinity(0))
+    threads = num_usable_cores()
     environments = peer.make_gymnasium(task, num_envs=NUM_ENVS, num_threads=threads, **pixels)
     environments.reset()
     space = environments.action_space

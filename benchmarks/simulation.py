@@ -24,7 +24,6 @@ EnvPool is no part of `make setup` and is left out where it is not installed:
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,8 @@ from typing import IO, Any, NamedTuple
 import torch
 from _simulators import ASYNC, CONTENDERS, ENVPOOL, OURS, Measurement
 from _timing import describe_origin, make_parser, print_table, write_json
+
+from robodreamer_sim.cores import num_usable_cores
 
 PACKAGES = ("mujoco", "dm_control", "gymnasium", "gymnasium-robotics", "envpool", "numpy")
 SCRIPT = Path(__file__).with_name("_simulators.py")
@@ -173,14 +174,14 @@ def main() -> None:
     """Measure the rows that the command line names."""
     options = _parse()
     origin = describe_origin(torch.device("cpu"), PACKAGES)
-    print(f"{len(os.sched_getaffinity(0))} cores may be used")
+    print(f"{num_usable_cores()} cores may be used")
     if find_spec("envpool") is None:
         print("EnvPool is not installed here, so it is not compared with; see --help")
     table = {}
     for row in options.rows:
         table[row] = judge(row, measure(row, options.seconds, options.rounds))
         show(row, table[row])
-    settings = {"seconds": options.seconds, "cores": len(os.sched_getaffinity(0))}
+    settings = {"seconds": options.seconds, "cores": num_usable_cores()}
     write_json(options.json, {**origin, **settings, "rows": table})
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.behavior import Behavior, Imagined, Outlook
+from robodreamer.camera_dropout import CameraDropout
 from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
 from robodreamer.distributions import Draw
 from robodreamer.optim import LaProp
@@ -43,6 +44,9 @@ class Agent(nn.Module):
         self.algorithm = algorithm
         self.world_model = WorldModel(contract, network, algorithm, decode_fraction)
         self.behavior = Behavior(self.world_model.feature_size, contract.action, network, algorithm)
+        self.camera_dropout = CameraDropout.of(
+            list(self.world_model.encoder.validity.values()), algorithm
+        )
 
     def initial_carry(self, num_envs: int) -> Carry:
         """Return the carry of `num_envs` environments that are about to start."""
@@ -59,7 +63,8 @@ class Agent(nn.Module):
     ) -> Carry:
         """Take in one observation of every environment; return the new state and the action.
 
-        `carry.action` has to be the action that was really executed.
+        `carry.action` has to be the action that was really executed. A camera's frame counts as
+        there unless its `is_valid/<camera>` says otherwise.
         """
         tokens = self.world_model.encoder(observation)
         state, _ = self.world_model.rssm.observe_step(
@@ -143,6 +148,9 @@ class Learner:
         device = next(self.agent.parameters()).device
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         sequence = split_context(batch, self.agent, self.replay_context)
+        if self.agent.camera_dropout is not None:
+            is_valid = self.agent.camera_dropout.draw_sequence(sequence.is_first, draw)
+            sequence = sequence._replace(observation={**sequence.observation, **is_valid})
         with _autocast(self.agent, self.compute_dtype):
             losses, states, metrics = self.agent.losses(sequence, draw)
             total = self.agent.total_loss(losses)

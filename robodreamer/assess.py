@@ -7,7 +7,7 @@ from typing import Any
 from robodreamer.evaluate import EVALUATION_SEED, Evaluation, evaluate, make_evaluation_envs
 from robodreamer.files import write_json_atomic
 from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
-from robodreamer_deploy.bundle.bundle import Draw
+from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_sim.randomize import describe
 from robodreamer_sim.vector.vector_env import VectorEnv
 

@@ -73,6 +73,7 @@ class Collector:
         self.seconds_waited = 0.0
         self.seconds_acted = 0.0
         self._carry = agent.initial_carry(envs.num_envs)
+        self._is_lost: Tensor | None = None
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, np.int64)
         self._was_cut = False
@@ -105,6 +106,7 @@ class Collector:
         received = time.perf_counter()
         inputs = {s.name: self._tensor(record[s.name]) for s in self.envs.contract.inputs}
         is_first = self._tensor(record["is_first"])
+        inputs |= self._drop_frames(is_first)
         self._carry = self.agent.act(self._carry, inputs, is_first, self.draw)
         action = self._carry.action.cpu()
         if not action.isfinite().all():
@@ -119,6 +121,14 @@ class Collector:
         self.seconds_waited += received - began
         self.seconds_acted += time.perf_counter() - received
         return episodes
+
+    def _drop_frames(self, is_first: Tensor) -> dict[str, Tensor]:
+        """Return which camera frames the agent sees; nothing if it reads no such bits."""
+        dropout = self.agent.camera_dropout
+        if dropout is None:
+            return {}
+        self._is_lost = dropout.draw_step(self._is_lost, is_first, self.draw)
+        return dropout.bits(self._is_lost)
 
     def _tensor(self, value: Array) -> Tensor:
         return torch.from_numpy(value).to(self.device)

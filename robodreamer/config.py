@@ -120,6 +120,13 @@ class AlgorithmConfig:
     min_std: float = 0.1
     max_std: float = 1.0
     """Bounds of the continuous actor's standard deviation."""
+    camera_dropout: float = 0.0
+    """Share of camera frames that the agent learns to do without, each camera for itself; the
+    encoder then reads a bit per camera that says whether its frame is there. 0 leaves that bit out:
+    on a robot the model then dreams through a lost frame, all other signals of that step unread."""
+    camera_gap: float = 3.0
+    """Steps that frames of a camera are lost in a row, on average: gaps have geometric lengths, so
+    that with 3 a third of them is a single frame and one in eleven longer than six."""
     loss_scales: LossScales = field(default_factory=LossScales)
 
 
@@ -217,6 +224,9 @@ ADAPTATIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """What a protocol changes of the algorithm, where time is short: fewer starts of imagination;
 returns that reach less far, which a critic learns sooner; actions that stay random for longer."""
+
+ABSENT: Mapping[str, Any] = {"camera_dropout": 0.0, "camera_gap": 3.0}
+"""Settings that older runs were saved without, and what they were made with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,6 +341,7 @@ def from_dict(data: Mapping[str, Any]) -> TrainConfig:
 
 def _rebuild(kind: Any, data: Mapping[str, Any], where: str) -> Any:
     types = get_type_hints(kind)
+    data = {name: default for name, default in ABSENT.items() if name in types} | dict(data)
     if data.keys() != types.keys():
         missing, unknown = sorted(types.keys() - data), sorted(data.keys() - types)
         raise ValueError(

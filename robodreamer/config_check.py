@@ -14,7 +14,7 @@ POSITIVE = {
     "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "evaluate_steps",
     "evaluate_episodes", "log_seconds", "log_steps", "dynamics_layers", "prior_layers",
     "posterior_layers", "encoder_layers", "decoder_layers", "reward_layers", "continue_layers",
-    "critic_layers", "actor_layers",
+    "critic_layers", "actor_layers", "camera_gap",
 }  # fmt: skip
 """Settings that may not be 0."""
 
@@ -47,8 +47,20 @@ def _misfits(config: TrainConfig) -> Iterator[str]:
         yield "--data.batch-length has to be more than 1: returns reach from a step to the next"
     if config.algorithm.imagination_last == 1:
         yield "--algorithm.imagination-last has to be more than 1, or 0 for all steps"
+    yield from _impossible_gaps(config.algorithm.camera_dropout, config.algorithm.camera_gap)
     if config.deterministic and config.minutes is not None:
         yield "--deterministic cannot end by --minutes, which differ every time; give --steps"
+
+
+def _impossible_gaps(share: float, gap: float) -> Iterator[str]:
+    """Say why no chain of gaps of that mean length could lose that share of the frames."""
+    if gap < 1:
+        yield f"--algorithm.camera-gap has to be 1 or more steps, got {gap}"
+    elif share > gap / (1 + gap):
+        yield (
+            f"--algorithm.camera-dropout can be {gap / (1 + gap):g} at most with gaps of "
+            f"{gap:g} steps, between which there is a frame, got {share}"
+        )
 
 
 def _check_numbers(settings: Any, prefix: str) -> None:

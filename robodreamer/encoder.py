@@ -5,6 +5,10 @@ of the network and of the exported graph. Vectors are scaled by the range the co
 compressed by symlog, class indices become one-hot. Cameras of one size share a CNN, stacked on
 channels; other sizes have their own.
 
+Where the agent learns to do without some camera frames (`camera_dropout`), a bit per camera, its
+`is_valid/<camera>`, ends the row of tokens. The pixels of a camera whose bit is off go no further:
+the CNN gets the middle of their range in their place.
+
 Shapes: N flat batch, H height, W width, C channels, E tokens; `*batch` is any leading axes.
 """
 
@@ -15,13 +19,13 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
 from robodreamer.distributions import symexp, symlog
 from robodreamer.nets import MLP, ConvStage
-from robodreamer_deploy.contract import Signal
+from robodreamer_deploy.contract import Signal, validity_name
 
 MIN_SIDE, MAX_SIDE = 3, 16
 
@@ -90,9 +94,10 @@ class CameraEncoder(nn.Module):
     def __init__(self, signals: Sequence[Signal], network: NetworkConfig) -> None:
         super().__init__()
         self.names = sorted(signal.name for signal in signals)
+        self.depths = {signal.name: signal.shape[2] for signal in signals}
         height, width, _ = signals[0].shape
         multipliers = stage_multipliers(signals[0], network)
-        channels = [sum(signal.shape[2] for signal in signals)]
+        channels = [sum(self.depths.values())]
         channels += [network.depth * factor for factor in multipliers]
         self.stages = nn.Sequential(
             *(
@@ -103,17 +108,33 @@ class CameraEncoder(nn.Module):
         scale = 2 ** len(multipliers)
         self.size = (height // scale) * (width // scale) * channels[-1]
 
-    def forward(self, observation: Mapping[str, UInt8[Tensor, "*batch H W C"]]) -> Tensor:
-        """Return the flat feature map (*batch, E), in the order row, column, channel."""
+    def forward(
+        self,
+        observation: Mapping[str, UInt8[Tensor, "*batch H W C"]],
+        is_valid: Mapping[str, Bool[Tensor, "*batch"]] | None = None,
+    ) -> Tensor:
+        """Return the flat feature map (*batch, E), in the order row, column, channel.
+
+        It does not depend on the pixels of cameras that are not valid.
+        """
         images = torch.cat([observation[name] for name in self.names], -1)
         flat = images.reshape(-1, *images.shape[-3:]).float() / 255.0 - 0.5
+        if is_valid is not None:
+            bits = {name: is_valid[name].reshape(-1, 1, 1, 1) for name in self.names}
+            masks = [bit.expand(-1, 1, 1, self.depths[name]) for name, bit in bits.items()]
+            flat = torch.where(torch.cat(masks, -1), flat, 0.0)
         return self.stages(flat).reshape(*images.shape[:-3], -1)
 
 
 class Encoder(nn.Module):
-    """Fuse vectors and cameras: tokens are [vector part, camera parts]."""
+    """Fuse vectors and cameras: tokens are [vector part, camera parts, bits of the cameras].
 
-    def __init__(self, signals: Sequence[Signal], network: NetworkConfig) -> None:
+    There are bits only if `reads_validity`.
+    """
+
+    def __init__(
+        self, signals: Sequence[Signal], network: NetworkConfig, *, reads_validity: bool = False
+    ) -> None:
         super().__init__()
         vectors = [signal for signal in signals if not signal.is_image]
         self.size = 0
@@ -128,14 +149,35 @@ class Encoder(nn.Module):
         )
         self.cameras = cast("Mapping[str, CameraEncoder]", cameras)
         self.size += sum(camera.size for camera in self.cameras.values())
+        images = sorted(signal.name for signal in signals if signal.is_image)
+        self.validity = {name: validity_name(name) for name in images if reads_validity}
+        """Name of every camera's bit, by signal; empty if none is read."""
+        self.size += len(self.validity)
         if not self.size:
             raise ValueError("nothing to observe: the task declares no input signal")
 
     def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
-        """Encode raw observations; every signal of the contract has to be there."""
+        """Encode raw observations; every signal of the contract has to be there.
+
+        A camera whose bit is not given is valid. One that is not has a picture all the same, of
+        anything.
+        """
+        is_valid = self._read_validity(observation) if self.validity else None
         parts = [self.vectors(observation)] if self.vectors is not None else []
-        parts += [camera(observation) for camera in self.cameras.values()]
+        parts += [camera(observation, is_valid) for camera in self.cameras.values()]
+        if is_valid is not None:
+            parts.append(torch.stack([*is_valid.values()], -1).to(parts[-1].dtype))
         return torch.cat(parts, -1)
+
+    def _read_validity(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the bit of every camera (*batch,), sorted by name."""
+        bits = {image: observation.get(bit) for image, bit in self.validity.items()}
+        return {
+            image: torch.ones_like(observation[image][..., 0, 0, 0], dtype=torch.bool)
+            if bit is None
+            else bit
+            for image, bit in bits.items()
+        }
 
 
 def group_by_size(signals: Sequence[Signal]) -> dict[str, list[Signal]]:

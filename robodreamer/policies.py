@@ -15,10 +15,12 @@ from robodreamer.config import choose
 from robodreamer.distributions import Mode, Sample
 from robodreamer.evaluate import EVALUATION_SEED, AgentPolicy, Policy
 from robodreamer.run import LoadedRun, load_run
-from robodreamer_deploy.bundle.bundle import MANIFEST, Draw, load_bundle
+from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.bundle.manifest import MANIFEST, Draw
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.inference import policy as onnx
+from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.selftest import replay_golden
 
 
@@ -27,7 +29,7 @@ class OnnxPolicy:
 
     def __init__(self, policy: onnx.Policy, num_envs: int, draw: Draw) -> None:
         self.controllers = [
-            onnx.Controller(policy, draw=draw, seed=EVALUATION_SEED + i) for i in range(num_envs)
+            Controller(policy, draw=draw, seed=EVALUATION_SEED + i) for i in range(num_envs)
         ]
         self.surprise: list[float] = []
         """In nats, of every step taken so far."""

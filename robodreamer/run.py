@@ -12,7 +12,6 @@ It holds
 
 import contextlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -30,6 +29,7 @@ from robodreamer.checkpoint import Checkpoint, Checkpoints
 from robodreamer.config import TrainConfig
 from robodreamer.files import write_atomic, write_json_atomic
 from robodreamer_deploy.contract import Contract
+from robodreamer_sim.cores import num_usable_cores
 
 RUN_VERSION = 1
 PACKAGES = (
@@ -155,7 +155,7 @@ def describe_machine() -> str:
     cpu = platform.processor() or platform.machine()
     if CPU_INFO.is_file() and (found := re.search(r"model name\s*: (.+)", CPU_INFO.read_text())):
         cpu = found[1]
-    cores = len(os.sched_getaffinity(0))
+    cores = num_usable_cores()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{cpu}, {cores} cores{gpu}"
 

@@ -1,6 +1,5 @@
 """Puts a training run together: environments, agent, replay, and who reports to whom."""
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,8 @@ from robodreamer.schedule import Schedule
 from robodreamer.train import Session, restore, train
 from robodreamer.viewer import Viewer, require_display
 from robodreamer_deploy.contract import Contract
-from robodreamer_sim.cameras.graphics import SOFTWARE_HINT, Choice, is_software, settle_back_end
+from robodreamer_sim.cameras.graphics import SOFTWARE_HINT, Choice, is_software
+from robodreamer_sim.cores import num_usable_cores
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
@@ -50,8 +50,6 @@ def prepare_training(
         checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
         checkpoint = checkpoints.latest() if resume else None
         state = _load_state(checkpoints, checkpoint) if checkpoint else {}
-        # Here, before there are workers, so that one probe answers for all of them.
-        back_end = settle_back_end() if env_options(config).uses_cameras else None
         envs = stack.enter_context(make_envs(config, state.get("first_episodes")))
         if resume:
             _check_contract(folder, envs.contract)
@@ -63,7 +61,7 @@ def prepare_training(
         if view:
             session.viewer = Viewer(session.learner.agent)
             stack.callback(session.viewer.close)
-        _wait_for_simulation(session, back_end)  # before there is a run
+        _wait_for_simulation(session)  # before there is a run
         if not resume:
             write_run(folder, config, envs.contract)
             stack.enter_context(locked(folder))
@@ -147,7 +145,7 @@ def choose_num_workers(config: TrainConfig) -> int:
     """Return how many processes simulate: as set, or one for every core but the learner's."""
     if config.num_workers is not None:
         return config.num_workers
-    return max(1, min(config.data.num_envs, len(os.sched_getaffinity(0)) - 1))
+    return max(1, min(config.data.num_envs, num_usable_cores() - 1))
 
 
 def _build(
@@ -194,14 +192,18 @@ def _build(
     )
 
 
-def _wait_for_simulation(session: Session, back_end: Choice | None) -> None:
+def _wait_for_simulation(session: Session) -> None:
     """Wait for the first records and say what yields them; what cannot be reset or drawn shows."""
     envs = session.collector.envs
     envs.wait()
-    has_gpu, renderer = torch.cuda.is_available(), envs.renderer_name()
-    session.reporter.say(
-        describe_simulation(envs.num_envs, envs.num_workers, renderer, back_end, has_gpu=has_gpu)
+    text = describe_simulation(
+        envs.num_envs,
+        envs.num_workers,
+        envs.renderer_name(),
+        envs.back_end,
+        has_gpu=torch.cuda.is_available(),
     )
+    session.reporter.say(text)
 
 
 def _check_unfinished(folder: Path, session: Session) -> None:

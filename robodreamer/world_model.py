@@ -50,7 +50,9 @@ class WorldModel(nn.Module):
         self.discount = 1 - 1 / algorithm.discount_horizon
         self.decode_fraction = decode_fraction
         self.feature_size = network.deter + latent.num_outputs
-        self.encoder = Encoder(contract.inputs, network)
+        self.encoder = Encoder(
+            contract.inputs, network, reads_validity=algorithm.camera_dropout > 0
+        )
         self.rssm = RSSM(network, latent, self.encoder.size, contract.action.size)
         self.decoder = Decoder(contract.observations, latent.num_outputs, network)
         self.reward = TwoHotHead(self.feature_size, network, network.reward_layers)

@@ -31,56 +31,100 @@ def parser() -> argparse.ArgumentParser:
         prog="robodreamer-deploy",
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
-        epilog="examples: robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
-        "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run. "
-        "`robodreamer-deploy serve --help` puts a robot where a policy of elsewhere can drive it.",
+        epilog="examples: robodreamer-deploy inspect policies/reach; "
+        "robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
+        "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run; "
+        "`robodreamer-deploy serve --help` puts a robot where a policy of elsewhere drives it",
     )
     add = result.add_argument
     version = "print the version, and stop"
     add("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=version)
     add("policy", type=Path, help="folder that `robodreamer export` wrote")
-    what = result.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    add(
         "--robot",
+        required=True,
         metavar="SPEC",
         help="sim:TASK, tcp://HOST:PORT, path/to/file.py:Class or module:Class (:ARGUMENT may "
         "follow)",
     )
-    what.add_argument("--inspect", action="store_true", help="print what the policy is, and stop")
     length = result.add_mutually_exclusive_group()
     length.add_argument(
         "--episodes", type=_positive_int, metavar="N", help="episodes to drive (default 10)"
     )
     length.add_argument("--seconds", type=_positive_float, metavar="S", help="seconds to drive")
     add("--seed", type=_seed, default=0, metavar="N", help="of episode 0; episode i has N + i")
+    add(
+        "--provider",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="where the graphs are computed (default cpu)",
+    )
     add("--draw", choices=("mode", "sample"), help="default: what the manifest found better")
     add("--fast", action="store_true", help="do not wait for the clock (simulators only)")
     add("--dry-run", action="store_true", help="read and decide, never write (5 s by default)")
-    add(
+    _add_driving(result)
+    add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
+    return result
+
+
+def _add_driving(parser: argparse.ArgumentParser) -> None:
+    """Describe the part about how the robot is driven; `driving.options` says more."""
+    part = parser.add_argument_group("safety and timing", "docs/onboard.md explains them")
+    limits = part.add_mutually_exclusive_group()
+    limits.add_argument(
+        "--limits", type=Path, metavar="FILE", help="range, rate, acceleration of each element"
+    )
+    limits.add_argument(
         "--max-rate",
         type=_positive_float,
         nargs="+",
         metavar="R",
-        help="largest change per second of each action element; the full range is 2",
+        help="largest change per second of the action, one or one per element; full range is 2",
     )
-    add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
+    add = part.add_argument
+    add("--ramp", type=_duration, metavar="S", help="ramp-in from the pose (default 1 s)")
+    add("--dead-man", type=Path, metavar="FILE", help="hold unless FILE is touched every 0.5 s")
+    add("--on-surprise", choices=("slow", "stop"), help="default: measure it, do nothing")
+    add(
+        "--watchdog",
+        type=_positive_int,
+        default=10,
+        metavar="N",
+        help="stop after N control periods without a command (default 10)",
+    )
+    add("--core", type=_natural, metavar="N", help="keep the loop on this CPU")
+    add(
+        "--no-real-time",
+        dest="real_time",
+        action="store_false",
+        help="do not ask for FIFO scheduling and locked memory",
+    )
+
+
+def inspect_parser() -> argparse.ArgumentParser:
+    """Describe the command line of `robodreamer-deploy inspect`."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy inspect",
+        description="Check a policy's files, and print what it reads, sends and achieved.",
+    )
+    result.add_argument("policy", type=Path, help="folder that `robodreamer export` wrote")
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
     logging.basicConfig(format="%(levelname)s %(message)s")
+    if words[:1] == ["inspect"]:
+        folder = inspect_parser().parse_args(words[1:]).policy
+        return _told(lambda: _inspect(folder))
     if words[:1] in (["serve"], ["keys"]):
         return _told(lambda: _remote(words))
     arguments = parser().parse_args(words)
     report: Path | None = arguments.report
-    if report is not None and not report.parent.is_dir():
-        return _fail(f"--report: there is no folder {report.parent}")
-    if report is not None and report.is_dir():
-        return _fail(f"--report: {report} is a folder")
-
-    return _told(lambda: _inspect(arguments.policy) if arguments.inspect else _run(arguments))
+    if report is not None and (problem := _why_not_writable(report)):
+        return _fail(f"--report: {problem}")
+    return _told(lambda: _run(arguments))
 
 
 def _told(job: Callable[[], int]) -> int:
@@ -106,7 +150,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from robodreamer_deploy.session import Options, run
 
     options = vars(arguments).copy()
-    del options["inspect"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
     code = run(Options(**options), _say)
@@ -123,6 +166,12 @@ def _inspect(folder: Path) -> int:
     for line in describe(load_bundle(folder).manifest):
         _say(line)
     return 0
+
+
+def _why_not_writable(path: Path) -> str | None:
+    if path.is_dir():
+        return f"{path} is a folder"
+    return None if path.parent.is_dir() else f"there is no folder {path.parent}"
 
 
 def _say(line: str) -> None:
@@ -151,6 +200,20 @@ def _positive_float(text: str) -> float:
     value = float(text)
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and finite")
+    return value
+
+
+def _duration(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or above, and finite")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
     return value
 
 

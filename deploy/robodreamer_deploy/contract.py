@@ -33,6 +33,14 @@ Array = NDArray[Any]
 Observation = Mapping[str, Array]
 
 
+def validity_name(image: str) -> str:
+    """Return the name of the bit that says whether a camera's frame is there: is_valid/<camera>.
+
+    It is no signal of the contract: who feeds a policy that was trained to do without frames tells.
+    """
+    return f"is_valid/{image.partition('/')[2]}"
+
+
 class SignalError(ValueError):
     """A value does not fit its signal: wrong key, shape, type or not finite."""
 
@@ -67,7 +75,8 @@ class Signal:
     rate_hz: float | None = None
     """How often the sensor delivers; None means once per control step."""
     max_age_s: float | None = None
-    """Oldest value that may still be acted on; None means one control step."""
+    """Oldest value that may still be acted on; None means one control step, or one period of a
+    slower sensor."""
 
     def __post_init__(self) -> None:
         """Refuse a signal that no sensor could deliver."""

@@ -7,7 +7,15 @@ from robodreamer_deploy.bundle.bundle import BundleError
 from robodreamer_deploy.contract import SignalError
 from robodreamer_deploy.robots import RobotError
 
-SPOKEN = (RobotError, BundleError, SignalError, OSError)
+
+class HungError(BaseException):
+    """Something did not come back in time, and was broken off by the watchdog.
+
+    No `Exception`, so that a driver which tries again after every exception cannot swallow it.
+    """
+
+
+SPOKEN = (RobotError, BundleError, SignalError, OSError, HungError)
 """Errors whose message is meant for the user; others are told with their type and place."""
 
 

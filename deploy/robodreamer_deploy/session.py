@@ -5,13 +5,16 @@ Everything is composed here; what it is composed of knows nothing of files and c
 
 import itertools
 import json
+import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robodreamer_deploy.bundle.bundle import Draw, load_bundle
+from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.driving.clock import MonotonicClock, VirtualClock
 from robodreamer_deploy.driving.episodes import (
     Episode,
@@ -21,17 +24,29 @@ from robodreamer_deploy.driving.episodes import (
     stop_after,
 )
 from robodreamer_deploy.driving.leaving import Leaving, drive_connected
-from robodreamer_deploy.driving.loop import ControlLoop
-from robodreamer_deploy.driving.safety import ReadOnly, Safety
-from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
-from robodreamer_deploy.faults import full_traceback, sentence
-from robodreamer_deploy.inference.policy import Controller, Policy
+from robodreamer_deploy.driving.loop import HOLD_WITHIN_S, ControlLoop
+from robodreamer_deploy.driving.options import DriveOptions, make_guard, make_safety
+from robodreamer_deploy.driving.realtime import Privilege, real_time
+from robodreamer_deploy.driving.safety import ReadOnly
+from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals, tell_on_request
+from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.faults import HungError, full_traceback, sentence
+from robodreamer_deploy.inference.controller import Controller, warm_up
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.inference.providers import Provider
 from robodreamer_deploy.inference.selftest import replay_golden
-from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic, is_stamped
+from robodreamer_deploy.robots import (
+    Robot,
+    RobotError,
+    check_features,
+    is_episodic,
+    is_stepped,
+)
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.summary import (
     format_episodes,
     format_loop,
+    format_privileges,
     summarize_episodes,
     summarize_loop,
 )
@@ -44,7 +59,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(DriveOptions):
     """What the command line asks for."""
 
     policy: Path
@@ -56,10 +71,10 @@ class Options:
     seed: int = 0
     draw: Draw | None = None
     """None for the manifest's."""
+    provider: Provider = "cpu"
+    """Where the graphs are computed."""
     dry_run: bool = False
     """Read, never write."""
-    max_rate: tuple[float, ...] | None = None
-    """See `Safety`."""
     report: Path | None = None
 
 
@@ -71,6 +86,7 @@ class Outcome:
         self.stop_reason: str | None = None
         self.fault: str | None = None
         self.traceback: str | None = None
+        self.privileges: tuple[Privilege, ...] = ()
         self.signal_number: int | None = None
         self.leaving = Leaving()
         self.report_fault: str | None = None
@@ -95,7 +111,7 @@ class Outcome:
             self.traceback = full_traceback(error)
 
 
-def load_policy(folder: Path, say: Say) -> Policy:
+def load_policy(folder: Path, say: Say, provider: Provider = "cpu") -> Policy:
     """Load a bundle, replay its golden sequence and warm the graphs up.
 
     Raises:
@@ -104,13 +120,13 @@ def load_policy(folder: Path, say: Say) -> Policy:
     bundle = load_bundle(folder)
     manifest = bundle.manifest
     say(f"policy      {folder}: task {bundle.contract.task}, run {manifest.run}")
-    policy = Policy(bundle)
+    policy = Policy(bundle, provider=provider)
     test = replay_golden(policy, load_golden(bundle))
     say(
         f"self-test   passed: {test.num_steps} golden steps, worst error {test.worst_error:.1e}, "
         f"{test.num_ties} ties"
     )
-    times = policy.warm_up(WARM_UP_STEPS)
+    times = warm_up(policy, WARM_UP_STEPS)
     say(f"warm-up     first step {1e3 * times[0]:.2f} ms, last {1e3 * times[-1]:.2f} ms")
     return policy
 
@@ -122,55 +138,69 @@ def run(options: Options, say: Say) -> int:
         BundleError: The policy must not drive.
         RobotError: The robot is unknown, does not fit the policy, or cannot be connected.
     """
-    policy = load_policy(options.policy, say)
+    policy = load_policy(options.policy, say, options.provider)
     robot = load_robot(options.robot, policy.bundle.contract)
+    outcome = Outcome()
+
+    def give_up(reason: str, is_held: bool) -> None:  # in the watchdog's thread: this one hangs
+        outcome.fault = f"{options.robot}: {reason}"
+        outcome.leaving.hold_fault = None if is_held else reason
+        _tell(options, policy, loop, outcome, say)
+        os._exit(outcome.exit_code)
+
     try:
         check_features(robot, policy.bundle.contract)
         _check_options(options, robot)
-        loop = _compose(options, policy, robot)
+        watchdog = _make_watchdog(options, policy, robot, give_up)
+        loop = _compose(options, policy, robot, watchdog)
     except RobotError:
         robot.disconnect()
         raise
-    outcome = Outcome()
     with catch_stop_signals() as signals:
-        _drive_and_leave(loop, robot, options, signals, outcome, say)
-        figures = _summarize(options, policy, loop, outcome)
+        with tell_on_request(lambda: _print_loop(options, policy, loop, say)):
+            _drive_and_leave(loop, robot, options, signals, outcome, watchdog, say)
         if outcome.leaving.connect_error is None:
-            _print_figures(figures, options, say)
-        _write_report(figures, options, outcome, say)
+            _tell(options, policy, loop, outcome, say)
+        else:
+            _write_report(_summarize(options, policy, loop, outcome), options, outcome, say)
     if outcome.leaving.connect_error is not None:
         raise RobotError(outcome.fault) from outcome.leaving.connect_error
-    _print_ending(outcome, options, say)
     return outcome.exit_code
 
 
+def _make_watchdog(
+    options: Options, policy: Policy, robot: Robot, give_up: Callable[[str, bool], None]
+) -> Watchdog | None:
+    """Return a watchdog, unless the robot's time stands still while nothing is sent."""
+    if is_stepped(robot):
+        return None
+    return Watchdog(
+        look_s=min(options.watchdog * policy.bundle.contract.control_dt_s, HOLD_WITHIN_S),
+        give_up=give_up,
+    )
+
+
 def _check_options(options: Options, robot: Robot) -> None:
-    if options.fast and is_stamped(robot):
-        raise RobotError(
-            f"--fast needs a robot whose time the loop makes, {options.robot} has its own"
-        )
-    if is_episodic(robot):
-        return
-    for flag, is_given in {"--fast": options.fast, "--episodes": options.episodes}.items():
-        if is_given:
-            raise RobotError(f"{flag} needs a robot with episodes, {options.robot} has none")
+    if options.episodes is not None and not is_episodic(robot):
+        raise RobotError(f"--episodes needs a robot with episodes, {options.robot} has none")
+    if options.fast and not is_stepped(robot):
+        raise RobotError(f"--fast needs a simulator in this process, {options.robot} is none")
 
 
-def _compose(options: Options, policy: Policy, robot: Robot) -> ControlLoop:
-    action = policy.bundle.contract.action
-    try:
-        safety = Safety(
-            ReadOnly(action) if options.dry_run else robot,
-            action,
-            control_dt_s=policy.bundle.contract.control_dt_s,
-            max_rate=options.max_rate,
-        )
-    except ValueError as error:
-        raise RobotError(f"--max-rate: {error}") from error
+def _compose(
+    options: Options, policy: Policy, robot: Robot, watchdog: Watchdog | None
+) -> ControlLoop:
+    contract = policy.bundle.contract
+    written = ReadOnly(contract.action) if options.dry_run else robot
+    safety = make_safety(options, written, robot, contract)
     return ControlLoop(
         Controller(policy, draw=options.draw),
         safety,
         clock=VirtualClock() if options.fast else MonotonicClock(),
+        bounds=options.bounds,
+        surprise=make_guard(options, safety, policy.bundle.manifest.surprise_quantiles),
+        watchdog=watchdog,
+        is_stepped=is_stepped(robot),
     )
 
 
@@ -180,6 +210,7 @@ def _drive_and_leave(
     options: Options,
     signals: StopSignals,
     outcome: Outcome,
+    watchdog: Watchdog | None,
     say: Say,
 ) -> None:
     """Connect, drive and leave the robot; all that happens meanwhile ends up in `outcome`."""
@@ -188,7 +219,16 @@ def _drive_and_leave(
         say(f"robot       {options.robot}, draw {loop.controller.draw}, seed {options.seed}")
         _drive(loop, robot, options, signals, outcome, say)
 
-    outcome.leaving = drive_connected(robot, loop.safety, signals, loop.clock, drive_it)
+    with ExitStack() as around:
+        if watchdog is not None and options.real_time:
+            outcome.privileges = around.enter_context(real_time(options.core))
+            for line in format_privileges(outcome.privileges):
+                say(line)
+        if watchdog is not None:
+            around.enter_context(watchdog)
+        outcome.leaving = drive_connected(
+            robot, loop.safety, signals, loop.clock, drive_it, watchdog
+        )
     outcome.signal_number = signals.number
     if outcome.leaving.was_interrupted:
         outcome.stop_reason = f"{signals.reason}, twice"
@@ -223,7 +263,7 @@ def _drive(
         else:
             outcome.stop_reason = drive(loop, robot, seed=options.seed, should_stop=should_stop)
         outcome.fault = loop.safety.stop_reason
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a driver raises what it likes
+    except (Exception, SystemExit, HungError) as error:  # noqa: BLE001  a driver raises what it likes
         outcome.blame(options.robot, error)
 
 
@@ -264,6 +304,10 @@ def _summarize(
         "fault_traceback": outcome.traceback,
         "hold_fault": outcome.leaving.hold_fault,
         "disconnect_fault": outcome.leaving.disconnect_fault,
+        "real_time": {
+            privilege.name: {"is_granted": privilege.is_granted, "detail": privilege.detail}
+            for privilege in outcome.privileges
+        },
         **summarize_episodes(outcome.episodes),
         **summarize_loop(loop.report, manifest.contract.control_dt_s),
     }
@@ -281,8 +325,19 @@ def _write_report(figures: dict[str, Any], options: Options, outcome: Outcome, s
         say(f"report      {options.report}")
 
 
-def _print_figures(figures: dict[str, Any], options: Options, say: Say) -> None:
-    for line in format_episodes(figures) + format_loop(figures, is_paced=not options.fast):
+def _tell(options: Options, policy: Policy, loop: ControlLoop, outcome: Outcome, say: Say) -> None:
+    """Print how the drive went, and write it where `--report` says."""
+    figures = _summarize(options, policy, loop, outcome)
+    for line in format_episodes(figures):
+        say(line)
+    _print_loop(options, policy, loop, say)
+    _write_report(figures, options, outcome, say)
+    _print_ending(outcome, options, say)
+
+
+def _print_loop(options: Options, policy: Policy, loop: ControlLoop, say: Say) -> None:
+    figures = summarize_loop(loop.report, policy.bundle.contract.control_dt_s)
+    for line in format_loop(figures, is_paced=not options.fast):
         say(line)
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.driving.episodes import Episode
-from robodreamer_deploy.driving.loop import LoopReport
+from robodreamer_deploy.driving.realtime import Privilege
+from robodreamer_deploy.driving.report import LoopReport
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
 
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 WIDTH = 80
 INDENT = 18  # of the figures' column
 
@@ -46,7 +48,7 @@ def summarize_episodes(episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def summarize_loop(report: LoopReport, control_dt_s: float) -> dict[str, Any]:
-    """Return the timing and the faults of a drive, as JSON values."""
+    """Return the timing and the faults of a drive, as JSON values; it may still be going on."""
     return {
         "ticks": report.ticks,
         "elapsed_s": report.elapsed_s,
@@ -54,12 +56,16 @@ def summarize_loop(report: LoopReport, control_dt_s: float) -> dict[str, Any]:
         "contract_rate_hz": 1.0 / control_dt_s,
         "skipped_ticks": report.skipped_ticks,
         "held_ticks": report.held_ticks,
+        "prior_steps": report.prior_steps,
+        "partial_steps": report.partial_steps,
+        "model_resets": report.model_resets,
         "sense_to_act_ms": _quantiles(report.sense_to_act_s, 1e3),
         "policy_ms": _quantiles(report.policy_s, 1e3),
         "lateness_ms": _quantiles(report.lateness_s, 1e3),
         "surprise_nats": _quantiles(report.surprise),
         "limits": dict(report.limits),
         "bad_observations": dict(report.bad_observations),
+        "missing_frames": dict(report.missing_frames),
     }
 
 
@@ -91,6 +97,8 @@ def format_loop(figures: dict[str, Any], *, is_paced: bool) -> list[str]:
     lines = [
         *_lines("ticks", f"{figures['ticks']}, skipped {figures['skipped_ticks']}, "
                        f"held {figures['held_ticks']}"),
+        *_lines("model", f"prior steps {figures['prior_steps']}, without a camera "
+                       f"{figures['partial_steps']}, begun anew {figures['model_resets']}"),
         *_lines("rate", rate),
         *_lines("sense to act", _format_quantiles(figures["sense_to_act_ms"], "ms")),
         *_lines("  policy", _format_quantiles(figures["policy_ms"], "ms")),
@@ -98,17 +106,30 @@ def format_loop(figures: dict[str, Any], *, is_paced: bool) -> list[str]:
     if is_paced:
         lines.extend(_lines("lateness", _format_quantiles(figures["lateness_ms"], "ms")))
     lines.extend(_lines("surprise", _format_quantiles(figures["surprise_nats"], "nats")))
-    for title, key in {"limits": "limits", "refused": "bad_observations"}.items():
+    counted = {
+        "limits": "limits", "refused": "bad_observations", "frames lost": "missing_frames"
+    }  # fmt: skip
+    for title, key in counted.items():
         counts = ", ".join(f"{name} {count}" for name, count in figures[key].items())
         lines.extend(_lines(title, counts or "none"))
     return lines
 
 
+def format_privileges(privileges: Sequence[Privilege]) -> list[str]:
+    """Return table lines that tell which real-time privileges were granted."""
+    lines: list[str] = []
+    for privilege in privileges:
+        answer = "granted" if privilege.is_granted else "refused"
+        lines.extend(_lines(privilege.name, f"{answer}: {privilege.detail}"))
+    return ["real time", *lines]
+
+
 def _quantiles(values: Sequence[float], scale: float = 1.0) -> dict[str, float] | None:
     if not values:
         return None
-    p50, p99, largest = (float(q) for q in np.quantile(values, [0.5, 0.99, 1.0]) * scale)
-    return {"p50": p50, "p99": p99, "max": largest}
+    copy = np.array(values[:])  # the loop goes on: an array that is lent cannot be appended to
+    found = np.quantile(copy, list(QUANTILES.values())) * scale
+    return dict(zip(QUANTILES, found.tolist(), strict=True))
 
 
 def _format_quantiles(quantiles: dict[str, float] | None, unit: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from robodreamer.commands.words import Folder, Folders, Job, parse, read_randomize, say
+from robodreamer.commands.words import Folder, Folders, Job, parse, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ def evaluate(words: Sequence[str]) -> Job:
     """Build an evaluation."""
     arguments = parse(EvaluateArguments, "evaluate", words)
     from robodreamer.assess import prepare_evaluation
-    from robodreamer_deploy.bundle.bundle import DRAWS
+    from robodreamer_deploy.bundle.manifest import DRAWS
+    from robodreamer_sim.randomize import read_word
 
     return prepare_evaluation(
         arguments.folder,
@@ -42,7 +43,7 @@ def evaluate(words: Sequence[str]) -> Job:
         checkpoint=arguments.checkpoint,
         blank=arguments.blank,
         json_file=arguments.json,
-        randomize=read_randomize(arguments.randomize) if arguments.randomize else None,
+        randomize=read_word(arguments.randomize) if arguments.randomize else None,
     )
 
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from robodreamer.commands.words import Job, parse, read_randomize, say
+from robodreamer.commands.words import Job, parse, say
+
+USUAL_FOLDER = Path("runs/tasks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +21,10 @@ class TasksArguments:
 
     filter: Annotated[str, tyro.conf.Positional] = ""
     """Only those whose name or text holds this, or the one of this name."""
-    show: Path | None = None
-    """Save a sheet of every camera and a short clip of a random policy, for each of a few; into
-    this folder, runs/tasks if none is named."""
+    show: bool = False
+    """Save a sheet of every camera and a short clip of a random policy, for each of a few."""
+    out: Path | None = None
+    """The folder for what `--show` saves, runs/tasks if none is named."""
     randomize: str = "none"
     """With `--show`, save a sheet of 16 episodes that are randomised so: mild, strong, or a JSON
     file of a preset and entries."""
@@ -31,13 +34,16 @@ def tasks(words: Sequence[str]) -> Job:
     """Build what lists the tasks, shows them, or checks them."""
     if words[:1] == ["check"]:
         return _check(words[1:])
-    names_folder = "--show" in words[:-1] and not words[words.index("--show") + 1].startswith("-")
-    if "--show" in words and not names_folder:
-        words = [word for word in words if word != "--show"] + ["--show", "runs/tasks"]
     arguments = parse(TasksArguments, "tasks", words)
     from robodreamer.listing import FEW, foreign_text, format_tasks, matching
     from robodreamer_sim import list_tasks
+    from robodreamer_sim.randomize import read_word
 
+    randomize = read_word(arguments.randomize)
+    if randomize != "none" and not arguments.show:
+        raise ValueError("--randomize shows what episodes look like: it goes with --show")
+    if arguments.out and not arguments.show:
+        raise ValueError("--out is the folder of what --show saves: it goes with --show")
     listed = list_tasks()
     word = arguments.filter
     chosen = {word: foreign_text(word)} if ":" in word else matching(listed, word)
@@ -50,10 +56,8 @@ def tasks(words: Sequence[str]) -> Job:
         return lambda: say("\n".join(lines))
     from robodreamer.gallery import prepare_exhibit
 
-    randomize = read_randomize(arguments.randomize)
-    if randomize != "none" and not arguments.show:
-        raise ValueError("--randomize shows what episodes look like: it goes with --show")
-    exhibits = [prepare_exhibit(*item, arguments.show, say, randomize) for item in chosen.items()]
+    folder = (arguments.out or USUAL_FOLDER) if arguments.show else None
+    exhibits = [prepare_exhibit(*item, folder, say, randomize) for item in chosen.items()]
 
     def tell() -> None:
         for exhibit in exhibits:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from robodreamer.commands.words import Job, parse, read_randomize
+from robodreamer.commands.words import Job, parse
 from robodreamer.config import TrainConfig, folder_name, named_config
 from robodreamer.config_check import check_settings
 
@@ -76,8 +76,10 @@ def _named_defaults(words: Sequence[str]) -> TrainConfig:
 
 def config_of(arguments: TrainArguments) -> TrainConfig:
     """Return the settings among the arguments, with what a file of randomisation holds."""
+    from robodreamer_sim.randomize import read_word
+
     fields = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
-    fields["randomize"] = read_randomize(arguments.randomize)
+    fields["randomize"] = read_word(arguments.randomize)
     return TrainConfig(**fields)
 
 

@@ -51,16 +51,6 @@ def _options(kind: Any, prefix: str = "--") -> Iterator[str]:
             yield option
 
 
-def read_randomize(word: str) -> str:
-    """Return a preset's name as it is, and of a file what it holds, so that a run keeps that."""
-    if not word.endswith(".json"):
-        return word
-    try:
-        return Path(word).read_text()
-    except OSError as error:
-        raise ValueError(f"--randomize {word}: {error.strerror}") from error
-
-
 def say(line: str) -> None:
     """Print a line at once."""
     sys.stdout.write(f"{line}\n")

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from robodreamer.doctor.finding import Finding
+from robodreamer_sim.cores import num_usable_cores
 
 GIB = 2**30
 LEAST_MEMORY = 2 * GIB
@@ -40,7 +41,7 @@ def check_gpu() -> Finding:
 
 def check_cores() -> Finding:
     """Count the cores that this process may use."""
-    usable, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    usable, all_cores = num_usable_cores(), os.cpu_count() or 1
     found = f"{usable} of {all_cores}"
     if usable > 1:
         return Finding("cores", "ok", found)

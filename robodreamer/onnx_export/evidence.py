@@ -36,6 +36,8 @@ CHUNK = 64
 EVIDENCE_SEED = 0
 CERTAIN = 50.0
 """Noise that decides for a class whatever its probability."""
+SHARE_OF_FRAMES = 0.5
+"""That are there, where an agent can do without."""
 EDGE = 2 * TIE_MARGIN
 """Lead of a discrete action in a probe: more than a tie, and little enough for an error to show."""
 
@@ -58,6 +60,7 @@ class Evidence(NamedTuple):
 def gather(agent: Agent, recording: Recording) -> Evidence:
     """Run the agent over a recording, with noise and without, cut and as it is, and over probes."""
     generator = np.random.default_rng(EVIDENCE_SEED)
+    recording = lose_frames(agent, recording, generator)
     noise = draw_noise(agent, len(recording.is_first), generator)
     silence = Noise(*(np.zeros_like(values) for values in noise))
     return Evidence(
@@ -85,7 +88,7 @@ def probe(agent: Agent, count: int, generator: np.random.Generator) -> Trace:
 
     In every other step noise forces a class on every latent, so that the actor sees them all.
     """
-    shown = make_up(agent.contract, count, generator)
+    shown = lose_frames(agent, make_up(agent.contract, count, generator), generator)
     noise = draw_noise(agent, count, generator)
     noise.stoch[::2] = CERTAIN * random_onehot(generator, noise.stoch[::2].shape)
     before = _made_up_carry(agent, count, generator)
@@ -124,6 +127,15 @@ def make_up(contract: Contract, count: int, generator: np.random.Generator) -> R
     }
     nothing = np.zeros((count, contract.action.size), np.float32)  # nothing follows a probe
     return Recording(observations, rows % 8 == 3, nothing)
+
+
+def lose_frames(agent: Agent, shown: Recording, generator: np.random.Generator) -> Recording:
+    """Return the same steps, half of them without their frames if the agent is told of that."""
+    bits = {
+        bit: generator.random(len(shown.is_first)) < SHARE_OF_FRAMES
+        for bit in agent.world_model.encoder.validity.values()
+    }
+    return shown._replace(observations={**shown.observations, **bits})
 
 
 def random_onehot(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -1,31 +1,47 @@
-"""ONNX graphs: the agent's own step, cut in three, with its randomness as an input.
+"""ONNX graphs: the agent's own step, whole and in parts, with its randomness as an input.
 
     encoder.onnx     every input signal, raw                            -> tokens
     rssm_step.onnx   deter, stoch, action, tokens, is_first, noise      -> deter_next, stoch_next,
                                                                    prior_logits, posterior_logits
     actor.onnx       deter, stoch, noise                                -> action in [-1, 1]
 
-Batch 1; `robodreamer_deploy.inference.policy` drives them. Zeros as noise take the mode. Nothing
-of the model is written again here: the graphs are traced from the modules that learned.
+The same step cut where a robot has to wait, instead of where the modules end:
+
+    core.onnx        deter, stoch, action, is_first                     -> deter_next
+    posterior.onnx   deter, tokens, noise                               -> stoch_next,
+                                                                   posterior_logits
+    prior.onnx       deter, noise                                       -> stoch_next, prior_logits
+
+And all of it as one:
+
+    policy.onnx      signals, deter, stoch, action_previous, is_first,  -> action, deter_next,
+                     noise_stoch, noise_action                             stoch_next, prior_logits,
+                                                                           posterior_logits
+
+Batch 1; `robodreamer_deploy.inference` drives them. Zeros as noise take the mode. Nothing of the
+model is written again here: the whole is traced from the modules that learned, and the rest is cut
+out of it.
 
 Shapes: B batch (1 in the files), A action, D deter, E tokens, S stoch variables, K classes.
 """
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import onnx
+import onnx_ir
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from robodreamer.agent import Agent
-from robodreamer.encoder import Encoder
-from robodreamer.heads import Actor
-from robodreamer.rssm import RSSM, State
+from robodreamer.onnx_export.cuts import cut
+from robodreamer.rssm import State
+from robodreamer_deploy.bundle.interface import GraphSpec
 
 OPSETS = range(18, 24)
 """Operator sets that torch exports to and onnxruntime runs; 18 is the default."""
@@ -57,119 +73,93 @@ class GivenNoise:
         raise AssertionError(f"{count} of {total} positions were asked for while acting")
 
 
-class EncoderGraph(nn.Module):
-    """Takes the signals one by one, in the order of `names`."""
+class WholeStep(nn.Module):
+    """Everything that an agent computes in a step, out of its own modules.
 
-    def __init__(self, encoder: Encoder, names: Sequence[str]) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.names = tuple(names)
-
-    def forward(self, *signals: Tensor) -> Float[Tensor, "B E"]:
-        """Return the tokens of one observation."""
-        return self.encoder(dict(zip(self.names, signals, strict=True)))
-
-
-class RSSMGraph(nn.Module):
-    """`RSSM.observe_step`, and what the prior expected."""
-
-    def __init__(self, rssm: RSSM) -> None:
-        super().__init__()
-        self.rssm = rssm
-
-    def forward(
-        self,
-        deter: Float[Tensor, "B D"],
-        stoch: Float[Tensor, "B S K"],
-        action: Float[Tensor, "B A"],
-        tokens: Float[Tensor, "B E"],
-        is_first: Bool[Tensor, " B"],
-        noise: Float[Tensor, "B S K"],
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return deter_next, stoch_next, prior_logits and posterior_logits."""
-        state, posterior = self.rssm.observe_step(
-            State(deter, stoch), action, tokens, is_first, GivenNoise(noise)
-        )
-        return state.deter, state.stoch, self.rssm.prior_log_probs(state.deter), posterior
-
-
-class ActorGraph(nn.Module):
-    """The actor, and the limits that the environment puts on its action."""
-
-    def __init__(self, actor: Actor) -> None:
-        super().__init__()
-        self.actor = actor
-
-    def forward(
-        self,
-        deter: Float[Tensor, "B D"],
-        stoch: Float[Tensor, "B S K"],
-        noise: Float[Tensor, "B A"],
-    ) -> Float[Tensor, "B A"]:
-        """Return the action as it is executed."""
-        distribution = self.actor(State(deter, stoch).feature)
-        return distribution.sample(GivenNoise(noise)).clamp(-1.0, 1.0)
-
-
-class _Job(NamedTuple):
-    """What the exporter needs to know of one graph."""
-
-    module: nn.Module
-    inputs: Mapping[str, Tensor]
-    outputs: Sequence[str]
-
-
-def write_graphs(agent: Agent, folder: Path, *, opset: int, metadata: Mapping[str, str]) -> None:
-    """Trace an agent on the CPU into three ONNX files, each complete in itself.
-
-    The agent is in evaluation mode afterwards. `metadata` goes into every file.
+    Beside what acting needs it draws a latent from the prior too, with the posterior's noise.
     """
-    for name, job in _jobs(agent).items():
-        model = _export(job, opset)
-        _tidy(model)
-        model.metadata_props.update(metadata)
-        _save(model, folder / f"{name}.onnx")
+
+    OUTPUTS = (
+        "tokens", "deter_next", "stoch_next", "stoch_prior", "prior_logits", "posterior_logits",
+        "action",
+    )  # fmt: skip
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.encoder = agent.world_model.encoder
+        self.rssm = agent.world_model.rssm
+        self.actor = agent.behavior.actor
+        signals = [signal.name for signal in agent.contract.inputs]
+        self.names = (*signals, *self.encoder.validity.values())
+
+    def forward(
+        self,
+        deter: Float[Tensor, "B D"],
+        stoch: Float[Tensor, "B S K"],
+        action_previous: Float[Tensor, "B A"],
+        is_first: Bool[Tensor, " B"],
+        noise_stoch: Float[Tensor, "B S K"],
+        noise_action: Float[Tensor, "B A"],
+        *signals: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Return `OUTPUTS`; the signals come in the contract's order, then the cameras' bits."""
+        tokens = self.encoder(dict(zip(self.names, signals, strict=True)))
+        state, posterior = self.rssm.observe_step(
+            State(deter, stoch), action_previous, tokens, is_first, GivenNoise(noise_stoch)
+        )
+        prior = self.rssm.prior_log_probs(state.deter)
+        stoch_prior = self.rssm.latent.draw(prior, GivenNoise(noise_stoch))
+        action = self.actor(state.feature).sample(GivenNoise(noise_action)).clamp(-1.0, 1.0)
+        return tokens, state.deter, state.stoch, stoch_prior, prior, posterior, action
 
 
-def _jobs(agent: Agent) -> dict[str, _Job]:
-    """List the graphs with example inputs, whose shapes and types are the only ones allowed."""
-    model, contract = agent.world_model, agent.contract
+def write_graphs(
+    agent: Agent, folder: Path, *, opset: int, graphs: Mapping[str, GraphSpec]
+) -> None:
+    """Trace an agent on the CPU; write `graphs`, each of them complete in itself, by file name.
+
+    The agent is in evaluation mode afterwards.
+    """
+    whole = _trace(WholeStep(agent), _example_inputs(agent), opset)
+    for name, spec in graphs.items():
+        (folder / name).write_bytes(cut(whole, spec, name).SerializeToString())
+
+
+def _example_inputs(agent: Agent) -> dict[str, Tensor]:
+    """Return inputs whose shapes and types are the only ones allowed, in the order of `forward`."""
     (deter, stoch), action = agent.initial_carry(1)
-    observation = {
-        s.name: torch.zeros((1, *s.shape), dtype=DTYPES[s.dtype]) for s in contract.inputs
-    }
-    tokens = torch.zeros(1, model.encoder.size)
-    state = {"deter": deter, "stoch": stoch}
-    step = {"action": action, "tokens": tokens, "is_first": torch.zeros(1, dtype=torch.bool)}
     return {
-        "encoder": _Job(EncoderGraph(model.encoder, list(observation)), observation, ["tokens"]),
-        "rssm_step": _Job(
-            RSSMGraph(model.rssm),
-            {**state, **step, "noise": torch.zeros_like(stoch)},
-            ["deter_next", "stoch_next", "prior_logits", "posterior_logits"],
-        ),
-        "actor": _Job(
-            ActorGraph(agent.behavior.actor),
-            {**state, "noise": torch.zeros_like(action)},
-            ["action"],
-        ),
+        "deter": deter,
+        "stoch": stoch,
+        "action_previous": action,
+        "is_first": torch.zeros(1, dtype=torch.bool),
+        "noise_stoch": torch.zeros_like(stoch),
+        "noise_action": torch.zeros_like(action),
+        **{
+            signal.name: torch.zeros((1, *signal.shape), dtype=DTYPES[signal.dtype])
+            for signal in agent.contract.inputs
+        },
+        **{
+            bit: torch.ones(1, dtype=torch.bool)
+            for bit in agent.world_model.encoder.validity.values()
+        },
     }
 
 
-def _export(job: _Job, opset: int) -> Any:
-    """Return the graph as an `onnx_ir.Model`."""
+def _trace(module: WholeStep, inputs: Mapping[str, Tensor], opset: int) -> onnx.ModelProto:
     with torch.no_grad(), _quiet_exporter():
         program = torch.onnx.export(
-            job.module.eval(),
-            tuple(job.inputs.values()),
-            input_names=list(job.inputs),
-            output_names=list(job.outputs),
+            module.eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=list(module.OUTPUTS),
             opset_version=opset,
             dynamo=True,
             verbose=False,
         )
     assert program is not None, "without a file name the exporter returns its program"
-    return program.model
+    _tidy(program.model)
+    return onnx_ir.to_proto(program.model)
 
 
 def _tidy(model: Any) -> None:
@@ -187,12 +177,6 @@ def _tidy(model: Any) -> None:
         node.doc_string = None
     for value in [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]:
         value.metadata_props.clear()
-
-
-def _save(model: Any, path: Path) -> None:
-    import onnx_ir
-
-    onnx_ir.save(model, path)
 
 
 @contextmanager

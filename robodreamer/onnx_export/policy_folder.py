@@ -5,31 +5,35 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 
 import robodreamer
 from robodreamer.agent import Agent
 from robodreamer.files import locked, sync_folder
 from robodreamer.onnx_export.graphs import write_graphs
 from robodreamer.onnx_export.traces import Trace
-from robodreamer_deploy.bundle.bundle import (
+from robodreamer_deploy.bundle.bundle import Bundle, Carry, write_initial
+from robodreamer_deploy.bundle.golden import Golden
+from robodreamer_deploy.bundle.interface import GRAPHS, StateShapes, describe_validity
+from robodreamer_deploy.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST,
-    Bundle,
-    Carry,
+    METADATA,
     Manifest,
-    StateShapes,
-    write_initial,
+    derive,
 )
-from robodreamer_deploy.bundle.golden import Golden
-from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.inference.policy import SPLIT, Policy
 from robodreamer_deploy.records import parse_json, read_object
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomize import resolve
 
 PREPROCESSING_VERSION = 1
 """Raised when the encoder graph treats raw signals in another way."""
@@ -51,6 +55,9 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
     """Write graphs and initial state; return the manifest as far as it is known."""
     carry = agent.initial_carry(1)
     arrays = [value[0].numpy() for value in (*carry.state, carry.action)]
+    state = StateShapes(deter=arrays[0].shape, stoch=arrays[1].shape)
+    token_size = agent.world_model.encoder.size
+    validity = describe_validity(agent.contract) if agent.world_model.encoder.validity else {}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         robodreamer_version=robodreamer.__version__,
@@ -58,20 +65,59 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
         run=origin.run,
         commit=origin.commit,
         contract=agent.contract,
+        delays_s=trained_delays(agent.contract),
         preprocessing_version=PREPROCESSING_VERSION,
-        state=StateShapes(deter=arrays[0].shape, stoch=arrays[1].shape),
-        token_size=agent.world_model.encoder.size,
+        opset=opset,
+        precision="float32",
+        reduction=None,
+        state=state,
+        token_size=token_size,
+        validity=validity,
         draws={},
         default_draw="mode",
         surprise_quantiles={},
         files={},
+        **derive(agent.contract, state, token_size, validity),
     )
-    write_graphs(agent, folder, opset=opset, metadata=_metadata(manifest))
+    write_graphs(agent, folder, opset=opset, graphs=manifest.graphs)
     write_initial(folder, Carry(*arrays))
     return manifest
 
 
-def unsealed_policy(folder: Path, manifest: Manifest) -> Policy:
+def trained_delays(contract: Contract) -> dict[str, tuple[float, float]]:
+    """Return the shortest and longest delay that a task was randomised with, in seconds.
+
+    By signal, and for `action`; what is not delayed is not listed.
+    """
+    options = EnvOptions.from_dict(contract.options)
+    randomization = resolve(options.randomize, contract.task)
+    names = {
+        "camera_delay": {s.name.partition("/")[2]: s.name for s in contract.inputs if s.is_image},
+        "measurement_delay": {
+            s.name.partition("/")[2]: s.name for s in contract.inputs if s.family == "proprio"
+        },
+        "action_delay": {"action": "action"},
+    }
+    delays: dict[str, tuple[float, float]] = {}
+    for entry in randomization.entries:
+        for element in entry.choose([*names.get(entry.field, ())]):
+            low, high = (
+                round(bound) * contract.control_dt_s for bound in entry.distribution.bounds
+            )
+            delays[names[entry.field][element]] = (low, high)
+    return delays
+
+
+def stamp(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest into the metadata of every graph, should it be parted from its folder."""
+    text = dataclasses.replace(manifest, files={}).to_json()
+    for name in GRAPHS:
+        model = onnx.load(folder / name)
+        onnx.helper.set_model_props(model, {METADATA: text})
+        (folder / name).write_bytes(model.SerializeToString())
+
+
+def unsealed_policy(folder: Path, manifest: Manifest, sequence: str = SPLIT) -> Policy:
     """Load graphs that no manifest vouches for yet.
 
     Raises:
@@ -80,7 +126,7 @@ def unsealed_policy(folder: Path, manifest: Manifest) -> Policy:
     state, action = manifest.state, manifest.contract.action
     shapes = (state.deter, state.stoch, (action.size,))
     initial = Carry(*(np.zeros(shape, np.float32) for shape in shapes))
-    return Policy(Bundle(folder=folder, manifest=manifest, initial=initial))
+    return Policy(Bundle(folder=folder, manifest=manifest, initial=initial), sequence=sequence)
 
 
 def choose_golden(trace: Trace) -> Golden:
@@ -220,17 +266,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _metadata(manifest: Manifest) -> Mapping[str, str]:
-    """Return what every graph carries about itself, should it be parted from its manifest."""
-    values = {
-        "format_version": str(manifest.format_version),
-        "robodreamer_version": manifest.robodreamer_version,
-        "created": manifest.created,
-        "run": manifest.run,
-        "commit": manifest.commit,
-        "preprocessing_version": str(manifest.preprocessing_version),
-        "contract": manifest.contract.to_json(),
-    }
-    return {f"robodreamer.{key}": value for key, value in values.items()}

@@ -12,7 +12,8 @@ from robodreamer.pictures.curves import read_groups
 from robodreamer.pictures.plot import write_plots
 from robodreamer.report.scores import Score, driven, random_score, read_evaluation, read_result
 from robodreamer.run import read_run
-from robodreamer_deploy.bundle.bundle import Manifest, load_bundle
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.contract import Contract
 
 RANDOM = "before training: random actions"

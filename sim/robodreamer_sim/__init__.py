@@ -9,7 +9,8 @@ Importing this package costs neither MuJoCo nor Gymnasium; they load when someth
 from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import list_tasks, make
+from robodreamer_sim.tasks.names import list_tasks
+from robodreamer_sim.tasks.registry import make
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv

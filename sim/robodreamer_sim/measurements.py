@@ -6,13 +6,13 @@ ranges, and then reads an array at every step.
 
 import math
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Signal
+from robodreamer_sim.naming import closest
 
 Read = Callable[[mujoco.MjData], Array]
 AXES = ("x", "y", "z")
@@ -158,10 +158,8 @@ def find(model: mujoco.MjModel, kind: str, name: str) -> int:
     if index >= 0:
         return index
     names = _names(model, kind)
-    close = get_close_matches(name, names, n=len(names), cutoff=0.0)
-    raise ValueError(
-        f"the model has no {kind} {name!r}; it has {', '.join(close) or 'none with a name'}"
-    )
+    exist = closest(name, names) or "none with a name"
+    raise ValueError(f"the model has no {kind} {name!r}; it has {exist}")
 
 
 def _names(model: mujoco.MjModel, kind: str) -> list[str]:

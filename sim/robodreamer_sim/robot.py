@@ -1,9 +1,11 @@
 """A simulated robot for the onboard loop: `robodreamer-deploy POLICY --robot sim:TASK`.
 
-The environment is made as the policy's contract says it was made for training. It runs in this
-process and advances by one control step at each `send_action`, however long that takes.
+The environment is made as the policy's contract says it was made for training; it is randomised in
+another way with `sim:TASK:randomize=WORD`, such as `none`. It runs in this process and advances by
+one control step at each `send_action`, however long that takes.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,10 +16,14 @@ from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.differences import differences
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomize import read_word
+from robodreamer_sim.tasks.names import list_tasks
 from robodreamer_sim.tasks.registry import make
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
+
+FORMS = "sim:TASK or sim:TASK:randomize=WORD, WORD being none, mild, strong or a JSON file"
 
 
 class SimulatedRobot:
@@ -25,6 +31,9 @@ class SimulatedRobot:
 
     An action is one of the policy's, float32 (A,). Privileged signals are not measured.
     """
+
+    is_stepped = True
+    """See `robodreamer_deploy.robots.SteppedRobot`."""
 
     def __init__(self, env: "TaskEnv") -> None:
         self._env = env
@@ -127,18 +136,27 @@ class SimulatedRobot:
         self._is_closed = True
 
 
-def make_robot(task: str, contract: Contract) -> SimulatedRobot:
-    """Make the simulated robot of `--robot sim:TASK` for a policy's contract.
+def make_robot(argument: str, contract: Contract) -> SimulatedRobot:
+    """Make the simulated robot of `--robot sim:TASK[:randomize=WORD]` for a policy's contract.
+
+    Args:
+        argument: What follows `sim:`.
+        contract: Of the policy.
 
     Raises:
-        RobotError: No such task, one whose signals, actions or rate differ from the policy's, or
-            this machine cannot render.
+        RobotError: No such task or randomisation, a task whose signals, actions or rate differ from
+            the policy's, or this machine cannot render.
     """
+    task, separator, word = argument.partition(":randomize=")
+    if "=" in task or (":" in task and task.partition(":")[0] in list_tasks()):
+        raise RobotError(f"--robot sim:{argument} is not of the form {FORMS}")
     try:
         options = EnvOptions.from_dict(contract.options)
     except (ValueError, TypeError) as error:
         raise RobotError(f"the policy was not trained in this simulator: {error}") from error
     try:
+        if separator:
+            options = dataclasses.replace(options, randomize=read_word(word))
         env = make(task, options)
     except (ValueError, GraphicsError) as error:
         raise RobotError(str(error)) from error

@@ -30,9 +30,6 @@ SCENE = """
 SIZE = 64
 """Height and width of the pictures in pixels."""
 DRAWING_S = 0.2
-BLANK = 3.0
-"""Standard deviation of the pixels below which a picture shows nothing; this scene has 50."""
-
 LONGEST = 500
 """Characters of an error that are told."""
 
@@ -95,6 +92,7 @@ def draw() -> dict[str, Any]:
 
     from robodreamer_sim.cameras.mounting import fixed_camera
     from robodreamer_sim.cameras.rendering import Renderer, View
+    from robodreamer_sim.cameras.sight import BLANK
     from robodreamer_sim.faults import GraphicsError
 
     model = mujoco.MjModel.from_xml_string(SCENE)
@@ -105,7 +103,7 @@ def draw() -> dict[str, Any]:
         renderer = Renderer(model, "lean", SIZE, SIZE)
     except GraphicsError as error:
         raise error.__cause__ or error from None  # what to do about it depends on who asks
-    if renderer.draw(view, SIZE, SIZE).std() < BLANK:
+    if renderer.draw(view, SIZE, SIZE).std() <= BLANK:  # this scene has 50
         raise ValueError("it draws, but the picture is blank")
     begin, count = time.perf_counter(), 0
     while time.perf_counter() - begin < DRAWING_S:

@@ -15,7 +15,8 @@ from robodreamer_sim.cameras.sight import BLANK
 from robodreamer_sim.conformance import CHECKS, OPTIONS, Specimen
 from robodreamer_sim.env import MAX_STEPS
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import list_tasks, make
+from robodreamer_sim.tasks.names import list_tasks
+from robodreamer_sim.tasks.registry import make
 
 QUICK = (
     "fetch_reach",

@@ -1,6 +1,7 @@
 """A run that is killed and resumed ends exactly as one that was never interrupted."""
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from train_runs import (
     train,
     wait_until,
 )
+
+from robodreamer.checkpoint import Checkpoints
 
 MAX_LINES = STEPS // 20 + 3
 EVALUATED = (
@@ -106,6 +109,19 @@ def test_a_killed_run_that_evaluates_with_all_threads_ends_as_the_uninterrupted_
 def evaluations(run: Path) -> list[dict[str, Any]]:
     """Return what evaluations during training said; the one after it follows no checkpoint."""
     return [m for m in metrics_of(run) if "evaluation/return" in m and m["step"] <= STEPS]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_loses_the_same_frames(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    assert train(run, "--algorithm.camera-dropout=0.3", "--num-workers=0") == 0
+    shutil.copytree(run, other)
+    newest = Checkpoints(other).latest()
+    assert newest is not None
+    shutil.rmtree(newest.path)
+    assert resume(other, "--num-workers=0") == 0
+    assert differences(result_of(other), result_of(run)) == []
+    assert metrics_of(other) == metrics_of(run)
 
 
 def test_the_number_of_processes_changes_nothing(quick_run: Path, tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from toy_agent import NETWORK, make_agent, make_contract, make_observation
+from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
 
 from robodreamer.agent import Agent
-from robodreamer.config import NetworkConfig
+from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.onnx_export.evidence import Evidence, gather
+from robodreamer.onnx_export.parity import Parity, verify
 from robodreamer.onnx_export.policy_folder import Origin, unsealed_policy, write_draft
 from robodreamer.onnx_export.traces import Recording
-from robodreamer_deploy.bundle.bundle import GRAPHS, Manifest
+from robodreamer_deploy.bundle.interface import GRAPHS
+from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.inference.policy import Policy
 
@@ -53,9 +55,13 @@ class Exported(NamedTuple):
     folder: Path
     manifest: Manifest
 
-    def policy(self, folder: Path | None = None) -> Policy:
-        """Load the graphs, or those of another folder."""
-        return unsealed_policy(folder or self.folder, self.manifest)
+    def policy(self) -> Policy:
+        """Load the graphs that a robot runs."""
+        return unsealed_policy(self.folder, self.manifest)
+
+    def verify(self, evidence: Evidence | None = None) -> Parity:
+        """Hold the graphs against the agent, or against other evidence."""
+        return verify(self.folder, self.manifest, evidence or self.evidence)
 
 
 def make_recording(contract: Contract, num_steps: int = NUM_STEPS, *, seed: int = 0) -> Recording:
@@ -70,10 +76,15 @@ def make_recording(contract: Contract, num_steps: int = NUM_STEPS, *, seed: int 
 
 
 def export_toy(
-    folder: Path, contract: Contract, *, network: NetworkConfig = NETWORK, opset: int = 18
+    folder: Path,
+    contract: Contract,
+    *,
+    network: NetworkConfig = NETWORK,
+    algorithm: AlgorithmConfig = ALGORITHM,
+    opset: int = 18,
 ) -> Exported:
     """Write the graphs of a toy agent, unverified and unsealed."""
-    agent = make_agent(contract, network=network)
+    agent = make_agent(contract, network=network, algorithm=algorithm)
     recording = make_recording(contract)
     manifest = write_draft(agent, folder, origin=ORIGIN, opset=opset)
     return Exported(agent, recording, gather(agent, recording), folder, manifest)

@@ -19,15 +19,13 @@ from robodreamer_deploy.bundle.bundle import (
     REQUIRED_FILES,
     BundleError,
     Carry,
-    DrawResult,
-    FileRecord,
-    Manifest,
     load_bundle,
     write_initial,
     write_manifest,
 )
 from robodreamer_deploy.bundle.describe import describe
 from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.bundle.manifest import MAX_FILE_BYTES, DrawResult, FileRecord, Manifest
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
@@ -70,7 +68,7 @@ def edit(folder: Path, change: Callable[..., Any]) -> None:
     quantiles=st.dictionaries(TEXT, FLOATS, max_size=3),
     files=st.dictionaries(
         st.from_regex(r"[a-z]{1,8}\.onnx", fullmatch=True),
-        st.builds(FileRecord, size=st.integers(0, 1 << 60), sha256=TEXT),
+        st.builds(FileRecord, size=st.integers(0, MAX_FILE_BYTES), sha256=TEXT),
         max_size=3,
     ),
     words=st.tuples(TEXT, TEXT, TEXT, TEXT),
@@ -139,7 +137,8 @@ def test_every_field_of_the_manifest_is_required(folder: Path, field: str) -> No
     ("change", "words"),
     [
         (lambda c: c.update(colour="red"), "manifest has unknown fields: colour"),
-        (lambda c: c.update(format_version=2), "bundle format 2; this release reads 1"),
+        (lambda c: c.update(format_version=1), "bundle format 1; .* reads 2: export the run again"),
+        (lambda c: c.update(format_version=3), "bundle format 3; this release reads 2"),
         (lambda c: c["contract"].update(version=9), "contract version 9"),
         (lambda c: c.update(contract=3), "contract is 3, expected an object"),
         (lambda c: c.update(token_size=0), "token_size is 0"),
@@ -155,8 +154,8 @@ def test_every_field_of_the_manifest_is_required(folder: Path, field: str) -> No
         (lambda c: c["files"].update({"..": c["files"]["actor.onnx"]}), "leaves the bundle"),
         (lambda c: c["files"].update({"a\\b": c["files"]["actor.onnx"]}), "leaves the bundle"),
         (lambda c: c["files"].update({"manifest.json": c["files"]["actor.onnx"]}), "leaves"),
-        (lambda c: c["files"].update({"core.onnx": c["files"]["actor.onnx"]}), "core.onnx is mis"),
-        (lambda c: c["files"]["actor.onnx"].update(size=3), "592 bytes, the manifest says 3"),
+        (lambda c: c["files"].update({"more.onnx": c["files"]["actor.onnx"]}), "more.onnx is mis"),
+        (lambda c: c["files"]["actor.onnx"].update(size=3), "bytes, the manifest says 3"),
         (lambda c: c["files"]["actor.onnx"].update(sha256="00"), "actor.onnx has been changed"),
     ],
 )

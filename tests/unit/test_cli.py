@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from robodreamer import __version__, commands
 from robodreamer.cli import main
 from robodreamer.commands.train import config_of, parse_train, resumed_config
-from robodreamer.config import SIZES, TrainConfig, from_dict, to_dict
+from robodreamer.config import SIZES, TrainConfig, from_dict, named_config, to_dict
 from robodreamer.config_check import check_settings
 from robodreamer.run import read_run, write_run
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
@@ -237,6 +237,14 @@ def test_settings_of_another_version_are_refused(path: tuple[str, ...]) -> None:
             part[key := "colour"] = 3
         with pytest.raises(ValueError, match=key):
             from_dict(data)
+
+
+def test_settings_from_before_camera_dropout_are_read_as_what_they_were() -> None:
+    config = named_config("x", "debug", "multimodal", "debug")
+    data = to_dict(config)
+    del data["algorithm"]["camera_dropout"], data["algorithm"]["camera_gap"]
+    assert from_dict(data) == config
+    assert config.algorithm.camera_dropout == 0.0
 
 
 def test_every_size_and_protocol_passes_its_own_check() -> None:

@@ -23,6 +23,8 @@ REFUSED = {
     "network.depth_multipliers": ((), "--network.depth-multipliers has to be one number or more"),
     "data.batch_length": (1, "--data.batch-length has to be more than 1"),
     "algorithm.imagination_last": (1, "--algorithm.imagination-last has to be more than 1, or 0"),
+    "algorithm.camera_gap": (0.5, "--algorithm.camera-gap has to be 1 or more steps, got 0.5"),
+    "algorithm.camera_dropout": (0.8, "--algorithm.camera-dropout can be 0.75 at most with gaps"),
     **{
         f"network.{field.name}": (0, f"--network.{field.name.replace('_', '-')} has to be more")
         for field in dataclasses.fields(SIZES["debug"])
@@ -45,6 +47,8 @@ def test_the_neighbours_of_refused_settings_are_accepted() -> None:
         "network.depth_multipliers": (1,),
         "data.batch_length": 2,
         "algorithm.imagination_last": 2,
+        "algorithm.camera_gap": 1.0,
+        "algorithm.camera_dropout": 0.75,
     }
     for name, value in accepted.items():
         check_settings(with_setting(CONFIG, name, value))

@@ -93,7 +93,7 @@ def test_a_bench_is_driven_at_the_contracts_rate(
     start = time.monotonic()
     code, out, _ = said(
         policy, "--robot", f"{TOY}:Bench", "--seconds", 0.5, "--max-rate", 0.5, 0.5,
-        "--report", report,
+        "--watchdog", 500, "--report", report,
     )  # fmt: skip
     figures = json.loads(report.read_text())
     assert code == 0
@@ -123,9 +123,13 @@ def test_a_dry_run_never_writes(said: Command, policy: Path, tmp_path: Path) -> 
 
 
 def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
-    code, out, _ = said(policy, "--inspect")
+    code, out, _ = said("inspect", policy)
     assert code == 0
     assert "proprio/position float32 (2,) m (x, y)" in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, _, err = said("inspect", policy.parent / "toyy")
+    assert code == 2
+    assert "has toy" in err
 
 
 @pytest.mark.parametrize(
@@ -137,9 +141,15 @@ def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
         (["{policy}", "--robot", "{toy}:Pint"], "has no class Pint; it has Point, "),
         (["{policy}", "--robot", "none.py:Point"], "no robot file none.py"),
         (["{policy}", "--robot", "toy_robot:Point:broken"], "the toy is broken"),
-        (["{policy}", "--robot", "{toy}:Bench", "--fast"], "--fast needs a robot with episodes"),
+        (["{policy}", "--robot", "{toy}:Bench", "--fast"], "--fast needs a simulator in this"),
         (["{policy}", "--robot", "{toy}:Bench", "--episodes", "2"], "--episodes needs a robot"),
-        (["{policy}", "--robot", "{toy}:Point", "--max-rate", "1"], "1 rate limits for 2 action"),
+        (["{policy}", "--robot", "{toy}:Point", "--max-rate", *"123"], "3 rate limits for 2 acti"),
+        (["{policy}", "--robot", "{toy}:Point", "--limits", "no.json"], "no.json cannot be read"),
+        (
+            ["{policy}", "--robot", "{toy}:Point", "--limits", "{toy}"],
+            "toy_robot.py: Extra data",
+        ),
+        (["{policy}", "--robot", "{toy}:Point", "--on-surprise", "slow"], "needs a rate limit of"),
         (["{policy}", "--robot", "{toy}:Point", "--report", "/no/x"], "there is no folder /no"),
     ],
 )
@@ -187,7 +197,7 @@ def test_a_changed_policy_does_not_drive(said: Command, policy: Path, tmp_path: 
     load_bundle(other)
     code, out, err = said(other, "--robot", f"{TOY}:Point")
     assert code == 2
-    assert "golden self-test: tokens is off by" in err
+    assert "golden self-test: encoder.onnx: tokens is off by" in err
     assert "episode" not in out
 
 
@@ -269,7 +279,7 @@ def test_a_policy_that_may_not_be_read_is_one_sentence(
         raise PermissionError(13, "Permission denied", "manifest.json")  # root may read anything
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    code, _, err = said(policy, "--inspect")
+    code, _, err = said("inspect", policy)
     assert code == 2
     assert err == "robodreamer-deploy: [Errno 13] Permission denied: 'manifest.json'\n"
 
@@ -364,6 +374,105 @@ def test_an_interrupt_holds_the_robot_and_still_reports(
     assert f"stopped     {number.name}; the robot holds" in out
     assert "sense to act" in out
     assert held.exists()
+
+
+def test_a_report_is_printed_on_request_while_the_robot_is_driven(
+    policy: Path, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"{TOY}:Bench"],
+        env=environment(), stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert any(line.startswith("robot ") for line in process.stdout)
+        process.send_signal(signal.SIGUSR1)
+        lines = [next(process.stdout) for _ in range(5)]
+        assert any(line.startswith("  ticks") for line in lines)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert out.count("sense to act") >= 1
+    assert "stopped     SIGTERM; the robot holds" in out
+
+
+STUBBORN = """
+import signal, time
+from toy_robot import Bench
+class Stubborn(Bench):
+    def send_action(self, action):
+        if self.sent:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # as a wait in C would
+            time.sleep(60)
+        return super().send_action(action)
+    def hold(self):
+        print("told to hold", flush=True)
+        return super().hold()
+"""
+
+
+def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
+    policy: Path, tmp_path: Path
+) -> None:
+    robot, report = tmp_path / "stubborn.py", tmp_path / "report.json"
+    robot.write_text(STUBBORN)
+    start = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"{robot}:Stubborn",
+         "--watchdog", "5", "--ramp", "0", "--report", report],
+        env=environment(), capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert time.monotonic() - start < 15.0
+    assert run.returncode == 1
+    fault = "send_action did not come back within 0.1 s: is the bus alive"
+    assert f"Stubborn: {fault}" in run.stdout
+    assert "It cannot be interrupted." in run.stdout
+    assert run.stdout.splitlines()[-1] == "stopped     by a fault; the robot holds"
+    assert run.stdout.count("told to hold") >= 6  # five ticks of warm-up, and the watchdog's
+    assert fault in json.loads(report.read_text())["fault"]
+
+
+def test_nothing_moves_while_the_dead_mans_file_is_not_touched(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    code, *_ = said(
+        policy, "--robot", f"{TOY}:Bench", "--seconds", 0.3, "--report", report,
+        "--dead-man", tmp_path / "alive",
+    )  # fmt: skip
+    figures = json.loads(report.read_text())
+    assert code == 0
+    assert figures["limits"] == {"dead-man": figures["ticks"]}
+    assert figures["held_ticks"] == 0  # waiting for the operator is no fault
+
+
+def test_a_file_of_limits_is_kept_to(said: Command, policy: Path, tmp_path: Path) -> None:
+    limits, report = tmp_path / "limits.json", tmp_path / "report.json"
+    limits.write_text(json.dumps({"elements": {"x": {"rate": 0.01}, "y": {"high": -0.1}}}))
+    code, *_ = said(
+        policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 2, "--report", report,
+        "--limits", limits,
+    )  # fmt: skip
+    counts = json.loads(report.read_text())["limits"]
+    assert code == 0
+    assert counts["rate"] > 0
+    assert counts["range"] > 0
+
+
+def test_a_drive_tells_what_became_of_real_time(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    command = [policy, "--robot", f"{TOY}:Bench", "--seconds", 0.3, "--report", report]
+    _, out, _ = said(*command)
+    assert "real time" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "/" not in line)  # paths are long
+    told = json.loads(report.read_text())["real_time"]
+    assert told.keys() == {"FIFO", "mlockall", "gc"}
+    for name, privilege in told.items():
+        answer = "granted" if privilege["is_granted"] else "refused"
+        assert f"  {name:<16}{answer}: " in out
+    said(*command, "--no-real-time")
+    assert json.loads(report.read_text())["real_time"] == {}
 
 
 def test_wilsons_interval_is_that_of_the_literature() -> None:

@@ -23,8 +23,9 @@ from robodreamer.onnx_export.export import export_policy
 from robodreamer.onnx_export.policy_folder import GOLDEN_STEPS, check_target, draft_of
 from robodreamer.onnx_export.traces import RECORDED_STEPS, STRETCH, record
 from robodreamer.policies import OnnxPolicy, load_candidate
-from robodreamer_deploy.bundle.bundle import BundleError, Manifest, load_bundle
+from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_sim import EnvOptions, VectorEnv
@@ -147,7 +148,7 @@ def test_graphs_that_are_not_the_agent_leave_nothing(
         return toy.manifest
 
     monkeypatch.setattr(export, "write_draft", write_corrupt)
-    with pytest.raises(BundleError, match="action is off by"):
+    with pytest.raises(BundleError, match=r"actor\.onnx: action is off by"):
         export_policy(toy.agent, toy.recording, tmp_path / "out", origin=ORIGIN)
     assert [path.name for path in tmp_path.iterdir()] == ["corrupt"]
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving import leaving as module
 from robodreamer_deploy.driving.clock import VirtualClock
 from robodreamer_deploy.driving.leaving import (
     HOLD_ATTEMPTS,
@@ -19,6 +21,7 @@ from robodreamer_deploy.driving.leaving import (
 )
 from robodreamer_deploy.driving.safety import Safety
 from robodreamer_deploy.driving.signals import SHIELD_S, StopSignals, catch_stop_signals
+from robodreamer_deploy.driving.watchdog import Watchdog
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -151,6 +154,30 @@ def test_a_shield_falls_so_that_a_hanging_hold_can_be_broken_off() -> None:
     leaving = drive_connected(robot, safety_of(robot), signals, VirtualClock(), lambda: None)
     assert leaving.hold_fault == "interrupted while it did not come back"
     assert robot.log == ["connect", "hold", "disconnect"]
+
+
+@pytest.mark.parametrize("during", ["hold", "disconnect"])
+def test_what_hangs_while_a_robot_is_left_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    monkeypatch.setattr(module, "ATTEMPT_WITHIN_S", 0.1)
+    monkeypatch.setattr(module, "DISCONNECT_WITHIN_S", 0.1)
+    hangs = iter([30.0])
+    robot = Logged(**{during: lambda: time.sleep(next(hangs, 0.0))})
+    dog = Watchdog(look_s=0.1, give_up=lambda reason, _: pytest.fail(reason))
+    start = time.monotonic()
+    with dog, catch_stop_signals() as signals:
+        leaving = drive_connected(
+            robot, safety_of(robot), signals, VirtualClock(), lambda: None, dog
+        )
+    assert time.monotonic() - start < 5.0
+    if during == "hold":  # tried again, and then it works
+        assert robot.log == ["connect", "hold", "hold", "disconnect"]
+        assert leaving == Leaving()
+    else:
+        assert leaving.disconnect_fault is not None
+        assert leaving.disconnect_fault.startswith("disconnect did not come back within 0.1 s: ")
+        assert leaving.hold_fault is None
 
 
 def test_signals_while_connecting_are_heeded_once_it_is_done() -> None:

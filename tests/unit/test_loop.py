@@ -12,9 +12,11 @@ from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.driving.clock import Grid, VirtualClock
 from robodreamer_deploy.driving.episodes import Episode, drive, drive_episodes, stop_after
-from robodreamer_deploy.driving.loop import ControlLoop
+from robodreamer_deploy.driving.limits import rate_limits
+from robodreamer_deploy.driving.loop import Bounds, ControlLoop
 from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.inference.policy import Controller, Policy
+from robodreamer_deploy.inference.controller import Controller
+from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.summary import summarize_loop
 
@@ -85,7 +87,7 @@ def after(robot: SlowBench, ticks: int) -> Callable[[], str | None]:
 
 def test_ticks_keep_to_the_grid(policy: Policy) -> None:
     loop = make_loop(policy, robot := SlowBench(clock := FakeClock()))
-    reason = loop.run(robot.get_observation, after(robot, 100))
+    reason = loop.run(robot, after(robot, 100))
     report = loop.report
     assert (reason, report.ticks, report.skipped_ticks, report.held_ticks) == ("enough", 100, 0, 0)
     assert clock.time == pytest.approx(100 + 100 * DT)  # no drift
@@ -100,7 +102,7 @@ def test_ticks_keep_to_the_grid(policy: Policy) -> None:
 def test_a_stall_is_not_followed_by_a_burst(policy: Policy) -> None:
     robot = SlowBench(FakeClock(), tick_seconds={3: 0.111})
     loop = make_loop(policy, robot)
-    loop.run(robot.get_observation, after(robot, 10))
+    loop.run(robot, after(robot, 10))
     assert loop.report.skipped_ticks == 5
     assert loop.report.ticks == 10
     assert max(loop.report.sense_to_act_s) == pytest.approx(0.111)
@@ -117,7 +119,7 @@ def test_the_policys_part_of_the_latency_is_told_apart(policy: Policy) -> None:
         clock=robot.clock,
         stopwatch=lambda: float(next(seconds)),  # a second passes from one look to the next
     )
-    loop.run(robot.get_observation, after(robot, 5))
+    loop.run(robot, after(robot, 5))
     assert list(loop.report.policy_s) == [1.0] * 5
     assert list(loop.report.sense_to_act_s) == [3.0] * 5
 
@@ -125,7 +127,7 @@ def test_the_policys_part_of_the_latency_is_told_apart(policy: Policy) -> None:
 def test_every_late_tick_skips_whole_periods(policy: Policy) -> None:
     robot = SlowBench(FakeClock(), tick_seconds=dict.fromkeys(range(20), 1.5 * DT))
     loop = make_loop(policy, robot)
-    loop.run(robot.get_observation, after(robot, 20))
+    loop.run(robot, after(robot, 20))
     assert loop.report.skipped_ticks == 20
     np.testing.assert_allclose(np.diff(robot.times), 2 * DT, atol=1e-9)
 
@@ -136,7 +138,7 @@ def test_a_sleep_that_comes_back_late_is_seen_as_lateness(policy: Policy) -> Non
             super().sleep(seconds + 0.003)
 
     loop = make_loop(policy, robot := SlowBench(clock := Sluggish()))
-    loop.run(robot.get_observation, after(robot, 50))
+    loop.run(robot, after(robot, 50))
     np.testing.assert_allclose(loop.report.lateness_s[1:], 0.003, atol=1e-9)
     assert clock.time == pytest.approx(100 + 50 * DT + 0.003)  # late every time, never more
     assert loop.report.skipped_ticks == 0
@@ -147,13 +149,15 @@ def test_a_tick_that_ends_exactly_on_the_grid_skips_nothing() -> None:
     grid = Grid(clock, 0.1)
     for i in range(1, 50):
         clock.time = 100.0 + i * 0.1
-        assert grid.wait() == 0
+        assert grid.advance() == 0
 
 
 def test_virtual_time_waits_for_nobody_and_skips_nothing() -> None:
     clock = VirtualClock()
     grid = Grid(clock, DT)
-    assert [grid.wait() for _ in range(1000)] == [0] * 1000
+    for _ in range(1000):
+        assert grid.advance() == 0
+        grid.wait()
     assert clock.now() == pytest.approx(1000 * DT)
 
 
@@ -161,15 +165,15 @@ def test_virtual_time_waits_for_nobody_and_skips_nothing() -> None:
 def test_a_lost_frame_holds_for_that_tick_only(policy: Policy, lost: Exception) -> None:
     robot = SlowBench(FakeClock(), bad_ticks={2: lost, 3: lost})
     loop = make_loop(policy, robot)
-    assert loop.run(robot.get_observation, after(robot, 10)) == "enough"
+    assert loop.run(robot, after(robot, 10)) == "enough"
     assert loop.report.bad_observations == {"observation": 2}
     assert (loop.report.ticks, loop.report.held_ticks, len(robot.sent)) == (10, 2, 8)
 
 
 def test_a_lost_camera_stops_the_robot(policy: Policy) -> None:
     robot = SlowBench(FakeClock(), bad_ticks=dict.fromkeys(range(3, 99), OSError("unplugged")))
-    loop = make_loop(policy, robot, max_faults_in_a_row=3)
-    reason = loop.run(robot.get_observation, after(robot, 100))
+    loop = make_loop(policy, robot, bounds=Bounds(faults_in_a_row=3))
+    reason = loop.run(robot, after(robot, 100))
     assert reason == "4 faults in a row, the last one: observation: not read: unplugged"
     assert len(robot.sent) == 3
 
@@ -181,7 +185,7 @@ def test_what_nobody_expects_ends_the_run_with_its_figures(
     robot = SlowBench(FakeClock(), bad_ticks={4: error})
     loop = make_loop(policy, robot)
     with pytest.raises(type(error)):
-        loop.run(robot.get_observation, after(robot, 10))
+        loop.run(robot, after(robot, 10))
     assert len(robot.sent) == 4
     assert loop.report.elapsed_s > 0
 
@@ -192,14 +196,14 @@ def test_a_hold_at_a_pose_out_of_range_is_counted(policy: Policy) -> None:
             return np.full(2, 3.0, np.float32)
 
     loop = make_loop(policy, robot := Bent(FakeClock(), bad_ticks={1: NAN_POSITION}))
-    loop.run(robot.get_observation, after(robot, 2))
+    loop.run(robot, after(robot, 2))
     np.testing.assert_array_equal(loop.controller.snapshot().carry.action, np.ones(2))
     assert loop.report.limits == {"hold": 1}
 
 
 def test_the_normal_end_holds_the_robot(policy: Policy) -> None:
     robot = SlowBench(FakeClock())
-    make_loop(policy, robot).run(robot.get_observation, after(robot, 3))
+    make_loop(policy, robot).run(robot, after(robot, 3))
     assert robot.num_holds == 1
 
 
@@ -207,7 +211,7 @@ def test_a_bad_observation_holds_for_that_tick_only(policy: Policy) -> None:
     bad = {0: NAN_POSITION, 5: NAN_POSITION, 6: {"image/eye": np.zeros((9, 6, 3), np.uint8)}}
     robot = SlowBench(FakeClock(), bad_ticks=bad)
     loop = make_loop(policy, robot)
-    loop.run(robot.get_observation, after(robot, 20))
+    loop.run(robot, after(robot, 20))
     report = loop.report
     assert report.bad_observations == {"proprio/position": 2, "image/eye": 1}
     assert (report.ticks, report.held_ticks, len(report.surprise)) == (20, 3, 17)
@@ -219,7 +223,7 @@ def test_the_model_learns_of_a_hold(policy: Policy) -> None:
     """After a hold the executed action is the robot's, not the one that was never sent."""
     robot = SlowBench(FakeClock(), bad_ticks={1: NAN_POSITION})
     loop = make_loop(policy, robot)
-    loop.run(robot.get_observation, after(robot, 2))
+    loop.run(robot, after(robot, 2))
     np.testing.assert_array_equal(loop.controller.snapshot().carry.action, np.zeros(2))
 
 
@@ -231,19 +235,19 @@ def test_the_executed_action_enters_the_model(policy: Policy) -> None:
 
     robot = Weak(FakeClock())
     loop = make_loop(policy, robot)
-    loop.run(robot.get_observation, after(robot, 1))
+    loop.run(robot, after(robot, 1))
     np.testing.assert_array_equal(loop.controller.snapshot().carry.action, [0.125, 0.125])
     assert loop.report.limits == {"robot": 1}
 
 
 def test_the_rate_limit_does_not_reach_into_the_next_episode(policy: Policy) -> None:
     robot = SlowBench(clock := FakeClock())
-    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, max_rate=(1e-3, 1e-3))
+    limits = rate_limits(CONTRACT.action, (1e-3,))
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, limits=limits)
     loop = ControlLoop(Controller(policy, draw="sample"), safety, clock=clock)
-    loop.run(robot.get_observation, after(robot, 3))
+    loop.run(robot, after(robot, 3))
     assert loop.report.limits == {"rate": 2}
-    loop.controller.reset(1)  # other noise, so another first action
-    loop.run(robot.get_observation, after(robot, 4))
+    loop.run(robot, after(robot, 4), seed=1)  # other noise, so another first action
     assert loop.report.limits == {"rate": 2}
     assert not np.allclose(robot.sent[2], robot.sent[3], atol=0.01)
 
@@ -251,25 +255,33 @@ def test_the_rate_limit_does_not_reach_into_the_next_episode(policy: Policy) -> 
 def test_too_many_bad_observations_in_a_row_stop_the_robot(policy: Policy) -> None:
     bad = dict.fromkeys([2, 3, 5, 6, 7, 8], NAN_POSITION)
     robot = SlowBench(FakeClock(), bad_ticks=bad)
-    loop = make_loop(policy, robot, max_faults_in_a_row=3)
-    reason = loop.run(robot.get_observation, after(robot, 100))
+    loop = make_loop(policy, robot, bounds=Bounds(faults_in_a_row=3))
+    reason = loop.run(robot, after(robot, 100))
     assert reason == "4 faults in a row, the last one: proprio/position: element y is nan"
     assert loop.report.ticks == 9
-    assert loop.run(robot.get_observation, after(robot, 100)) == reason  # latched
+    assert loop.run(robot, after(robot, 100)) == reason  # latched
     assert len(robot.sent) == 3
 
 
-def test_a_missing_signal_is_a_fault_and_an_extra_one_is_not(policy: Policy) -> None:
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("image/eye", "image/eye: no frame to begin with"),
+        ("goal/target", "goal/target: missing from the observation"),
+    ],
+)
+def test_a_missing_signal_is_a_fault_and_an_extra_one_is_not(
+    policy: Policy, lost: str, words: str
+) -> None:
     class Blind(SlowBench):
         def get_observation(self) -> dict[str, Array]:
             observation = super().get_observation()
-            del observation["image/eye"]
+            del observation[lost]
             return {**observation, "image/other": np.zeros((1, 1, 3), np.uint8)}
 
     robot = Blind(FakeClock())
     loop = make_loop(policy, robot)
-    reason = loop.run(robot.get_observation, after(robot, 100))
-    assert "image/eye: missing from the observation" in reason
+    assert words in loop.run(robot, after(robot, 100))
     assert robot.sent == []
 
 
@@ -284,8 +296,8 @@ def test_a_policy_that_computes_nan_never_moves_the_robot(
         tmp_path_factory.mktemp("nan"), weights, toy_policy.make_golden(toy_policy.make_weights())
     )
     robot = SlowBench(FakeClock())
-    loop = make_loop(Policy(load_bundle(folder)), robot, max_faults_in_a_row=5)
-    reason = loop.run(robot.get_observation, after(robot, 100))
+    loop = make_loop(Policy(load_bundle(folder)), robot, bounds=Bounds(faults_in_a_row=5))
+    reason = loop.run(robot, after(robot, 100))
     assert "not finite" in reason
     assert robot.sent == []
     assert loop.report.held_ticks == 6
@@ -301,12 +313,13 @@ def test_after_a_fault_of_the_policy_the_model_starts_afresh(policy: Policy) -> 
         deter=poisoned.carry.deter.astype(np.float32)
     ))  # fmt: skip
 
-    def poison_at_tick_3() -> dict[str, Array]:
-        if robot.num_observed == 3:
-            loop.controller.restore(poisoned)
-        return robot.get_observation()
+    class Poisonous:
+        def get_observation(self) -> dict[str, Array]:
+            if robot.num_observed == 3:
+                loop.controller.restore(poisoned)
+            return robot.get_observation()
 
-    loop.run(poison_at_tick_3, after(robot, 10))
+    loop.run(Poisonous(), after(robot, 10))
     assert (loop.report.ticks, loop.report.held_ticks, len(robot.sent)) == (10, 1, 9)
 
 

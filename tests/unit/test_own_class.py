@@ -82,6 +82,7 @@ def test_a_gymnasium_class_is_a_task_as_well() -> None:
     [
         ("own_tasks:Naer", "called 'Naer'; it has Near, Counter, ArmReach"),
         ("own_tasks:Nothing", "no Gymnasium environment called 'Nothing'; it has Counter"),
+        ("json:Near", "no Gymnasium environment called 'Near'; it has none"),
         ("own_taks:Near", "No module named 'own_taks'; a module lies in the current folder"),
     ],
 )

@@ -1,26 +1,31 @@
 """Parity: the graphs are the agent; and one wrong number anywhere in them does not pass."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from exported import LIKE_FETCH, Exported, corrupt, export_toy, initializers
+from exported import LIKE_FETCH, Exported, Initializer, corrupt, export_toy, initializers
 from toy_agent import make_agent
 
 from robodreamer.config import SIZES
 from robodreamer.distributions import Sample
 from robodreamer.onnx_export.evidence import Evidence, probe
-from robodreamer.onnx_export.parity import TOLERANCES, verify
+from robodreamer.onnx_export.parity import TOLERANCES, Parity, verify_sequence
 from robodreamer.onnx_export.traces import RECORDING_SEED, record, trace
-from robodreamer_deploy.bundle.bundle import Bundle, BundleError, Carry, Draw
+from robodreamer_deploy.bundle.bundle import BundleError
+from robodreamer_deploy.bundle.interface import GRAPHS, SEQUENCES
+from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.policy import Controller, Noise, Policy, RSSMStep
+from robodreamer_deploy.inference.controller import Controller
+from robodreamer_deploy.inference.policy import Noise, Policy
 from robodreamer_deploy.inference.selftest import TIE_MARGIN, count_ties, lead
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
+
+SPLIT = SEQUENCES["split"]
 
 
 @pytest.fixture(
@@ -71,7 +76,7 @@ def test_a_controller_drives_for_two_hundred_steps_as_the_agent_acts(
 
 
 def test_graphs_and_agent_agree_and_the_worst_errors_are_told(exported: Exported) -> None:
-    parity = verify(exported.policy(), exported.evidence)
+    parity = exported.verify()
     is_discrete = exported.agent.contract.action.kind == "discrete"
     outputs = {*TOLERANCES} - ({"action"} if is_discrete else set[str]())
     assert parity.worst.keys() == outputs
@@ -81,34 +86,56 @@ def test_graphs_and_agent_agree_and_the_worst_errors_are_told(exported: Exported
     assert (parity.num_ties, parity.free_ties) == (0, 0)
 
 
-def unnoticed(exported: Exported, folder: Path) -> list[tuple[str, str]]:
-    """Return the tensors whose corruption is not noticed."""
+def unnoticed(exported: Exported, folder: Path, graphs: Collection[str]) -> list[Initializer]:
+    """Return the tensors of some graphs whose corruption is not noticed."""
     unseen = []
-    for graph, name, _ in initializers(exported.folder):
-        corrupt(exported.folder, folder, graph, name)
-        if passes(exported, folder):
-            unseen.append((graph, name))
+    for tensor in initializers(exported.folder):
+        if tensor.graph in graphs:
+            corrupt(exported.folder, folder, tensor.graph, tensor.name)
+            if passes(exported, folder, tensor.graph):
+                unseen.append(tensor)
     return unseen
 
 
-def passes(exported: Exported, folder: Path) -> bool:
+def passes(exported: Exported, folder: Path, graph: str) -> bool:
+    """Tell whether a sequence that this graph is part of is found to be right."""
+    sequence = next(name for name, graphs in SEQUENCES.items() if graph in graphs)
+    parity = Parity(num_steps=0, free_steps=0, free_longest=0)
     try:
-        verify(exported.policy(folder), exported.evidence)
+        verify_sequence(folder, exported.manifest, sequence, exported.evidence, parity)
     except BundleError:
         return False
     return True
 
 
 def test_one_wrong_element_in_any_tensor_is_refused(exported: Exported, tmp_path: Path) -> None:
-    kinds = [tensor.array.dtype.kind for tensor in initializers(exported.folder)]
+    """The graphs of a split step hold every tensor once."""
+    kinds = [t.array.dtype.kind for t in initializers(exported.folder) if t.graph in SPLIT]
     assert kinds.count("f") > 40
     assert kinds.count("i") > 10
-    assert not unnoticed(exported, tmp_path / "corrupt")
+    assert not unnoticed(exported, tmp_path / "corrupt", SPLIT)
+
+
+@pytest.mark.slow
+def test_one_wrong_element_in_any_tensor_of_the_other_graphs_is_refused(
+    exported: Exported, tmp_path: Path
+) -> None:
+    assert not unnoticed(exported, tmp_path / "corrupt", {*GRAPHS} - {*SPLIT})
+
+
+@pytest.mark.parametrize("graph", ["rssm_step.onnx", "policy.onnx"])
+def test_one_wrong_weight_of_the_larger_graphs_is_refused(
+    exported: Exported, tmp_path: Path, graph: str
+) -> None:
+    tensors = [t for t in initializers(exported.folder) if t.graph == graph]
+    largest = max(tensors, key=lambda tensor: tensor.array.size)
+    corrupt(exported.folder, tmp_path / "corrupt", graph, largest.name)
+    assert not passes(exported, tmp_path / "corrupt", graph)
 
 
 def test_one_wrong_element_in_an_agent_of_a_real_size_is_refused(tmp_path: Path) -> None:
     exported = export_toy(tmp_path, LIKE_FETCH, network=SIZES["cpu"])
-    assert not unnoticed(exported, tmp_path / "corrupt")
+    assert not unnoticed(exported, tmp_path / "corrupt", SPLIT)
 
 
 def test_a_trace_holds_what_the_agent_does(exported: Exported) -> None:
@@ -163,36 +190,32 @@ def test_a_small_error_at_one_step_is_refused(
     values[150].flat[0] += error * max(1.0, np.abs(values[150].flat[0]))
     changed = mode._replace(golden=dataclasses.replace(mode.golden, **{output: values}))
     with pytest.raises(BundleError, match=f"{output} is off by .* at step 150 of mode"):
-        verify(exported.policy(), exported.evidence._replace(mode=changed))
-
-
-class Watched(Policy):
-    """Counts the steps in a row that it takes from its own state; a reset ends the row."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle)
-        self.rows = [0]
-        self._state: Array | None = None
-
-    def rssm_step(
-        self, carry: Carry, tokens: Array, *, is_first: bool, noise_stoch: Array
-    ) -> RSSMStep:
-        if is_first or carry.deter is not self._state:
-            self.rows.append(0)
-        self.rows[-1] += 1
-        step = super().rssm_step(carry, tokens, is_first=is_first, noise_stoch=noise_stoch)
-        self._state = step.deter
-        return step
+        exported.verify(exported.evidence._replace(mode=changed))
 
 
 def test_the_graphs_run_for_two_hundred_steps_on_nothing_but_their_own_state(
-    exported_toy: Callable[[str], Exported],
+    exported_toy: Callable[[str], Exported], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exported = exported_toy("two cameras")
-    policy = Watched(exported.policy().bundle)
-    parity = verify(policy, exported.evidence)
-    long = [row for row in policy.rows if row >= 200]
-    assert long == [parity.free_steps] * 2  # with noise and without
+    rows: dict[tuple[str, ...], list[int]] = {}
+    reached = {}
+
+    def watch(self: Policy, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Count the steps in a row from the state that the last one reached."""
+        graphs = tuple(self.graphs)
+        mine = rows.setdefault(graphs, [])
+        if values["is_first"][0] or values["deter"] is not reached.get(graphs):
+            mine.append(0)
+        mine[-1] += 1
+        result = step(self, values)
+        reached[graphs] = result["deter_next"]
+        return result
+
+    step = Policy.step
+    monkeypatch.setattr(Policy, "step", watch)
+    parity = exported_toy("two cameras").verify()
+    assert set(rows) == {*SEQUENCES.values()}
+    for row in rows.values():
+        assert [count for count in row if count >= 200] == [parity.free_steps] * 2
 
 
 def with_other_choice(exported: Exported, gap: float) -> Evidence:
@@ -217,17 +240,17 @@ def with_other_choice(exported: Exported, gap: float) -> Evidence:
 
 
 def test_a_tie_is_counted_and_the_free_run_goes_on(exported: Exported) -> None:
-    parity = verify(exported.policy(), with_other_choice(exported, TIE_MARGIN / 4))
-    assert (parity.num_ties, parity.free_ties) == (1, 1)
+    parity = exported.verify(with_other_choice(exported, TIE_MARGIN / 4))
+    assert (parity.num_ties, parity.free_ties) == (len(SEQUENCES),) * 2
 
 
 def test_another_choice_that_was_no_tie_is_refused(exported: Exported) -> None:
     changed = with_other_choice(exported, 4 * TIE_MARGIN)
     with pytest.raises(BundleError, match="latent 0 fell into another class at step 51 of sample"):
-        verify(exported.policy(), changed)
+        exported.verify(changed)
     changed = exported.evidence._replace(free_sample=changed.free_sample)
     with pytest.raises(BundleError, match=r"latent 0 fell .* after 51 free steps of sample"):
-        verify(exported.policy(), changed)
+        exported.verify(changed)
 
 
 def test_a_state_that_runs_away_is_refused(exported: Exported) -> None:
@@ -236,8 +259,8 @@ def test_a_state_that_runs_away_is_refused(exported: Exported) -> None:
     deter[150] += 0.2
     elsewhere = free._replace(golden=dataclasses.replace(free.golden, deter_next=deter))
     changed = exported.evidence._replace(free_mode=elsewhere)
-    with pytest.raises(BundleError, match=r"deter is off by 2.* after 150 free steps of mode"):
-        verify(exported.policy(), changed)
+    with pytest.raises(BundleError, match=r"deter_next is off by 2.* after 150 free steps of mode"):
+        exported.verify(changed)
 
 
 def test_a_tie_excuses_no_other_choice_of_the_same_step() -> None:

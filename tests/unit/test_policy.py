@@ -1,8 +1,7 @@
-"""The policy on the robot: the same as the reference, recurrent, and refused when it is not."""
+"""The policy's graphs on the robot: the same as the reference, and refused when they are not."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -10,17 +9,26 @@ import onnx.parser
 import pytest
 import toy_policy
 from onnx import numpy_helper
-from toy_policy import A, D, E, K, S, make_golden, make_manifest, make_weights, random_observation
+from toy_policy import A, D, E, K, S, make_golden, make_manifest, make_weights
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.bundle.bundle import BundleError, Carry, Draw, load_bundle, write_manifest
+from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
 from robodreamer_deploy.bundle.golden import Golden, load_golden
-from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.graph import Graph, Tensor
-from robodreamer_deploy.inference.policy import Controller, NotFiniteError, Policy, surprise
+from robodreamer_deploy.bundle.interface import SEQUENCES, GraphSpec, TensorSpec
+from robodreamer_deploy.bundle.manifest import derive
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.inference.graph import Graph
+from robodreamer_deploy.inference.policy import Policy, surprise
 from robodreamer_deploy.inference.selftest import TIE_MARGIN, replay_golden
 
-WEIGHTS = [(graph, name) for graph, weights in make_weights().items() for name in weights]
+WEIGHTS = {name for weights in make_weights().values() for name in weights}
+IN_GRAPHS = [
+    (sequence, graph, tensor.name)
+    for sequence, graphs in SEQUENCES.items()
+    for graph in graphs
+    for tensor in toy_policy.make_graphs(make_weights())[graph].graph.initializer
+    if tensor.name in WEIGHTS
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,97 +39,6 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 @pytest.fixture(scope="module")
 def golden(policy: Policy) -> Golden:
     return load_golden(policy.bundle)
-
-
-def observations(num_steps: int, seed: int = 7) -> list[dict[str, Array]]:
-    generator = np.random.default_rng(seed)
-    return [random_observation(generator) for _ in range(num_steps)]
-
-
-def actions(controller: Controller, values: list[dict[str, Array]]) -> list[Array]:
-    return [controller.step(value, is_first=i == 0).action for i, value in enumerate(values)]
-
-
-@pytest.mark.parametrize("draw", ["mode", "sample"])
-def test_two_hundred_free_running_steps_equal_the_reference(policy: Policy, draw: Draw) -> None:
-    weights = make_weights()
-    controller = Controller(policy, draw=draw, seed=3)
-    carry = policy.bundle.initial
-    for i, observation in enumerate(observations(200)):
-        is_first = i in (0, 60)
-        noise = policy.noise(draw, 3, i)
-        tokens = toy_policy.encode(weights["encoder"], observation)
-        deter, stoch, prior, posterior = toy_policy.rssm_step(
-            weights["rssm_step"], carry, tokens, is_first, noise.stoch
-        )
-        expected = toy_policy.act(weights["actor"], deter, stoch, noise.action)
-        step = controller.step(observation, is_first=is_first)
-        np.testing.assert_allclose(step.action, expected, atol=1e-5)
-        assert step.surprise == pytest.approx(surprise(posterior, prior), abs=1e-4)
-        assert step.counter == i
-        executed = (0.5 * expected).astype(np.float32)  # the robot does half of what it is told
-        controller.executed(executed)
-        carry = Carry(deter, stoch, executed)
-
-
-def test_the_executed_action_is_what_the_model_remembers(policy: Policy) -> None:
-    first, second = observations(2)
-    results = []
-    for executed in (np.zeros(A, np.float32), np.ones(A, np.float32)):
-        controller = Controller(policy, draw="mode")
-        controller.step(first, is_first=True)
-        controller.executed(executed)
-        results.append(controller.step(second, is_first=False).action)
-    assert not np.array_equal(*results)
-
-
-def test_an_episode_start_drops_all_memory(policy: Policy) -> None:
-    controller = Controller(policy, draw="mode")
-    fresh = controller.step(observations(1)[0], is_first=True).action
-    actions(controller, observations(5, seed=1))
-    again = controller.step(observations(1)[0], is_first=True).action
-    np.testing.assert_array_equal(fresh, again)
-
-
-def test_a_restored_snapshot_repeats_the_drive_to_the_bit(policy: Policy) -> None:
-    controller = Controller(policy, draw="sample", seed=5)
-    actions(controller, observations(10))
-    snapshot = controller.snapshot()
-    rest = observations(20, seed=8)
-    first = [controller.step(value, is_first=False) for value in rest]
-    controller.restore(snapshot)
-    again = [controller.step(value, is_first=False) for value in rest]
-    other = Controller(policy, draw="sample")
-    other.restore(snapshot)
-    elsewhere = [other.step(value, is_first=False) for value in rest]
-    for steps in (again, elsewhere):
-        np.testing.assert_array_equal([s.action for s in first], [s.action for s in steps])
-        assert [s.surprise for s in first] == [s.surprise for s in steps]
-
-
-def test_controllers_of_one_policy_do_not_touch_each_other(policy: Policy) -> None:
-    alone = actions(Controller(policy, draw="sample", seed=1), observations(10))
-    one, other = (Controller(policy, draw="sample", seed=s) for s in (1, 2))
-    together = []
-    for i, (mine, theirs) in enumerate(zip(observations(10), observations(10, 9), strict=True)):
-        together.append(one.step(mine, is_first=i == 0).action)
-        other.step(theirs, is_first=i == 0)
-    np.testing.assert_array_equal(alone, together)
-
-
-def test_a_reset_starts_the_noise_of_its_seed_anew(policy: Policy) -> None:
-    controller = Controller(policy, draw="sample", seed=1)
-    first = actions(controller, observations(10))
-    assert not np.array_equal(first, actions(controller, observations(10)))
-    controller.reset(1)
-    np.testing.assert_array_equal(first, actions(controller, observations(10)))
-    controller.reset(2)
-    assert not np.array_equal(first, actions(controller, observations(10)))
-
-
-def test_the_draw_is_the_manifests_unless_given(policy: Policy) -> None:
-    assert Controller(policy).draw == "mode"
-    assert Controller(policy, draw="sample").draw == "sample"
 
 
 def test_noise_is_gumbel_for_latents_and_normal_for_actions(policy: Policy) -> None:
@@ -148,42 +65,22 @@ def test_surprise_is_the_divergence_of_posterior_from_prior() -> None:
     assert surprise(prior, certain) > 10  # not symmetric
 
 
-def test_warm_up_leaves_every_controller_as_it_is(policy: Policy) -> None:
-    controller = Controller(policy, draw="mode")
-    actions(controller, observations(3))
-    before = controller.snapshot()
-    assert len(policy.warm_up(4)) == 4
-    assert controller.snapshot() is not before
-    for mine, old in zip(controller.snapshot().carry, before.carry, strict=True):
-        np.testing.assert_array_equal(mine, old)
-
-
-def test_a_model_that_is_not_finite_is_a_fault_and_leaves_the_state(policy: Policy) -> None:
-    controller = Controller(policy, draw="mode")
-    first, second = observations(2)
-    controller.step(first, is_first=True)
-    before = controller.snapshot()
-    blind = {**second, "proprio/position": np.full(2, np.nan, np.float32)}
-    with pytest.raises(NotFiniteError, match="step 1"):
-        controller.step(blind, is_first=False)
-    assert controller.snapshot() == before
-
-
 # --- golden self-test ----------------------------------------------------------------------------
 
 
-def test_the_golden_sequence_is_repeated(policy: Policy, golden: Golden) -> None:
-    result = replay_golden(policy, golden)
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_the_golden_sequence_is_repeated(policy: Policy, golden: Golden, sequence: str) -> None:
+    result = replay_golden(Policy(policy.bundle, sequence=sequence), golden)
     assert (result.num_steps, result.num_ties) == (32, 0)
     assert 0 < result.worst_error < 1e-5
 
 
-@pytest.mark.parametrize(("graph", "name"), WEIGHTS)
+@pytest.mark.parametrize(("sequence", "graph", "name"), IN_GRAPHS)
 def test_one_wrong_weight_in_any_tensor_fails_the_self_test(
-    tmp_path: Path, graph: str, name: str
+    tmp_path: Path, sequence: str, graph: str, name: str
 ) -> None:
     folder = toy_policy.write_bundle(tmp_path)
-    path = folder / f"{graph}.onnx"
+    path = folder / graph
     model = onnx.load(path)
     (tensor,) = (t for t in model.graph.initializer if t.name == name)
     values = numpy_helper.to_array(tensor).copy()
@@ -192,8 +89,8 @@ def test_one_wrong_weight_in_any_tensor_fails_the_self_test(
     path.write_bytes(model.SerializeToString())
     write_manifest(folder, make_manifest())  # an honest hash of a wrong file
     bundle = load_bundle(folder)
-    with pytest.raises(BundleError, match="golden self-test"):
-        replay_golden(Policy(bundle), load_golden(bundle))
+    with pytest.raises(BundleError, match=f"golden self-test: {graph}"):
+        replay_golden(Policy(bundle, sequence=sequence), load_golden(bundle))
 
 
 @pytest.mark.parametrize(
@@ -244,33 +141,37 @@ def test_a_flip_is_forgiven_only_where_the_reference_was_undecided(
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("contract", "token_size", "words"),
     [
-        ({"token_size": E + 1}, r"output tokens is tensor\(float\) \(1, 5\), expected .* \(1, 6\)"),
+        (CONTRACT, E + 1, r"output tokens is tensor\(float\) \(1, 5\), expected .* \(1, 6\)"),
         (
-            {"contract": dataclasses.replace(CONTRACT, observations=CONTRACT.observations[1:])},
+            dataclasses.replace(CONTRACT, observations=CONTRACT.observations[1:]),
+            E,
             "encoder.onnx has the inputs .*proprio/position.*expected",
         ),
         (
-            {
-                "contract": dataclasses.replace(
-                    CONTRACT,
-                    observations=(
-                        dataclasses.replace(CONTRACT["proprio/position"], dtype="int32"),
-                        *CONTRACT.observations[1:],
-                    ),
-                )
-            },
+            dataclasses.replace(
+                CONTRACT,
+                observations=(
+                    dataclasses.replace(CONTRACT["proprio/position"], dtype="int32"),
+                    *CONTRACT.observations[1:],
+                ),
+            ),
+            E,
             r"input proprio/position is tensor\(float\) \(1, 2\), expected tensor\(int32\)",
         ),
     ],
 )
 def test_graphs_that_do_not_fit_the_manifest_are_refused(
-    policy: Policy, change: dict[str, Any], words: str
+    policy: Policy, contract: Contract, token_size: int, words: str
 ) -> None:
-    manifest = dataclasses.replace(policy.bundle.manifest, **change)
+    manifest = policy.bundle.manifest
+    manifest = dataclasses.replace(
+        manifest, contract=contract, token_size=token_size,
+        **derive(contract, manifest.state, token_size, {}),
+    )  # fmt: skip
     with pytest.raises(BundleError, match=words):
-        Policy(dataclasses.replace(policy.bundle, manifest=manifest))
+        Policy(dataclasses.replace(policy.bundle, manifest=manifest), sequence="three graphs")
 
 
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
@@ -288,9 +189,15 @@ def test_a_graph_that_fails_only_when_it_runs_is_refused(tmp_path: Path) -> None
             y = Gather <axis = 1> (x, index)
         }""")
     onnx.save(model, tmp_path / "damaged.onnx")
-    graph = Graph(tmp_path / "damaged.onnx", {"x": Tensor((1, 2))}, {"y": Tensor((1, 1))})
-    with pytest.raises(BundleError, match=r"damaged\.onnx cannot be computed: .*Gather"):
-        graph.run({"x": np.zeros((1, 2), np.float32)})
+    spec = GraphSpec(
+        inputs=(TensorSpec(name="x", value="in", shape=(1, 2), dtype="float32"),),
+        outputs=(TensorSpec(name="y", value="out", shape=(1, 1), dtype="float32"),),
+    )
+    graph = Graph(tmp_path / "damaged.onnx", spec)
+    values = {"in": np.zeros((1, 2), np.float32), "out": np.zeros((1, 1), np.float32)}
+    for run in (lambda: graph.run(values), graph.bind(values)):
+        with pytest.raises(BundleError, match=r"damaged\.onnx cannot be computed: .*Gather"):
+            run()
 
 
 def test_the_golden_sequence_covers_what_it_should(golden: Golden) -> None:

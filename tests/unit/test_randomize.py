@@ -22,7 +22,7 @@ from robodreamer_sim.randomize import (
     preset,
     resolve,
 )
-from robodreamer_sim.tasks.registry import list_tasks
+from robodreamer_sim.tasks.names import list_tasks
 
 finite = st.floats(-1e6, 1e6)
 positive = st.floats(1e-6, 1e6)

@@ -23,7 +23,8 @@ from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import FIELDS, Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomize.sheet import randomized_pictures
-from robodreamer_sim.tasks.registry import list_tasks, make
+from robodreamer_sim.tasks.names import list_tasks
+from robodreamer_sim.tasks.registry import make
 from robodreamer_sim.vector import vector_env
 from robodreamer_sim.vector.episodes import start_seed
 from robodreamer_sim.vector.handles import LocalShard
@@ -197,7 +198,7 @@ def test_a_run_keeps_the_preset_or_what_a_file_says(tmp_path: Path) -> None:
     config = named_config("fetch_reach", "debug", "dreamer_v3", "debug")
     assert env_options(config).randomize == "none"
     file = tmp_path / "own.json"
-    with pytest.raises(ValueError, match=r"--randomize .*own.json: No such file"):
+    with pytest.raises(ValueError, match=r"randomize .*own.json: No such file"):
         train(["fetch_reach", "--randomize", str(file)])
     file.write_text('{"preset": "wild"}')
     with pytest.raises(ValueError, match="no randomisation 'wild'; there are mild, "):

@@ -97,7 +97,7 @@ def test_a_robot_with_its_own_time_is_not_driven_fast(tmp_path: Path) -> None:
     policy = toy_policy.write_bundle(tmp_path / "toy")
     with (
         served(point(), CONTRACT) as server,
-        pytest.raises(RobotError, match=r"--fast needs a robot whose time the loop makes, tcp://"),
+        pytest.raises(RobotError, match=r"--fast needs a simulator in this process, tcp://"),
     ):
         run(Options(policy=policy, robot=str(server.address), fast=True), lambda _: None)
 

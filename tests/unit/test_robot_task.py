@@ -177,6 +177,10 @@ def test_cameras_of_the_class_come_first_and_those_of_the_model_after_them() -> 
         ({"proprio": (joint_positions("rial"),)}, "no joint 'rial'; it has rail, "),
         ({"proprio": (joint_positions("ball"),)}, "joint 'ball' has more than one axis"),
         ({"proprio": (sensor("sped", unit=""),)}, "no sensor 'sped'; it has speed"),
+        (
+            {"xml": XML.replace('<site name="tip"', "<site")},
+            "no site 'tip'; it has none with a name",
+        ),
         ({"xml": XML.replace('ctrlrange="-4 2"', "")}, "actuators without limits: push; give"),
         (
             {"xml": XML.partition("<actuator>")[0] + "</mujoco>"},

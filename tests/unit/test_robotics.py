@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.names import robotics_tasks
+from robodreamer_sim.tasks.names import list_tasks, robotics_tasks
 from robodreamer_sim.tasks.parts import plain
-from robodreamer_sim.tasks.registry import list_tasks, make
+from robodreamer_sim.tasks.registry import make
 from robodreamer_sim.tasks.robotics import RoboticsTask
 
 Array = NDArray[Any]

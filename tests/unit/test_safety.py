@@ -1,12 +1,18 @@
 """Safety: whatever is sent, what reaches the robot is finite, in range, not too fast, or a hold."""
 
+import threading
+import time
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.driving.safety import ReadOnly, Safety
+from robodreamer_deploy.driving.limits import Limits, contract_limits, rate_limits
+from robodreamer_deploy.driving.safety import ReadOnly, Safety, Start
+from robodreamer_deploy.driving.states import State
 from robodreamer_deploy.robots import RobotError
 
 DT = 0.02
@@ -35,13 +41,26 @@ class Recorder:
         return [command for command in self.commands if not isinstance(command, str)]
 
 
+def armed(
+    robot: Any,
+    spec: ActionSpec = SPEC,
+    *,
+    max_rate: tuple[float, ...] | None = None,
+    **settings: Any,
+) -> Safety:
+    limits = None if max_rate is None else rate_limits(spec, max_rate)
+    safety = Safety(robot, spec, control_dt_s=DT, **{"limits": limits, **settings})
+    safety.arm()
+    return safety
+
+
 def vector(*values: float) -> Array:
     return np.array(values, np.float32)
 
 
 def test_a_good_action_passes_untouched() -> None:
     robot = Recorder()
-    executed = Safety(robot, SPEC, control_dt_s=DT).send(vector(0.5, -1.0))
+    executed = armed(robot).send(vector(0.5, -1.0))
     np.testing.assert_array_equal(executed.action, vector(0.5, -1.0))
     np.testing.assert_array_equal(robot.sent, [vector(0.5, -1.0)])
     assert executed.limits == ()
@@ -51,7 +70,7 @@ def test_a_good_action_passes_untouched() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_refused_and_the_robot_holds(bad: float) -> None:
     robot = Recorder()
-    executed = Safety(robot, SPEC, control_dt_s=DT).send(vector(0.5, bad))
+    executed = armed(robot).send(vector(0.5, bad))
     assert robot.commands == ["hold"]
     np.testing.assert_array_equal(executed.action, HOLD)
     assert executed.limits == ("not finite",)
@@ -59,7 +78,7 @@ def test_nan_and_infinity_are_refused_and_the_robot_holds(bad: float) -> None:
 
 def test_the_range_is_enforced() -> None:
     robot = Recorder()
-    executed = Safety(robot, SPEC, control_dt_s=DT).send(vector(3.0, -0.5))
+    executed = armed(robot).send(vector(3.0, -0.5))
     np.testing.assert_array_equal(robot.sent, [vector(1.0, -0.5)])
     np.testing.assert_array_equal(executed.action, vector(1.0, -0.5))
     assert executed.limits == ("range",)
@@ -67,7 +86,7 @@ def test_the_range_is_enforced() -> None:
 
 def test_the_rate_is_enforced_per_element_and_second() -> None:
     robot = Recorder()
-    safety = Safety(robot, SPEC, control_dt_s=DT, max_rate=(10.0, 50.0))
+    safety = armed(robot, max_rate=(10.0, 50.0))
     assert safety.send(vector(0, 0)).limits == ()  # nothing came before it
     second = safety.send(vector(1, -0.9))
     np.testing.assert_allclose(second.action, vector(0.2, -0.9), rtol=1e-6)
@@ -77,7 +96,7 @@ def test_the_rate_is_enforced_per_element_and_second() -> None:
 
 
 def test_the_rate_counts_from_what_was_executed() -> None:
-    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT, max_rate=(10.0, 10.0))
+    safety = armed(robot := Recorder(), max_rate=(10.0, 10.0))
     safety.send(vector(1, 1))
     safety.hold()
     safety.send(vector(1, -1))
@@ -89,7 +108,7 @@ def test_after_a_hold_out_of_range_the_next_action_is_in_range_again() -> None:
         def hold(self) -> Array:
             return vector(3.0, -3.0)
 
-    safety = Safety(robot := Bent(), SPEC, control_dt_s=DT, max_rate=(10.0, 10.0))
+    safety = armed(robot := Bent(), max_rate=(10.0, 10.0))
     held = safety.hold()
     np.testing.assert_array_equal(held.action, vector(1.0, -1.0))  # what the model may know
     assert held.limits == ("hold",)
@@ -99,9 +118,9 @@ def test_after_a_hold_out_of_range_the_next_action_is_in_range_again() -> None:
 
 
 def test_a_new_episode_starts_without_predecessor() -> None:
-    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT, max_rate=(1.0, 1.0))
+    safety = armed(robot := Recorder(), max_rate=(1.0, 1.0))
     safety.send(vector(1, 1))
-    safety.start_episode()
+    safety.arm()
     assert safety.send(vector(-1, -1)).limits == ()
     np.testing.assert_array_equal(robot.sent[1], vector(-1, -1))
 
@@ -115,7 +134,7 @@ def test_a_new_episode_starts_without_predecessor() -> None:
 )
 def test_whatever_is_sent_what_arrives_is_safe(values: list[list[float]]) -> None:
     actions = np.array(values, np.float32)
-    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT, max_rate=(5.0, 5.0))
+    safety = armed(robot := Recorder(), max_rate=(5.0, 5.0))
     reached: list[Array] = []
     for action in actions:
         executed = safety.send(action)
@@ -132,13 +151,13 @@ def test_whatever_is_sent_what_arrives_is_safe(values: list[list[float]]) -> Non
 
 
 def test_what_the_robot_changed_is_reported_and_returned() -> None:
-    executed = Safety(Recorder(clip=0.3), SPEC, control_dt_s=DT).send(vector(1.5, 0))
+    executed = armed(Recorder(clip=0.3)).send(vector(1.5, 0))
     np.testing.assert_allclose(executed.action, vector(0.3, 0))
     assert executed.limits == ("range", "robot")
 
 
 def test_a_stop_is_latched_and_keeps_its_first_reason() -> None:
-    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT)
+    safety = armed(robot := Recorder())
     safety.send(vector(0, 0))
     assert safety.stop_reason is None
     safety.stop("too warm")
@@ -147,14 +166,14 @@ def test_a_stop_is_latched_and_keeps_its_first_reason() -> None:
     assert robot.commands[1:] == ["hold"] * 3
     assert executed.limits == ("stopped",)
     np.testing.assert_array_equal(executed.action, HOLD)
-    safety.start_episode()
+    safety.arm()
     safety.send(vector(0.5, 0.5))
     assert len(robot.sent) == 1
     assert safety.stop_reason == "too warm"
 
 
 def test_a_discrete_action_is_one_choice() -> None:
-    safety = Safety(ReadOnly(CHOICE), CHOICE, control_dt_s=DT)
+    safety = armed(ReadOnly(CHOICE), CHOICE)
     untouched = safety.send(vector(0, 1, 0))
     np.testing.assert_array_equal(untouched.action, vector(0, 1, 0))
     assert untouched.limits == ()
@@ -170,7 +189,7 @@ def test_a_driver_may_work_in_place_on_what_it_is_given() -> None:
             return super().send_action(action)
 
     wanted = vector(0.5, -1.0)
-    executed = Safety(Scaling(), SPEC, control_dt_s=DT).send(wanted)
+    executed = armed(Scaling()).send(wanted)
     np.testing.assert_allclose(executed.action, vector(0.005, -0.01))
     assert executed.limits == ("robot",)
     np.testing.assert_array_equal(wanted, vector(0.5, -1.0))
@@ -187,7 +206,7 @@ def test_a_driver_may_use_again_what_it_returned() -> None:
         def hold(self) -> Array:
             return self.buffer
 
-    safety = Safety(robot := Thrifty(), SPEC, control_dt_s=DT, max_rate=(10.0, 10.0))
+    safety = armed(robot := Thrifty(), max_rate=(10.0, 10.0))
     executed, held = safety.send(vector(0.5, -0.5)), safety.hold()
     robot.buffer[:] = 99
     for told in (executed, held):
@@ -213,7 +232,7 @@ def test_actuator_values_do_not_enter_the_model_as_an_action(
             return returned
 
     with pytest.raises(RobotError, match=words):
-        Safety(Confused(), spec, control_dt_s=DT).send(vector(*[0.0] * (spec.size - 1), 1.0))
+        armed(Confused(), spec).send(vector(*[0.0] * (spec.size - 1), 1.0))
 
 
 def test_rounding_at_the_end_of_the_range_is_no_fault() -> None:
@@ -221,7 +240,7 @@ def test_rounding_at_the_end_of_the_range_is_no_fault() -> None:
         def send_action(self, action: Array) -> Array:
             return action * np.float32(1.000005)
 
-    executed = Safety(Rounding(), SPEC, control_dt_s=DT).send(vector(1.0, -1.0))
+    executed = armed(Rounding()).send(vector(1.0, -1.0))
     np.testing.assert_array_equal(executed.action, vector(1.0, -1.0))
     assert executed.limits == ()
 
@@ -233,13 +252,13 @@ def test_a_robot_that_reports_nonsense_is_a_fault(returned: Array) -> None:
             return returned
 
     with pytest.raises(RobotError, match=r"send_action returned .* 2 finite elements"):
-        Safety(Confused(), SPEC, control_dt_s=DT).send(vector(0, 0))
+        armed(Confused()).send(vector(0, 0))
 
 
 @pytest.mark.parametrize(
     ("spec", "rate", "words"),
     [
-        (SPEC, (1.0,), "1 rate limits for 2 action elements"),
+        (SPEC, (1.0,) * 3, "3 rate limits for 2 action elements"),
         (SPEC, (1.0, 0.0), "above 0 and finite"),
         (SPEC, (1.0, np.nan), "above 0 and finite"),
         (CHOICE, (1.0,) * 3, "a discrete action has no rate"),
@@ -249,7 +268,7 @@ def test_limits_that_do_not_fit_are_refused(
     spec: ActionSpec, rate: tuple[float, ...], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        Safety(Recorder(), spec, control_dt_s=DT, max_rate=rate)
+        rate_limits(spec, rate)
 
 
 def test_a_dry_run_repeats_what_it_was_told() -> None:
@@ -258,3 +277,151 @@ def test_a_dry_run_repeats_what_it_was_told() -> None:
     np.testing.assert_array_equal(ReadOnly(CHOICE).hold(), vector(1, 0, 0))
     np.testing.assert_array_equal(robot.send_action(vector(0.5, 0.1)), vector(0.5, 0.1))
     np.testing.assert_array_equal(robot.hold(), vector(0.5, 0.1))
+
+
+# --- setting in motion ---------------------------------------------------------------------------
+
+FAR = vector(1.0, -1.0)
+
+
+def states_of(safety: Safety, actions: list[Array]) -> list[State]:
+    states: list[State] = []
+    for action in actions:
+        safety.send(action)
+        states.append(safety.state)
+    return states
+
+
+def test_nothing_moves_before_it_is_armed_nor_after_it_is_disarmed() -> None:
+    safety = Safety(robot := Recorder(), SPEC, control_dt_s=DT)
+    assert safety.send(FAR).limits == ("disarmed",)
+    safety.hold()
+    assert (safety.state, robot.sent) == (State.DISARMED, [])
+    safety.arm()
+    assert safety.state is State.WARMING
+    safety.send(FAR)
+    safety.disarm()
+    assert safety.send(FAR).limits == ("disarmed",)
+    assert (safety.state, len(robot.sent)) == (State.DISARMED, 1)
+
+
+def test_the_robot_is_ramped_in_from_the_pose_it_holds() -> None:
+    start = Start(warm_up_ticks=2, ramp_s=4 * DT)
+    safety = armed(robot := Recorder(), start=start)
+    assert states_of(safety, [FAR] * 7) == [
+        *[State.WARMING] * 2, *[State.RAMPING] * 4, State.DRIVING,
+    ]  # fmt: skip
+    assert robot.commands[:2] == ["hold", "hold"]
+    ramp = HOLD + (FAR - HOLD) * np.array([[1], [2], [3], [4], [4]]) / 4
+    np.testing.assert_allclose(robot.sent, ramp, atol=1e-6)
+
+
+def test_what_a_ramp_changes_is_reported_and_so_is_the_warm_up() -> None:
+    safety = armed(Recorder(), start=Start(ramp_s=2 * DT))  # which needs a pose: one tick to watch
+    limits = [safety.send(FAR).limits for _ in range(4)]
+    assert limits == [("warming",), ("ramp",), (), ()]
+
+
+def test_the_ramp_after_a_hold_is_as_long_as_the_hold() -> None:
+    safety = armed(robot := Recorder(), start=Start(ramp_s=4 * DT))
+    states_of(safety, [FAR] * 6)
+    safety.hold()
+    assert states_of(safety, [FAR]) == [State.RAMPING]
+    np.testing.assert_array_equal(robot.sent[-1], FAR)
+    for _ in range(9):
+        safety.hold()
+    assert states_of(safety, [FAR] * 5) == [State.RAMPING] * 4 + [State.DRIVING]
+    np.testing.assert_allclose(robot.sent[-5], HOLD + (FAR - HOLD) / 4, atol=1e-6)
+
+
+def test_a_fault_in_the_warm_up_does_not_cut_it_short() -> None:
+    safety = armed(Recorder(), start=Start(warm_up_ticks=3))
+    bad = vector(np.nan, 0)
+    assert states_of(safety, [FAR, bad, FAR, FAR, FAR]) == [
+        State.WARMING, State.HOLDING, State.WARMING, State.WARMING, State.DRIVING,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("num_sent", [2, 4, 9])
+def test_a_model_that_begins_anew_is_warmed_up_again(num_sent: int) -> None:
+    safety = armed(Recorder(), start=Start(warm_up_ticks=2, ramp_s=3 * DT))
+    states_of(safety, [FAR] * num_sent)
+    safety.begin_anew()
+    assert states_of(safety, [FAR] * 6) == [
+        *[State.WARMING] * 2, *[State.RAMPING] * 3, State.DRIVING,
+    ]  # fmt: skip
+
+
+def test_a_choice_is_warmed_up_but_not_ramped() -> None:
+    safety = armed(ReadOnly(CHOICE), CHOICE, start=Start(warm_up_ticks=1, ramp_s=1.0))
+    assert states_of(safety, [vector(0, 0, 1)] * 2) == [State.WARMING, State.DRIVING]
+
+
+@pytest.mark.parametrize("num_sent", range(5))
+def test_a_stop_holds_from_every_state(num_sent: int) -> None:
+    safety = armed(robot := Recorder(), start=Start(warm_up_ticks=1, ramp_s=2 * DT))
+    states_of(safety, [FAR] * num_sent)
+    moved = len(robot.sent)
+    safety.stop("smoke")
+    assert states_of(safety, [FAR] * 3) == [State.STOPPED] * 3
+    safety.arm()
+    safety.disarm()
+    safety.begin_anew()
+    assert safety.send(FAR).limits == ("stopped",)
+    assert len(robot.sent) == moved
+    assert robot.commands[-1] == "hold"
+
+
+def test_the_acceleration_is_limited_from_rest() -> None:
+    unlimited = contract_limits(SPEC)
+    limits = unlimited._replace(acceleration=np.array([10.0, np.inf]))
+    safety = armed(robot := Recorder(), limits=limits, start=Start(warm_up_ticks=1))
+    safety.send(FAR)
+    assert safety.send(FAR).limits == ("acceleration",)
+    safety.send(FAR)
+    steps = np.diff([HOLD, *robot.sent], axis=0)
+    np.testing.assert_allclose(steps[:, 0], [10 * DT**2, 20 * DT**2], atol=1e-6)
+    np.testing.assert_allclose(robot.sent[0][1], -1.0)
+    safety.hold()  # at another place, but at rest
+    safety.send(FAR)
+    np.testing.assert_allclose(robot.sent[-1][0], HOLD[0] + 10 * DT**2, atol=1e-6)
+
+
+def test_a_users_range_is_kept() -> None:
+    limits = Limits(*(np.array(v) for v in ([-0.5, -1.0], [0.5, 1.0], [np.inf] * 2, [np.inf] * 2)))
+    executed = armed(robot := Recorder(), limits=limits).send(FAR)
+    assert executed.limits == ("range",)
+    np.testing.assert_array_equal(robot.sent[-1], vector(0.5, -1.0))
+
+
+# --- two threads ---------------------------------------------------------------------------------
+
+
+class Slow(Recorder):
+    """Hangs in `send_action` until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_in, self.may_go = threading.Event(), threading.Event()
+
+    def send_action(self, action: Array) -> Array:
+        self.is_in.set()
+        assert self.may_go.wait(5.0)
+        return super().send_action(action)
+
+
+def test_a_stop_from_another_thread_does_not_wait_for_a_command_that_hangs() -> None:
+    safety = armed(robot := Slow())
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(safety.send(FAR)))
+    thread.start()
+    assert robot.is_in.wait(5.0)
+    start = time.monotonic()
+    safety.stop("hung")
+    assert time.monotonic() - start < 2.0
+    assert robot.commands == ["hold"]
+    robot.may_go.set()
+    thread.join(5.0)
+    (executed,) = results
+    assert executed.limits == ("stopped",)
+    assert [type(command) for command in robot.commands] == [str, np.ndarray, str]  # held again

@@ -7,7 +7,8 @@ from dm_control import suite
 
 import robodreamer_sim
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import list_tasks, make
+from robodreamer_sim.tasks.names import list_tasks
+from robodreamer_sim.tasks.registry import make
 
 
 def test_the_whole_suite_is_listed() -> None:

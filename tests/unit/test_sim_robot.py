@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,58 @@ def test_hold_keeps_still_at_any_time(contract: Contract) -> None:
     robot.disconnect()
     robot.disconnect()
     robot.hold()
+
+
+@pytest.mark.parametrize("trained", ["none", "mild"])
+def test_it_is_randomised_as_in_training_or_as_the_command_line_says(
+    trained: str, tmp_path: Path
+) -> None:
+    def state(randomize: str) -> EnvOptions:
+        return EnvOptions(observe="state", randomize=randomize)
+
+    own = tmp_path / "own.json"
+    own.write_text('{"preset": "strong"}')
+    env = make("arm_reach", state(trained))
+    env.close()
+    words = {"": trained, ":randomize=none": "none", f":randomize={own}": "strong"}
+    for word, expected in words.items():
+        robot = make_robot(f"arm_reach{word}", env.contract)
+        twin = make("arm_reach", state(expected))
+        assert robot.contract == twin.contract
+        robot.connect()
+        first, _ = twin.reset(seed=0)
+        for name, value in robot.get_observation().items():
+            np.testing.assert_array_equal(value, first[name])
+        robot.disconnect()
+        twin.close()
+
+
+@pytest.mark.parametrize("choice", ["", ":randomize=none"])
+def test_the_name_of_a_task_may_have_colons(choice: str) -> None:
+    task = "gym:toy_env:Toy-v0"
+    env = make(task, EnvOptions(observe="proprio"))
+    env.close()
+    robot = make_robot(f"{task}{choice}", env.contract)
+    assert robot.contract == env.contract
+    robot.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("fetch_reach:randomise=none", "randomise=none is not of the form sim:TASK or"),
+        ("fetch_reach:none", "sim:fetch_reach:none is not of the form .* none, mild, strong or a"),
+        ("fetch_reach=none", "sim:fetch_reach=none is not of the form"),
+        ("fetch_reach:randomize=", "no randomisation ''; there are "),
+        ("fetch_reach:randomize=wild", "no randomisation 'wild'; there are mild, "),
+        ("fetch_reach:randomize=no.json", "randomize no.json: No such file"),
+    ],
+)
+def test_a_malformed_choice_is_refused_in_words(
+    contract: Contract, argument: str, words: str
+) -> None:
+    with pytest.raises(RobotError, match=words):
+        make_robot(argument, contract)
 
 
 def test_a_discrete_hold_is_a_choice() -> None:

@@ -1,11 +1,14 @@
 """Vector environments before their first record is taken: faults show, and what draws is known."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robodreamer_sim.cameras.graphics import LIBRARIES, VARIABLE
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
@@ -57,6 +60,24 @@ def test_what_draws_is_told_once_something_was_drawn(num_workers: int) -> None:
     with local() as environments:
         two_records(environments)
         assert environments.renderer_name() == ""
+
+
+def test_one_probe_answers_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    options = EnvOptions(image_size=(4, 4))
+    with VectorEnv("gym:toy_env:Toy-v0", options, num_envs=1, seed=0) as environments:
+        assert environments.back_end is not None
+        assert environments.back_end.name in LIBRARIES
+        worker: Any = environments._shards[0]
+        inherited = Path(f"/proc/{worker._process.pid}/environ").read_text().split("\0")
+        assert f"{VARIABLE}={environments.back_end.name}" in inherited
+
+
+def test_where_nothing_is_drawn_nothing_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    with local() as environments:
+        assert environments.back_end is None
+    assert os.environ[VARIABLE] == ""
 
 
 def test_a_fault_shows_while_waiting() -> None:

@@ -12,21 +12,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.bundle.bundle import (
-    FORMAT_VERSION,
-    Carry,
-    DrawResult,
-    Manifest,
-    StateShapes,
-    write_initial,
-    write_manifest,
-)
+from robodreamer.onnx_export.cuts import cut
+from robodreamer_deploy.bundle.bundle import Carry, write_initial, write_manifest
 from robodreamer_deploy.bundle.golden import Golden
+from robodreamer_deploy.bundle.interface import StateShapes, describe_graphs
+from robodreamer_deploy.bundle.manifest import FORMAT_VERSION, DrawResult, Manifest, derive
 from robodreamer_deploy.contract import Array, Observation
 
 Layer = dict[str, Array]  # weights of one graph by name
 Weights = dict[str, Layer]
-ValueInfo = onnx.ValueInfoProto
 
 D, S, K, E, A = 8, 3, 4, 5, CONTRACT.action.size
 STD = 0.3
@@ -172,103 +166,96 @@ def unimix_nodes(name: str) -> list[onnx.NodeProto]:
     ]
 
 
+def draw_nodes(stoch: str, logits: str) -> list[onnx.NodeProto]:
+    node = helper.make_node
+    return [
+        node("Add", [logits, "noise_stoch"], [f"{stoch}_perturbed"]),
+        node("ArgMax", [f"{stoch}_perturbed"], [f"{stoch}_index"], axis=-1, keepdims=0),
+        node("OneHot", [f"{stoch}_index", "depth", "off_on"], [stoch]),
+    ]
+
+
 def rssm_nodes() -> list[onnx.NodeProto]:
     node = helper.make_node
     return [
         node("Where", ["is_first", "zero", "deter"], ["d"]),
         node("Flatten", ["stoch"], ["stoch_flat"]),
         node("Where", ["is_first", "zero", "stoch_flat"], ["s"]),
-        node("Where", ["is_first", "zero", "action"], ["a"]),
+        node("Where", ["is_first", "zero", "action_previous"], ["a"]),
         node("Concat", ["d", "s", "a"], ["core_in"], axis=1),
         node("MatMul", ["core_in", "core"], ["core_out"]),
         node("Tanh", ["core_out"], ["deter_next"]),
         node("MatMul", ["deter_next", "prior"], ["prior_flat"]),
         *unimix_nodes("prior"),
+        *draw_nodes("stoch_prior", "prior_logits"),
         node("Concat", ["deter_next", "tokens"], ["posterior_in"], axis=1),
         node("MatMul", ["posterior_in", "posterior"], ["posterior_flat"]),
         *unimix_nodes("posterior"),
-        node("Add", ["posterior_logits", "noise"], ["perturbed"]),
-        node("ArgMax", ["perturbed"], ["index"], axis=-1, keepdims=0),
-        node("OneHot", ["index", "depth", "off_on"], ["stoch_next"]),
+        *draw_nodes("stoch_next", "posterior_logits"),
     ]
 
 
 def actor_nodes() -> list[onnx.NodeProto]:
     node = helper.make_node
     return [
-        node("Flatten", ["stoch"], ["stoch_flat"]),
-        node("Concat", ["deter", "stoch_flat"], ["feature"], axis=1),
+        node("Flatten", ["stoch_next"], ["stoch_next_flat"]),
+        node("Concat", ["deter_next", "stoch_next_flat"], ["feature"], axis=1),
         node("MatMul", ["feature", "mean"], ["mean_raw"]),
         node("Tanh", ["mean_raw"], ["mean_out"]),
-        node("Mul", ["noise", "std"], ["scaled"]),
+        node("Mul", ["noise_action", "std"], ["scaled"]),
         node("Add", ["mean_out", "scaled"], ["wide"]),
         node("Clip", ["wide", "minus_one", "one"], ["action"]),
     ]
 
 
-def value_info(name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> ValueInfo:
-    return helper.make_tensor_value_info(name, kind, shape)
+def constants() -> dict[str, Any]:
+    f = np.float32
+    return {
+        "one": f(1), "white": f(255), "half": f(0.5), "zero": f(0), "std": f(STD),
+        "minus_one": f(-1), "stoch_shape": np.array([1, S, K]), "keep": f(1 - UNIMIX),
+        "uniform": f(UNIMIX / K), "depth": np.array(K), "off_on": np.array([0, 1], f),
+    }  # fmt: skip
 
 
-def save_graph(
-    path: Path,
-    nodes: list[onnx.NodeProto],
-    inputs: list[ValueInfo],
-    outputs: list[ValueInfo],
-    weights: Layer,
-    constants: dict[str, Any],
-) -> None:
-    initializers = [
-        numpy_helper.from_array(np.asarray(value), name)
-        for name, value in {**weights, **constants}.items()
-    ]
-    graph = helper.make_graph(nodes, path.stem, inputs, outputs, initializers)
-    opset = helper.make_opsetid("", 18)
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
+def whole_step(weights: Weights) -> onnx.ModelProto:
+    """Return one graph with everything, whose parts are the files of the bundle."""
+    signals = {s.name: ((1, *s.shape), ONNX_TYPES[s.dtype]) for s in CONTRACT.inputs}
+    stoch, floats = (1, S, K), TensorProto.FLOAT
+    inputs = {
+        **signals, "deter": ((1, D), floats), "stoch": (stoch, floats),
+        "action_previous": ((1, A), floats), "is_first": ((1,), TensorProto.BOOL),
+        "noise_stoch": (stoch, floats), "noise_action": ((1, A), floats),
+    }  # fmt: skip
+    outputs = {
+        "tokens": (1, E), "deter_next": (1, D), "stoch_next": stoch, "stoch_prior": stoch,
+        "prior_logits": stoch, "posterior_logits": stoch, "action": (1, A),
+    }  # fmt: skip
+    tensors = {name: w for layer in weights.values() for name, w in layer.items()} | constants()
+    graph = helper.make_graph(
+        [*encoder_nodes(), *rssm_nodes(), *actor_nodes()],
+        "whole",
+        [helper.make_tensor_value_info(n, kind, shape) for n, (shape, kind) in inputs.items()],
+        [helper.make_tensor_value_info(n, floats, shape) for n, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def make_graphs(weights: Weights) -> dict[str, onnx.ModelProto]:
+    """Return all graphs by file name."""
+    whole, state = whole_step(weights), StateShapes(deter=(D,), stoch=(S, K))
+    specs = describe_graphs(CONTRACT, state, E, {})
+    return {name: cut(whole, spec, name) for name, spec in specs.items()}
 
 
 def write_graphs(folder: Path, weights: Weights) -> None:
-    f = np.float32
-    save_graph(
-        folder / "encoder.onnx",
-        encoder_nodes(),
-        [value_info(s.name, (1, *s.shape), ONNX_TYPES[s.dtype]) for s in CONTRACT.inputs],
-        [value_info("tokens", (1, E))],
-        weights["encoder"],
-        {"one": f(1), "white": f(255), "half": f(0.5)},
-    )
-    save_graph(
-        folder / "rssm_step.onnx",
-        rssm_nodes(),
-        [
-            value_info("deter", (1, D)), value_info("stoch", (1, S, K)),
-            value_info("action", (1, A)), value_info("tokens", (1, E)),
-            value_info("is_first", (1,), TensorProto.BOOL), value_info("noise", (1, S, K)),
-        ],
-        [
-            value_info("deter_next", (1, D)), value_info("stoch_next", (1, S, K)),
-            value_info("prior_logits", (1, S, K)), value_info("posterior_logits", (1, S, K)),
-        ],
-        weights["rssm_step"],
-        {
-            "zero": f(0), "stoch_shape": np.array([1, S, K]), "keep": f(1 - UNIMIX),
-            "uniform": f(UNIMIX / K), "depth": np.array(K), "off_on": np.array([0, 1], f),
-        },
-    )  # fmt: skip
-    save_graph(
-        folder / "actor.onnx",
-        actor_nodes(),
-        [value_info("deter", (1, D)), value_info("stoch", (1, S, K)), value_info("noise", (1, A))],
-        [value_info("action", (1, A))],
-        weights["actor"],
-        {"std": f(STD), "one": f(1), "minus_one": f(-1)},
-    )
+    for name, model in make_graphs(weights).items():
+        (folder / name).write_bytes(model.SerializeToString())
 
 
 def make_manifest() -> Manifest:
     """Return the toy's manifest, before its files are known."""
+    state = StateShapes(deter=(D,), stoch=(S, K))
     return Manifest(
         format_version=FORMAT_VERSION,
         robodreamer_version="0.1.0",
@@ -276,9 +263,14 @@ def make_manifest() -> Manifest:
         run="toy",
         commit="0123456",
         contract=CONTRACT,
+        delays_s={"action": (0.0, 0.02)},
         preprocessing_version=1,
-        state=StateShapes(deter=(D,), stoch=(S, K)),
+        opset=18,
+        precision="float32",
+        reduction=None,
+        state=state,
         token_size=E,
+        validity={},
         draws={
             "mode": DrawResult(
                 num_episodes=5, return_mean=-1.5, return_std=0.1, success_rate=0.8
@@ -287,6 +279,7 @@ def make_manifest() -> Manifest:
         default_draw="mode",
         surprise_quantiles={"0.5": 0.1, "0.99": 1.0 / 3.0},
         files={},
+        **derive(CONTRACT, state, E, {}),
     )  # fmt: skip
 
 

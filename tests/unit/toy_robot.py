@@ -79,7 +79,9 @@ class Bench:
 
 
 class Point(Bench):
-    """The point, with episodes of fixed length."""
+    """The point, with episodes of fixed length, as a simulator in this process."""
+
+    is_stepped = True
 
     def __init__(self, argument: str, contract: Contract) -> None:
         super().__init__(argument, contract)

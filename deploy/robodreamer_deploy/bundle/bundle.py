@@ -1,38 +1,35 @@
 """The policy bundle: a folder that holds all a robot needs to run one policy.
 
-    encoder.onnx rssm_step.onnx actor.onnx    the graphs; `policy.Policy` names their tensors
+    encoder.onnx rssm_step.onnx actor.onnx    the step as the modules end
+    core.onnx prior.onnx posterior.onnx       the same, cut where a robot has to wait
+    policy.onnx                               the same as one graph
     initial.npz                               deter (1, D), stoch (1, S, K), action (1, A)
     golden.npz                                a recorded sequence, see golden.py
-    manifest.json                             this module's `Manifest`: what the rest means
+    manifest.json                             what the rest means, see manifest.py
 
 Whatever comes from such a folder is untrusted until `load_bundle` has checked it: version, fields
-and their types, file names, sizes and hashes. Letters: D deter, S stoch, K classes, E tokens,
-A action.
+and their types, file names, sizes and hashes. Letters: D deter, S stoch, K classes, A action.
 """
 
 import dataclasses
 import hashlib
-import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from robodreamer_deploy.bundle.interface import GRAPHS
+from robodreamer_deploy.bundle.manifest import MANIFEST, FileRecord, Manifest
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.records import parse_json, read_object, read_record
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-GRAPHS = ("encoder.onnx", "rssm_step.onnx", "actor.onnx")
 REQUIRED_FILES = (*GRAPHS, "initial.npz", "golden.npz")
 MAX_MANIFEST_BYTES = 4 << 20
-MAX_ELEMENTS = 1 << 26  # of any one signal or state; far above the largest policy
-
-Draw = Literal["mode", "sample"]
-DRAWS: tuple[Draw, ...] = ("mode", "sample")
+NPY_HEADER_BYTES = 1 << 12  # more than numpy writes before an array
 
 
 class BundleError(ValueError):
@@ -45,107 +42,6 @@ class Carry(NamedTuple):
     deter: Array  # float32 (D,)
     stoch: Array  # float32 (S, K), one-hot along K
     action: Array  # float32 (A,), the action that was really executed
-
-
-@dataclass(frozen=True, kw_only=True)
-class StateShapes:
-    """Shapes of the recurrent state, without the batch axis of 1."""
-
-    deter: tuple[int]
-    stoch: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        """Refuse empty and absurd shapes."""
-        for name, shape in {"deter": self.deter, "stoch": self.stoch}.items():
-            if min(shape) < 1 or max(shape) > MAX_ELEMENTS:
-                raise ValueError(f"{name} of shape {shape}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrawResult:
-    """What one way of drawing achieved in closed loop when the policy was exported."""
-
-    num_episodes: int
-    return_mean: float
-    return_std: float
-    success_rate: float | None
-    """None if the task does not know success."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileRecord:
-    """Fingerprint of one file of the bundle."""
-
-    size: int
-    """In bytes."""
-    sha256: str
-    """In lower-case hexadecimal."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """All that is known about an exported policy; `manifest.json` holds exactly this."""
-
-    format_version: int
-    """Version of the bundle's layout."""
-    robodreamer_version: str
-    created: str
-    """When it was exported, ISO 8601 in UTC."""
-    run: str
-    """Name of the training run."""
-    commit: str
-    """Commit of the code that trained it."""
-    contract: Contract
-    """Signals, action and rate; privileged signals may be listed, the graphs do not read them."""
-    preprocessing_version: int
-    """Version of what the encoder graph does to raw signals: scaling, symlog, order of keys."""
-    state: StateShapes
-    token_size: int
-    """Elements E of the encoder's output."""
-    draws: Mapping[str, DrawResult]
-    """Closed-loop result by draw, `mode` and `sample`; empty if not measured."""
-    default_draw: Draw
-    """The draw that achieved more."""
-    surprise_quantiles: Mapping[str, float]
-    """Surprise in nats seen in evaluation, by quantile such as `0.99`; empty if not measured."""
-    files: Mapping[str, FileRecord]
-    """Every other file of the bundle, by name."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that no exported policy has."""
-        if self.format_version != FORMAT_VERSION:
-            raise ValueError(
-                f"bundle format {self.format_version}; this release reads {FORMAT_VERSION}"
-            )
-        if not 1 <= self.token_size <= MAX_ELEMENTS:
-            raise ValueError(f"token_size is {self.token_size}")
-        for signal in self.contract.inputs:
-            if signal.num_elements > MAX_ELEMENTS:
-                raise ValueError(f"{signal.name} of shape {signal.shape}")
-        if unknown := sorted(set(self.draws) - set(DRAWS)):
-            raise ValueError(f"unknown draws {unknown}; there are {', '.join(DRAWS)}")
-        for name in self.files:
-            if name == MANIFEST or not _is_plain_name(name):
-                raise ValueError(f"file name {name!r} leaves the bundle")
-
-    def to_json(self) -> str:
-        """Return the manifest as JSON text. Floats are written by repr and read back exactly."""
-        return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Manifest":
-        """Rebuild a manifest from its JSON text; every field must be there, and no other.
-
-        Raises:
-            ValueError: Another version, or a missing, unknown or malformed field.
-        """
-        data = dict(read_object(parse_json(text), "manifest"))
-        version = data.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ValueError(f"bundle format {version!r}; this release reads {FORMAT_VERSION}")
-        if "contract" in data:
-            data["contract"] = Contract.from_dict(read_object(data["contract"], "contract"))
-        return read_record(cls, data, "manifest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +115,10 @@ def read_arrays(
         BundleError: Unreadable, or an array is missing, unknown, of another shape or type, or not
             finite.
     """
+    size = sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in expected.values())
     try:
         with path.open("rb") as file:  # numpy leaves a file open that it cannot read
+            require_size(file, size + len(expected) * NPY_HEADER_BYTES)
             npz = np.load(file, allow_pickle=False)
             arrays = {name: cast("Array", npz[name]) for name in npz.files}
     except Exception as error:  # numpy documents no set of errors for a damaged file
@@ -236,6 +134,24 @@ def read_arrays(
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BundleError(f"{path}: {name} is not finite")
     return arrays
+
+
+def require_size(file: BinaryIO, most: int, member: str | None = None) -> None:
+    """Refuse a zip file, or one file in it, that unpacks to more than `most` bytes.
+
+    Nothing is unpacked before.
+
+    Raises:
+        ValueError: It would.
+        zipfile.BadZipFile: It is no zip file.
+        KeyError: It has no such member.
+    """
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist() if member is None else [archive.getinfo(member)]
+        size = sum(info.file_size for info in infos)
+    if size > most:
+        raise ValueError(f"it unpacks to {size} bytes, {most} are expected at most")
+    file.seek(0)
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -272,10 +188,6 @@ def _fingerprint(path: Path) -> FileRecord:
         while block := file.read(1 << 20):
             digest.update(block)
     return FileRecord(size=path.stat().st_size, sha256=digest.hexdigest())
-
-
-def _is_plain_name(name: str) -> bool:
-    return name not in {"", ".", ".."} and not set(name) & set("/\\\0")
 
 
 def _neighbours(folder: Path) -> str:

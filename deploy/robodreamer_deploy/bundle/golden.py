@@ -12,11 +12,19 @@ from typing import Any, cast
 
 import numpy as np
 
-from robodreamer_deploy.bundle.bundle import Bundle, BundleError, read_arrays
+from robodreamer_deploy.bundle.bundle import (
+    NPY_HEADER_BYTES,
+    Bundle,
+    BundleError,
+    read_arrays,
+    require_size,
+)
 from robodreamer_deploy.contract import Array
 
 OBSERVATION = "observation/"
 MAX_STEPS = 10_000
+LATENTS = {"stoch_next": "posterior_logits", "stoch_prior": "prior_logits"}
+"""What is drawn by class, and the logs of the probabilities that it is drawn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +32,8 @@ class Golden:
     """Inputs and the reference's outputs of n steps. float32 unless said."""
 
     observations: Mapping[str, Array]
-    """By signal name, (n, ...), of the contract's types; in the file as `observation/<signal>`."""
+    """By signal name, (n, ...), of the contract's types; in the file as `observation/<signal>`.
+    Where the policy reads such bits, `is_valid/<camera>` as well, bool (n,)."""
     is_first: Array
     """bool (n,)."""
     action_previous: Array
@@ -54,6 +63,25 @@ class Golden:
         """Return the number of steps n."""
         return len(self.is_first)
 
+    @property
+    def begin(self) -> tuple[str, ...]:
+        """Names of the values that a step begins with; all others are computed."""
+        state = ("deter", "stoch", "action_previous", "is_first", "noise_stoch", "noise_action")
+        return (*self.observations, *state)
+
+    def values(self, i: int) -> dict[str, Array]:
+        """Return all values of step i, as `bundle.interface` names them, with a batch axis of 1.
+
+        Among them is what would have been drawn from the prior with the posterior's noise.
+        """
+        rows = slice(i, i + 1)
+        names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
+        values: dict[str, Array] = {name: getattr(self, name)[rows] for name in names}
+        scores = values["prior_logits"] + values["noise_stoch"]
+        classes = np.eye(scores.shape[-1], dtype=np.float32)
+        values["stoch_prior"] = classes[scores.argmax(-1)]
+        return values | {name: value[rows] for name, value in self.observations.items()}
+
     def save(self, path: Path) -> None:
         """Write the npz file."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
@@ -82,17 +110,18 @@ def load_golden(bundle: Bundle) -> Golden:
     expected = {name: ((num_steps, *shape), "float32") for name, shape in shapes.items()}
     for signal in manifest.contract.inputs:
         expected[f"{OBSERVATION}{signal.name}"] = ((num_steps, *signal.shape), signal.dtype)
+    for bit in manifest.validity.values():
+        expected[f"{OBSERVATION}{bit}"] = ((num_steps,), "bool")
     arrays = read_arrays(path, {**expected, "is_first": ((num_steps,), "bool")})
-    observations = {
-        signal.name: arrays.pop(f"{OBSERVATION}{signal.name}")
-        for signal in manifest.contract.inputs
-    }
+    names = [*(s.name for s in manifest.contract.inputs), *manifest.validity.values()]
+    observations = {name: arrays.pop(f"{OBSERVATION}{name}") for name in names}
     return Golden(observations=observations, **arrays)
 
 
 def _count_steps(path: Path) -> int:
     try:
         with path.open("rb") as file:
+            require_size(file, MAX_STEPS + NPY_HEADER_BYTES, "is_first.npy")
             num_steps = len(cast("Array", np.load(file, allow_pickle=False)["is_first"]))
     except Exception as error:  # numpy documents no set of errors for a damaged file
         raise BundleError(f"{path} is no readable golden sequence: {error}") from error

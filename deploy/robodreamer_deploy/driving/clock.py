@@ -56,11 +56,19 @@ class Grid:
         """How far behind the current tick's time it is now."""
         return self._clock.now() - (self._start + self._index * self._period)
 
-    def wait(self) -> int:
-        """Sleep until the next tick that is not past; return how many had to be skipped."""
+    @property
+    def index(self) -> int:
+        """Number of the current tick; skipped ones leave gaps."""
+        return self._index
+
+    def advance(self) -> int:
+        """Go on to the next tick that is not past; return how many had to be skipped."""
         elapsed = self._clock.now() - self._start
         following = self._index + 1
         # The margin keeps a tick that ends exactly on the grid from being rounded past it.
         self._index = max(following, math.ceil(elapsed / self._period - 1e-6))
-        self._clock.sleep(max(0.0, self._start + self._index * self._period - self._clock.now()))
         return self._index - following
+
+    def wait(self) -> None:
+        """Sleep until the current tick's time, if that is not past."""
+        self._clock.sleep(max(0.0, -self.lateness_s))

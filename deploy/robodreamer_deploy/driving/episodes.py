@@ -46,9 +46,8 @@ def drive_episodes(
         if reason := should_stop():
             return reason
         robot.start_episode(seed)
-        loop.controller.reset(seed)
         ticks = loop.report.ticks
-        reason = loop.run(robot.get_observation, over)
+        reason = loop.run(robot, over, seed=seed)
         if reason != EPISODE_OVER:
             return reason
         finished(
@@ -59,5 +58,4 @@ def drive_episodes(
 
 def drive(loop: ControlLoop, robot: Robot, *, seed: int, should_stop: ShouldStop) -> str:
     """Drive one stretch until `should_stop` gives a reason; return it."""
-    loop.controller.reset(seed)
-    return loop.run(robot.get_observation, should_stop)
+    return loop.run(robot, should_stop, seed=seed)

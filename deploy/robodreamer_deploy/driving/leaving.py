@@ -5,19 +5,25 @@ came during `connect`, the normal end: all ways out lead through `drive_connecte
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from robodreamer_deploy.driving.clock import Clock
 from robodreamer_deploy.driving.safety import Safety
 from robodreamer_deploy.driving.signals import StopSignals
-from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.faults import HungError, sentence
 from robodreamer_deploy.robots import Robot
 
 HOLD_ATTEMPTS = 5
 HOLD_PAUSE_S = 0.1
 HOLD_WITHIN_S = 2.0
 """No further attempt to hold begins later than this after the first."""
+ATTEMPT_WITHIN_S = 1.0
+"""What one attempt to hold may take before the watchdog breaks it off."""
+DISCONNECT_WITHIN_S = 5.0
+"""What disconnecting may take before the watchdog breaks it off."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +43,19 @@ class Leaving:
 
 
 def drive_connected(
-    robot: Robot, safety: Safety, signals: StopSignals, clock: Clock, drive: Callable[[], None]
+    robot: Robot,
+    safety: Safety,
+    signals: StopSignals,
+    clock: Clock,
+    drive: Callable[[], None],
+    watchdog: Watchdog | None = None,
 ) -> Leaving:
     """Connect, `drive`, and on every way out hold and disconnect, undisturbed by signals.
 
     An interrupt ends the drive and is not passed on; errors of `drive` are, after the robot was
     left. A robot whose `connect` fails is disconnected only; one whose `connect` is interrupted
-    is held as well, for it may have come far.
+    is held as well, for it may have come far. What hangs while the robot is left is broken off by
+    the `watchdog`.
     """
     leaving = Leaving()
     try:
@@ -57,19 +69,23 @@ def drive_connected(
         leaving.was_interrupted = True
     finally:
         if leaving.connect_error is None:
-            leaving.hold_fault = hold_firmly(safety, clock)
+            leaving.hold_fault = hold_firmly(safety, clock, watchdog)
         signals.shield()
-        leaving.disconnect_fault = _disconnect(robot)
+        leaving.disconnect_fault = _disconnect(robot, watchdog)
     return leaving
 
 
-def hold_firmly(safety: Safety, clock: Clock) -> str | None:
-    """Have the robot hold, trying again where that fails; return why it failed to the last."""
+def hold_firmly(safety: Safety, clock: Clock, watchdog: Watchdog | None = None) -> str | None:
+    """Have the robot hold, trying again where that fails; return why it failed to the last.
+
+    Takes at most `HOLD_WITHIN_S` and one attempt, whatever the robot does.
+    """
     end = clock.now() + HOLD_WITHIN_S
     fault = ""
     for _ in range(HOLD_ATTEMPTS):
         try:
-            safety.hold()
+            with within(watchdog, ATTEMPT_WITHIN_S, "hold"):
+                safety.hold()
         except KeyboardInterrupt:  # somebody insists, after the shield has fallen
             return "interrupted while it did not come back"
         except BaseException as error:  # noqa: BLE001  whatever a driver raises, try again
@@ -83,6 +99,23 @@ def hold_firmly(safety: Safety, clock: Clock) -> str | None:
     return fault
 
 
+@contextmanager
+def within(watchdog: Watchdog | None, seconds: float, doing: str) -> Generator[None, None, None]:
+    """Break off what takes longer, with `HungError`; without a watchdog, wait for it.
+
+    Raises:
+        HungError: It did not come back.
+    """
+    if watchdog is None:
+        yield
+        return
+    watchdog.watch(seconds, doing)
+    try:
+        yield
+    finally:
+        watchdog.rest()
+
+
 def _connect(robot: Robot) -> Exception | None:
     try:
         robot.connect()
@@ -91,9 +124,10 @@ def _connect(robot: Robot) -> Exception | None:
     return None
 
 
-def _disconnect(robot: Robot) -> str | None:
+def _disconnect(robot: Robot, watchdog: Watchdog | None) -> str | None:
     try:
-        robot.disconnect()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  a driver raises what it likes
+        with within(watchdog, DISCONNECT_WITHIN_S, "disconnect"):
+            robot.disconnect()
+    except (Exception, KeyboardInterrupt, HungError) as error:  # noqa: BLE001  a driver raises what it likes
         return sentence(error)
     return None

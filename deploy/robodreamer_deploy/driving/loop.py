@@ -2,53 +2,54 @@
 
 Ticks lie on an absolute grid, so that time lost in one is not added to the next. After an overrun
 whole periods are skipped and counted; old commands are never sent in a burst. A recurrent policy
-has to advance by one step per period: skipped and held ticks are steps the model has missed, and
-are counted as such. The robot holds between two runs, and `leaving` has it hold on every way out.
+advances by exactly one step per period: a skipped or held tick is a step in which the model dreams,
+and so is one without a camera's frame. What must not last is bounded (`Bounds`). The robot holds
+between two runs, and `leaving` has it hold on every way out. `docs/onboard.md` has a table.
 """
 
 import logging
+import math
 import time
-from array import array
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from robodreamer_deploy.contract import Array, Contract, SignalError
+from robodreamer_deploy.contract import Contract, SignalError
 from robodreamer_deploy.driving.clock import Clock, Grid, MonotonicClock
-from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.inference.policy import Controller, NotFiniteError
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.driving.gate import Gate, Sensed, Sensors
+from robodreamer_deploy.driving.report import LoopReport
+from robodreamer_deploy.driving.safety import NOT_FINITE, Executed, Safety
+from robodreamer_deploy.driving.surprise import SLOW_RATE, SurpriseGuard
+from robodreamer_deploy.driving.tick import EpisodeStart, Listener, Tick
+from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.faults import HungError, sentence
+from robodreamer_deploy.inference.controller import Controller, NotFiniteError, Step
 
 logger = logging.getLogger(__name__)
 
-MAX_FAULTS_IN_A_ROW = 10
+HOLD_WITHIN_S = 1.0
+"""How long a hold may take before the watchdog breaks it off."""
 
 
-@dataclass(kw_only=True)
-class LoopReport:
-    """What happened in one drive, over all its episodes."""
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How long what must not last may last, in ticks."""
 
-    ticks: int = 0
-    """Periods in which the robot was sent something, holds included."""
-    skipped_ticks: int = 0
-    """Periods that passed while an earlier tick was still busy."""
-    held_ticks: int = 0
-    """Ticks in which the robot held because a sensor value or the policy was not to be trusted."""
-    elapsed_s: float = 0.0
-    """Time of the loop's clock from the first tick on, resets excluded."""
-    sense_to_act_s: "array[float]" = field(default_factory=lambda: array("d"))
-    """From asking for the observation until the command was sent, per tick. With a simulator in
-    the same process this includes its step."""
-    policy_s: "array[float]" = field(default_factory=lambda: array("d"))
-    """The policy's part of it, per step of the model."""
-    lateness_s: "array[float]" = field(default_factory=lambda: array("d"))
-    """From the grid's time until the tick began, per tick."""
-    surprise: "array[float]" = field(default_factory=lambda: array("d"))
-    """In nats, per step of the model."""
-    limits: Counter[str] = field(default_factory=Counter[str])
-    """How often each of `Safety`'s limits changed an action."""
-    bad_observations: Counter[str] = field(default_factory=Counter[str])
-    """How often each signal was refused, by key; `observation` counts failed readings."""
+    faults_in_a_row: int = 10
+    """Held ticks, after which the robot is stopped."""
+    missing_in_a_row: int = 10
+    """Ticks without a camera's frame through which the model may dream; the robot holds then."""
+    skipped_in_a_row: int = 5
+    """Periods in one overrun that the model can make up for; it begins anew beyond."""
+    silent_ticks: int = 10
+    """Periods without a command, after which the watchdog stops the robot."""
+
+
+class Decision(NamedTuple):
+    """What came of thinking about it; either a step or a fault."""
+
+    step: Step | None
+    fault: str | None
 
 
 class ControlLoop:
@@ -61,24 +62,39 @@ class ControlLoop:
         *,
         clock: Clock | None = None,
         stopwatch: Callable[[], float] = time.perf_counter,
-        max_faults_in_a_row: int = MAX_FAULTS_IN_A_ROW,
+        bounds: Bounds | None = None,
+        surprise: SurpriseGuard | None = None,
+        watchdog: Watchdog | None = None,
+        listeners: tuple[Listener, ...] = (),
+        is_stepped: bool = False,
     ) -> None:
         """Put a loop together.
 
         Args:
             controller: Decides; its contract sets the rate and what a good observation is.
             safety: Acts.
-            clock: Paces the ticks; the machine's own by default.
+            clock: Paces the ticks; the machine's own by default. Stamps are on this clock.
             stopwatch: Measures sense-to-act in seconds, also where `clock` is not real.
-            max_faults_in_a_row: After more held ticks than this the robot is stopped.
+            bounds: What is tolerated for how long.
+            surprise: Acts on surprise; None only measures it.
+            watchdog: Started by the caller; None for a robot that cannot be left alone.
+            listeners: Told of every tick.
+            is_stepped: The robot's time passes with its commands only, see `robots.is_stepped`:
+                a skipped tick is no step of the model then, and stamps have no meaning.
         """
         self.controller = controller
         self.safety = safety
         self.clock = clock or MonotonicClock()
         self.report = LoopReport()
         self._stopwatch = stopwatch
-        self._max_faults_in_a_row = max_faults_in_a_row
-        self._faults_in_a_row = 0
+        self._bounds = bounds or Bounds()
+        self._surprise = surprise
+        self._watchdog = watchdog
+        self._listeners = listeners
+        self._is_stepped = is_stepped
+        self._gate = Gate(self.contract, self.clock.now, has_ages=not is_stepped)
+        self._num_runs = 0
+        self._faults_in_a_row = self._missing_in_a_row = 0
         self._is_first = True
 
     @property
@@ -86,13 +102,16 @@ class ControlLoop:
         """What the policy reads and sends, and how often."""
         return self.controller.policy.bundle.contract
 
-    def run(
-        self, observe: Callable[[], Mapping[str, Array]], should_stop: Callable[[], str | None]
-    ) -> str:
+    def run(self, sensors: Sensors, should_stop: Callable[[], str | None], *, seed: int = 0) -> str:
         """Drive from the first step of an episode until `should_stop` gives a reason.
 
         The robot holds when this returns. What it raises is for `leaving.drive_connected`, which
         holds then.
+
+        Args:
+            sensors: The robot, of which nothing but its sensors is used here.
+            should_stop: Asked before every tick.
+            seed: Of the policy's noise.
 
         Returns:
             The reason of `should_stop`, or that of a latched stop.
@@ -101,64 +120,201 @@ class ControlLoop:
             RobotError: The robot does not hold, or reports an execution that makes no sense.
             Exception: Whatever the robot raises, but what `robots.Robot` says holds one tick.
         """
-        report = self.report
-        self._is_first, self._faults_in_a_row = True, 0
-        self.safety.start_episode()
+        self._begin(seed)
         start = self.clock.now()
+        reason = "by a fault"
         try:
-            grid = Grid(self.clock, self.contract.control_dt_s)
-            while (reason := self.safety.stop_reason or should_stop()) is None:
-                report.lateness_s.append(grid.lateness_s)
-                self._tick(observe)
-                report.skipped_ticks += grid.wait()
+            reason = self._drive(sensors, should_stop)
+            self._watch(HOLD_WITHIN_S, "hold")
+            self.safety.disarm()
+        except HungError as error:
+            reason = self.safety.stop_reason or str(error)
+        except BaseException as error:
+            reason = sentence(error)
+            raise
         finally:
-            report.elapsed_s += self.clock.now() - start
-        self.safety.hold()
+            if self._watchdog is not None:
+                self._watchdog.rest()
+            self.report.elapsed_s += self.clock.now() - start
+            for listener in self._listeners:
+                listener.episode_ended(reason)
         return reason
 
-    def _tick(self, observe: Callable[[], Mapping[str, Array]]) -> None:
-        start = self._stopwatch()
+    def _begin(self, seed: int) -> None:
+        self.controller.reset(seed)
+        self._is_first, self._faults_in_a_row, self._missing_in_a_row = True, 0, 0
+        if self._surprise is not None:
+            self._surprise.forget()
+        for listener in self._listeners:
+            listener.episode_started(EpisodeStart(self._num_runs, seed, self.controller.draw))
+        self._num_runs += 1
+        self.safety.arm()
+
+    def _drive(self, sensors: Sensors, should_stop: Callable[[], str | None]) -> str:
+        silence_s = self._bounds.silent_ticks * self.contract.control_dt_s
+        grid = Grid(self.clock, self.contract.control_dt_s)
+        skipped = 0
+        while True:
+            self._watch(silence_s, "asking whether to stop", self.safety.stop)
+            if (reason := self.safety.stop_reason or should_stop()) is not None:
+                return reason
+            self._tick(sensors, grid, skipped)
+            self._look_ahead()
+            skipped = self._pass_over(grid.advance())
+            grid.wait()
+
+    def _watch(self, seconds: float, doing: str, act: Callable[[str], None] | None = None) -> None:
+        if self._watchdog is not None:
+            self._watchdog.watch(seconds, doing, act)
+
+    def _doing(self, what: str) -> None:
+        if self._watchdog is not None:
+            self._watchdog.doing = what
+
+    # --- one tick -------------------------------------------------------------------------------
+
+    def _tick(self, sensors: Sensors, grid: Grid, skipped: int) -> None:
+        time_s, lateness_s, start = self.clock.now(), grid.lateness_s, self._stopwatch()
+        self._doing("get_observation")
+        sensed = self._gate.read(sensors)
+        decision = self._decide(sensed)
+        executed = self._act(decision)
+        seconds = self._stopwatch() - start
+        self.report.lateness_s.append(lateness_s)
+        self.report.sense_to_act_s.append(seconds)
+        fault = self._account(decision, executed)
+        tick = Tick(
+            grid.index, skipped, time_s, lateness_s, seconds, self._is_first,
+            sensed.observation, sensed.stamps, tuple(sorted(sensed.missing)),
+            decision.step, executed.action, executed.limits, fault,
+        )  # fmt: skip
+        for listener in self._listeners:
+            listener.ticked(tick)
+        if decision.step is not None:
+            self._is_first = False
+            if NOT_FINITE in executed.limits:
+                self._begin_anew()
+
+    def _decide(self, sensed: Sensed) -> Decision:
+        """Let the policy think; what it may not think about, or cannot, is a fault."""
+        self._doing("the policy")
         try:
-            observation = self._gate(self._read(observe))
-            sensed = self._stopwatch()
-            step = self.controller.step(observation, is_first=self._is_first)
+            self._check_sensed(sensed)
+            start = self._stopwatch()
+            step = self.controller.step(
+                sensed.passed, is_first=self._is_first, missing=sensed.missing
+            )
         except SignalError as error:
             self.report.bad_observations[error.key] += 1
-            self._hold(str(error))
+            return Decision(None, str(error))
         except NotFiniteError as error:
-            self._hold(str(error))
-            self._is_first = True  # whatever state led there is not to be trusted either
+            self._begin_anew()  # whatever state led there is not to be trusted either
+            return Decision(None, str(error))
+        self.report.policy_s.append(self._stopwatch() - start)
+        return Decision(step, None)
+
+    def _check_sensed(self, sensed: Sensed) -> None:
+        """Let the model dream for a while, but not from the first step on.
+
+        Raises:
+            SignalError: A sensor cannot be trusted; the model has nothing to dream from, or has
+                dreamt for too long.
+        """
+        if sensed.fault is not None:
+            raise sensed.fault
+        self.report.missing_frames.update(sensed.missing)
+        self._missing_in_a_row = self._missing_in_a_row + 1 if sensed.missing else 0
+        if sensed.missing and self._is_first:
+            raise SignalError(min(sensed.missing), "no frame to begin with")
+        if self._missing_in_a_row > self._bounds.missing_in_a_row:
+            raise SignalError(min(sensed.missing), f"no frame for {self._missing_in_a_row} ticks")
+
+    def _act(self, decision: Decision) -> Executed:
+        """Have the robot do what was decided, or hold; tell the model what it did."""
+        self._doing("send_action" if decision.step is not None else "hold")
+        if decision.step is None:
+            executed = self.safety.hold()
+            self._dream(1)
         else:
-            self.report.policy_s.append(self._stopwatch() - sensed)
-            self.report.surprise.append(step.surprise)
-            executed = self.safety.send(step.action)
-            self.controller.executed(executed.action)
-            self.report.limits.update(executed.limits)
-            self._is_first = "not finite" in executed.limits
-            self._count_fault("the policy's action is not finite" if self._is_first else None)
-        self.report.sense_to_act_s.append(self._stopwatch() - start)
-        self.report.ticks += 1
+            executed = self._send(decision.step)
+        self.controller.executed(executed.action)
+        return executed
 
-    def _read(self, observe: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
-        """Ask the robot; a reading that failed is a signal that cannot be trusted."""
-        try:
-            return observe()
-        except (RobotError, OSError) as error:
-            raise SignalError("observation", f"not read: {error}") from error
+    def _send(self, step: Step) -> Executed:
+        """Send the step's action, or what surprise leaves of it."""
+        guard = self._surprise
+        if math.isnan(step.surprise):  # nothing was observed
+            return self.safety.send(step.action)
+        self.report.surprise.append(step.surprise)
+        match guard and guard.judge(step.surprise):
+            case "slow":
+                executed = self.safety.send(step.action, rate_scale=SLOW_RATE)
+                return executed._replace(limits=("surprise", *executed.limits))
+            case "stop":
+                assert guard is not None
+                self.safety.stop(
+                    f"surprise of {guard.mean_nats:.1f} nats, the limit is {guard.limit_nats:.1f}"
+                )
+            case _:
+                pass
+        return self.safety.send(step.action)  # which holds after a stop
 
-    def _gate(self, observation: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Return the signals that the policy reads, checked; what else there is, is ignored."""
-        contract = self.contract
-        read = {s.name: observation[s.name] for s in contract.inputs if s.name in observation}
-        contract.check(read, inputs_only=True)
-        return read
+    # --- between two ticks ----------------------------------------------------------------------
 
-    def _hold(self, fault: str) -> None:
-        """Hold for this tick; the model learns of it as the executed action of its next step."""
-        held = self.safety.hold()
-        self.controller.executed(held.action)
-        self.report.limits.update(held.limits)
+    def _look_ahead(self) -> None:
+        """Compute what the next step does not need its observation for."""
+        self._doing("the policy, between two ticks")
+        self.controller.advance()
+
+    def _pass_over(self, skipped: int) -> int:
+        """Let the model catch up with skipped ticks; return how many the robot has lived through.
+
+        While it has nothing to go on from, or when there were too many, it begins anew.
+        """
+        self.report.skipped_ticks += skipped
+        if self._is_stepped:
+            return 0
+        if skipped > self._bounds.skipped_in_a_row:
+            logger.warning("%d ticks skipped in a row: the model begins anew", skipped)
+            self._begin_anew()
+        self._dream(skipped)
+        return skipped
+
+    def _dream(self, num_steps: int) -> None:
+        """Let the model take steps without an observation and without a new action."""
+        for _ in range(num_steps):
+            if self._is_first:
+                return
+            try:
+                self.controller.skip()
+            except NotFiniteError:
+                self._begin_anew()
+            else:
+                self.report.prior_steps += 1
+
+    def _begin_anew(self) -> None:
+        """Forget everything at the next step, and warm up and ramp in as at the start."""
+        self._is_first = True
+        self.report.model_resets += 1
+        self.safety.begin_anew()
+        if self._surprise is not None:
+            self._surprise.forget()
+
+    # --- books ----------------------------------------------------------------------------------
+
+    def _account(self, decision: Decision, executed: Executed) -> str | None:
+        """Count what happened in a tick; return why it held, None if no fault made it."""
+        report, step = self.report, decision.step
+        report.ticks += 1
+        report.limits.update(executed.limits)
+        if step is not None:
+            report.prior_steps += step.kind == "prior"
+            report.partial_steps += step.kind == "partial"
+        fault = decision.fault
+        if NOT_FINITE in executed.limits:
+            fault = "the policy's action is not finite"
         self._count_fault(fault)
+        return fault
 
     def _count_fault(self, fault: str | None) -> None:
         """Count a held tick, and stop the robot when there are too many in a row."""
@@ -168,5 +324,5 @@ class ControlLoop:
         logger.warning("tick %d held: %s", self.report.ticks, fault)
         self.report.held_ticks += 1
         self._faults_in_a_row += 1
-        if self._faults_in_a_row > self._max_faults_in_a_row:
+        if self._faults_in_a_row > self._bounds.faults_in_a_row:
             self.safety.stop(f"{self._faults_in_a_row} faults in a row, the last one: {fault}")

@@ -1,24 +1,36 @@
 """The only way to move the robot: every command passes here, and what was really done comes back.
 
-Order of the checks: NaN and infinity are refused and the robot holds (a clamp would let NaN
-through); then the range; then the rate of change. A stop is latched: whatever is sent after it,
-the robot holds. Arrays are copied both ways: a driver may work in place on what it is given, and
-reuse what it returns. None of this replaces a switch that cuts the power.
+Order of the checks: a latched stop; NaN and infinity, which are refused (a clamp would let NaN
+through); the dead-man's switch; the warm-up; then ramp, range, rate and acceleration. What is
+refused becomes a hold. `states` says what follows what. Arrays are copied both ways: a driver may
+work in place on what it is given, and reuse what it returns. None of this replaces a switch that
+cuts the power.
 """
 
 import logging
+import math
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_deploy.driving.dead_man import IsEnabled
+from robodreamer_deploy.driving.limits import Limiter, Limits, contract_limits
+from robodreamer_deploy.driving.states import State, StateMachine
 from robodreamer_deploy.robots import RobotError
 
 logger = logging.getLogger(__name__)
 
+NOT_FINITE = "not finite"
+"""The limit that says that a policy's action was refused."""
 ROBOT_TOLERANCE = 1e-5
 """Difference between sent and executed that is the robot's rounding, not its own limit."""
-
+WRITE_PATIENCE_S = 0.05
+"""How long a hold waits for a command of the other thread to return, before it is sent anyway."""
 
 RANGES = {"continuous": "within [-1, 1]", "discrete": "one-hot"}
 
@@ -42,6 +54,17 @@ class Executed(NamedTuple):
     limits: tuple[str, ...]  # which limits changed it, of `Safety`'s list; () if none
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a robot is set in motion."""
+
+    warm_up_ticks: int = 0
+    """Ticks in which the model watches before the robot moves."""
+    ramp_s: float = 0.0
+    """Seconds from the measured pose to what the policy wants. A choice (a discrete action) has
+    nothing in between, and is not ramped."""
+
+
 class ReadOnly:
     """Stands in for a robot in a dry run: accepts every command and moves nothing."""
 
@@ -63,9 +86,10 @@ class ReadOnly:
 class Safety:
     """Owner of the write handle.
 
-    Limits, as they are named in reports: `not finite` (refused, held), `range`, `one-hot`, `rate`,
-    `robot` (the robot itself executed something else), `stopped` (held after a latched stop),
-    `hold` (held at a pose that no action in range stands for; the nearest one is taken).
+    Limits, as they are named in reports: `disarmed`, `stopped`, `not finite`, `dead-man` and
+    `warming` (refused, held); `ramp`, `range`, `one-hot`, `rate`, `acceleration` (changed);
+    `robot` (the robot itself executed something else); `hold` (held at a pose that no action in
+    range stands for; the nearest one is taken).
     """
 
     def __init__(
@@ -74,59 +98,99 @@ class Safety:
         action: ActionSpec,
         *,
         control_dt_s: float,
-        max_rate: tuple[float, ...] | None = None,
+        limits: Limits | None = None,
+        start: Start | None = None,
+        is_enabled: IsEnabled | None = None,
     ) -> None:
-        """Guard `robot`.
+        """Guard `robot`, disarmed.
 
         Args:
             robot: Nobody else may write to it from now on.
             action: What the policy sends.
             control_dt_s: Seconds from one action to the next.
-            max_rate: Largest change per second of each element, in action units (the full range
-                is 2); None for no limit. The first action has no predecessor and passes.
-
-        Raises:
-            ValueError: The limits do not fit the action.
+            limits: What is allowed; by default the contract's range alone. The first action has
+                no predecessor and is not limited in its rate, unless there is a warm-up or a ramp.
+            start: How it is set in motion; by default at once.
+            is_enabled: Asked before every command whether the robot may move; must not block.
         """
-        if max_rate is not None:
-            if action.kind == "discrete":
-                raise ValueError("a discrete action has no rate to limit")
-            if len(max_rate) != action.size:
-                raise ValueError(f"{len(max_rate)} rate limits for {action.size} action elements")
-            if not all(0.0 < rate < np.inf for rate in max_rate):
-                raise ValueError(f"rate limits must be above 0 and finite, got {max_rate}")
+        start = start or Start()
+        is_choice = action.kind == "discrete"
         self._robot = robot
         self._spec = action
-        self._max_change = None if max_rate is None else np.asarray(max_rate) * control_dt_s
+        self._limiter = Limiter(limits or contract_limits(action), control_dt_s)
+        self._is_enabled = is_enabled
+        self._num_ramp_ticks = 0 if is_choice else math.ceil(start.ramp_s / control_dt_s - 1e-6)
+        self._num_warm_up_ticks = max(start.warm_up_ticks, min(1, self._num_ramp_ticks))
+        self._warm_up_left = self._ramp_left = 0
         self._last: Array | None = None
-        self._stop_reason: str | None = None
+        self._change = np.zeros(action.size)
+        self._states = StateMachine()
+        self._write_lock = threading.Lock()
+
+    @property
+    def state(self) -> State:
+        """What the robot may do now."""
+        return self._states.state
 
     @property
     def stop_reason(self) -> str | None:
         """Why the robot was stopped; None while it may move."""
-        return self._stop_reason
+        return self._states.stop_reason
 
-    def send(self, action: Array) -> Executed:
+    @property
+    def can_slow_down(self) -> bool:
+        """Whether there are rate limits that `send` can scale."""
+        return self._limiter.has_rate
+
+    def arm(self) -> None:
+        """Begin to drive: forget the previous action, which belongs to another episode."""
+        if self.state is not State.DISARMED:
+            self._states.enter(State.DISARMED)
+        self._last, self._change = None, np.zeros(self._spec.size)
+        self._begin()
+        self._states.enter(State.WARMING)
+
+    def disarm(self) -> Executed:
+        """Hold, and refuse to move until `arm`."""
+        self._states.enter(State.DISARMED)
+        return self.hold()
+
+    def begin_anew(self) -> None:
+        """Warm up and ramp in again, as the model begins anew after a fault."""
+        if self.state in (State.RAMPING, State.DRIVING):
+            self._states.enter(State.HOLDING)
+        self._begin()
+
+    def send(self, action: Array, *, rate_scale: float = 1.0) -> Executed:
         """Send one action (A,) as far as it is safe.
 
+        Args:
+            action: In the policy's units.
+            rate_scale: Slows the robot down, by scaling its rate limits; within (0, 1].
+
+        Returns:
+            What was executed, which is what the model has to be told.
+
         Raises:
-            RobotError: The robot reports an execution that makes no sense.
+            RobotError: The robot reports an execution that makes no sense; what it raises itself
+                is passed on.
         """
         assert action.shape == (self._spec.size,), action.shape
-        if self._stop_reason is not None:
-            return self._hold_because("stopped")
-        if not np.isfinite(action).all():
-            return self._hold_because("not finite")
-        safe, limits = self._limit(action.astype(np.float32))
-        done, is_action = self._read(self._robot.send_action(safe.copy()), "send_action")
-        if not is_action:
-            raise RobotError(
-                f"send_action returned {done}, expected the executed action "
-                f"{RANGES[self._spec.kind]}, not actuator values"
-            )
-        if np.abs(done - safe).max() > ROBOT_TOLERANCE:
-            limits.append("robot")
-        return Executed(self._remember(done), tuple(limits))
+        with self._writing():
+            if (refusal := self._refuse(action)) is not None:
+                return self._hold_because(refusal)
+            safe, limits = self._limit(action.astype(np.float32), rate_scale)
+            done, is_action = self._read(self._robot.send_action(safe.copy()), "send_action")
+            if not is_action:
+                raise RobotError(
+                    f"send_action returned {done}, expected the executed action "
+                    f"{RANGES[self._spec.kind]}, not actuator values"
+                )
+            if self.stop_reason is not None:  # stopped meanwhile: that command came too late
+                return self._hold_because("stopped")
+            if np.abs(done - safe).max() > ROBOT_TOLERANCE:
+                limits.append("robot")
+            return Executed(self._remember(done), tuple(limits))
 
     def hold(self) -> Executed:
         """Bring the robot to rest; return the action (A,) this amounts to.
@@ -134,38 +198,76 @@ class Safety:
         Raises:
             RobotError: The robot reports what makes no sense; what it raises itself is passed on.
         """
-        done, is_action = self._read(self._robot.hold(), "hold")
-        return Executed(self._remember(done), () if is_action else ("hold",))
+        if self.state is not State.DISARMED:
+            self._states.enter(State.HOLDING)
+        with self._writing():
+            return self._hold()
 
     def stop(self, reason: str) -> None:
-        """Hold, and refuse to move until a new object is made. The first reason is kept."""
-        if self._stop_reason is None:
-            self._stop_reason = reason
-            logger.error("robot stopped: %s", reason)
+        """Hold, and refuse to move until a new object is made. The first reason is kept.
+
+        May be called from any thread: what another one is about to send is refused from now on,
+        and what it is sending is followed by a hold.
+        """
+        self._states.stop(reason)
         self.hold()
 
-    def start_episode(self) -> None:
-        """Forget the previous action, which belongs to another episode."""
-        self._last = None
+    def _begin(self) -> None:
+        self._warm_up_left, self._ramp_left = self._num_warm_up_ticks, self._num_ramp_ticks
 
-    def _limit(self, action: Array) -> tuple[Array, list[str]]:
+    def _refuse(self, action: Array) -> str | None:
+        """Return why `action` must not be sent; None, in the state to send it, if it may."""
+        if self.state in (State.STOPPED, State.DISARMED):
+            return self.state.value
+        if not np.isfinite(action).all():
+            return self._refuse_for(NOT_FINITE)
+        if not self._may_move():
+            return self._refuse_for("dead-man")
+        if self._warm_up_left > 0:
+            self._warm_up_left -= 1
+            self._states.enter(State.WARMING)
+            return "warming"
+        is_moving = self._states.enter(State.RAMPING if self._ramp_left else State.DRIVING)
+        return None if is_moving else "stopped"
+
+    def _refuse_for(self, fault: str) -> str:
+        self._states.enter(State.HOLDING)
+        return fault
+
+    def _may_move(self) -> bool:
+        """Ask the dead-man's switch; one that fails says no."""
+        if self._is_enabled is None:
+            return True
+        try:
+            return bool(self._is_enabled())
+        except Exception:
+            logger.exception("the dead-man's switch failed")
+            return False
+
+    def _limit(self, action: Array, rate_scale: float) -> tuple[Array, list[str]]:
         """Return the nearest allowed action and the names of the limits that changed it."""
         if self._spec.kind == "discrete":
             choice = _one_hot(action)
             return choice, [] if (choice == action).all() else ["one-hot"]
-        limits: list[str] = []
-        safe = np.clip(action, -1.0, 1.0)
-        if (safe != action).any():
-            limits.append("range")
-        if self._max_change is not None and self._last is not None:
-            near = np.clip(safe, self._last - self._max_change, self._last + self._max_change)
-            if (near != safe).any():
-                limits.append("rate")
-            safe = near.astype(np.float32)
-        return safe, limits
+        wanted, limits = action, list[str]()
+        if self._ramp_left > 0 and self._last is not None:
+            wanted = self._last + (action - self._last) / self._ramp_left
+            self._ramp_left -= 1
+            limits = ["ramp"] if (wanted != action).any() else []
+        limited = self._limiter.apply(wanted, self._last, self._change, rate_scale=rate_scale)
+        return limited.action.astype(np.float32), [*limits, *limited.limits]
+
+    def _hold(self) -> Executed:
+        """Hold; the ramp that follows is as long as the hold was, up to a whole one."""
+        done, is_action = self._read(self._robot.hold(), "hold")
+        self._ramp_left = min(self._ramp_left + 1, self._num_ramp_ticks)
+        self._remember(done)
+        self._change = np.zeros(self._spec.size)  # it is at rest
+        assert self._last is not None
+        return Executed(self._last, () if is_action else ("hold",))
 
     def _hold_because(self, limit: str) -> Executed:
-        held = self.hold()
+        held = self._hold()
         return Executed(held.action, (limit, *held.limits))
 
     def _read(self, returned: Array, method: str) -> tuple[Array, bool]:
@@ -180,13 +282,25 @@ class Safety:
 
     def _remember(self, done: Array) -> Array:
         """Keep what was executed, as an action in range that nobody can change any more."""
-        self._last = self._nearest(done)
-        self._last.flags.writeable = False
-        return self._last
+        nearest = self._nearest(done)
+        nearest.flags.writeable = False
+        self._change = nearest - (nearest if self._last is None else self._last)
+        self._last = nearest
+        return nearest
 
     def _nearest(self, action: Array) -> Array:
         """Return the closest action that a policy could have sent."""
         return _one_hot(action) if self._spec.kind == "discrete" else np.clip(action, -1.0, 1.0)
+
+    @contextmanager
+    def _writing(self) -> Generator[None, None, None]:
+        """Write alone; but where another thread's command does not return, write nevertheless."""
+        is_alone = self._write_lock.acquire(timeout=WRITE_PATIENCE_S)
+        try:
+            yield
+        finally:
+            if is_alone:
+                self._write_lock.release()
 
 
 def _one_hot(action: Array) -> Array:

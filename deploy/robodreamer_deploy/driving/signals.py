@@ -1,6 +1,8 @@
-"""Signals that ask a drive to stop, and the time in which none of them may interrupt."""
+"""Signals that ask a drive to stop, or how it goes, and the time in which none may interrupt."""
 
+import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -59,3 +61,26 @@ def catch_stop_signals() -> Generator[StopSignals, None, None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def tell_on_request(tell: Callable[[], None]) -> Generator[None, None, None]:
+    """Call `tell` at every SIGUSR1, in a thread of its own: the loop goes on meanwhile."""
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()  # may be filled by a signal's handler
+
+    def answer() -> None:
+        while requests.get() != "end":
+            tell()
+
+    thread = threading.Thread(target=answer, name="reports on request", daemon=True)
+    thread.start()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        requests.put("tell")
+
+    previous = signal.signal(signal.SIGUSR1, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+        requests.put("end")

@@ -2,15 +2,16 @@
 
 A drive is a sequence of episodes (one, on a robot without episodes), an episode one of ticks. What
 `Tick` and `EpisodeStart` hold is enough to repeat the commands bit for bit: the observation as it
-was read, the steps the model took, and the action that was executed.
+was read, the steps the model took, and the action that was executed. A robot whose time stands
+still between commands (a simulator in this process) skips nothing, however long a tick takes.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from robodreamer_deploy.bundle.bundle import Draw
+from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.policy import Step
+from robodreamer_deploy.inference.controller import Step
 
 
 class EpisodeStart(NamedTuple):
@@ -24,16 +25,17 @@ class EpisodeStart(NamedTuple):
 class Tick(NamedTuple):
     """One tick, as it was when the robot had been told."""
 
-    index: int  # place on the episode's grid; skipped ticks leave gaps
-    skipped: int  # ticks passed over right before this one, each a prior step of the model
+    # Place on the episode's grid; skipped ticks leave gaps.
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]  no caller means tuple's
+    skipped: int  # ticks passed over right before this one, each a prior step unless `is_first`
     time_s: float  # monotonic, when the tick began
     lateness_s: float  # behind the grid
     sense_to_act_s: float
-    is_first: bool  # whether the model began anew with this step
+    is_first: bool  # the model began anew with this step, or will with the next if this one held
     observation: Mapping[str, Array]  # as read, also where it was refused; empty if not read
     stamps: Mapping[str, float]  # monotonic seconds at which signals were measured, where known
     missing: tuple[str, ...]  # cameras without a frame to trust, whose place the model's prior took
-    step: Step | None  # None in a tick that held before the policy had decided
+    step: Step | None  # None if it held undecided: the model took a prior step, unless `is_first`
     executed: Array  # float32 (A,), what was really done
     limits: tuple[str, ...]  # `Safety`'s, which changed the action
     fault: str | None  # why the tick held; None if it did not

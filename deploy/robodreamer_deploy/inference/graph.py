@@ -4,14 +4,16 @@ One thread and no spinning: at batch 1 a second thread saves nothing, and spinni
 cores that the robot needs elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from robodreamer_deploy.bundle.bundle import BundleError
+from robodreamer_deploy.bundle.interface import GraphSpec, TensorSpec
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.inference.providers import PROVIDERS, Provider
 
 ONNX_TYPES = {
     "float32": "tensor(float)",
@@ -21,44 +23,61 @@ ONNX_TYPES = {
 }
 
 
-class Tensor(NamedTuple):
-    """Shape, with the batch axis of 1, and type of a graph's input or output."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-
-
-Tensors = Mapping[str, Tensor]
-
-
 class Graph:
     """A graph whose inputs and outputs are exactly those it was announced with."""
 
-    def __init__(self, path: Path, inputs: Tensors, outputs: Tensors) -> None:
+    def __init__(self, path: Path, spec: GraphSpec, provider: Provider = "cpu") -> None:
         """Load `path`.
 
         Raises:
-            BundleError: Not a valid graph, or its inputs or outputs differ from the announced.
+            BundleError: Not a valid graph, its inputs or outputs differ from the announced, or the
+                device does not take it.
         """
         self._path = path
-        self._session = _load(path)
-        _check(path, "input", self._session.get_inputs(), inputs)
-        _check(path, "output", self._session.get_outputs(), outputs)
-        self._outputs = list(outputs)
+        self._session = _load(path, provider)
+        _check(path, "input", self._session.get_inputs(), spec.inputs)
+        _check(path, "output", self._session.get_outputs(), spec.outputs)
+        self._spec = spec
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Compute all outputs, in the announced order, from arrays with the batch axis of 1.
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute all outputs from the step's values; both by what they carry, with batch axis.
 
         Raises:
             BundleError: The graph is damaged in a way that shows only when it runs.
         """
+        feeds = {tensor.name: values[tensor.value] for tensor in self._spec.inputs}
+        names = [tensor.name for tensor in self._spec.outputs]
         try:
-            return cast("list[Array]", self._session.run(self._outputs, dict(feeds)))
+            outputs = cast("list[Array]", self._session.run(names, feeds))
         except Exception as error:  # onnxruntime's errors have no base class of their own
             raise BundleError(f"{self._path} cannot be computed: {error}") from error
+        return {t.value: array for t, array in zip(self._spec.outputs, outputs, strict=True)}
+
+    def bind(self, buffers: Mapping[str, Array]) -> Callable[[], None]:
+        """Return what computes this graph from buffers into buffers, without allocating any.
+
+        They are the step's values by name, as in `run`, and stay in use: who calls the result fills
+        the inputs before and reads the outputs after.
+        """
+        runtime, binding = cast("Any", onnxruntime), self._session.io_binding()
+        for tensor in self._spec.inputs:
+            value = runtime.OrtValue.ortvalue_from_numpy(buffers[tensor.value])
+            binding.bind_ortvalue_input(tensor.name, value)
+        for tensor in self._spec.outputs:
+            value = runtime.OrtValue.ortvalue_from_numpy(buffers[tensor.value])
+            binding.bind_ortvalue_output(tensor.name, value)
+        session, path = self._session, self._path
+
+        def compute() -> None:
+            try:
+                session.run_with_iobinding(binding)
+            except Exception as error:  # onnxruntime's errors have no base class of their own
+                raise BundleError(f"{path} cannot be computed: {error}") from error
+
+        return compute
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, provider: Provider) -> Any:
     runtime = cast("Any", onnxruntime)  # it ships no types
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -67,18 +86,25 @@ def _load(path: Path) -> Any:
     options.log_severity_level = 3  # errors; warnings would go to stderr past the logging module
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    name, settings = PROVIDERS[provider]
     try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(
+            str(path), options, providers=[(name, dict(settings))], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's errors have no base class of their own
         raise BundleError(f"{path} cannot be loaded: {error}") from error
+    if session.get_providers()[0] != name:
+        raise BundleError(f"{path} is not computed by {name}: its libraries cannot be loaded here")
+    return session
 
 
-def _check(path: Path, what: str, found: Any, expected: Tensors) -> None:
+def _check(path: Path, what: str, found: Any, expected: Sequence[TensorSpec]) -> None:
     actual = {node.name: (tuple(node.shape), str(node.type)) for node in found}
-    if actual.keys() != expected.keys():
-        raise BundleError(f"{path} has the {what}s {sorted(actual)}, expected {sorted(expected)}")
-    for name, tensor in expected.items():
-        announced = (tensor.shape, ONNX_TYPES[tensor.dtype])
+    names = {tensor.name for tensor in expected}
+    if actual.keys() != names:
+        raise BundleError(f"{path} has the {what}s {sorted(actual)}, expected {sorted(names)}")
+    for tensor in expected:
+        name, announced = tensor.name, (tensor.shape, ONNX_TYPES[tensor.dtype])
         if actual[name] != announced:
             raise BundleError(
                 f"{path}: {what} {name} is {actual[name][1]} {actual[name][0]}, "

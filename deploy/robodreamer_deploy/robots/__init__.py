@@ -89,6 +89,28 @@ class StampedRobot(Robot, Protocol):
         ...
 
 
+class SteppedRobot(Robot, Protocol):
+    """A robot whose time stands still between commands: a simulator in this process.
+
+    A late command does it no harm, so that no watchdog watches over it, and nothing calls it from
+    another thread.
+    """
+
+    @property
+    def is_stepped(self) -> bool:
+        """True."""
+        ...
+
+
+class EnabledRobot(Robot, Protocol):
+    """A robot with a dead-man's switch: a button, a pedal, a key, a light curtain."""
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether it may move now; returns at once. The robot holds while this is not True."""
+        ...
+
+
 class EpisodicRobot(Robot, Protocol):
     """A robot that can start a task anew and judge how it went: a simulator, or a test rig."""
 
@@ -120,6 +142,16 @@ def is_episodic(robot: Robot) -> TypeGuard[EpisodicRobot]:
 def is_stamped(robot: Robot) -> TypeGuard[StampedRobot]:
     """Tell whether `robot` knows how old its readings are."""
     return hasattr(robot, "observation_stamps")
+
+
+def is_stepped(robot: Robot) -> bool:
+    """Tell whether the time of `robot` passes only with its commands."""
+    return getattr(robot, "is_stepped", False) is True
+
+
+def is_enabling(robot: Robot) -> TypeGuard[EnabledRobot]:
+    """Tell whether `robot` has a dead-man's switch."""
+    return hasattr(robot, "is_enabled")
 
 
 def check_features(robot: Robot, contract: Contract) -> None:

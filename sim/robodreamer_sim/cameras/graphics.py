@@ -7,7 +7,7 @@ What works is found by a probe: a child process draws some pictures, because a d
 right may fail in many types, crash, or hang while pixels are read, as several renderers on NVIDIA's
 EGL were reported to (MuJoCo issue 3444); and because a process that has tried one back end cannot
 load the other, which PyOpenGL does not allow. A probe takes about a second, so it is paid once for
-a tree of processes: a training session settles before it starts its workers, and they inherit the
+a tree of processes: a `VectorEnv` settles before it starts its workers, and they inherit the
 answer. A process that nobody has settled for does it at its first context.
 
 MuJoCo reads MUJOCO_GL when it is imported, and cannot be imported where that names what is not
@@ -81,6 +81,8 @@ def choose_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> Choice:
     """Return what MUJOCO_GL names; if it is not set, the first back end that passes its probe."""
     if name := named_back_end():
         return Choice(name, f"as {VARIABLE} says")
+    if sys.platform != "linux":
+        return Choice("", "MuJoCo knows what this system has")
     failures = []
     for back_end in LIBRARIES:
         probed = probe(back_end, timeout_s)
@@ -119,7 +121,7 @@ def make_gl_context(width: int, height: int) -> GLContext:
         GraphicsError: No library, no device, or a back end that does not start.
     """
     name = named_back_end()
-    if not name and sys.platform == "linux":  # elsewhere MuJoCo knows what the system has
+    if not name and sys.platform == "linux":
         name, why = settle_back_end()
         if not name:
             raise graphics_error(RuntimeError(why))

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
+from robodreamer_sim.naming import closest
 
 
 class Aim(NamedTuple):
@@ -32,8 +33,9 @@ def add_camera(spec: Any, name: str, aim: Aim, body: str = "") -> None:
     mount = spec.body(body) if body else spec.worldbody
     if mount is None:
         names = [known.name for known in spec.bodies]
-        close = get_close_matches(body, names, n=len(names), cutoff=0.0)
-        raise ValueError(f"camera {name}: there is no body {body!r}; there are {', '.join(close)}")
+        raise ValueError(
+            f"camera {name}: there is no body {body!r}; there are {closest(body, names)}"
+        )
     mount.add_camera(name=name, pos=aim.position, quat=quaternion(aim), fovy=aim.fovy_deg)
 
 

@@ -9,7 +9,6 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_sim.cameras.pictures import DepthPictures, Pictures
+from robodreamer_sim.naming import closest
 from robodreamer_sim.options import CameraRequest, EnvOptions
 
 
@@ -125,10 +125,8 @@ class CameraRig:
     def _check(self, request: CameraRequest) -> None:
         available = self._pictures.names
         if request.name not in available:
-            close = get_close_matches(request.name, available, n=len(available), cutoff=0.0)
-            raise ValueError(
-                f"{self._task} has no camera {request.name!r}; it has {', '.join(close)}"
-            )
+            exist = closest(request.name, available)
+            raise ValueError(f"{self._task} has no camera {request.name!r}; it has {exist}")
         if request.has_depth and not isinstance(self._pictures, DepthPictures):
             raise ValueError(
                 f"{self._task} is drawn by its own render(), which measures no depth; "

@@ -1,7 +1,6 @@
 """The simulated hardware as a process: `robodreamer robot TASK --listen tcp://127.0.0.1:5555`."""
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from robodreamer_sim.hardware.checker import CommandLimits, format_verdict
 from robodreamer_sim.hardware.firmware import WATCHDOG_PERIODS, Firmware
 from robodreamer_sim.hardware.sensors import Imperfections
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomize import read_word
 from robodreamer_sim.robot import SimulatedRobot, make_robot
 from robodreamer_sim.tasks.registry import make
 
@@ -94,15 +94,10 @@ def make_plant(task: str, policy: Path | None, randomize: str | None) -> Simulat
         BundleError: The policy cannot be read.
         ValueError: No such task, or no such randomisation.
     """
-    if randomize is not None and randomize.endswith(".json"):
-        randomize = Path(randomize).read_text()
-    if policy is None:
-        return SimulatedRobot(make(task, EnvOptions(randomize=randomize or "none")))
-    contract = load_bundle(policy).contract
-    options = dict(contract.options)
-    if randomize is not None:
-        options["randomize"] = randomize
-    return make_robot(task, dataclasses.replace(contract, options=options))
+    if policy is not None:
+        argument = task if randomize is None else f"{task}:randomize={randomize}"
+        return make_robot(argument, load_bundle(policy).contract)
+    return SimulatedRobot(make(task, EnvOptions(randomize=read_word(randomize or "none"))))
 
 
 def make_firmware(plant: SimulatedRobot, arguments: argparse.Namespace) -> Firmware:

@@ -34,7 +34,7 @@ class NativeShard:
         self._indices = spec.indices
         self._repeat = spec.options.action_repeat
         self._renderers = Renderers()
-        self._env = DmControlTask(spec.task, "walker", spec.options, self._renderers)
+        self._env = DmControlTask(spec.task, spec.options, self._renderers)
         self._rigs = [self._env._rig.twin() for _ in spec.indices]  # noqa: SLF001  all in one
         suite = self._env.suite
         self._model, self._data = self._env.mujoco_handles

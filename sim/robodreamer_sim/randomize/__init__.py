@@ -12,7 +12,7 @@ from robodreamer_sim.randomize.distributions import (
 )
 from robodreamer_sim.randomize.entries import Entry, Randomization
 from robodreamer_sim.randomize.fields import FIELDS, Field
-from robodreamer_sim.randomize.presets import describe, preset, resolve
+from robodreamer_sim.randomize.presets import describe, preset, read_word, resolve
 
 __all__ = [
     "FIELDS",
@@ -26,5 +26,6 @@ __all__ = [
     "Uniform",
     "describe",
     "preset",
+    "read_word",
     "resolve",
 ]

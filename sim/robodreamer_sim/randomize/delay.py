@@ -7,10 +7,11 @@ actuators and sensors is delayed by whole control steps in a `DelayLine`.
 
 from collections import deque
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 import mujoco
+
+from robodreamer_sim.naming import closest
 
 Value = TypeVar("Value")
 
@@ -56,8 +57,8 @@ def delay(spec: Any, kind: str, steps: Mapping[str, int]) -> None:
     names = [element.name for element in getattr(spec, f"{kind}s")]
     for name, count in steps.items():
         if name not in names:
-            close = ", ".join(get_close_matches(name, names, n=max(1, len(names)), cutoff=0.0))
-            raise ValueError(f"the model has no {kind} {name!r}; it has {close or 'none'}")
+            exist = closest(name, names) or "none"
+            raise ValueError(f"the model has no {kind} {name!r}; it has {exist}")
         element = getattr(spec, kind)(name)
         keep_history(element, count)
         element.delay = delay_s(spec, count)

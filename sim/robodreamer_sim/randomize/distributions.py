@@ -6,15 +6,15 @@ Uniform(low=0.8, high=1.2)                        as code
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.records import read_object, read_record
+from robodreamer_sim.naming import closest
 
 NORMAL_CUT = 3.0
 """Standard deviations at which a normal distribution ends, so that everything drawn is bounded."""
@@ -147,13 +147,8 @@ def read_distribution(data: object, where: str) -> Distribution:
     values: Mapping[str, Any] = read_object(data, where)
     kind = values.get("kind")
     if kind not in KINDS:
-        raise ValueError(f"{where}.kind is {kind!r}; there are {closest(str(kind), list(KINDS))}")
+        raise ValueError(f"{where}.kind is {kind!r}; there are {closest(str(kind), KINDS)}")
     return read_record(KINDS[kind], {k: v for k, v in values.items() if k != "kind"}, where)
-
-
-def closest(name: str, known: Sequence[str]) -> str:
-    """Return all known names for an error message, those like `name` first."""
-    return ", ".join(get_close_matches(name, known, n=max(1, len(known)), cutoff=0.0))
 
 
 def _require_range(low: float, high: float) -> None:

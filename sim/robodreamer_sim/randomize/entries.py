@@ -17,7 +17,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from robodreamer_deploy.records import read_object, read_record
-from robodreamer_sim.randomize.distributions import Distribution, closest, read_distribution
+from robodreamer_sim.naming import closest
+from robodreamer_sim.randomize.distributions import Distribution, read_distribution
 from robodreamer_sim.randomize.fields import FIELDS, Field, Operation, When
 
 EVERY = ("*",)
@@ -48,7 +49,7 @@ class Entry:
     def __post_init__(self) -> None:
         """Refuse what no simulation could do."""
         if self.field not in FIELDS:
-            raise ValueError(f"no field {self.field!r}; there are {closest(self.field, [*FIELDS])}")
+            raise ValueError(f"no field {self.field!r}; there are {closest(self.field, FIELDS)}")
         self._require("operation", self.operation, self.about.operations)
         self._require("when", self.when, self.about.when)
         if not self.select:

@@ -11,10 +11,12 @@ An entry replaces all entries of its field in the preset.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import NamedTuple
 
 from robodreamer_deploy.records import parse_json, read_object, read_record
-from robodreamer_sim.randomize.distributions import Choice, Distribution, Uniform, closest
+from robodreamer_sim.naming import closest
+from robodreamer_sim.randomize.distributions import Choice, Distribution, Uniform
 from robodreamer_sim.randomize.entries import EVERY, Entry, Randomization, read_entries
 from robodreamer_sim.randomize.fields import Operation
 
@@ -186,7 +188,7 @@ def preset(name: str, task: str) -> Randomization:
     """
     if name not in PRESETS:
         raise ValueError(
-            f"there is no randomisation {name!r}; there are {closest(name, [*PRESETS])}, or give "
+            f"there is no randomisation {name!r}; there are {closest(name, PRESETS)}, or give "
             "JSON with a preset and entries"
         )
     randomization = Randomization(entries=PRESETS[name])
@@ -194,6 +196,20 @@ def preset(name: str, task: str) -> Randomization:
         if difference.preset == name and fnmatchcase(task, difference.tasks):
             randomization = randomization.with_entries(difference.entries)
     return randomization
+
+
+def read_word(word: str) -> str:
+    """Return a preset's name as it is, and of a JSON file what it holds, which can be kept.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
+    if not word.endswith(".json"):
+        return word
+    try:
+        return Path(word).read_text()
+    except OSError as error:
+        raise ValueError(f"randomize {word}: {error.strerror}") from error
 
 
 def describe(given: str) -> str:

@@ -13,7 +13,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -27,6 +27,7 @@ from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions, Look
+from robodreamer_sim.tasks.dm_env_step import Entry, read, to_transition
 from robodreamer_sim.tasks.names import LOCOMOTION
 
 HAND = "jaco_arm/jaco_hand/hand"
@@ -58,13 +59,6 @@ UNITS = {
     "origin": "m",
 }
 """Of signals that end so; the arm's joints are given by sine and cosine."""
-
-
-class Entry(NamedTuple):
-    """An observation of dm_control's, and the signal it becomes."""
-
-    key: str
-    signal: Signal
 
 
 class ComposerTask(TaskEnv):
@@ -122,19 +116,10 @@ class ComposerTask(TaskEnv):
     def _advance(self, actuators: Array) -> Transition:
         step = self._composed.step(actuators)
         self._raw = step.observation
-        is_terminated = step.last() and step.discount == 0.0
-        return Transition(
-            reward=float(step.reward),
-            is_terminated=is_terminated,
-            is_truncated=step.last() and not is_terminated,
-            success=False,
-        )
+        return to_transition(step)
 
     def _measure(self) -> dict[str, Array]:
-        return {
-            signal.name: np.array(self._raw[key], np.float32).reshape(signal.shape)
-            for key, signal in self._entries
-        }
+        return read(self._entries, self._raw)
 
     def _max_steps(self, action_repeat: int) -> int:
         limit: float = self._composed._time_limit  # noqa: SLF001  it has no public name

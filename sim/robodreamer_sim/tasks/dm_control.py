@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import mujoco
-import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_sim.cameras.mounting import fixed_camera
@@ -19,6 +18,8 @@ from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.dm_env_step import Entry, read, to_transition
+from robodreamer_sim.tasks.names import suite_names
 from robodreamer_sim.tasks.spaces import actuator_limits
 
 DEFAULT_CAMERAS = {"quadruped": 2}
@@ -28,11 +29,9 @@ DEFAULT_CAMERAS = {"quadruped": 2}
 class DmControlTask(TaskEnv):
     """A task of the suite; see the module."""
 
-    def __init__(
-        self, task: str, domain: str, options: EnvOptions, renderers: Renderers | None = None
-    ) -> None:
+    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+        domain, name = suite_names()[task]
         # Some constructors draw the model at random; here all environments get the same one.
-        name = task.removeprefix(f"dmc_{domain}_")
         suite: Any = import_dm_control().load(domain, name, task_kwargs={"random": 0})
         _disable_renderer(suite.physics)
         model: mujoco.MjModel = suite.physics.model.ptr
@@ -48,12 +47,10 @@ class DmControlTask(TaskEnv):
             is_used=options.uses_cameras,
         )
         spec = suite.observation_spec() if options.uses_vectors else {}
+        self._entries = [Entry(key, _signal(key, value.shape)) for key, value in spec.items()]
         contract = Contract(
             task=task,
-            observations=(
-                *rig.signals,
-                *(_signal(key, value.shape) for key, value in spec.items()),
-            ),
+            observations=(*rig.signals, *(entry.signal for entry in self._entries)),
             action=_action(suite.action_spec(), model),
             control_dt_s=control_dt_s,
             max_episode_steps=_max_steps(suite, options.action_repeat),
@@ -79,22 +76,10 @@ class DmControlTask(TaskEnv):
     def _advance(self, actuators: Array) -> Transition:
         step = self.suite.step(actuators)
         self._raw = step.observation
-        is_terminated = step.last() and step.discount == 0.0
-        return Transition(
-            reward=float(step.reward),
-            is_terminated=is_terminated,
-            is_truncated=step.last() and not is_terminated,
-            success=False,
-        )
+        return to_transition(step)
 
     def _measure(self) -> dict[str, Array]:
-        return {
-            signal.name: np.array(self._raw[signal.name.partition("/")[2]], np.float32).reshape(
-                signal.shape
-            )
-            for signal in self.contract.observations
-            if not signal.is_image
-        }
+        return read(self._entries, self._raw)
 
 
 def _disable_renderer(physics: Any) -> None:

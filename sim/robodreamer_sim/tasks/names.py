@@ -1,4 +1,4 @@
-"""The named tasks of gymnasium-robotics beside Fetch, as data. Importing this costs no simulator.
+"""The named tasks, as data. Importing this costs no simulator.
 
 A plain name has the dense reward, `_sparse` the one that only tells whether the goal is met.
 """
@@ -7,13 +7,53 @@ from typing import NamedTuple
 
 
 class Named(NamedTuple):
-    """A task: the family (a module here) that makes it, the package's id, and what it is about."""
+    """A task: who makes it, and what it is about."""
 
-    family: str
-    gymnasium_id: str
+    module: str
+    """The one here that makes it."""
+    maker: str
+    """What is called there, with (task, options, renderers)."""
     text: str
+    gymnasium_id: str = ""
+    """What gymnasium-robotics calls it, unless its module derives that from the name."""
 
 
+FETCH_TASKS = {
+    "fetch_reach": "move the gripper of a Fetch arm to the red sphere",
+    "fetch_push": "push a block to the red sphere on the table",
+    "fetch_slide": "hit a puck so that it slides to a red sphere out of reach",
+    "fetch_pick_and_place": "grasp a block and bring it to the red sphere, often in the air",
+    "fetch_reach_visual": "fetch_reach, with the goal only in the pictures of two cameras",
+}
+ARM_TASKS = {
+    "arm_reach": ("ArmReach", "move the tool of a 6-joint arm to the red ball"),
+    "arm_push": ("ArmPush", "push a block to the red spot with a 6-joint arm"),
+}
+DMC_TASKS = {
+    "acrobot": ("swingup", "swingup_sparse"),
+    "ball_in_cup": ("catch",),
+    "cartpole": (
+        "balance", "balance_sparse", "swingup", "swingup_sparse", "three_poles", "two_poles",
+    ),
+    "cheetah": ("run",),
+    "dog": ("stand", "walk", "trot", "run", "fetch"),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("upright", "swim"),
+    "hopper": ("stand", "hop"),
+    "humanoid": ("stand", "walk", "run", "run_pure_state"),
+    "humanoid_CMU": ("stand", "walk", "run"),
+    "lqr": ("lqr_2_1", "lqr_6_2"),
+    "manipulator": (
+        "bring_ball", "bring_peg", "insert_ball", "insert_peg",
+    ),
+    "pendulum": ("swingup",),
+    "point_mass": ("easy", "hard"),
+    "quadruped": ("walk", "run", "escape", "fetch"),
+    "reacher": ("easy", "hard"),
+    "stacker": ("stack_2", "stack_4"),
+    "swimmer": ("swimmer6", "swimmer15"),
+    "walker": ("stand", "walk", "run"),
+}  # fmt: skip
 OBJECTS = {
     "block_rotate_z": ("BlockRotateZ", "turn a block in a Shadow hand about the vertical"),
     "block_rotate_parallel": ("BlockRotateParallel", "turn a block onto any face and direction"),
@@ -60,45 +100,6 @@ RUNNERS = {
     "point": ("PointMaze", "v3", "push a ball through"),
     "ant": ("AntMaze", "v5", "walk an ant through"),
 }
-
-
-def robotics_tasks() -> dict[str, Named]:
-    """Return every task by name."""
-    tasks = {"franka_kitchen": _kitchen("do all seven things in a kitchen")}
-    for goal in KITCHEN_GOALS:
-        tasks[f"franka_kitchen_{goal.replace(' ', '_')}"] = _kitchen(f"see to the {goal}")
-    tasks |= _both("hand_reach", "hand", "HandReach{}-v3", "Dense", "fingers meet the thumb")
-    for name, (part, text) in OBJECTS.items():
-        for ending, (sensors, feeling) in TOUCH.items():
-            tasks |= _both(
-                f"hand_manipulate_{name}{ending}",
-                "hand",
-                f"HandManipulate{part}{sensors}{{}}-v1",
-                "Dense",
-                f"{text}{feeling}",
-            )
-    for name, (part, text) in ADROIT.items():
-        tasks |= _both(f"adroit_{name}", "adroit", f"AdroitHand{part}{{}}-v1", "", text)
-    for runner, (prefix, version, verb) in RUNNERS.items():
-        for name, (maze, text) in MAZES.items():
-            gymnasium_id = f"{prefix}_{maze}{{}}-{version}"
-            tasks |= _both(f"{runner}_maze_{name}", "maze", gymnasium_id, "Dense", f"{verb} {text}")
-    return tasks
-
-
-def _both(name: str, family: str, gymnasium_id: str, dense: str, text: str) -> dict[str, Named]:
-    """Return the dense and the sparse task; `dense` is what the package calls its dense one."""
-    sparse = "" if dense else "Sparse"
-    return {
-        name: Named(family, gymnasium_id.format(dense), f"{text} (dense reward)"),
-        f"{name}_sparse": Named(family, gymnasium_id.format(sparse), f"{text} (sparse reward)"),
-    }
-
-
-def _kitchen(text: str) -> Named:
-    return Named("kitchen", "FrankaKitchen-v1", f"a Franka arm in a kitchen: {text}")
-
-
 MANIPULATION = {
     "reach_site": "a Jaco arm moves its hand to a sphere",
     "reach_duplo": "a Jaco arm moves its hand to a brick",
@@ -125,9 +126,86 @@ LOCOMOTION = {
 """Module among dm_control's examples that makes each."""
 
 
-def composer_tasks() -> dict[str, str]:
-    """Return dm_control's composed tasks by name, with what each is about."""
-    tasks = {f"manipulation_{name}": text for name, text in MANIPULATION.items()}
-    for name in LOCOMOTION:
-        tasks[f"locomotion_{name}"] = f"dm_control locomotion: {name.replace('_', ' ')}"
+def list_tasks() -> dict[str, str]:
+    """Return every named task with a line that says what it is about."""
+    return {name: named.text for name, named in named_tasks().items()}
+
+
+def named_tasks() -> dict[str, Named]:
+    """Return every task by name."""
+    arm = {name: Named("arm", maker, text) for name, (maker, text) in ARM_TASKS.items()}
+    return fetch_tasks() | arm | robotics_tasks() | composer_tasks() | suite_tasks()
+
+
+def fetch_tasks() -> dict[str, Named]:
+    """Return the tasks of the Fetch arm."""
+    tasks = {}
+    for name, text in FETCH_TASKS.items():
+        tasks[name] = Named("fetch", "FetchTask", f"{text} (reward: minus the distance)")
+        sparse = f"{text} (reward -1 until there, then 0)"
+        tasks[f"{name}_sparse"] = Named("fetch", "FetchTask", sparse)
     return tasks
+
+
+def robotics_tasks() -> dict[str, Named]:
+    """Return the tasks of gymnasium-robotics beside Fetch."""
+    tasks = {"franka_kitchen": _kitchen("do all seven things in a kitchen")}
+    for goal in KITCHEN_GOALS:
+        tasks[f"franka_kitchen_{goal.replace(' ', '_')}"] = _kitchen(f"see to the {goal}")
+    tasks |= _both("hand_reach", "hand", "HandReach{}-v3", "Dense", "fingers meet the thumb")
+    for name, (part, text) in OBJECTS.items():
+        for ending, (sensors, feeling) in TOUCH.items():
+            tasks |= _both(
+                f"hand_manipulate_{name}{ending}",
+                "hand",
+                f"HandManipulate{part}{sensors}{{}}-v1",
+                "Dense",
+                f"{text}{feeling}",
+            )
+    for name, (part, text) in ADROIT.items():
+        tasks |= _both(f"adroit_{name}", "adroit", f"AdroitHand{part}{{}}-v1", "", text)
+    for runner, (prefix, version, verb) in RUNNERS.items():
+        for name, (maze, text) in MAZES.items():
+            gymnasium_id = f"{prefix}_{maze}{{}}-{version}"
+            tasks |= _both(f"{runner}_maze_{name}", "maze", gymnasium_id, "Dense", f"{verb} {text}")
+    return tasks
+
+
+def _both(name: str, family: str, gymnasium_id: str, dense: str, text: str) -> dict[str, Named]:
+    """Return the dense and the sparse task; `dense` is what the package calls its dense one."""
+    sparse = "" if dense else "Sparse"
+    maker = f"{family.capitalize()}Task"
+    return {
+        name: Named(family, maker, f"{text} (dense reward)", gymnasium_id.format(dense)),
+        f"{name}_sparse": Named(
+            family, maker, f"{text} (sparse reward)", gymnasium_id.format(sparse)
+        ),
+    }
+
+
+def _kitchen(text: str) -> Named:
+    text = f"a Franka arm in a kitchen: {text}"
+    return Named("kitchen", "KitchenTask", text, "FrankaKitchen-v1")
+
+
+def composer_tasks() -> dict[str, Named]:
+    """Return dm_control's composed tasks."""
+    texts = {f"manipulation_{name}": text for name, text in MANIPULATION.items()}
+    for name in LOCOMOTION:
+        texts[f"locomotion_{name}"] = f"dm_control locomotion: {name.replace('_', ' ')}"
+    return {name: Named("composer", "ComposerTask", text) for name, text in texts.items()}
+
+
+def suite_tasks() -> dict[str, Named]:
+    """Return the tasks of dm_control's suite."""
+    tasks = {}
+    for task, (domain, name) in suite_names().items():
+        text = f"dm_control suite: {domain} {name}".replace("_", " ")
+        tasks[task] = Named("dm_control", "DmControlTask", text)
+    return tasks
+
+
+def suite_names() -> dict[str, tuple[str, str]]:
+    """Return domain and name in dm_control's suite, by task."""
+    pairs = ((domain, name) for domain, names in DMC_TASKS.items() for name in names)
+    return {f"dmc_{domain}_{name}": (domain, name) for domain, name in pairs}

@@ -8,7 +8,6 @@ rgb_array among its modes.
 import importlib
 import inspect
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ import gymnasium
 
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.env import TaskEnv
+from robodreamer_sim.naming import closest
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
 
@@ -33,10 +33,9 @@ def make_own(task: str, options: EnvOptions, renderers: Renderers | None) -> Tas
     kind: Any = getattr(module, name, None)
     if not _is_environment(kind):
         known = [key for key, value in vars(module).items() if _is_environment(value)]
-        close = get_close_matches(name, known, n=len(known), cutoff=0.0)
         raise ValueError(
             f"{task}: {module_name} has no TaskEnv and no Gymnasium environment called {name!r}; "
-            f"it has {', '.join(close) or 'none'}"
+            f"it has {closest(name, known) or 'none'}"
         )
     if issubclass(kind, TaskEnv):
         factory: Any = kind

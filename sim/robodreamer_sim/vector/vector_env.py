@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_sim.cameras.graphics import settle_back_end
 from robodreamer_sim.cameras.sight import Sight
+from robodreamer_sim.cores import num_usable_cores
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
 from robodreamer_sim.vector.episodes import episode_seed, start_seed
@@ -107,8 +109,11 @@ class VectorEnv:
         self._is_waiting = False
         self._has_arrived = False
         self._handle = WorkerShard if num_workers else LocalShard
+        self.back_end = settle_back_end() if options.uses_cameras else None
+        """What MuJoCo draws through, and why; None without cameras. Settled here, before there are
+        workers, so that one probe answers for all of them."""
         groups = np.array_split(np.arange(num_envs), max(self.num_workers, 1))
-        threads = 1 if num_workers else len(os.sched_getaffinity(0))
+        threads = 1 if num_workers else num_usable_cores()
         self._specs = [
             ShardSpec(task=task, options=options, indices=group.tolist(), num_threads=threads)
             for group in groups

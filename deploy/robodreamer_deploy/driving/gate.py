@@ -1,0 +1,115 @@
+"""What may enter the model: checks every observation, and tells lost pictures from bad sensors.
+
+A camera without a frame, or with one that is too old, leaves a gap that the model can dream
+through. Everything else that is missing, old, not finite or of the wrong shape is a sensor that
+cannot be trusted, and the robot holds.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
+from robodreamer_deploy.robots import RobotError
+
+MAX_AHEAD_S = 1e-3
+"""Stamps may lie in the future by this; beyond, they are not of the monotonic clock."""
+
+
+class Sensors(Protocol):
+    """The half of a robot that is read; `robots.StampedRobot` says what else there may be."""
+
+    def get_observation(self) -> Mapping[str, Array]:
+        """Return the newest value of every signal."""
+        ...
+
+
+class Sensed(NamedTuple):
+    """What came of asking the robot."""
+
+    observation: Mapping[str, Array]  # as read; empty if it was not
+    stamps: Mapping[str, float]  # when its values were measured, as far as known
+    passed: Mapping[str, Array]  # what the policy reads of it, checked
+    missing: frozenset[str]  # cameras without a frame to trust, which `passed` lacks
+    fault: SignalError | None  # why nothing of it may be used; None if it may
+
+
+class Gate:
+    """Asks a robot and checks its observations against one contract."""
+
+    def __init__(self, contract: Contract, now: Callable[[], float], *, has_ages: bool) -> None:
+        """Put a gate together.
+
+        Args:
+            contract: What is expected.
+            now: The clock of the stamps, in seconds.
+            has_ages: Whether to look at stamps; they have no meaning where time stands still.
+        """
+        self._inputs = contract.inputs
+        self._max_ages = {s.name: max_age_s(s, contract.control_dt_s) for s in contract.inputs}
+        self._now = now
+        self._has_ages = has_ages
+
+    def read(self, sensors: Sensors) -> Sensed:
+        """Ask the robot; a reading that failed is a signal that cannot be trusted."""
+        observation: Mapping[str, Array] = {}
+        stamps: Mapping[str, float] = {}
+        try:
+            observation = sensors.get_observation()
+            if self._has_ages:
+                stamps = dict(getattr(sensors, "observation_stamps", {}))
+            passed, missing = self._check(observation, stamps)
+        except SignalError as error:
+            return Sensed(observation, stamps, {}, frozenset(), error)
+        except (RobotError, OSError) as error:
+            fault = SignalError("observation", f"not read: {error}")
+            return Sensed({}, {}, {}, frozenset(), fault)
+        return Sensed(observation, stamps, passed, missing, None)
+
+    def _check(
+        self, observation: Mapping[str, Array], stamps: Mapping[str, float]
+    ) -> tuple[Mapping[str, Array], frozenset[str]]:
+        """Return what the policy may read, and which cameras have no frame to trust.
+
+        Raises:
+            SignalError: A signal is bad, and is no camera whose frame is merely missing or late.
+        """
+        now = self._now()
+        passed: dict[str, Array] = {}
+        missing: set[str] = set()
+        for signal in self._inputs:
+            value = observation.get(signal.name)
+            late = self._why_late(signal, stamps.get(signal.name), now)
+            if signal.is_image and (value is None or late):
+                missing.add(signal.name)
+            elif value is None:
+                raise SignalError(signal.name, "missing from the observation")
+            elif late:
+                raise SignalError(signal.name, late)
+            else:
+                signal.check(value)
+                passed[signal.name] = value
+        return passed, frozenset(missing)
+
+    def _why_late(self, signal: Signal, stamp: float | None, now: float) -> str:
+        """Return why the value is too old to be used; empty if it is not.
+
+        Raises:
+            SignalError: The stamp makes no sense.
+        """
+        if stamp is None:
+            return ""
+        age, limit = now - stamp, self._max_ages[signal.name]
+        if not math.isfinite(stamp) or age < -MAX_AHEAD_S:
+            raise SignalError(
+                signal.name,
+                f"stamped {stamp:.3f}, now is {now:.3f}: is that time.monotonic()?",
+            )
+        return f"{1e3 * age:.0f} ms old, allowed are {1e3 * limit:.0f}" if age > limit else ""
+
+
+def max_age_s(signal: Signal, control_dt_s: float) -> float:
+    """Return the largest age of a value: the signal's own limit, or one period of its sensor."""
+    if signal.max_age_s is not None:
+        return signal.max_age_s
+    return max(control_dt_s, 0.0 if signal.rate_hz is None else 1.0 / signal.rate_hz)

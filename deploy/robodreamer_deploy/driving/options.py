@@ -1,0 +1,108 @@
+"""What a user may ask for in a drive, and the parts that come of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from robodreamer_deploy.contract import ActionSpec, Contract
+from robodreamer_deploy.driving.dead_man import enabling
+from robodreamer_deploy.driving.limits import (
+    Limits,
+    LimitsFile,
+    contract_limits,
+    file_limits,
+    rate_limits,
+    read_limits_file,
+)
+from robodreamer_deploy.driving.loop import Bounds
+from robodreamer_deploy.driving.safety import Safety, Start, Writable
+from robodreamer_deploy.driving.surprise import Response, SurpriseGuard, surprise_limit
+from robodreamer_deploy.robots import Robot, RobotError, is_stepped
+
+WARM_UP_TICKS = 5
+RAMP_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveOptions:
+    """How a robot is driven; the command line's words are in brackets."""
+
+    limits: Path | None = None
+    """File that `limits` describes (--limits)."""
+    max_rate: tuple[float, ...] | None = None
+    """Largest change per second in the policy's units, one or one per element (--max-rate)."""
+    ramp: float | None = None
+    """Seconds of the ramp (--ramp); None for `RAMP_S`, or none on a stepped robot."""
+    dead_man: Path | None = None
+    """File whose touching allows motion (--dead-man)."""
+    on_surprise: Response | None = None
+    """What is done about surprise (--on-surprise); None for nothing."""
+    watchdog: int = Bounds.silent_ticks
+    """Ticks without a command after which the robot is stopped (--watchdog)."""
+    real_time: bool = True
+    """Whether to ask for real-time privileges (--no-real-time)."""
+    core: int | None = None
+    """CPU that the loop keeps to (--core)."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is tolerated for how long."""
+        return Bounds(silent_ticks=self.watchdog)
+
+
+def make_safety(
+    options: DriveOptions, written: Writable, robot: Robot, contract: Contract
+) -> Safety:
+    """Return the safety object of `robot`, which writes to `written`.
+
+    Raises:
+        RobotError: The limits cannot be read, or do not fit the action.
+    """
+    ramp_s = options.ramp
+    if ramp_s is None:
+        ramp_s = 0.0 if is_stepped(robot) else RAMP_S
+    return Safety(
+        written,
+        contract.action,
+        control_dt_s=contract.control_dt_s,
+        limits=_limits(options, contract.action),
+        start=Start(warm_up_ticks=0 if is_stepped(robot) else WARM_UP_TICKS, ramp_s=ramp_s),
+        is_enabled=enabling(robot, options.dead_man),
+    )
+
+
+def make_guard(
+    options: DriveOptions, safety: Safety, quantiles: Mapping[str, float]
+) -> SurpriseGuard | None:
+    """Return what acts on surprise, of which the manifest holds `quantiles`; None for nothing.
+
+    Raises:
+        RobotError: There is no limit, or nothing to slow down.
+    """
+    if options.on_surprise is None:
+        return None
+    if options.on_surprise == "slow" and not safety.can_slow_down:
+        raise RobotError(
+            "--on-surprise slow needs a rate limit of every element: --max-rate or --limits"
+        )
+    try:
+        limit_nats = surprise_limit(quantiles, _file(options).surprise_nats)
+    except ValueError as error:
+        raise RobotError(f"--on-surprise: {error}") from error
+    return SurpriseGuard(limit_nats, options.on_surprise)
+
+
+def _limits(options: DriveOptions, action: ActionSpec) -> Limits:
+    try:
+        if options.max_rate is not None:
+            return rate_limits(action, options.max_rate)
+    except ValueError as error:
+        raise RobotError(f"--max-rate: {error}") from error
+    try:
+        return file_limits(_file(options), action) if options.limits else contract_limits(action)
+    except ValueError as error:
+        raise RobotError(f"--limits: {error}") from error
+
+
+def _file(options: DriveOptions) -> LimitsFile:
+    return LimitsFile() if options.limits is None else read_limits_file(options.limits)

@@ -1,0 +1,107 @@
+"""The dead-man's switch: motion needs an operator who is there, now."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_robot import CONTRACT, Bench
+
+from robodreamer_deploy.driving.dead_man import HEARTBEAT_S, HeartbeatFile, enabling
+from robodreamer_deploy.driving.safety import Safety
+from robodreamer_deploy.driving.states import State
+
+
+class FakeNow:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def beat(tmp_path: Path) -> Callable[[], None]:
+    path, number = tmp_path / "alive", [0]
+
+    def touch() -> None:
+        number[0] += 1
+        path.touch()
+        os.utime(path, (number[0], number[0]))  # whatever a clock of the day says
+
+    return touch
+
+
+def test_a_touch_counts_for_a_moment(tmp_path: Path, beat: Callable[[], None]) -> None:
+    now = FakeNow()
+    switch = HeartbeatFile(tmp_path / "alive", now=now)
+    assert not switch()
+    beat()
+    assert switch()
+    now.time += 0.9 * HEARTBEAT_S
+    assert switch()
+    now.time += 0.2 * HEARTBEAT_S
+    assert not switch()
+    beat()
+    assert switch()
+
+
+def test_a_file_left_over_from_before_counts_for_nothing(
+    tmp_path: Path, beat: Callable[[], None]
+) -> None:
+    beat()
+    switch = HeartbeatFile(tmp_path / "alive", now=FakeNow())
+    assert not switch()
+    beat()
+    assert switch()
+    (tmp_path / "alive").unlink()
+    assert not switch()
+
+
+class Button(Bench):
+    is_enabled = True
+
+
+def test_the_robots_switch_and_the_file_have_to_agree(
+    tmp_path: Path, beat: Callable[[], None]
+) -> None:
+    assert enabling(Bench("", CONTRACT), None) is None
+    robot = Button("", CONTRACT)
+    button, both = enabling(robot, None), enabling(robot, tmp_path / "alive")
+    file = enabling(Bench("", CONTRACT), tmp_path / "alive")
+    assert button is not None
+    assert both is not None
+    assert file is not None
+    assert (button(), both(), file()) == (True, False, False)
+    beat()
+    assert (button(), both(), file()) == (True, True, True)
+    robot.is_enabled = False
+    assert (button(), both(), file()) == (False, False, True)
+
+
+def test_a_robot_holds_while_the_switch_is_released_and_goes_on_after() -> None:
+    robot = Button("", CONTRACT)
+    safety = Safety(robot, CONTRACT.action, control_dt_s=0.02, is_enabled=lambda: robot.is_enabled)
+    safety.arm()
+    action = np.full(2, 0.5, np.float32)
+    assert safety.send(action).limits == ()
+    robot.is_enabled = False
+    for _ in range(3):
+        assert safety.send(action).limits == ("dead-man",)
+        assert safety.state is State.HOLDING
+    assert (len(robot.sent), robot.num_holds) == (1, 3)
+    robot.is_enabled = True
+    assert safety.send(action).limits == ()
+    assert safety.state is State.DRIVING
+
+
+def test_a_switch_that_fails_says_no() -> None:
+    def broken() -> bool:
+        raise OSError("unplugged")
+
+    robot = Bench("", CONTRACT)
+    safety = Safety(robot, CONTRACT.action, control_dt_s=0.02, is_enabled=broken)
+    safety.arm()
+    assert safety.send(np.zeros(2, np.float32)).limits == ("dead-man",)
+    assert robot.sent == []

@@ -1,0 +1,94 @@
+"""The gate: what may enter the model, and which pictures count as lost."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_robot import CONTRACT, Bench
+
+from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_deploy.driving.gate import Gate, max_age_s
+from robodreamer_deploy.robots import RobotError
+
+NOW = 50.0
+DT = CONTRACT.control_dt_s
+
+
+class Stamped(Bench):
+    def __init__(self, stamps: dict[str, float], changes: dict[str, Any] | None = None) -> None:
+        super().__init__("", CONTRACT)
+        self.observation_stamps = stamps
+        self._changes = changes or {}
+
+    def get_observation(self) -> dict[str, Array]:
+        return {**super().get_observation(), **self._changes}
+
+
+def read(robot: Any, *, has_ages: bool = True, contract: Contract = CONTRACT) -> Any:
+    return Gate(contract, lambda: NOW, has_ages=has_ages).read(robot)
+
+
+def test_what_the_policy_does_not_read_is_ignored() -> None:
+    sensed = read(Stamped({}))
+    assert (sensed.missing, sensed.fault) == (frozenset(), None)
+    assert sensed.passed.keys() == {signal.name for signal in CONTRACT.inputs}
+    assert "privileged/distance" in sensed.observation
+
+
+@pytest.mark.parametrize(
+    ("robot", "is_missing"),
+    [
+        (Stamped({"image/eye": NOW - DT - 1e-4}), True),
+        (Stamped({"image/eye": NOW - DT + 1e-4}), False),
+        (Stamped({"image/eye": NOW}), False),
+        (Stamped({}, {"image/eye": None}), True),
+    ],
+)
+def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bool) -> None:
+    sensed = read(robot)
+    assert sensed.fault is None
+    assert sensed.missing == ({"image/eye"} if is_missing else set())
+    assert ("image/eye" in sensed.passed) != is_missing
+
+
+@pytest.mark.parametrize(
+    ("robot", "words"),
+    [
+        (Stamped({"proprio/position": NOW - 0.05}), "position: 50 ms old, allowed are 20"),
+        (Stamped({"goal/target": NOW - 0.05}), "goal/target: 50 ms old"),
+        (Stamped({}, {"proprio/position": None}), "position: missing from the observation"),
+        (Stamped({}, {"proprio/position": np.full(2, np.nan, np.float32)}), "element x is nan"),
+        (Stamped({}, {"proprio/position": np.zeros(3, np.float32)}), r"shape \(3,\)"),
+        (Stamped({}, {"image/eye": np.zeros((6, 8, 3), np.uint8)}), r"shape \(6, 8, 3\)"),
+        (Stamped({"image/eye": 1.7e9}), r"stamped 17.*, now is 50\.000: is that time\.monotonic"),
+        (Stamped({"image/eye": np.nan}), "stamped nan"),
+    ],
+)
+def test_a_sensor_that_cannot_be_trusted_is_a_fault(robot: Stamped, words: str) -> None:
+    sensed = read(robot)
+    with pytest.raises(ValueError, match=words):
+        raise sensed.fault
+    assert sensed.passed == {}
+
+
+@pytest.mark.parametrize("error", [RobotError("no answer"), TimeoutError("no answer")])
+def test_a_reading_that_failed_is_a_fault(error: Exception) -> None:
+    class Deaf(Bench):
+        def get_observation(self) -> dict[str, Array]:
+            raise error
+
+    sensed = read(Deaf("", CONTRACT))
+    assert str(sensed.fault) == "observation: not read: no answer"
+
+
+def test_stamps_have_no_meaning_where_time_stands_still() -> None:
+    assert read(Stamped({"image/eye": 0.0}), has_ages=False).missing == set()
+
+
+def test_the_oldest_value_is_the_signals_or_one_period_of_its_sensor() -> None:
+    signal = Signal(name="image/eye", shape=(8, 6, 3), dtype="uint8")
+    assert max_age_s(signal, DT) == DT
+    assert max_age_s(dataclasses.replace(signal, rate_hz=10.0), DT) == 0.1
+    assert max_age_s(dataclasses.replace(signal, rate_hz=100.0), DT) == DT
+    assert max_age_s(dataclasses.replace(signal, rate_hz=10.0, max_age_s=0.03), DT) == 0.03

@@ -1,0 +1,331 @@
+"""Gaps in what the robot shows: lost frames, lost time, surprise, and what listeners are told."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import toy_policy
+from toy_robot import CONTRACT, Bench
+
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.limits import rate_limits
+from robodreamer_deploy.driving.loop import Bounds, ControlLoop
+from robodreamer_deploy.driving.safety import Safety, Start
+from robodreamer_deploy.driving.surprise import SLOW_RATE, WINDOW, SurpriseGuard
+from robodreamer_deploy.driving.tick import EpisodeStart, Tick
+from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.inference.controller import Controller
+from robodreamer_deploy.inference.policy import Policy
+
+DT = CONTRACT.control_dt_s
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float, /) -> None:
+        self.time += seconds
+
+
+class Patchy(Bench):
+    """Loses frames, shows NaN, and takes its time, in the ticks that are named."""
+
+    def __init__(
+        self,
+        *,
+        blind: Any = (),
+        bad: Any = (),
+        late: Any = (),
+        seconds: dict[int, float] | None = None,
+    ) -> None:
+        super().__init__("", CONTRACT)
+        self.clock = FakeClock()
+        self.num_observed = 0
+        self._blind, self._bad, self._late, self._seconds = blind, bad, late, seconds or {}
+
+    @property
+    def observation_stamps(self) -> dict[str, float]:
+        is_late = self.num_observed - 1 in self._late
+        return {"image/eye": self.clock.time - (2 * DT if is_late else 0.0)}
+
+    def get_observation(self) -> dict[str, Array]:
+        tick = self.num_observed
+        self.num_observed += 1
+        self.clock.time += self._seconds.get(tick, 0.0)
+        observation = super().get_observation()
+        if tick in self._blind:
+            del observation["image/eye"]
+        if tick in self._bad:
+            observation["proprio/position"] = np.full(2, np.nan, np.float32)
+        return observation
+
+
+class Witness:
+    """A listener that keeps everything."""
+
+    def __init__(self) -> None:
+        self.starts: list[EpisodeStart] = []
+        self.ticks: list[Tick] = []
+        self.ends: list[str] = []
+
+    def episode_started(self, start: EpisodeStart) -> None:
+        self.starts.append(start)
+
+    def ticked(self, tick: Tick) -> None:
+        self.ticks.append(tick)
+
+    def episode_ended(self, reason: str) -> None:
+        self.ends.append(reason)
+
+
+def make_loop(
+    policy: Policy, robot: Patchy, witness: Witness, *, draw: Any = "mode", **settings: Any
+) -> ControlLoop:
+    safety = settings.pop("safety", None)
+    return ControlLoop(
+        Controller(policy, draw=draw),
+        safety or Safety(robot, CONTRACT.action, control_dt_s=DT),
+        clock=robot.clock,
+        stopwatch=robot.clock.now,
+        listeners=(witness,),
+        **settings,
+    )
+
+
+def drive(
+    policy: Policy, robot: Patchy, ticks: int, **settings: Any
+) -> tuple[ControlLoop, Witness]:
+    loop = make_loop(policy, robot, witness := Witness(), **settings)
+    loop.run(robot, lambda: "enough" if robot.num_observed >= ticks else None)
+    return loop, witness
+
+
+def kinds(witness: Witness) -> list[str | None]:
+    return [tick.step and tick.step.kind for tick in witness.ticks]
+
+
+@pytest.mark.parametrize("how", ["blind", "late"])
+def test_the_model_dreams_through_a_lost_frame(policy: Policy, how: str) -> None:
+    lost = {2, 3}
+    robot = Patchy(blind=lost) if how == "blind" else Patchy(late=lost)
+    loop, witness = drive(policy, robot, 6)
+    assert kinds(witness) == ["posterior"] * 2 + ["prior"] * 2 + ["posterior"] * 2
+    assert [tick.missing for tick in witness.ticks[1:4]] == [(), ("image/eye",), ("image/eye",)]
+    assert len(robot.sent) == 6
+    report = loop.report
+    assert (report.prior_steps, report.held_ticks, len(report.surprise)) == (2, 0, 4)
+    assert report.missing_frames == {"image/eye": 2}
+
+
+def test_it_does_not_dream_for_ever(policy: Policy) -> None:
+    bounds = Bounds(missing_in_a_row=3, faults_in_a_row=2)
+    robot = Patchy(blind=range(4, 99))
+    loop, witness = drive(policy, robot, 100, bounds=bounds)
+    assert kinds(witness)[4:] == ["prior"] * 3 + [None] * 3
+    assert witness.ends == ["3 faults in a row, the last one: image/eye: no frame for 6 ticks"]
+    assert (len(robot.sent), loop.report.held_ticks) == (7, 3)
+
+
+def test_frames_that_come_back_in_time_are_gone_on_with(policy: Policy) -> None:
+    bounds = Bounds(missing_in_a_row=1)
+    loop, witness = drive(policy, Patchy(blind={2, 3, 4}), 8, bounds=bounds)
+    assert kinds(witness)[1:7] == ["posterior", "prior", None, None, "posterior", "posterior"]
+    assert loop.safety.stop_reason is None
+    assert loop.report.model_resets == 0
+
+
+def test_nothing_moves_before_the_first_frame(policy: Policy) -> None:
+    _, witness = drive(policy, robot := Patchy(blind={0, 1, 2}), 5)
+    assert kinds(witness) == [None] * 3 + ["posterior"] * 2
+    assert [tick.is_first for tick in witness.ticks] == [True] * 4 + [False]
+    assert [tick.step.counter for tick in witness.ticks if tick.step] == [0, 1]
+    assert len(robot.sent) == 2
+
+
+def test_a_skipped_tick_is_a_step_of_the_model(policy: Policy) -> None:
+    loop, witness = drive(policy, Patchy(seconds={2: 3.5 * DT}), 6)
+    assert [tick.skipped for tick in witness.ticks] == [0, 0, 0, 3, 0, 0]
+    assert [tick.index for tick in witness.ticks] == [0, 1, 2, 6, 7, 8]
+    assert [tick.step.counter for tick in witness.ticks if tick.step] == [0, 1, 2, 6, 7, 8]
+    assert (loop.report.skipped_ticks, loop.report.prior_steps) == (3, 3)
+
+
+def test_after_too_many_skipped_ticks_the_model_begins_anew(policy: Policy) -> None:
+    robot = Patchy(seconds={4: 7.5 * DT})
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, start=Start(warm_up_ticks=2))
+    loop, witness = drive(policy, robot, 9, safety=safety)
+    assert [tick.is_first for tick in witness.ticks] == [True, *[False] * 4, True, *[False] * 3]
+    warming = [tick.limits == ("warming",) for tick in witness.ticks]
+    assert warming == [True, True, False, False, False, True, True, False, False]
+    assert (loop.report.model_resets, loop.report.prior_steps) == (1, 0)
+
+
+def test_where_time_stands_still_a_skipped_tick_is_no_step(policy: Policy) -> None:
+    loop, witness = drive(policy, Patchy(seconds={2: 3.5 * DT}), 6, is_stepped=True)
+    assert [tick.step.counter for tick in witness.ticks if tick.step] == [*range(6)]
+    assert {tick.skipped for tick in witness.ticks} == {0}
+    assert (loop.report.skipped_ticks, loop.report.prior_steps) == (3, 0)
+
+
+def test_a_held_tick_is_a_step_of_the_model(policy: Policy) -> None:
+    _, witness = drive(policy, Patchy(bad={2, 3}), 6)
+    assert [tick.step and tick.step.counter for tick in witness.ticks] == [0, 1, None, None, 4, 5]
+    faults = [tick.fault for tick in witness.ticks]
+    assert faults == [None] * 2 + ["proprio/position: element x is nan"] * 2 + [None] * 2
+
+
+def test_what_listeners_are_told_repeats_the_drive_bit_for_bit(policy: Policy) -> None:
+    """Through lost frames, held and skipped ticks, and a new beginning."""
+    robot = Patchy(
+        blind={3, 4, 9}, bad={0, 6, 7, 20}, late={12}, seconds={8: 2.5 * DT, 15: 8.0 * DT}
+    )
+    loop = make_loop(policy, robot, witness := Witness(), draw="sample")
+    loop.run(robot, lambda: "enough" if robot.num_observed >= 30 else None, seed=11)
+    assert (loop.report.model_resets, loop.report.skipped_ticks) == (1, 9)
+    assert (witness.starts, witness.ends) == ([EpisodeStart(0, 11, "sample")], ["enough"])
+    again = Controller(policy, draw="sample", seed=11)
+    for tick in witness.ticks:
+        for _ in range(0 if tick.is_first else tick.skipped + (tick.step is None)):
+            again.skip()
+        if tick.step is not None:
+            names = [signal.name for signal in CONTRACT.inputs if signal.name not in tick.missing]
+            step = again.step(
+                {name: tick.observation[name] for name in names},
+                is_first=tick.is_first,
+                missing=frozenset(tick.missing),
+            )
+            np.testing.assert_array_equal(step.action, tick.step.action)
+            assert step.counter == tick.step.counter
+        again.executed(tick.executed)
+
+
+def test_what_the_next_step_needs_is_computed_after_the_command_was_sent(policy: Policy) -> None:
+    order: list[str] = []
+
+    class Spied(Controller):
+        def step(self, *arguments: Any, **settings: Any) -> Any:
+            order.append("step")
+            return super().step(*arguments, **settings)
+
+        def executed(self, action: Array) -> None:
+            order.append("executed")
+            super().executed(action)
+
+        def advance(self) -> None:
+            if order[-1] == "executed":  # a step may also ask for it itself
+                order.append("advance")
+            super().advance()
+
+    class Spying(Patchy):
+        def get_observation(self) -> dict[str, Array]:
+            order.append("observe")
+            return super().get_observation()
+
+        def send_action(self, action: Array) -> Array:
+            order.append("send")
+            return super().send_action(action)
+
+    robot = Spying()
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT)
+    loop = ControlLoop(Spied(policy, draw="mode"), safety, clock=robot.clock)
+    loop.run(robot, lambda: "enough" if robot.num_observed >= 3 else None)
+    tick = ["observe", "step", "send", "executed", "advance"]
+    assert order == tick * 3
+
+
+def test_an_episode_that_ends_by_an_error_is_told_as_such(policy: Policy) -> None:
+    class Frail(Patchy):
+        def send_action(self, action: Array) -> Array:
+            raise OSError("cable lost")
+
+    robot = Frail()
+    loop = make_loop(policy, robot, witness := Witness())
+    with pytest.raises(OSError, match="cable lost"):
+        loop.run(robot, lambda: None)
+    assert witness.ends == ["cable lost"]
+
+
+# --- surprise ------------------------------------------------------------------------------------
+
+
+def surprised(policy: Policy, response: Any, limit: float) -> tuple[ControlLoop, Witness, Patchy]:
+    robot = Patchy()
+    limits = rate_limits(CONTRACT.action, (5.0,))
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, limits=limits)
+    guard = SurpriseGuard(limit, response)
+    loop, witness = drive(policy, robot, 25, safety=safety, surprise=guard, draw="sample")
+    return loop, witness, robot
+
+
+def test_lasting_surprise_stops_the_robot_if_asked_to(policy: Policy) -> None:
+    _, witness, robot = surprised(policy, "stop", limit=0.0)
+    assert witness.ends[0].startswith("surprise of ")
+    assert witness.ends[0].endswith("nats, the limit is 0.0")
+    assert len(robot.sent) == WINDOW - 1
+
+
+def test_lasting_surprise_slows_the_robot_down_if_asked_to(policy: Policy) -> None:
+    loop, _, robot = surprised(policy, "slow", limit=0.0)
+    assert loop.report.limits["surprise"] == 25 - WINDOW + 1
+    steps = np.abs(np.diff(robot.sent, axis=0)).max(-1)
+    assert steps[: WINDOW - 2].max() == pytest.approx(5.0 * DT, rel=1e-4)
+    assert steps[WINDOW - 1 :].max() <= SLOW_RATE * 5.0 * DT + 1e-6
+
+
+def test_surprise_is_only_measured_unless_asked_to_act(policy: Policy) -> None:
+    loop, witness = drive(policy, Patchy(), 25)
+    assert (len(loop.report.surprise), witness.ends) == (25, ["enough"])
+    loop, _, _ = surprised(policy, "stop", limit=1e9)
+    assert loop.safety.stop_reason is None
+
+
+# --- hanging -------------------------------------------------------------------------------------
+
+
+class Hanging(Bench):
+    """Hangs in one of its methods once it has moved."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__("", CONTRACT)
+        self._method = method
+
+    def _maybe(self, method: str) -> None:
+        if method == self._method and self.sent:
+            time.sleep(30.0)
+
+    def get_observation(self) -> dict[str, Array]:
+        self._maybe("get_observation")
+        return super().get_observation()
+
+    def send_action(self, action: Array) -> Array:
+        self._maybe("send_action")
+        return super().send_action(action)
+
+
+@pytest.mark.parametrize("method", ["get_observation", "send_action"])
+def test_a_robot_that_hangs_is_held_and_the_loop_comes_back(policy: Policy, method: str) -> None:
+    robot, start = Hanging(method), time.monotonic()
+    watchdog = Watchdog(look_s=0.2, give_up=lambda reason, _: pytest.fail(reason))
+    loop = ControlLoop(
+        Controller(policy, draw="mode"),
+        Safety(robot, CONTRACT.action, control_dt_s=DT),
+        watchdog=watchdog,
+    )
+    with watchdog:
+        reason = loop.run(robot, lambda: None)
+    assert time.monotonic() - start < 5.0
+    assert reason.startswith(f"{method} did not come back within 0.2 s: ")
+    assert loop.safety.stop_reason == reason
+    assert robot.num_holds >= 1
+    assert len(robot.sent) == 1

@@ -1,0 +1,153 @@
+"""The watchdog: what hangs is noticed, the robot held, and the wait broken off within a bound."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from robodreamer_deploy.driving import watchdog as module
+from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.faults import HungError
+
+DEADLINE_S = 0.06
+
+
+class Told:
+    """What a watchdog did, and when, in seconds from the beginning."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.acts: list[tuple[float, str]] = []
+        self.given_up = threading.Event()
+        self.last_words: tuple[str, bool] | None = None
+
+    def act(self, reason: str) -> None:
+        self.acts.append((time.monotonic() - self.start, reason))
+
+    def give_up(self, reason: str, has_acted: bool) -> None:
+        self.last_words = (reason, has_acted)
+        self.given_up.set()
+
+
+def watchdog(told: Told, look_s: float = DEADLINE_S) -> Watchdog:
+    return Watchdog(look_s=look_s, give_up=told.give_up)
+
+
+def test_what_comes_back_in_time_is_left_alone() -> None:
+    told = Told()
+    dog = watchdog(told, 0.3)
+    with dog:
+        for _ in range(20):
+            dog.watch(0.3, "a tick", told.act)
+            time.sleep(0.02)
+        dog.rest()
+        time.sleep(0.4)
+    assert (told.acts, told.given_up.is_set()) == ([], False)
+
+
+def hang_in_sleep() -> None:
+    time.sleep(30.0)
+
+
+def hang_in_a_lock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire(timeout=30.0)
+
+
+def hang_in_a_stubborn_driver() -> None:
+    end = time.monotonic() + 30.0
+    while time.monotonic() < end:
+        with suppress(Exception):  # as drivers do
+            time.sleep(30.0)
+
+
+def hang_in_python() -> None:
+    end = time.monotonic() + 30.0
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.mark.parametrize(
+    "hang", [hang_in_sleep, hang_in_a_lock, hang_in_a_stubborn_driver, hang_in_python]
+)
+def test_what_hangs_is_acted_upon_and_broken_off(hang: Callable[[], None]) -> None:
+    dog = watchdog(told := Told())
+
+    def drive() -> None:
+        dog.watch(DEADLINE_S, "a tick", told.act)
+        dog.doing = "the bus"
+        hang()
+
+    with dog, pytest.raises(HungError, match="the bus did not come back"):
+        drive()
+    assert time.monotonic() - told.start < 5.0
+    ((acted_s, reason),) = told.acts
+    assert acted_s >= DEADLINE_S
+    assert reason == "the bus did not come back within 0.06 s: is this computer overloaded?"
+    assert not told.given_up.is_set()
+
+
+def test_an_act_that_hangs_or_fails_does_not_keep_it_from_interrupting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "GRACE_S", 0.1)
+
+    def fail(_reason: str) -> None:
+        raise OSError("no bus")
+
+    for act in (lambda _: time.sleep(1.0), fail):
+        dog = watchdog(Told())
+        with dog:
+            dog.watch(DEADLINE_S, "a tick", act)
+            with pytest.raises(HungError):
+                hang_in_sleep()
+    assert "watchdog: no bus" in caplog.text
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_what_cannot_be_interrupted_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, acts: bool
+) -> None:
+    """A driver that waits in C never sees the signal; here it is kept from the thread."""
+    monkeypatch.setattr(module, "GRACE_S", 0.1)
+    dog = watchdog(told := Told())
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        with dog:
+            dog.watch(DEADLINE_S, "send_action", told.act if acts else None)
+            assert told.given_up.wait(5.0)
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+    assert told.last_words is not None
+    reason, has_acted = told.last_words
+    assert reason.startswith("send_action did not come back within 0.06 s: is the bus alive")
+    assert reason.endswith("It cannot be interrupted.")
+    assert has_acted == acts
+
+
+def test_after_it_rests_nothing_is_interrupted() -> None:
+    """Also where the time is over right then: whoever came back in time is not bitten."""
+    dog = watchdog(told := Told())
+    with dog:
+        for _ in range(20):
+            try:
+                dog.watch(0.001, "a tick")
+                time.sleep(0.01)
+                dog.rest()
+            except HungError:
+                dog.rest()
+            time.sleep(0.005)  # outside of what is watched
+    assert told.last_words is None
+
+
+def test_the_signals_handler_is_given_back() -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    with watchdog(Told()):
+        assert signal.getsignal(signal.SIGUSR2) != before
+    assert signal.getsignal(signal.SIGUSR2) == before
