@@ -17,6 +17,7 @@ import pytest
 from train_runs import ROOT
 
 from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.driving.options import WARM_UP_TICKS
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.keys import make_keys
@@ -24,6 +25,8 @@ from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot
 
 POLICY = ROOT / "policies" / "fetch_reach"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+FARTHEST_M = 0.15 * 3**0.5
+"""From where the gripper begins to the goal: as much is lost per tick of warm-up."""
 DRIVER = """
 import sys, time
 from pathlib import Path
@@ -140,7 +143,8 @@ def test_the_bundled_policy_does_as_well_over_loopback(tmp_path: Path) -> None:
     robot_key, driver_key = tmp_path / "keys/robot.key", tmp_path / "keys/driver.key"
     with hardware("--key", str(robot_key)) as robot:
         address = f"{robot.address}:{driver_key}"
-        with driving(address, "--episodes", "10", "--report", str(report)) as driver:
+        words = ("--episodes", "10", "--ramp", "0", "--report", str(report))
+        with driving(address, *words) as driver:
             said = driver.communicate(timeout=120)[0]
         assert driver.returncode == 0, said
         assert "0 unsafe" in robot.end()
@@ -148,7 +152,8 @@ def test_the_bundled_policy_does_as_well_over_loopback(tmp_path: Path) -> None:
     trained = load_bundle(POLICY).manifest.draws["mode"]
     assert figures["success_rate"] >= 0.9
     assert trained.return_mean is not None
-    assert figures["return_mean"] > trained.return_mean - 0.3
+    warming = WARM_UP_TICKS * FARTHEST_M  # the robot stands where it began
+    assert figures["return_mean"] > trained.return_mean - warming
 
 
 @pytest.mark.slow

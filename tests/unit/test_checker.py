@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_deploy.driving.limits import contract_limits
+from robodreamer_deploy.driving.safety import Safety, Start
 from robodreamer_sim.hardware.checker import Checker, CommandLimits, format_verdict
 
 DT = 0.02
@@ -120,6 +124,55 @@ def test_moving_on_without_commands_is_unsafe_past_the_bound(checker: Checker) -
     checker.applied(0.15, is_rest=False)
     assert checker.unsafe == {"moves without commands": 1}
     assert checker.verdict()["longest_blind_s"] == pytest.approx(0.15)
+
+
+class Judged:
+    """A robot that does as it is told, and has it judged."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.checker, self.now_s = checker, 0.0
+
+    def send_action(self, action: Array) -> Array:
+        self.checker.commanded(self.now_s, action, "free")
+        return action
+
+    def hold(self) -> Array:
+        self.checker.held(self.now_s, action(0, 0))
+        return action(0, 0)
+
+
+WANTED = st.lists(
+    st.tuples(st.floats(-2, 2) | st.just(np.nan), st.floats(-2, 2), st.integers(1, 4)),
+    min_size=2,
+    max_size=40,
+)
+
+
+@given(WANTED, st.floats(0.9, 1.1))
+def test_what_safety_lets_through_is_safe(
+    wanted: list[tuple[float, float, int]], jitter: float
+) -> None:
+    """Of both, written apart from each other, each confirms the other."""
+    robot = Judged(Checker(ACTION, DT, 0.14, LIMITS))
+    limits = contract_limits(ACTION)._replace(
+        rate=np.array(LIMITS.max_rate), acceleration=np.array(LIMITS.max_acceleration)
+    )
+    safety = Safety(robot, ACTION, control_dt_s=DT, limits=limits, start=Start(warm_up_ticks=1))
+    safety.arm()
+    for x, y, periods in wanted:
+        safety.send(action(x, y))
+        robot.now_s += periods * DT * jitter
+    assert robot.checker.unsafe == {}
+
+
+@given(WANTED)
+def test_the_same_without_limits_is_not(wanted: list[tuple[float, float, int]]) -> None:
+    robot = Judged(Checker(ACTION, DT, 0.14, LIMITS))
+    robot.hold()
+    for x, y, _ in [*wanted, (0.0, 0.0, 1), (1.0, 1.0, 1)]:
+        robot.now_s += DT
+        robot.send_action(action(x, y))
+    assert robot.checker.unsafe["too fast"] >= 1
 
 
 @pytest.mark.parametrize(

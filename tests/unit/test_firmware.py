@@ -71,7 +71,7 @@ def test_it_is_a_robot_with_stamps_and_episodes() -> None:
 
 def test_time_passes_whether_or_not_somebody_commands() -> None:
     bench = Bench()
-    bench.run(5.5 * DT)
+    bench.run(5.4 * DT)
     assert bench.plant.steps == 5
     assert sent(bench) == [[0.0, 0.125]] * 5  # at rest
 

@@ -19,7 +19,7 @@ from robodreamer_sim.hardware.checker import Checker, CommandLimits, State
 from robodreamer_sim.hardware.sensors import Imperfections, Sensors
 from robodreamer_sim.randomize.delay import DelayLine
 
-LATCH = 0.75
+LATCH = 0.6
 """Of a cycle; the rest of it is for computing what will have happened at its end."""
 FIRST = 0.9
 """Of a cycle until the first measurement of an episode, so that a driver that begins its first tick

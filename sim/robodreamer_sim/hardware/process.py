@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
+from robodreamer_deploy.driving.realtime import real_time
 from robodreamer_deploy.driving.signals import catch_stop_signals
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.remote.commands import add_listening, announce, listening
@@ -37,7 +38,7 @@ def main(words: Sequence[str] | None = None, prog: str = "robodreamer robot") ->
         sys.stderr.write(f"{prog}: {' '.join(str(error).split())}\n")
         return USER_ERROR
     try:
-        with catch_stop_signals() as signals:
+        with catch_stop_signals() as signals, real_time():
             announce(server, key, _say)
             server.serve(lambda: signals.reason)
     finally:
