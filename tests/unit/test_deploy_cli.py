@@ -145,6 +145,7 @@ def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
         (["{policy}", "--robot", "{toy}:Bench", "--episodes", "2"], "--episodes needs a robot"),
         (["{policy}", "--robot", "{toy}:Point", "--max-rate", "1"], "1 rate limits for 2 action"),
         (["{policy}", "--robot", "{toy}:Point", "--report", "/no/x"], "there is no folder /no"),
+        (["{policy}", "--robot", "x", "--provider", "cuda"], "needs CUDA.* onnxruntime .* has cpu"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(
