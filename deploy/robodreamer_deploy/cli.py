@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--robot",
         metavar="SPEC",
-        help="sim:TASK, path/to/file.py:Class or module:Class (:ARGUMENT may follow)",
+        help="sim:TASK, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, path/to/file.py:Class or "
+        "module:Class (:ARGUMENT may follow)",
     )
     what.add_argument("--inspect", action="store_true", help="print what the policy is, and stop")
     length = result.add_mutually_exclusive_group()
@@ -54,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
     add("--draw", choices=("mode", "sample"), help="default: what the manifest found better")
     add("--fast", action="store_true", help="do not wait for the clock (simulators only)")
     add("--dry-run", action="store_true", help="read and decide, never write (5 s by default)")
+    add(
+        "--check-robot",
+        action="store_true",
+        help="ask the robot for what driving relies on, without moving it, and stop",
+    )
     _add_driving(result)
     add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
     return result
@@ -107,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from robodreamer_deploy.robots import RobotError
 
     try:
-        code = _inspect(arguments.policy) if arguments.inspect else _run(arguments)
+        code = _job(arguments)()
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
         return _fail(str(error))
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
@@ -118,11 +124,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _job(arguments: argparse.Namespace) -> Callable[[], int]:
+    """Return what the command line asks for."""
+    if arguments.inspect:
+        return lambda: _inspect(arguments.policy)
+    return lambda: (_check if arguments.check_robot else _run)(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from robodreamer_deploy.robot_check import check_robot
+
+    return check_robot(arguments.policy, arguments.robot, _say)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from robodreamer_deploy.session import Options, run
 
     options = vars(arguments).copy()
-    del options["inspect"]
+    del options["inspect"], options["check_robot"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
     return run(Options(**options), _say)

@@ -81,7 +81,9 @@ class Arm:
         goals = {key.removesuffix(".pos"): float(value) for key, value in action.items()}
         if (limit := self.config.max_relative_target) is not None:
             goals = {
-                motor: float(np.clip(goal, self.positions[motor] - limit, self.positions[motor] + limit))
+                motor: float(
+                    np.clip(goal, self.positions[motor] - limit, self.positions[motor] + limit)
+                )
                 for motor, goal in goals.items()
             }
         self.sent.append(goals)

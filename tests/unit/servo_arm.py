@@ -11,9 +11,9 @@ import numpy as np
 import robodreamer_sim
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.robots.servo_config import Servo, ServoBus
-from robodreamer_sim.servos.bus import SimulatedBus
-from robodreamer_sim.servos.joints import MujocoJoints, to_ticks
-from robodreamer_sim.servos.servo import SimulatedServo
+from robodreamer_sim.dynamixel.bus import SimulatedBus
+from robodreamer_sim.dynamixel.joints import MujocoJoints, to_ticks
+from robodreamer_sim.dynamixel.servo import SimulatedServo
 
 ARM = Path(robodreamer_sim.__file__).parent / "assets" / "arm.xml"
 JOINTS = (

@@ -55,7 +55,8 @@ def test_a_film_is_shown_in_its_own_time_in_red_green_blue(film: Path) -> None:
     assert first is not None
     assert (first.picture.shape, first.picture.dtype) == (SHAPE, np.uint8)
     red, green, blue = np.median(first.picture, axis=(0, 1))
-    assert red > 150 > 60 > max(green, blue)
+    assert red > 150
+    assert max(green, blue) < 60
     assert start <= first.stamp_s <= time.monotonic()
     time.sleep(0.12)
     later = camera.newest()
@@ -198,7 +199,7 @@ def test_late_frames_are_counted() -> None:
 class Stream(BaseHTTPRequestHandler):
     """Motion JPEG, as network cameras serve it: 10 frames, then the line breaks."""
 
-    def do_GET(self) -> None:  # noqa: N802  the base's name
+    def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
@@ -208,7 +209,7 @@ class Stream(BaseHTTPRequestHandler):
             self.wfile.write(head.encode() + jpeg + b"\r\n")
             time.sleep(0.02)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *_: Any) -> None:  # noqa: A002  the base's name
         pass
 
 
@@ -271,9 +272,9 @@ def test_robot_camera_and_goal_form_one_robot(film: Path, tmp_path: Path) -> Non
     assert observation["image/eye"].shape == IMAGE
     assert robot.observation_stamps.keys() == observation.keys()
     assert robot.observation_stamps["image/eye"] <= robot.observation_stamps["proprio/position"]
-    np.testing.assert_array_equal(observation["goal/target"], np.float32([0.25, -0.5]))
+    np.testing.assert_array_equal(observation["goal/target"], np.array([0.25, -0.5], np.float32))
     robot.set_goal("goal/target", [1.0, 2.0])
-    np.testing.assert_array_equal(robot.get_observation()["goal/target"], np.float32([1, 2]))
+    np.testing.assert_array_equal(robot.get_observation()["goal/target"], [1, 2])
     robot.disconnect()
     robot.disconnect()
 
@@ -288,7 +289,8 @@ def test_a_goal_that_is_none_is_refused() -> None:
 
 
 def test_a_missing_camera_leaves_no_part_connected(tmp_path: Path) -> None:
-    robot = load_robot(rig(tmp_path, cameras={"image/eye": {"source": "/dev/video99"}}), CONTRACT)
+    spec = rig(tmp_path, cameras={"image/eye": {"source": "/dev/video99"}})
+    robot: Any = load_robot(spec, CONTRACT)
     with pytest.raises(RobotError, match="image/eye: there is no camera /dev/video99"):
         robot.connect()
     assert not robot.robot.is_connected
@@ -304,6 +306,6 @@ def test_a_missing_camera_leaves_no_part_connected(tmp_path: Path) -> None:
         ({"goals": {"proprio/position": [0, 0]}}, "two parts of the robot deliver proprio/posit"),
     ],
 )
-def test_a_rig_that_cannot_be_is_refused(tmp_path: Path, parts: dict, words: str) -> None:
+def test_a_rig_that_cannot_be_is_refused(tmp_path: Path, parts: dict[str, Any], words: str) -> None:
     with pytest.raises(RobotError, match=words):
         load_robot(rig(tmp_path, **parts), CONTRACT)

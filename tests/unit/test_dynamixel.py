@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_deploy.robots import RobotError, check_features
 from robodreamer_deploy.robots.dynamixel import DynamixelRobot
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_sim.servos.bus import SimulatedBus
-from robodreamer_sim.servos.joints import to_rad
-from robodreamer_sim.servos.servo import OVERLOAD
+from robodreamer_sim.dynamixel.bus import SimulatedBus
+from robodreamer_sim.dynamixel.joints import MujocoJoints, to_rad
+from robodreamer_sim.dynamixel.servo import OVERLOAD
 
 CONTRACT = arm_contract()
 
@@ -129,7 +130,7 @@ def test_commanded_velocities_become_goals_that_move_at_that_speed(bus: Simulate
         np.testing.assert_allclose(robot.send_action(action), action, atol=1e-6)
         time.sleep(0.01)
         robot.get_observation()
-    np.testing.assert_array_equal(robot.hold(), np.zeros(6)), "at rest the velocity is 0"
+    np.testing.assert_array_equal(robot.hold(), np.zeros(6), "at rest the velocity is 0")
     asked = start + 25 * 0.3 * contract.control_dt_s
     held = robot.get_observation()["proprio/joint_position"]
     assert (np.abs(held - asked) < 0.08).all(), (held, asked)
@@ -140,7 +141,9 @@ def test_a_blocked_joint_is_not_wound_up(bus: SimulatedBus) -> None:
     contract = arm_contract("rad/s")
     robot = DynamixelRobot(bus_config(bus.port), contract)
     robot.connect()
+    assert isinstance(bus.joints, MujocoJoints)
     bus.joints.model.dof_damping[0] = 1e6  # as good as blocked
+    executed = np.ones(6)
     for _ in range(60):
         robot.get_observation()
         executed = robot.send_action(np.ones(6, np.float32))
@@ -215,7 +218,7 @@ def test_a_cable_pulled_in_mid_drive_is_told_and_the_servos_stop_by_themselves(
     drive(robot, action_at(HOME + 0.8), 0.1)
     bus.unplug()
     for method in (robot.get_observation, robot.hold):
-        with pytest.raises(RobotError, match="is gone .* look at its cable"):
+        with pytest.raises(RobotError, match=r"is gone .* look at its cable"):
             method()
     with pytest.raises(RobotError, match="is gone"):
         robot.send_action(action_at(HOME))
@@ -275,7 +278,7 @@ def test_in_the_end_it_holds_or_lets_go_as_the_file_says(bus: SimulatedBus, rele
     time.sleep(0.05)
     assert all(s.get("torque_enable") == (not release) for s in bus.servos.values())
     assert (np.array([to_rad(t) for t in goals(bus)]) < HOME + 0.4).all(), "not on to its goal"
-    np.testing.assert_array_equal(robot.hold(), np.zeros(6)), "nothing to hold any more"
+    np.testing.assert_array_equal(robot.hold(), np.zeros(6), "nothing to hold any more")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +304,7 @@ def test_a_port_that_is_not_there_or_in_use_is_refused(
 ) -> None:
     with pytest.raises(RobotError, match=r"/dev/nowhere cannot be opened: .*; there "):
         DynamixelRobot(bus_config("/dev/nowhere"), CONTRACT).connect()
-    with pytest.raises(RobotError, match="cannot be opened: .*lock"):
+    with pytest.raises(RobotError, match=r"cannot be opened: .*lock"):
         DynamixelRobot(bus_config(bus.port), CONTRACT).connect()
     with pytest.raises(RobotError, match="cannot run at 1234 baud"):
         DynamixelRobot(bus_config(bus.port, baud_rate=1234), CONTRACT).connect()
@@ -354,7 +357,9 @@ def test_a_policy_whose_joints_are_not_here_is_refused(contract: Contract, words
         DynamixelRobot(bus_config("/dev/nowhere"), contract)
 
 
-def test_a_file_makes_it_and_a_bad_one_is_refused_by_field(tmp_path, bus: SimulatedBus) -> None:
+def test_a_file_makes_it_and_a_bad_one_is_refused_by_field(
+    tmp_path: Path, bus: SimulatedBus
+) -> None:
     path = write_bus_file(tmp_path / "arm.json", bus.port)
     robot = load_robot(f"dynamixel:{path}", CONTRACT)
     check_features(robot, CONTRACT)
@@ -368,5 +373,5 @@ def test_a_file_makes_it_and_a_bad_one_is_refused_by_field(tmp_path, bus: Simula
         path.write_text(text.replace(old, new))
         with pytest.raises(RobotError, match=words):
             load_robot(f"dynamixel:{path}", CONTRACT)
-    with pytest.raises(RobotError, match="gone.json cannot be read"):
+    with pytest.raises(RobotError, match=r"gone\.json cannot be read"):
         load_robot(f"dynamixel:{tmp_path / 'gone.json'}", CONTRACT)

@@ -80,7 +80,7 @@ def test_a_limit_of_the_class_shows_in_the_executed_action() -> None:
 
 def test_hold_resends_the_pose_it_measured_first() -> None:
     robot, arm = adapt()
-    np.testing.assert_array_equal(robot.hold(), np.zeros(3)), "nothing to hold yet"
+    np.testing.assert_array_equal(robot.hold(), np.zeros(3), "nothing to hold yet")
     robot.connect()
     robot.get_observation()
     robot.send_action(np.zeros(3, np.float32))
@@ -134,9 +134,7 @@ def test_motors_that_the_policy_does_not_drive_keep_their_pose() -> None:
 
 def test_names_and_zeros_that_differ_are_said_in_the_file(tmp_path: Path) -> None:
     labels = ("pan", "elbow")
-    signal = Signal(
-        name="proprio/angles", shape=(2,), dtype="float32", unit="rad", labels=labels
-    )
+    signal = Signal(name="proprio/angles", shape=(2,), dtype="float32", unit="rad", labels=labels)
     eye = Signal(name="image/eye", shape=(48, 64, 3), dtype="uint8")
     action = ActionSpec(size=2, low=(-3.0,) * 2, high=(3.0,) * 2, labels=labels, unit="rad/s")
     contract = dataclasses.replace(CONTRACT, observations=(signal, eye), action=action)
@@ -150,7 +148,7 @@ def test_names_and_zeros_that_differ_are_said_in_the_file(tmp_path: Path) -> Non
         "pictures": {"image/eye": {"camera": "front"}},
     }
     file.write_text(json.dumps(text))
-    robot = load_robot(f"lerobot:{FILE}:Arm:{file}", contract)
+    robot: Any = load_robot(f"lerobot:{FILE}:Arm:{file}", contract)
     assert robot.robot.config.port == "/dev/ttyACM7"
     check_features(robot, contract)
     robot.connect()
@@ -196,7 +194,7 @@ def test_a_function_that_makes_it_gets_what_follows() -> None:
         action=ActionSpec(size=2, low=(-1.0,) * 2, high=(1.0,) * 2, labels=JOINTS, unit="rad"),
     )
     for spec, port in ((":/dev/ttyACM3", "/dev/ttyACM3"), ("", "/dev/ttyACM0")):
-        robot = load_robot(f"lerobot:{FILE}:make_arm{spec}", contract)
+        robot: Any = load_robot(f"lerobot:{FILE}:make_arm{spec}", contract)
         assert robot.robot.config.port == port
 
 
@@ -231,6 +229,7 @@ def test_what_names_do_not_tell_is_asked_for(
     [
         (f"lerobot:{FILE}:Amr", "has no class Amr; it has Arm, "),
         (f"lerobot:{FILE}", "is not of the form lerobot:MODULE:CLASS"),
+        (f"{FILE}:Arm", "Arm takes .*; one written for LeRobot goes by lerobot:MODULE:CLASS"),
         (f"lerobot:{FILE}:Arm:/dev/ttyACM0", "Arm is made from a ArmConfig: give a .json file"),
         (f"lerobot:{FILE}:Arm:gone.json", "gone.json cannot be read"),
     ],

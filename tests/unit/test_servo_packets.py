@@ -5,7 +5,7 @@ from dynamixel_sdk import Protocol2PacketHandler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer_sim.servos.packets import (
+from robodreamer_sim.dynamixel.packets import (
     PING,
     Damaged,
     Instruction,
@@ -16,7 +16,7 @@ from robodreamer_sim.servos.packets import (
     take_packets,
     unstuff,
 )
-from robodreamer_sim.servos.servo import (
+from robodreamer_sim.dynamixel.servo import (
     ACCESS,
     ALERT,
     DATA_LENGTH,
@@ -25,7 +25,9 @@ from robodreamer_sim.servos.servo import (
     SimulatedServo,
 )
 
-HEADERS = st.lists(st.sampled_from([b"\xff", b"\xfd", b"\xff\xff\xfd", b"\x00", b"a"])).map(b"".join)
+HEADERS = st.lists(st.sampled_from([b"\xff", b"\xfd", b"\xff\xff\xfd", b"\x00", b"a"])).map(
+    b"".join
+)
 BODIES = st.one_of(st.binary(min_size=1, max_size=60), HEADERS.filter(bool))
 
 

@@ -11,6 +11,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -118,10 +119,7 @@ class RobotWithCameras:
         """
         try:
             for name, camera in self.cameras.items():
-                try:
-                    camera.connect()
-                except RobotError as error:
-                    raise RobotError(f"{name}: {error}") from error
+                _connect(name, camera)
             self.robot.connect()
         except BaseException:
             self.disconnect()
@@ -135,8 +133,9 @@ class RobotWithCameras:
         """
         observation = dict(self.robot.get_observation())
         now = time.monotonic()
-        told = self.robot.observation_stamps if is_stamped(self.robot) else {}
-        self._stamps = {name: told.get(name, now) for name in observation}
+        self._stamps = dict.fromkeys(observation, now)
+        if is_stamped(self.robot):
+            self._stamps.update(self.robot.observation_stamps)
         for name, camera in self.cameras.items():
             frame = camera.newest()
             if frame is not None and camera.fault is None:
@@ -154,15 +153,18 @@ class RobotWithCameras:
         return self.robot.hold()
 
     def disconnect(self) -> None:
-        """Close every part, whatever another one raises; the first error is passed on."""
-        errors: list[Exception] = []
-        for part in (self.robot, *self.cameras.values()):
-            try:
-                part.disconnect()
-            except Exception as error:  # noqa: BLE001  a driver raises what it likes
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        """Close every part, whatever another one raises, the robot first; an error is passed on."""
+        with ExitStack() as parts:
+            for camera in self.cameras.values():
+                parts.callback(camera.disconnect)
+            parts.callback(self.robot.disconnect)  # the first to be called
+
+
+def _connect(name: str, camera: PictureSource) -> None:
+    try:
+        camera.connect()
+    except RobotError as error:
+        raise RobotError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +195,6 @@ def make_robot(path: str, contract: Contract) -> RobotWithCameras:
     for name in (*rig.cameras, *rig.goals):
         if name not in shapes:
             raise RobotError(f"{path} has {name}; the policy reads {', '.join(sorted(shapes))}")
-    cameras = {
-        name: OpenCVCamera(settings, shapes[name]) for name, settings in rig.cameras.items()
-    }
+    cameras = {name: OpenCVCamera(settings, shapes[name]) for name, settings in rig.cameras.items()}
     goals = {name: np.array(values, np.float32) for name, values in rig.goals.items()}
     return RobotWithCameras(load_robot(rig.robot, contract), cameras, goals)

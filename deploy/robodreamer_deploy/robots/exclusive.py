@@ -1,7 +1,7 @@
 """One thread at a time on hardware that knows no threads, and never waiting without end."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from robodreamer_deploy.robots import RobotError
@@ -20,7 +20,7 @@ class Exclusive:
         self._lock = threading.RLock()
 
     @contextmanager
-    def use(self) -> Iterator[None]:
+    def use(self) -> Generator[None, None, None]:
         """Keep other threads out meanwhile.
 
         Raises:

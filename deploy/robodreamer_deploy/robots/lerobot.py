@@ -50,7 +50,7 @@ class LeRobotLike(Protocol):
         """Whether it can be read and written."""
         ...
 
-    def connect(self, calibrate: bool = True) -> None:  # noqa: FBT001, FBT002  LeRobot's shape
+    def connect(self, calibrate: bool = True) -> None:
         """Open the hardware."""
         ...
 
@@ -69,7 +69,7 @@ class LeRobotLike(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
-    """How a joint of the policy is known to the LeRobot class: policy = factor * theirs + offset."""
+    """How a joint of the policy is known to LeRobot: policy = factor * theirs + offset."""
 
     motor: str | None = None
     """Its key without `.pos` or `.vel`; None for the policy's label."""
@@ -120,7 +120,7 @@ class _Channel(NamedTuple):
 
     def to_ours(self, values: Mapping[str, Any]) -> float:
         if self.key not in values:
-            raise RobotError(f"the observation lacks {self.key}, which the robot has by its own word")
+            raise RobotError(f"the observation lacks {self.key}, one of observation_features")
         return self.factor * float(values[self.key]) + self.offset
 
     def to_theirs(self, value: float) -> float:

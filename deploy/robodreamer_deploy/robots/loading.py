@@ -28,11 +28,11 @@ from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.robots import Robot, RobotError
 
 BUILT_IN = {
-    "dynamixel": "robodreamer_deploy.robots.dynamixel:make_robot",
-    "lerobot": "robodreamer_deploy.robots.lerobot:make_robot",
-    "rig": "robodreamer_deploy.robots.composed:make_robot",
+    "dynamixel": "robodreamer_deploy.robots.dynamixel",
+    "lerobot": "robodreamer_deploy.robots.lerobot",
+    "rig": "robodreamer_deploy.robots.composed",
 }
-"""Found also in a bare copy of the folder, which registers nothing."""
+"""Robots of this package, also in a bare copy: the modules whose `make_robot` makes them."""
 ENTRY_POINT_GROUP = "robodreamer.robots"
 FORMS = "name:argument, path/to/file.py:Class or package.module:Class"
 SIGNATURE = "(argument: str, contract: Contract)"
@@ -83,14 +83,12 @@ def find_callable(where: str, name: str) -> Callable[..., Any]:
 def _built_in(name: str) -> Factory | None:
     if name not in BUILT_IN:
         return None
-    module, _, function = BUILT_IN[name].partition(":")
-    return cast("Factory", getattr(importlib.import_module(module), function))
+    return cast("Factory", importlib.import_module(BUILT_IN[name]).make_robot)
 
 
 def _registered_factory(name: str) -> Factory | None:
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return cast("Factory", point.load())
-    return None
+    found = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
+    return cast("Factory", found[0].load()) if found else None
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -135,8 +133,10 @@ def _check_signature(factory: Factory, name: str, argument: str, contract: Contr
     try:
         signature.bind(argument, contract)
     except TypeError as error:
+        hint = "; one written for LeRobot goes by lerobot:MODULE:CLASS"
         raise RobotError(
             f"{name} takes {signature}; a robot is made by calling it with {SIGNATURE}"
+            f"{hint if hasattr(factory, 'config_class') else ''}"
         ) from error
 
 

@@ -18,9 +18,7 @@ def import_cv2() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise RobotError(
-            "this camera needs OpenCV: pip install 'robodreamer[camera]'"
-        ) from error
+        raise RobotError("this camera needs OpenCV: pip install 'robodreamer[camera]'") from error
     return cv2
 
 
@@ -59,9 +57,7 @@ def make_fit(
     return fit
 
 
-def _crop(
-    picture: Array, shape: tuple[int, ...], crop: tuple[int, int, int, int] | None
-) -> Array:
+def _crop(picture: Array, shape: tuple[int, ...], crop: tuple[int, int, int, int] | None) -> Array:
     rows, columns = picture.shape[:2]
     if crop is None:
         scale = min(rows / shape[0], columns / shape[1])

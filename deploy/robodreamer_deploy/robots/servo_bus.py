@@ -8,7 +8,7 @@ vanishes as an error in words. Registers are those of the X series and of MX wit
 
 import termios
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -179,7 +179,7 @@ class DynamixelBus:
         rows: list[list[int]] = []
         alerted: list[Servo] = []
         with self._wire() as (port, packets):
-            result = packets.syncReadTx(port, start, length, ids, len(ids), False)
+            result = packets.syncReadTx(port, start, length, ids, len(ids), fast_option=False)
             self._require(servos[0], result)
             for servo in servos:
                 row, result, error = packets.readRx(port, servo.id, length)
@@ -202,7 +202,7 @@ class DynamixelBus:
         for left in reversed(range(self.config.num_retries + 1)):
             try:
                 return attempt()
-            except NoAnswerError as error:
+            except NoAnswerError as error:  # noqa: PERF203  few tries, and slow ones
                 if not left:
                     tries = self.config.num_retries + 1
                     raise NoAnswerError(f"{error} ({tries} tries)") from None
@@ -220,7 +220,7 @@ class DynamixelBus:
                     quiet_since = time.monotonic()
 
     @contextmanager
-    def _wire(self) -> "Iterator[tuple[PortHandler, Protocol2PacketHandler]]":
+    def _wire(self) -> "Generator[tuple[PortHandler, Protocol2PacketHandler], None, None]":
         """Lend port and packets for one exchange; name a port that is gone."""
         port, packets = self._port, self._packets
         if port is None or packets is None:

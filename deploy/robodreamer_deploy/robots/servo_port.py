@@ -1,4 +1,4 @@
-"""The serial port of dynamixel-sdk, with waits on the monotonic clock that sleep instead of spin."""
+"""The serial port of dynamixel-sdk; its waits go by the monotonic clock and do not spin."""
 
 import time
 from typing import TYPE_CHECKING

@@ -6,9 +6,9 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
-from robodreamer_sim.servos.packets import (
+from robodreamer_sim.dynamixel.packets import (
     BROADCAST,
     PING,
     READ,
@@ -21,7 +21,7 @@ from robodreamer_sim.servos.packets import (
     status,
     take_packets,
 )
-from robodreamer_sim.servos.servo import (
+from robodreamer_sim.dynamixel.servo import (
     BAD_CRC,
     BAD_INSTRUCTION,
     FIRMWARE,
@@ -75,7 +75,7 @@ class SimulatedBus:
         self._moved_s = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name="servo bus", daemon=True)
 
-    def __enter__(self) -> "SimulatedBus":
+    def __enter__(self) -> Self:
         self._moved_s = time.monotonic()
         self._thread.start()
         return self
