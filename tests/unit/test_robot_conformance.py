@@ -267,7 +267,7 @@ class Sinker(Sinking):
         (
             f"{TOYS}:Bench",
             0,
-            ("ok          hold: ", "skipped     stamps: it does not stamp", "ready "),
+            ("ok          hold: ", "measures    proprio/position: x 0 m, y 0 m", "ready "),
         ),
         (f"{HERE}:Sinker", 1, ("BROKEN      hold: hold called again", "breaks 1 of 8 promises")),
     ],

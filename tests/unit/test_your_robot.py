@@ -13,6 +13,10 @@ import pytest
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.cli import main, parser
 from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.records import read_record
+from robodreamer_deploy.robots.composed import Rig
+from robodreamer_deploy.robots.lerobot import LeRobotFile
+from robodreamer_deploy.robots.servo_config import ServoBus
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "policies" / "fetch_reach"
@@ -80,3 +84,16 @@ def test_every_command_of_the_page_is_understood() -> None:
     assert len(lines) >= 3
     for line in lines:
         assert (ROOT / parser().parse_args(shlex.split(line)).policy).is_dir()
+
+
+def test_the_files_of_the_page_are_understood(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    for text, kind in zip(blocks, (LeRobotFile, ServoBus, Rig), strict=True):
+        assert read_record(kind, json.loads(text), "the page")
+
+
+def test_every_promise_of_the_page_is_kept_by_its_robot(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(POLICY), "--robot", f"{file}:MyRobot", "--check-robot"]) == 0
+    assert "gripper_position: x 1.34 m, y 0.75 m, z 0.53 m" in capsys.readouterr().out
