@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_deploy.robots import RobotError, check_features
 from robodreamer_deploy.robots.dynamixel import DynamixelRobot
 from robodreamer_deploy.robots.loading import load_robot
+from robodreamer_deploy.robots.servo_bus import DynamixelBus, NoAnswerError
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import MujocoJoints, to_rad
 from robodreamer_sim.dynamixel.servo import OVERLOAD
@@ -165,6 +167,55 @@ def test_hold_stays_where_it_was_first_measured(robot: DynamixelRobot, bus: Simu
     assert (at < HOME + 0.4).all(), "it did not go on to its goal"
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_hold_that_got_lost_on_the_wire_is_sent_again(
+    robot: DynamixelRobot, bus: SimulatedBus, lost: int
+) -> None:
+    drive(robot, action_at(HOME + 0.8), 0.1)
+    bus.lost = lost  # of disarming the watchdog and sending the pose
+    robot.hold()
+    time.sleep(0.3)
+    assert all(servo.get("bus_watchdog") == 0 for servo in bus.servos.values())
+    assert (np.array([to_rad(t) for t in goals(bus)]) < HOME + 0.6).all()
+    drive(robot, action_at(HOME), 0.04)
+    bus.lost = 1000
+    with pytest.raises(RobotError, match=r"servos 11 \(base_yaw\), .* did not take the pose"):
+        robot.hold()
+    bus.lost = 0
+    robot.hold()
+
+
+def test_without_its_own_watchdog_no_servo_is_driven(
+    robot: DynamixelRobot, bus: SimulatedBus
+) -> None:
+    robot.get_observation()
+    bus.lost = 1  # of arming it
+    robot.send_action(action_at(HOME))
+    assert all(servo.get("bus_watchdog") > 0 for servo in bus.servos.values())
+    robot.hold()
+    before = goals(bus)
+    bus.lost = 1000
+    with pytest.raises(RobotError, match="watchdog cannot be armed"):
+        robot.send_action(action_at(HOME + 0.5))
+    bus.lost = 0
+    assert goals(bus) == before
+
+
+def test_a_joint_pushed_past_its_servos_limits_is_held_at_them(bus: SimulatedBus) -> None:
+    bus.servos[11].set("max_position_limit", 3800)
+    bus.servos[12].set("min_position_limit", bus.servos[12].get("present_position") + 10)
+    config = bus_config(bus.port)
+    narrow = tuple(
+        type(s)(label=s.label, id=s.id, low=0.5 if s.id == 12 else s.low, high=s.high)
+        for s in config.servos
+    )
+    robot = DynamixelRobot(type(config)(port=bus.port, servos=narrow), CONTRACT)
+    robot.connect()
+    robot.hold()
+    assert goals(bus)[1] == bus.servos[12].get("min_position_limit")
+    robot.disconnect()
+
+
 def test_a_damaged_answer_is_read_again(robot: DynamixelRobot, bus: SimulatedBus) -> None:
     bus.damaged = 1
     CONTRACT.check(robot.get_observation())
@@ -174,6 +225,37 @@ def test_a_damaged_answer_is_read_again(robot: DynamixelRobot, bus: SimulatedBus
         robot.get_observation()
     bus.damaged = 0
     CONTRACT.check(robot.get_observation())
+
+
+class Chatter:
+    """A port on which servos are still talking."""
+
+    def __init__(self, words: int) -> None:
+        self.words = words
+
+    def readPort(self, _: int) -> bytes:  # noqa: N802  the SDK's name
+        time.sleep(0.001)
+        self.words -= 1
+        return b"late" if self.words >= 0 else b""
+
+
+def test_before_it_asks_again_it_lets_the_bus_fall_silent_within_a_bound() -> None:
+    bus: Any = DynamixelBus(bus_config("/dev/nowhere"))
+    bus._packets = object()
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(bus._port.words)
+        raise NoAnswerError("damaged")
+
+    for words, heard in ((5, True), (10**6, False)):
+        bus._port = Chatter(words)
+        tries.clear()
+        start = time.monotonic()
+        with pytest.raises(RobotError, match=r"damaged \(2 tries\)"):
+            bus._try(fail)
+        assert (tries[0], tries[1] < 0) == (words, heard)
+        assert time.monotonic() - start < 0.2
 
 
 def test_a_servo_that_falls_silent_is_named_within_a_bound(
@@ -314,6 +396,7 @@ def test_a_deaf_bus_fails_everything_within_a_bound(
     robot: DynamixelRobot, bus: SimulatedBus, caplog: pytest.LogCaptureFixture
 ) -> None:
     robot.get_observation()
+    robot.send_action(action_at(HOME))
     bus.is_deaf = True
     start = time.monotonic()
     with pytest.raises(RobotError, match="did not answer"):

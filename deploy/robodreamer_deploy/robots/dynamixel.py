@@ -34,6 +34,7 @@ from robodreamer_deploy.robots.servo_bus import (
     TORQUE_ENABLE,
     BusError,
     DynamixelBus,
+    NoAnswerError,
 )
 from robodreamer_deploy.robots.servo_config import (
     TICKS_PER_TURN,
@@ -46,6 +47,9 @@ from robodreamer_deploy.robots.servo_config import (
 logger = logging.getLogger(__name__)
 
 POSITION_MODE, EXTENDED_POSITION_MODE = 3, 4
+TICKS_MAX = 1_048_575
+"""Farthest goal in extended position mode, 256 turns either way."""
+WRITE_TRIES = 3
 TICKS_PER_S = 0.229 / 60.0 * TICKS_PER_TURN
 """One step of Present Velocity, 0.229 turns per minute, as ticks of position per second."""
 HARDWARE_ERRORS = {
@@ -84,6 +88,7 @@ class DynamixelRobot:
         self._scale = np.array([servo.direction * servo.units_per_tick for servo in servos])
         self._places = {label: i for i, label in enumerate(labels)}
         self._measured: Array | None = None  # ticks (servos,), int64
+        self._lowest, self._highest = np.full((2, len(servos)), [[-TICKS_MAX], [TICKS_MAX]])
         self._goal: Array | None = None  # ticks (servos,) that the servos were last sent to
         self._is_holding = False
         self._stamp = 0.0
@@ -117,10 +122,11 @@ class DynamixelRobot:
             try:
                 self._examine()
                 self.bus.write_firmly(BUS_WATCHDOG, 0)  # also clears one that has struck
-                self._measured, self._is_holding = None, False
-                self.hold()
+                (self._measured,) = self.bus.read(PRESENT_POSITION)
+                self.bus.write(GOAL_POSITION, self._measured)  # before torque, or it would leap
                 self.bus.write_firmly(TORQUE_ENABLE, 1)
-                self.hold()  # some firmware moves the goal when torque comes
+                self._is_holding = False
+                self.hold()
             except BaseException:
                 self.bus.close()
                 raise
@@ -183,15 +189,16 @@ class DynamixelRobot:
         is held. Before `connect` and after `disconnect` there is nothing to hold.
 
         Raises:
-            RobotError: The port is gone; the servos stop by themselves then.
+            RobotError: The port is gone, or a servo does not take the pose; while driven, servos
+                stop by themselves then.
         """
         with self._bus_in_use():
             if not self.bus.is_open:
                 return np.zeros(self._contract.action.size, np.float32)
-            self._clear_watchdog()
             if self._goal is None or not self._is_holding:
-                self._goal, self._is_holding = self._measure_now(), True
-            self.bus.write(GOAL_POSITION, self._goal)
+                self._goal = np.clip(self._measure_now(), self._lowest, self._highest)
+                self._is_holding = True
+            self._hold_at(self._goal)
             return self._goals.held_at(self._driven(self._goal))
 
     def disconnect(self) -> None:
@@ -233,15 +240,37 @@ class DynamixelRobot:
     # --- the servos' own watchdog -----------------------------------------------------------------
 
     def _arm_watchdog(self) -> None:
-        if not self._is_watched:
-            steps = round(self.bus.config.watchdog_s / WATCHDOG_STEP_S)
+        if self._is_watched:
+            return
+        steps = round(self.bus.config.watchdog_s / WATCHDOG_STEP_S)
+        for _ in range(WRITE_TRIES):
             self.bus.write(BUS_WATCHDOG, [steps] * len(self.bus.config.servos))
-            self._is_watched = True
+            (armed,) = self.bus.read(BUS_WATCHDOG)
+            if (armed == steps).all():
+                self._is_watched = True
+                return
+        raise RobotError("the servos' watchdog cannot be armed, so they are not driven")
 
-    def _clear_watchdog(self) -> None:
-        """Disarm it, as at rest nothing has to stop; also makes a servo that it stopped listen."""
-        self.bus.write(BUS_WATCHDOG, [0] * len(self.bus.config.servos))
-        self._is_watched = False
+    def _hold_at(self, ticks: Array) -> None:
+        """Send the servos to `ticks` and disarm the watchdog, as at rest nothing has to stop.
+
+        Also makes servos listen again that it stopped. No servo acknowledges such writes, so what
+        they know is read back.
+        """
+        for _ in range(WRITE_TRIES):
+            self.bus.write(BUS_WATCHDOG, [0] * len(ticks))
+            self._is_watched = False
+            self.bus.write(GOAL_POSITION, ticks)
+            try:
+                watchdog, goal = self.bus.read(BUS_WATCHDOG, GOAL_POSITION)
+            except NoAnswerError as error:
+                logger.warning("whether all servos hold is unknown: %s", error)
+                return
+            if (watchdog == 0).all() and (goal == ticks).all():
+                return
+        servos = self.bus.config.servos
+        deaf = tuple(s for s, is_there in zip(servos, goal == ticks, strict=True) if not is_there)
+        raise RobotError(f"{_names(deaf or servos)} did not take the pose to hold")
 
     def _has_watchdog_struck(self) -> bool:
         """Tell whether a servo has stopped by itself; asks only after half the time for it."""
@@ -278,14 +307,16 @@ class DynamixelRobot:
     def _compare_limits(self, modes: Array) -> None:
         """Refuse limits beyond the servo's own: it would ignore such goals without a word."""
         highest, lowest = self.bus.read(MAX_POSITION_LIMIT, MIN_POSITION_LIMIT)
+        is_bounded = modes == POSITION_MODE
+        self._lowest = np.where(is_bounded, lowest, -TICKS_MAX)
+        self._highest = np.where(is_bounded, highest, TICKS_MAX)
         for i, servo in enumerate(self.bus.config.servos):
             bounds = np.array([servo.low, servo.high]) / self._scale[i] + self._zero[i]
             low, high = np.sort(np.rint(bounds))
-            is_within = lowest[i] <= low and high <= highest[i]
-            if modes[i] == POSITION_MODE and not is_within:
+            if not self._lowest[i] <= low <= high <= self._highest[i]:
                 raise RobotError(
                     f"{_names((servo,))} may go from {low:.0f} to {high:.0f} ticks by the file, "
-                    f"its own limits are {lowest[i]} to {highest[i]}"
+                    f"its own limits are {self._lowest[i]} to {self._highest[i]}"
                 )
 
     def _describe_hardware_errors(self) -> str:

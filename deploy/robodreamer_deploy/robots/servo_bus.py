@@ -47,20 +47,21 @@ ERRORS = {
 class Register(NamedTuple):
     """A value in every servo's control table."""
 
+    name: str
     address: int
     size: int  # bytes, little endian
     is_signed: bool = False
 
 
-OPERATING_MODE = Register(11, 1)
-MAX_POSITION_LIMIT = Register(48, 4)
-MIN_POSITION_LIMIT = Register(52, 4)
-TORQUE_ENABLE = Register(64, 1)
-HARDWARE_ERROR_STATUS = Register(70, 1)
-BUS_WATCHDOG = Register(98, 1, is_signed=True)
-GOAL_POSITION = Register(116, 4, is_signed=True)
-PRESENT_VELOCITY = Register(128, 4, is_signed=True)
-PRESENT_POSITION = Register(132, 4, is_signed=True)
+OPERATING_MODE = Register("operating mode", 11, 1)
+MAX_POSITION_LIMIT = Register("max position limit", 48, 4)
+MIN_POSITION_LIMIT = Register("min position limit", 52, 4)
+TORQUE_ENABLE = Register("torque enable", 64, 1)
+HARDWARE_ERROR_STATUS = Register("hardware error status", 70, 1)
+BUS_WATCHDOG = Register("bus watchdog", 98, 1, is_signed=True)
+GOAL_POSITION = Register("goal position", 116, 4, is_signed=True)
+PRESENT_VELOCITY = Register("present velocity", 128, 4, is_signed=True)
+PRESENT_POSITION = Register("present position", 132, 4, is_signed=True)
 
 
 class BusError(RobotError):
@@ -125,7 +126,9 @@ class DynamixelBus:
         return tuple(servo for servo in self.config.servos if not self._answers(servo))
 
     def read(self, *registers: Register) -> list[Array]:
-        """Return the values of neighbouring registers, int64 (servos,) each, by one sync read.
+        """Return the values of registers, int64 (servos,) each, by one sync read.
+
+        They are given by rising address; what lies between them is read too.
 
         Raises:
             BusError: A servo did not answer, or not properly, at the last attempt; or the port is
@@ -158,8 +161,11 @@ class DynamixelBus:
             BusError: One does not answer, or refuses; or the port is gone.
         """
         data = list(value.to_bytes(register.size, "little", signed=register.is_signed))
-        for servo in self.config.servos:
-            self._try(lambda servo=servo: self._write_one(servo, register, data))
+        try:
+            for servo in self.config.servos:
+                self._try(lambda servo=servo: self._write_one(servo, register, data))
+        except NoAnswerError as error:
+            raise BusError(f"writing the {register.name}: {error}") from error
 
     def _answers(self, servo: Servo) -> bool:
         def ping() -> None:

@@ -52,7 +52,8 @@ class SimulatedBus:
     """Servos on a pseudo-terminal, from `with` to its end; `port` is what a program opens.
 
     Faults can be made at any time: `silent` servos do not answer, `damaged` counts answers whose
-    CRC is spoiled, `is_deaf` has the whole bus stop answering, `unplug` takes the port away.
+    CRC is spoiled, `lost` sync writes that nobody hears, `is_deaf` has the whole bus stop
+    answering, `unplug` takes the port away.
 
     Args:
         servos: On the bus, by id.
@@ -64,6 +65,7 @@ class SimulatedBus:
         self.joints = joints
         self.silent: set[int] = set()
         self.damaged = 0
+        self.lost = 0
         self.is_deaf = False
         self.num_bad_packets = 0
         """Damaged packets that were received."""
@@ -167,6 +169,9 @@ class SimulatedBus:
                 self._answer(self.servos[id_], *self.servos[id_].read(address, size))
 
     def _sync_write(self, asked: Instruction) -> None:
+        if self.lost:
+            self.lost -= 1
+            return
         address = int.from_bytes(asked.parameters[:2], "little")
         size = int.from_bytes(asked.parameters[2:4], "little")
         rows = asked.parameters[4:]
