@@ -71,12 +71,12 @@ def test_it_measures_what_the_joints_do(robot: DynamixelRobot, bus: SimulatedBus
 
 
 def test_it_goes_where_it_is_told_and_says_so(robot: DynamixelRobot) -> None:
-    target = HOME + 0.3
+    target = HOME + 0.15
     action = action_at(target)
     np.testing.assert_array_equal(robot.send_action(action), action)
-    moving = drive(robot, action, 0.15)["proprio/joint_velocity"]
-    assert (moving > 0.3).all(), "velocity has the sign of the motion"
-    arrived = drive(robot, action, 0.6)["proprio/joint_position"]
+    moving = drive(robot, action, 0.08)["proprio/joint_velocity"]
+    assert (moving > 0.2).all(), "velocity has the sign of the motion"
+    arrived = drive(robot, action, 0.35)["proprio/joint_position"]
     np.testing.assert_allclose(arrived, target, atol=0.02)
 
 
@@ -92,10 +92,10 @@ def test_a_servo_mounted_the_other_way_round_behind_a_gear(bus: SimulatedBus) ->
     at = robot.get_observation()["proprio/joint_position"]
     assert at[0] == pytest.approx(100 * np.pi / 4096, abs=1e-3), "100 ticks before its zero"
     start = bus.servos[11].get("present_position")
-    target = np.where(np.arange(6) == 0, 0.3, HOME)
-    moved = drive(robot, action_at(target), 0.7)
-    assert moved["proprio/joint_position"][0] == pytest.approx(0.3, abs=0.01)
-    assert bus.servos[11].get("present_position") < start - 200, "it turned against the joint"
+    target = np.where(np.arange(6) == 0, 0.2, HOME)
+    moved = drive(robot, action_at(target), 0.4)
+    assert moved["proprio/joint_position"][0] == pytest.approx(0.2, abs=0.01)
+    assert bus.servos[11].get("present_position") < start - 60, "it turned against the joint"
     robot.disconnect()
 
 
@@ -158,8 +158,11 @@ def test_a_blocked_joint_is_not_wound_up(bus: SimulatedBus) -> None:
 def test_hold_stays_where_it_was_first_measured(robot: DynamixelRobot, bus: SimulatedBus) -> None:
     drive(robot, action_at(HOME + 0.5), 0.15)
     first = robot.hold()
-    time.sleep(0.2)
     stopped = goals(bus)
+    assert isinstance(bus.joints, MujocoJoints)
+    bus.joints.data.qfrc_applied[:6] = -20.0  # a load, under which the joints give way
+    time.sleep(0.15)
+    assert (np.array(bus.joints.positions()) < np.array(stopped) - 10).all()
     np.testing.assert_array_equal(robot.hold(), first)
     assert goals(bus) == stopped
     at = robot.get_observation()["proprio/joint_position"]

@@ -257,6 +257,7 @@ class DynamixelRobot:
         Also makes servos listen again that it stopped. No servo acknowledges such writes, so what
         they know is read back.
         """
+        goal = np.full_like(ticks, -1)
         for _ in range(WRITE_TRIES):
             self.bus.write(BUS_WATCHDOG, [0] * len(ticks))
             self._is_watched = False
