@@ -6,7 +6,7 @@ Each runs against what it really talks to: a simulator, a serial line with simul
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -131,8 +131,16 @@ ROBOTS: dict[str, Callable[[Hardware], Specimen]] = {
 }
 
 
+VARIANTS = ("toy with episodes", "servos in velocity")
+"""Of others, so examined with `make test-all` only."""
+
+
+def marked(name: str) -> Any:
+    return pytest.param(name, marks=(pytest.mark.slow,) if name in VARIANTS else ())
+
+
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("robot", ROBOTS)
+@pytest.mark.parametrize("robot", map(marked, ROBOTS))
 def test_every_robot_keeps_its_promises(robot: str, check: str, hardware: Hardware) -> None:
     try:
         CHECKS[check](ROBOTS[robot](hardware))

@@ -1,5 +1,6 @@
 """A servo bus as a robot, over a real serial line to simulated servos that move MuJoCo joints."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
@@ -82,12 +83,12 @@ def test_it_goes_where_it_is_told_and_says_so(robot: DynamixelRobot) -> None:
 
 def test_a_servo_mounted_the_other_way_round_behind_a_gear(bus: SimulatedBus) -> None:
     config = bus_config(bus.port)
-    first = config.servos[0]
-    odd = type(first)(
-        label=first.label, id=first.id, low=-0.4, high=0.4, direction=-1, zero_ticks=2148,
-        units_per_tick=first.units_per_tick / 2,
+    odd = dataclasses.replace(
+        config.servos[0], low=-0.4, high=0.4, direction=-1, zero_ticks=2148,
+        units_per_tick=config.servos[0].units_per_tick / 2,
     )  # fmt: skip
-    robot = DynamixelRobot(type(config)(port=bus.port, servos=(odd, *config.servos[1:])), CONTRACT)
+    servos = (odd, *config.servos[1:])
+    robot = DynamixelRobot(dataclasses.replace(config, servos=servos), CONTRACT)
     robot.connect()
     at = robot.get_observation()["proprio/joint_position"]
     assert at[0] == pytest.approx(100 * np.pi / 4096, abs=1e-3), "100 ticks before its zero"
@@ -100,26 +101,17 @@ def test_a_servo_mounted_the_other_way_round_behind_a_gear(bus: SimulatedBus) ->
 
 
 def test_goals_stay_within_the_files_limits_and_the_executed_action_tells(
-    robot: DynamixelRobot, bus: SimulatedBus
+    bus: SimulatedBus,
 ) -> None:
-    config = robot.bus.config
-    beyond = CONTRACT.action.high[0] + 0.0
-    assert config.servos[0].high == pytest.approx(beyond)
-    narrow = type(config)(
-        port=config.port,
-        servos=tuple(
-            type(s)(label=s.label, id=s.id, low=s.low / 2 + 0.01, high=s.high / 2)
-            for s in config.servos
-        ),
-    )
-    robot.disconnect()
-    other = DynamixelRobot(narrow, CONTRACT)
-    other.connect()
-    executed = other.send_action(np.ones(6, np.float32))
+    config = bus_config(bus.port)
+    narrow = tuple(dataclasses.replace(s, low=s.low / 2, high=s.high / 2) for s in config.servos)
+    robot = DynamixelRobot(dataclasses.replace(config, servos=narrow), CONTRACT)
+    robot.connect()
+    executed = robot.send_action(np.ones(6, np.float32))
     np.testing.assert_allclose(CONTRACT.action.to_actuators(executed), HIGH / 2, atol=1e-5)
-    time.sleep(0.05)
+    robot.get_observation()  # by when the bus has dealt with what was sent
     np.testing.assert_allclose([to_rad(t) for t in goals(bus)], HIGH / 2, atol=0.002)
-    other.disconnect()
+    robot.disconnect()
 
 
 def test_commanded_velocities_become_goals_that_move_at_that_speed(bus: SimulatedBus) -> None:
@@ -136,6 +128,19 @@ def test_commanded_velocities_become_goals_that_move_at_that_speed(bus: Simulate
     asked = start + 25 * 0.3 * contract.control_dt_s
     held = robot.get_observation()["proprio/joint_position"]
     assert (np.abs(held - asked) < 0.08).all(), (held, asked)
+    robot.disconnect()
+
+
+def test_servos_that_the_policy_does_not_drive_stay_where_they_are(bus: SimulatedBus) -> None:
+    action = ActionSpec(size=1, low=(-1.0,), high=(1.0,), labels=("base_yaw",), unit="rad")
+    robot = DynamixelRobot(bus_config(bus.port), dataclasses.replace(CONTRACT, action=action))
+    robot.connect()
+    before = goals(bus)
+    assert isinstance(bus.joints, MujocoJoints)
+    bus.joints.data.qfrc_applied[1:6] = -20.0  # a load, under which they give way
+    drive(robot, np.full(1, 0.1, np.float32), 0.1)
+    assert goals(bus)[1:] == before[1:]
+    assert goals(bus)[0] != before[0]
     robot.disconnect()
 
 
@@ -208,11 +213,8 @@ def test_a_joint_pushed_past_its_servos_limits_is_held_at_them(bus: SimulatedBus
     bus.servos[11].set("max_position_limit", 3800)
     bus.servos[12].set("min_position_limit", bus.servos[12].get("present_position") + 10)
     config = bus_config(bus.port)
-    narrow = tuple(
-        type(s)(label=s.label, id=s.id, low=0.5 if s.id == 12 else s.low, high=s.high)
-        for s in config.servos
-    )
-    robot = DynamixelRobot(type(config)(port=bus.port, servos=narrow), CONTRACT)
+    narrow = tuple(dataclasses.replace(s, low=0.5) if s.id == 12 else s for s in config.servos)
+    robot = DynamixelRobot(dataclasses.replace(config, servos=narrow), CONTRACT)
     robot.connect()
     robot.hold()
     assert goals(bus)[1] == bus.servos[12].get("min_position_limit")
