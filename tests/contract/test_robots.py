@@ -140,7 +140,7 @@ def marked(name: str) -> Any:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("robot", map(marked, ROBOTS))
+@pytest.mark.parametrize("robot", [marked(name) for name in ROBOTS])
 def test_every_robot_keeps_its_promises(robot: str, check: str, hardware: Hardware) -> None:
     try:
         CHECKS[check](ROBOTS[robot](hardware))

@@ -1,6 +1,7 @@
 """The six-joint arm of the simulator on a simulated servo bus, and a contract that drives it."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 import robodreamer_sim
-from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_deploy.robots.dynamixel import DynamixelRobot
 from robodreamer_deploy.robots.servo_config import Servo, ServoBus
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import MujocoJoints, to_ticks
@@ -71,3 +73,26 @@ def simulated_bus() -> Iterator[SimulatedBus]:
     servos = [SimulatedServo(11 + i, to_ticks(angle)) for i, angle in enumerate(HOME)]
     with SimulatedBus(servos, MujocoJoints(ARM, HOME.tolist())) as bus:
         yield bus
+
+
+CONTRACT = arm_contract()
+
+
+def action_at(positions: Array) -> Array:
+    """Return the action that sends the joints to positions in rad."""
+    return CONTRACT.action.from_actuators(positions)
+
+
+def drive(robot: DynamixelRobot, action: Array, seconds: float) -> dict[str, Array]:
+    """Send one action for some time; return the last observation."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        robot.get_observation()
+        robot.send_action(action)
+        time.sleep(0.02)
+    return dict(robot.get_observation())
+
+
+def goals(bus: SimulatedBus) -> list[int]:
+    """Return where the servos were last sent, in ticks."""
+    return [servo.get("goal_position") for servo in bus.servos.values()]

@@ -12,7 +12,8 @@ from lerobot_arm import Arm, ArmConfig
 
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.robots import RobotError, check_features, is_stamped
-from robodreamer_deploy.robots.lerobot import Joint, LeRobotAdapter, LeRobotFile, Picture
+from robodreamer_deploy.robots.lerobot import LeRobotAdapter
+from robodreamer_deploy.robots.lerobot_names import Joint, LeRobotFile, Picture
 from robodreamer_deploy.robots.loading import load_robot
 
 FILE = Path(__file__).parent / "lerobot_arm.py"

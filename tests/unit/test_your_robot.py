@@ -15,7 +15,7 @@ from robodreamer_deploy.cli import main, parser
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.records import read_record
 from robodreamer_deploy.robots.composed import Rig
-from robodreamer_deploy.robots.lerobot import LeRobotFile
+from robodreamer_deploy.robots.lerobot_names import LeRobotFile
 from robodreamer_deploy.robots.servo_config import ServoBus
 
 ROOT = Path(__file__).parents[2]
