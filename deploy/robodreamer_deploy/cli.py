@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from robodreamer_deploy.robots import RobotError
 
     try:
-        code = _job(arguments)()
+        code = _do(arguments)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
         return _fail(str(error))
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
@@ -124,11 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _job(arguments: argparse.Namespace) -> Callable[[], int]:
-    """Return what the command line asks for."""
+def _do(arguments: argparse.Namespace) -> int:
+    """Do what the command line asks for."""
     if arguments.inspect:
-        return lambda: _inspect(arguments.policy)
-    return lambda: (_check if arguments.check_robot else _run)(arguments)
+        return _inspect(arguments.policy)
+    return _check(arguments) if arguments.check_robot else _run(arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from toy_robot import CONTRACT, IMAGE, Bench
+from toy_robot import CONTRACT, IMAGE, Bench, Point
 
-from robodreamer_deploy.robots import RobotError, check_features
+from robodreamer_deploy.robots import RobotError, check_features, is_enabling, is_episodic
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
 from robodreamer_deploy.robots.composed import RobotWithCameras
 from robodreamer_deploy.robots.loading import load_robot
@@ -286,6 +286,37 @@ def test_a_goal_that_is_none_is_refused() -> None:
     for bad in ([0.0], [np.nan, 0.0]):
         with pytest.raises(ValueError, match=r"goal/target takes \(2,\) finite values"):
             robot.set_goal("goal/target", bad)
+
+
+def test_a_part_that_fails_leaves_no_other_connected() -> None:
+    class Dead(Blind):
+        def connect(self) -> None:
+            raise RobotError("no power")
+
+    for robot, other in (
+        (Blind("", CONTRACT), OpenCVCamera(CameraSettings(source="/dev/video99"), SHAPE)),
+        (Dead("", CONTRACT), device(Capture())),
+    ):
+        capture = Capture()
+        rig = RobotWithCameras(robot, {"image/eye": device(capture), "image/side": other})
+        with pytest.raises(RobotError, match=r"no power|no camera"):
+            rig.connect()
+        assert capture.is_released
+        assert not robot.is_connected
+
+
+def test_a_rig_has_the_dead_mans_switch_and_the_episodes_of_its_robot() -> None:
+    class Careful(Blind):
+        is_enabled = False
+
+    rig: Any = RobotWithCameras(Careful("", CONTRACT), {})
+    assert is_enabling(rig)
+    assert not rig.is_enabled
+    assert not is_episodic(rig)
+    assert not is_enabling(RobotWithCameras(Blind("", CONTRACT), {}))
+    assert is_episodic(RobotWithCameras(Point("", CONTRACT), {}))
+    with pytest.raises(AttributeError, match="RobotWithCameras has no wheels"):
+        _ = RobotWithCameras(Blind("", CONTRACT), {}).wheels
 
 
 def test_a_missing_camera_leaves_no_part_connected(tmp_path: Path) -> None:

@@ -460,7 +460,9 @@ def test_a_drive_tells_what_became_of_real_time(
     command = [policy, "--robot", f"{TOY}:Bench", "--seconds", 0.3, "--report", report]
     _, out, _ = said(*command)
     assert "real time" in out
-    ours = [line for line in out.splitlines() if str(policy) not in line and str(report) not in line]
+    ours = [
+        line for line in out.splitlines() if str(policy) not in line and str(report) not in line
+    ]
     assert max(len(line) for line in ours) <= 80
     told = json.loads(report.read_text())["real_time"]
     assert told.keys() == {"FIFO", "mlockall", "gc"}

@@ -57,7 +57,7 @@ def test_a_velocity_leads_a_blocked_joint_by_a_bounded_distance(
     for _ in range(50):
         sent = goals.advance(action, measured)
         goals.executed(sent)
-    assert (np.abs(sent - measured) <= LEAD_S * np.array([2.0, 3.0]) + 1e-9).all()
+        assert (np.abs(sent - measured) <= LEAD_S * np.array([2.0, 3.0]) + 1e-9).all()
 
 
 def test_what_the_hardware_changed_is_what_was_executed() -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import logging
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,25 @@ def test_where_it_cannot_be_measured_the_last_known_pose_is_held() -> None:
     held = {"shoulder_pan": 10, "elbow_flex": -20, "gripper": 50}
     robot.hold()
     assert arm.sent[-1] == pytest.approx(held)
+    robot.disconnect()
+
+
+def test_a_reading_that_hangs_in_another_thread_does_not_keep_it_from_holding() -> None:
+    robot, arm = adapt()
+    robot.connect()
+    robot.get_observation()
+    robot.send_action(np.full(3, 0.1, np.float32))
+    let_go = threading.Event()
+    observe = arm.get_observation
+    arm.get_observation = lambda: observe() if let_go.wait() else {}
+    reader = threading.Thread(target=robot.get_observation, daemon=True)
+    reader.start()
+    start = time.monotonic()
+    robot.hold()
+    assert time.monotonic() - start < 0.5
+    assert arm.sent[-1] == pytest.approx({"shoulder_pan": 10, "elbow_flex": -20, "gripper": 50})
+    let_go.set()
+    reader.join()
     robot.disconnect()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,16 @@ from robodreamer_deploy.records import parse_json, read_object, read_record
 from robodreamer_deploy.robots import Robot, RobotError, is_stamped
 from robodreamer_deploy.robots.camera import CameraSettings, Frame, OpenCVCamera
 from robodreamer_deploy.robots.loading import load_robot
+
+PASSED_ON = (
+    "is_enabled",
+    "is_stepped",
+    "start_episode",
+    "is_episode_over",
+    "episode_return",
+    "episode_success",
+)
+"""What a robot may have or not: a dead-man's switch, a time of its own, episodes."""
 
 
 class PictureSource(Protocol):
@@ -151,6 +161,12 @@ class RobotWithCameras:
     def hold(self) -> Array:
         """Bring the robot to rest; return the action this amounts to."""
         return self.robot.hold()
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass on what only some robots have."""
+        if name in PASSED_ON:
+            return getattr(self.robot, name)
+        raise AttributeError(f"{type(self).__name__} has no {name}")
 
     def disconnect(self) -> None:
         """Close every part, whatever another one raises, the robot first; an error is passed on."""

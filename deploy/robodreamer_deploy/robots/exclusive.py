@@ -26,9 +26,17 @@ class Exclusive:
         Raises:
             RobotError: Another one does not come out.
         """
-        if not self._lock.acquire(timeout=BUSY_S):
-            raise RobotError(f"{self._what} was in use by another thread for {BUSY_S:g} s")
-        try:
+        with self.attempt(BUSY_S) as is_alone:
+            if not is_alone:
+                raise RobotError(f"{self._what} was in use by another thread for {BUSY_S:g} s")
             yield
+
+    @contextmanager
+    def attempt(self, seconds: float) -> Generator[bool, None, None]:
+        """Keep other threads out, if they come out within `seconds`; yield whether they did."""
+        is_alone = self._lock.acquire(timeout=seconds)
+        try:
+            yield is_alone
         finally:
-            self._lock.release()
+            if is_alone:
+                self._lock.release()

@@ -23,6 +23,9 @@ from robodreamer_deploy.robots.loading import find_callable
 
 logger = logging.getLogger(__name__)
 
+HANGING_S = 0.2
+"""A call of another thread that goes on for so long is not waited for when holding."""
+
 
 class LeRobotLike(Protocol):
     """The part of LeRobot's documented interface that is used."""
@@ -73,7 +76,7 @@ class LeRobotAdapter:
         self._contract = contract
         settings = settings or LeRobotFile()
         self._name = type(robot).__name__
-        self._in_use = Exclusive(self._name).use
+        self._exclusive = Exclusive(self._name)
         self._names = Vocabulary(
             self._name, robot.observation_features, robot.action_features, contract, settings
         )
@@ -106,7 +109,7 @@ class LeRobotAdapter:
         Raises:
             RobotError: It is not calibrated.
         """
-        with self._in_use():
+        with self._exclusive.use():
             self._is_opened, self._is_holding, self._measured = True, False, None
             self.robot.connect(calibrate=False)
             if not getattr(self.robot, "is_calibrated", True):
@@ -116,7 +119,7 @@ class LeRobotAdapter:
 
     def get_observation(self) -> Mapping[str, Array]:
         """Return what the robot measured, in the policy's names, units and shapes."""
-        with self._in_use():
+        with self._exclusive.use():
             theirs = self._measured = self.robot.get_observation()
         observation: dict[str, Array] = {}
         for name, channels in self._names.signals.items():
@@ -129,7 +132,7 @@ class LeRobotAdapter:
 
     def send_action(self, action: Array) -> Array:
         """Send goal positions; return the action that was really sent, by the robot's own word."""
-        with self._in_use():
+        with self._exclusive.use():
             if self._measured is None:
                 self._measured = self.robot.get_observation()
             if not self._pose:
@@ -145,19 +148,21 @@ class LeRobotAdapter:
     def hold(self) -> Array:
         """Send the measured pose; return the action this amounts to.
 
-        The pose is measured once, however often this is called; where measuring fails, the last
-        one known is sent. Before `connect` and after `disconnect` there is nothing to hold.
+        The pose is measured once, however often this is called; where measuring fails, or another
+        thread hangs in it, the last one known is sent. Before `connect` and after `disconnect`
+        there is nothing to hold.
 
         Raises:
             RobotError: The robot has lost its connection.
         """
-        with self._in_use():
+        with self._exclusive.attempt(HANGING_S) as is_alone:
             if not self._is_opened:
                 return np.zeros(self._contract.action.size, np.float32)
             if not self.robot.is_connected:
                 raise RobotError(f"{self._name} is not connected any more")
             if not self._is_holding:
-                self._pose, self._is_holding = self._measure_pose(self._observe_or_last()), True
+                theirs = self._observe_or_last() if is_alone else self._require_measured()
+                self._pose, self._is_holding = self._measure_pose(theirs), True
             self._send(self._pose)
             return self._goals.held_at(self._driven_positions(self._pose))
 
@@ -166,7 +171,7 @@ class LeRobotAdapter:
 
         Many classes switch the motors off then, unless their config says otherwise.
         """
-        with self._in_use():
+        with self._exclusive.use():
             is_connected = self.robot.is_connected
             if not is_connected and not self._is_opened:
                 return
@@ -188,6 +193,12 @@ class LeRobotAdapter:
             if self._measured is None:
                 raise
             logger.warning("holding at the last known pose: %s", error)
+        return self._measured
+
+    def _require_measured(self) -> Mapping[str, Any]:
+        if self._measured is None:
+            raise RobotError(f"{self._name} hangs, and its pose is unknown")
+        logger.warning("holding at the last known pose: %s hangs", self._name)
         return self._measured
 
     def _measure_pose(self, theirs: Mapping[str, Any]) -> dict[str, float]:
