@@ -16,7 +16,8 @@ from robodreamer_deploy.driving.clock import VirtualClock
 from robodreamer_deploy.driving.episodes import Episode, drive_episodes
 from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.inference.policy import Controller, Policy
+from robodreamer_deploy.inference.controller import Controller
+from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_deploy.summary import Z95
 from robodreamer_sim.robot import SimulatedRobot
@@ -62,7 +63,7 @@ def drive(policy: Policy, robot: SimulatedRobot, episode_seeds: Iterable[int]) -
     """Drive an episode per seed, with the draw that did better when the policy was exported."""
     contract = policy.bundle.contract
     safety = Safety(robot, contract.action, control_dt_s=contract.control_dt_s)
-    loop = ControlLoop(Controller(policy), safety, clock=VirtualClock())
+    loop = ControlLoop(Controller(policy), safety, clock=VirtualClock(), is_stepped=True)
     found = Drive([], [], 0)
     told = 0
 

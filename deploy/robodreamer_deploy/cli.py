@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+ROBOTS = (
+    "sim:TASK, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, path/to/file.py:Class or "
+    "module:Class (:ARGUMENT may follow)"
+)
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -31,35 +35,36 @@ def parser() -> argparse.ArgumentParser:
         prog="robodreamer-deploy",
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
-        epilog="examples: robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
+        epilog="examples: robodreamer-deploy inspect policies/reach; "
+        "robodreamer-deploy check-robot policies/reach --robot my_robot.py:MyRobot; "
+        "robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
         "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run",
     )
     add = result.add_argument
     version = "print the version, and stop"
     add("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=version)
     add("policy", type=Path, help="folder that `robodreamer export` wrote")
-    what = result.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    add(
         "--robot",
+        required=True,
         metavar="SPEC",
-        help="sim:TASK, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, path/to/file.py:Class or "
-        "module:Class (:ARGUMENT may follow)",
+        help=ROBOTS,
     )
-    what.add_argument("--inspect", action="store_true", help="print what the policy is, and stop")
     length = result.add_mutually_exclusive_group()
     length.add_argument(
         "--episodes", type=_positive_int, metavar="N", help="episodes to drive (default 10)"
     )
     length.add_argument("--seconds", type=_positive_float, metavar="S", help="seconds to drive")
     add("--seed", type=_seed, default=0, metavar="N", help="of episode 0; episode i has N + i")
+    add(
+        "--provider",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="where the graphs are computed (default cpu)",
+    )
     add("--draw", choices=("mode", "sample"), help="default: what the manifest found better")
     add("--fast", action="store_true", help="do not wait for the clock (simulators only)")
     add("--dry-run", action="store_true", help="read and decide, never write (5 s by default)")
-    add(
-        "--check-robot",
-        action="store_true",
-        help="ask the robot for what driving relies on, without moving it, and stop",
-    )
     _add_driving(result)
     add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
     return result
@@ -99,21 +104,44 @@ def _add_driving(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def inspect_parser() -> argparse.ArgumentParser:
+    """Describe the command line of `robodreamer-deploy inspect`."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy inspect",
+        description="Check a policy's files, and print what it reads, sends and achieved.",
+    )
+    result.add_argument("policy", type=Path, help="folder that `robodreamer export` wrote")
+    return result
+
+
+def check_parser() -> argparse.ArgumentParser:
+    """Describe the command line of `robodreamer-deploy check-robot`."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy check-robot",
+        description="Ask a robot for all that driving relies on, without moving it.",
+    )
+    result.add_argument("policy", type=Path, help="folder that `robodreamer export` wrote")
+    result.add_argument("--robot", required=True, metavar="SPEC", help=ROBOTS)
+    return result
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["inspect"]:
+        return _inspect(inspect_parser().parse_args(words[1:]).policy)
+    is_check = words[:1] == ["check-robot"]
+    arguments = check_parser().parse_args(words[1:]) if is_check else parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s %(message)s")
-    report: Path | None = arguments.report
-    if report is not None and not report.parent.is_dir():
-        return _fail(f"--report: there is no folder {report.parent}")
-    if report is not None and report.is_dir():
-        return _fail(f"--report: {report} is a folder")
+    report: Path | None = None if is_check else arguments.report
+    if report is not None and (problem := _why_not_writable(report)):
+        return _fail(f"--report: {problem}")
 
     from robodreamer_deploy.bundle.bundle import BundleError
     from robodreamer_deploy.robots import RobotError
 
     try:
-        code = _do(arguments)
+        code = _check(arguments) if is_check else _run(arguments)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
         return _fail(str(error))
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
@@ -122,13 +150,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail("torch was imported, which no policy needs; please report this")
         return 1
     return code
-
-
-def _do(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for."""
-    if arguments.inspect:
-        return _inspect(arguments.policy)
-    return _check(arguments) if arguments.check_robot else _run(arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -141,19 +162,28 @@ def _run(arguments: argparse.Namespace) -> int:
     from robodreamer_deploy.session import Options, run
 
     options = vars(arguments).copy()
-    del options["inspect"], options["check_robot"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
     return run(Options(**options), _say)
 
 
 def _inspect(folder: Path) -> int:
-    from robodreamer_deploy.bundle.bundle import load_bundle
+    from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
     from robodreamer_deploy.bundle.describe import describe
 
-    for line in describe(load_bundle(folder).manifest):
+    try:
+        manifest = load_bundle(folder).manifest
+    except (BundleError, OSError) as error:
+        return _fail(str(error))
+    for line in describe(manifest):
         _say(line)
     return 0
+
+
+def _why_not_writable(path: Path) -> str | None:
+    if path.is_dir():
+        return f"{path} is a folder"
+    return None if path.parent.is_dir() else f"there is no folder {path.parent}"
 
 
 def _say(line: str) -> None:

@@ -75,7 +75,8 @@ class Signal:
     rate_hz: float | None = None
     """How often the sensor delivers; None means once per control step."""
     max_age_s: float | None = None
-    """Oldest value that may still be acted on; None means one control step."""
+    """Oldest value that may still be acted on; None means one control step, or one period of a
+    slower sensor."""
 
     def __post_init__(self) -> None:
         """Refuse a signal that no sensor could deliver."""

@@ -1,4 +1,4 @@
-"""`robodreamer-deploy POLICY --robot SPEC --check-robot`: does this robot keep its promises?"""
+"""`robodreamer-deploy check-robot POLICY --robot SPEC`: does this robot keep its promises?"""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

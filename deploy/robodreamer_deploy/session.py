@@ -33,6 +33,7 @@ from robodreamer_deploy.driving.watchdog import Watchdog
 from robodreamer_deploy.faults import HungError, full_traceback, sentence
 from robodreamer_deploy.inference.controller import Controller, warm_up
 from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.inference.providers import Provider
 from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_deploy.robots import (
     Robot,
@@ -70,6 +71,8 @@ class Options(DriveOptions):
     seed: int = 0
     draw: Draw | None = None
     """None for the manifest's."""
+    provider: Provider = "cpu"
+    """Where the graphs are computed."""
     dry_run: bool = False
     """Read, never write."""
     report: Path | None = None
@@ -108,7 +111,7 @@ class Outcome:
             self.traceback = full_traceback(error)
 
 
-def load_policy(folder: Path, say: Say) -> Policy:
+def load_policy(folder: Path, say: Say, provider: Provider = "cpu") -> Policy:
     """Load a bundle, replay its golden sequence and warm the graphs up.
 
     Raises:
@@ -117,11 +120,11 @@ def load_policy(folder: Path, say: Say) -> Policy:
     bundle = load_bundle(folder)
     manifest = bundle.manifest
     say(f"policy      {folder}: task {bundle.contract.task}, run {manifest.run}")
-    policy = Policy(bundle)
+    policy = Policy(bundle, provider=provider)
     test = replay_golden(policy, load_golden(bundle))
     say(
         f"self-test   passed: {test.num_steps} golden steps, worst error {test.worst_error:.1e}, "
-        f"{test.num_ties} ties"
+        f"{test.num_ties} ties" + (f", {test.flip_rate:.1%} flips" if test.flip_rate else "")
     )
     times = warm_up(policy, WARM_UP_STEPS)
     say(f"warm-up     first step {1e3 * times[0]:.2f} ms, last {1e3 * times[-1]:.2f} ms")
@@ -135,7 +138,7 @@ def run(options: Options, say: Say) -> int:
         BundleError: The policy must not drive.
         RobotError: The robot is unknown, does not fit the policy, or cannot be connected.
     """
-    policy = load_policy(options.policy, say)
+    policy = load_policy(options.policy, say, options.provider)
     robot = load_robot(options.robot, policy.bundle.contract)
     outcome = Outcome()
 

@@ -202,7 +202,7 @@ def test_a_part_that_is_stopped_ends_by_itself(tmp_path: Path, number: int) -> N
 def test_a_command_keeps_its_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", SOURCES)
     assert execute(["robodreamer", "tasks", "no such task"]) == 2
-    assert execute(["robodreamer-deploy", "nowhere", "--inspect"]) == 2
+    assert execute(["robodreamer-deploy", "inspect", "nowhere"]) == 2
 
 
 @pytest.mark.parametrize(

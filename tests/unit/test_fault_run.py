@@ -156,7 +156,7 @@ def run_episode(policy: Policy, seed: int) -> Faulty:
     return robot
 
 
-@pytest.mark.parametrize("num_episodes", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_episodes", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_nothing_unsafe_reaches_the_robot_whatever_fails(
     tmp_path_factory: pytest.TempPathFactory, num_episodes: int
 ) -> None:

@@ -16,10 +16,10 @@ DT = CONTRACT.control_dt_s
 
 
 class Stamped(Bench):
-    def __init__(self, stamps: dict[str, float] | None = None, **changes: Any) -> None:
+    def __init__(self, stamps: dict[str, float], changes: dict[str, Any] | None = None) -> None:
         super().__init__("", CONTRACT)
-        self.observation_stamps = stamps or {}
-        self._changes = changes
+        self.observation_stamps = stamps
+        self._changes = changes or {}
 
     def get_observation(self) -> dict[str, Array]:
         return {**super().get_observation(), **self._changes}
@@ -30,7 +30,7 @@ def read(robot: Any, *, has_ages: bool = True, contract: Contract = CONTRACT) ->
 
 
 def test_what_the_policy_does_not_read_is_ignored() -> None:
-    sensed = read(Stamped())
+    sensed = read(Stamped({}))
     assert (sensed.missing, sensed.fault) == (frozenset(), None)
     assert sensed.passed.keys() == {signal.name for signal in CONTRACT.inputs}
     assert "privileged/distance" in sensed.observation
@@ -42,7 +42,7 @@ def test_what_the_policy_does_not_read_is_ignored() -> None:
         (Stamped({"image/eye": NOW - DT - 1e-4}), True),
         (Stamped({"image/eye": NOW - DT + 1e-4}), False),
         (Stamped({"image/eye": NOW}), False),
-        (Stamped(**{"image/eye": None}), True),
+        (Stamped({}, {"image/eye": None}), True),
     ],
 )
 def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bool) -> None:
@@ -57,10 +57,10 @@ def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bo
     [
         (Stamped({"proprio/position": NOW - 0.05}), "position: 50 ms old, allowed are 20"),
         (Stamped({"goal/target": NOW - 0.05}), "goal/target: 50 ms old"),
-        (Stamped(**{"proprio/position": None}), "position: missing from the observation"),
-        (Stamped(**{"proprio/position": np.full(2, np.nan, np.float32)}), "element x is nan"),
-        (Stamped(**{"proprio/position": np.zeros(3, np.float32)}), r"shape \(3,\)"),
-        (Stamped(**{"image/eye": np.zeros((6, 8, 3), np.uint8)}), r"shape \(6, 8, 3\)"),
+        (Stamped({}, {"proprio/position": None}), "position: missing from the observation"),
+        (Stamped({}, {"proprio/position": np.full(2, np.nan, np.float32)}), "element x is nan"),
+        (Stamped({}, {"proprio/position": np.zeros(3, np.float32)}), r"shape \(3,\)"),
+        (Stamped({}, {"image/eye": np.zeros((6, 8, 3), np.uint8)}), r"shape \(6, 8, 3\)"),
         (Stamped({"image/eye": 1.7e9}), r"stamped 17.*, now is 50\.000: is that time\.monotonic"),
         (Stamped({"image/eye": np.nan}), "stamped nan"),
     ],

@@ -117,7 +117,9 @@ def kinds(witness: Witness) -> list[str | None]:
 
 @pytest.mark.parametrize("how", ["blind", "late"])
 def test_the_model_dreams_through_a_lost_frame(policy: Policy, how: str) -> None:
-    loop, witness = drive(policy, robot := Patchy(**{how: {2, 3}}), 6)
+    lost = {2, 3}
+    robot = Patchy(blind=lost) if how == "blind" else Patchy(late=lost)
+    loop, witness = drive(policy, robot, 6)
     assert kinds(witness) == ["posterior"] * 2 + ["prior"] * 2 + ["posterior"] * 2
     assert [tick.missing for tick in witness.ticks[1:4]] == [(), ("image/eye",), ("image/eye",)]
     assert len(robot.sent) == 6
@@ -323,7 +325,7 @@ def test_a_robot_that_hangs_is_held_and_the_loop_comes_back(policy: Policy, meth
     with watchdog:
         reason = loop.run(robot, lambda: None)
     assert time.monotonic() - start < 5.0
-    assert reason == f"{method} did not come back within 0.2 s"
+    assert reason.startswith(f"{method} did not come back within 0.2 s: ")
     assert loop.safety.stop_reason == reason
     assert robot.num_holds >= 1
     assert len(robot.sent) == 1

@@ -276,7 +276,7 @@ def test_users_can_ask_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str, code: int, words: tuple[str, ...]
 ) -> None:
     policy = write_bundle(tmp_path / "policy")
-    assert main([str(policy), "--robot", spec, "--check-robot"]) == code
+    assert main(["check-robot", str(policy), "--robot", spec]) == code
     said = capsys.readouterr().out
     for word in words:
         assert word in said
@@ -286,5 +286,5 @@ def test_a_robot_that_cannot_be_made_is_told_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy = write_bundle(tmp_path / "policy")
-    assert main([str(policy), "--robot", f"{TOYS}:Bench:broken", "--check-robot"]) == 2
+    assert main(["check-robot", str(policy), "--robot", f"{TOYS}:Bench:broken"]) == 2
     assert capsys.readouterr().err.count("the toy is broken") == 1

@@ -38,13 +38,13 @@ def watchdog(told: Told, look_s: float = DEADLINE_S) -> Watchdog:
 
 def test_what_comes_back_in_time_is_left_alone() -> None:
     told = Told()
-    dog = watchdog(told, 0.5)
+    dog = watchdog(told, 0.3)
     with dog:
-        for _ in range(40):
-            dog.watch(0.5, "a tick", told.act)
+        for _ in range(20):
+            dog.watch(0.3, "a tick", told.act)
             time.sleep(0.02)
         dog.rest()
-        time.sleep(0.6)
+        time.sleep(0.4)
     assert (told.acts, told.given_up.is_set()) == ([], False)
 
 
@@ -82,12 +82,12 @@ def test_what_hangs_is_acted_upon_and_broken_off(hang: Callable[[], None]) -> No
         dog.doing = "the bus"
         hang()
 
-    with dog, pytest.raises(HungError, match=r"^the bus did not come back within 0\.06 s$"):
+    with dog, pytest.raises(HungError, match="the bus did not come back"):
         drive()
     assert time.monotonic() - told.start < 5.0
     ((acted_s, reason),) = told.acts
     assert acted_s >= DEADLINE_S
-    assert reason == "the bus did not come back within 0.06 s"
+    assert reason == "the bus did not come back within 0.06 s: is this computer overloaded?"
     assert not told.given_up.is_set()
 
 
@@ -124,8 +124,11 @@ def test_what_cannot_be_interrupted_is_given_up(
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
-    words = "send_action did not come back within 0.06 s, and cannot be interrupted"
-    assert told.last_words == (words, acts)
+    assert told.last_words is not None
+    reason, has_acted = told.last_words
+    assert reason.startswith("send_action did not come back within 0.06 s: is the bus alive")
+    assert reason.endswith("It cannot be interrupted.")
+    assert has_acted == acts
 
 
 def test_after_it_rests_nothing_is_interrupted() -> None:

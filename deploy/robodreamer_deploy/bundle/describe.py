@@ -1,69 +1,138 @@
 """A policy bundle in words: what it reads, sends and remembers, and how good it was."""
 
-from robodreamer_deploy.bundle.manifest import Manifest
-from robodreamer_deploy.contract import ActionSpec, Signal
+import textwrap
+from collections.abc import Iterable
+
+from robodreamer_deploy.bundle.manifest import DrawResult, Manifest
+from robodreamer_deploy.contract import ActionSpec, Camera, Signal
+
+WIDTH = 80
+INDENT = 14  # of what stands beside a title
 
 
 def describe(manifest: Manifest) -> list[str]:
-    """Return lines that tell everything a robot engineer asks about a policy."""
+    """Return lines of 80 columns that tell everything a robot engineer asks about a policy."""
     contract, state = manifest.contract, manifest.state
-    return [
-        f"task          {contract.task}",
-        f"exported      {manifest.created} by robodreamer {manifest.robodreamer_version}",
-        f"trained       run {manifest.run}, commit {manifest.commit}",
-        f"rate          {1.0 / contract.control_dt_s:g} Hz (dt {contract.control_dt_s!r} s)",
-        *_list("reads", [_describe_signal(signal) for signal in contract.inputs]),
-        *_describe_lost_frames(manifest),
-        *_list("sends", _describe_action(contract.action)),
-        f"remembers     deter {state.deter}, stoch {state.stoch}",
-        f"draws         {manifest.default_draw} unless told otherwise",
-        *_list("measured", _describe_draws(manifest)),
-        *_list("surprise", [f"{q}: {v:.3f} nats" for q, v in manifest.surprise_quantiles.items()]),
-        *_list("files", [f"{n:<16} {f.size:>12,} bytes" for n, f in manifest.files.items()]),
+    rows = [
+        ("task", [contract.task]),
+        ("exported", [f"{manifest.created} by robodreamer {manifest.robodreamer_version}"]),
+        ("trained", [f"run {manifest.run}", f"commit {manifest.commit or 'unknown'}"]),
+        ("rate", [f"{1.0 / contract.control_dt_s:g} Hz (dt {contract.control_dt_s!r} s)"]),
+        ("reads", [line for signal in contract.inputs for line in _signal(signal)]),
+        ("cameras", [_camera(camera, manifest) for camera in contract.cameras]),
+        ("lost frames", _lost_frames(manifest)),
+        ("sends", _action(contract.action)),
+        ("delays", _delays(manifest)),
+        ("remembers", [f"deter {state.deter}, stoch {state.stoch}"]),
+        ("draws", [f"{manifest.default_draw} unless told otherwise"]),
+        ("measured", [f"{draw}: {_result(result)}" for draw, result in manifest.draws.items()]),
+        ("surprise", [f"{q}: {v:.3f} nats" for q, v in manifest.surprise_quantiles.items()]),
+        ("precision", _precision(manifest)),
+        ("graphs", [f"opset {manifest.opset}, preprocessing {manifest.preprocessing_version}"]),
+        ("", [f"{name}: {', '.join(graphs)}" for name, graphs in manifest.sequences.items()]),
+        ("files", [line for name in sorted(manifest.files) for line in _file(manifest, name)]),
     ]
+    return [line for title, items in rows for line in _lines(title, items)]
 
 
-def _describe_lost_frames(manifest: Manifest) -> list[str]:
+def _lost_frames(manifest: Manifest) -> list[str]:
     """Say what a step without a camera's frame is; nothing where there is no camera."""
     if not any(signal.is_image for signal in manifest.contract.inputs):
         return []
-    without = "the model dreams on, the other signals unread"
     if manifest.validity:
-        without = f"trained to do without, told by {', '.join(manifest.validity.values())}"
-    return [f"lost frames   {without}"]
+        return [f"trained to do without, told by {', '.join(manifest.validity.values())}"]
+    return ["the model dreams on, the other signals unread"]
 
 
-def _describe_signal(signal: Signal) -> str:
+def _signal(signal: Signal) -> list[str]:
+    """Return what a signal is, and under it its elements with their limits."""
     words = [signal.name, signal.dtype, str(signal.shape), signal.unit]
     if signal.frame:
         words.append(f"in {signal.frame}")
     if signal.num_classes:
         words.append(f"{signal.num_classes} classes")
-    if signal.labels:
+    if signal.rate_hz is not None:
+        words.append(f"at {signal.rate_hz!r} Hz")
+    if signal.max_age_s is not None:
+        words.append(f"at most {signal.max_age_s!r} s old")
+    if signal.labels and signal.low is None:
         words.append(f"({', '.join(signal.labels)})")
-    return " ".join(word for word in words if word)
+    head = " ".join(word for word in words if word)
+    if signal.low is None or signal.high is None:
+        return [head]
+    labels = signal.labels or tuple(str(i) for i in range(signal.num_elements))
+    limits = zip(labels, signal.low, signal.high, strict=True)
+    return [head, *(f"  {label}: {low!r} .. {high!r}" for label, low, high in limits)]
 
 
-def _describe_action(action: ActionSpec) -> list[str]:
+def _camera(camera: Camera, manifest: Manifest) -> str:
+    words = [f"{camera.signal} {camera.color_order}"]
+    if camera.mount:
+        words.append(f"on {camera.mount}")
+    if camera.fovy_rad is not None:
+        words.append(f"vertical field of view {camera.fovy_rad!r} rad")
+    pinhole = manifest.pinholes.get(camera.signal)
+    if pinhole is not None:
+        words.append(f"fx {pinhole.fx:g} fy {pinhole.fy:g} cx {pinhole.cx:g} cy {pinhole.cy:g}")
+    if camera.depth_range_m is not None:
+        words.append(f"255 is {camera.depth_range_m!r} m away")
+    return ", ".join(words)
+
+
+def _action(action: ActionSpec) -> list[str]:
     labels = action.labels or tuple(str(i) for i in range(action.size))
     if action.kind == "discrete":
         return [f"one of {action.size} choices: {', '.join(labels)}"]
     limits = zip(labels, action.low, action.high, strict=True)
-    return [f"{label}: {low!r} .. {high!r} {action.unit}".rstrip() for label, low, high in limits]
+    return [
+        f"{action.size} numbers in [-1, 1], which stand for",
+        *(f"  {label}: {low!r} .. {high!r} {action.unit}".rstrip() for label, low, high in limits),
+    ]
 
 
-def _describe_draws(manifest: Manifest) -> list[str]:
+def _delays(manifest: Manifest) -> list[str]:
+    if not manifest.delays_s:
+        return ["none in training"]
+    return [f"{name}: {low!r} .. {high!r} s" for name, (low, high) in manifest.delays_s.items()]
+
+
+def _result(result: DrawResult) -> str:
+    success = "" if result.success_rate is None else f", success {result.success_rate:.3f}"
+    return (
+        f"return {result.return_mean:.2f} +- {result.return_std:.2f}{success} "
+        f"over {result.num_episodes} episodes"
+    )
+
+
+def _precision(manifest: Manifest) -> list[str]:
+    """Return what the weights are kept in, and what that cost."""
+    cost = manifest.reduction
+    if cost is None:
+        return [manifest.precision]
+    low, high = cost.float32_interval
+    return [
+        f"{manifest.precision}",
+        f"{cost.flip_rate:.2%} of {cost.num_choices:,} latents in another class",
+        f"action off by {cost.action_error:.3f} at most",
+        *(f"float32 {draw}: {_result(result)}" for draw, result in cost.float32_draws.items()),
+        f"float32's return, 95 % within {low:.2f} .. {high:.2f}"
+        + ("; a return below it was accepted" if cost.is_loss_accepted else ""),
+    ]
+
+
+def _file(manifest: Manifest, name: str) -> list[str]:
+    record = manifest.files[name]
+    return [f"{name:<16} {record.size:>12,} bytes, sha256", f"  {record.sha256}"]
+
+
+def _lines(title: str, items: Iterable[str]) -> list[str]:
+    """Return items beside their title, each on as many lines as it needs; `unknown` if none."""
     lines: list[str] = []
-    for draw, result in manifest.draws.items():
-        success = "" if result.success_rate is None else f", success {result.success_rate:.3f}"
-        lines.append(
-            f"{draw}: return {result.return_mean:.2f} +- {result.return_std:.2f}{success} "
-            f"over {result.num_episodes} episodes"
+    for item in [item for item in items if item] or ["unknown"]:
+        indent = " " * (len(item) - len(item.lstrip()))
+        wrapped = textwrap.wrap(
+            item, WIDTH - INDENT, break_on_hyphens=False, subsequent_indent=f"{indent}  "
         )
-    return lines
-
-
-def _list(title: str, items: list[str]) -> list[str]:
-    """Return one line per item, the first behind `title`."""
-    heads = [title, *[""] * len(items)]
-    return [f"{head:<14}{item}" for head, item in zip(heads, items or ["unknown"], strict=False)]
+        lines.extend(wrapped)
+    heads = [title, *[""] * len(lines)]
+    return [f"{head:<{INDENT}}{line}".rstrip() for head, line in zip(heads, lines, strict=False)]

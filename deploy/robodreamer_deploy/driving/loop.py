@@ -154,13 +154,14 @@ class ControlLoop:
         silence_s = self._bounds.silent_ticks * self.contract.control_dt_s
         grid = Grid(self.clock, self.contract.control_dt_s)
         skipped = 0
-        while (reason := self.safety.stop_reason or should_stop()) is None:
-            self._watch(silence_s, "should_stop", self.safety.stop)
+        while True:
+            self._watch(silence_s, "asking whether to stop", self.safety.stop)
+            if (reason := self.safety.stop_reason or should_stop()) is not None:
+                return reason
             self._tick(sensors, grid, skipped)
             self._look_ahead()
             skipped = self._pass_over(grid.advance())
             grid.wait()
-        return reason
 
     def _watch(self, seconds: float, doing: str, act: Callable[[str], None] | None = None) -> None:
         if self._watchdog is not None:

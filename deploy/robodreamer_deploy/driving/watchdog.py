@@ -29,6 +29,15 @@ LOOKS = 4
 """How often the watchdog looks within the shortest time that it watches."""
 
 
+HYPOTHESES = {
+    "get_observation": "are the sensors connected, and their bus alive?",
+    "send_action": "is the bus alive, and has the robot power?",
+    "hold": "is the bus alive, and has the robot power?",
+    "disconnect": "has the bus been unplugged?",
+}
+"""What to look at when something hangs, by what hangs."""
+
+
 class Watched(NamedTuple):
     """What is being watched."""
 
@@ -113,11 +122,14 @@ class Watchdog:
         if watched is None or now < watched.until:
             return
         if interrupted_at is None:
-            self._reason = f"{self.doing} did not come back within {watched.seconds:.2g} s"
+            self._reason = (
+                f"{self.doing} did not come back within {watched.seconds:.2g} s: "
+                f"{HYPOTHESES.get(self.doing, 'is this computer overloaded?')}"
+            )
             self._has_acted = self._act(watched)
             self._break_off(watched)
         elif now > interrupted_at + GRACE_S:
-            self._give_up(f"{self._reason}, and cannot be interrupted", self._has_acted)
+            self._give_up(f"{self._reason} It cannot be interrupted.", self._has_acted)
 
     def _act(self, watched: Watched) -> bool:
         """Do what was asked for, and tell whether that worked; it may hang and fail as well."""

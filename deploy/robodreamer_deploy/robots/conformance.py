@@ -1,6 +1,6 @@
 """The conformance suite: what every robot promises, whoever wrote it.
 
-`robodreamer-deploy POLICY --robot SPEC --check-robot` runs it on any robot; the tests run it on all
+`robodreamer-deploy check-robot POLICY --robot SPEC` runs it on any robot; the tests run it on all
 that are built in. A check is a function that takes a `Specimen` and raises `UnfitRobotError` with a
 sentence. The robot is told to hold and sent the action that holding amounted to, so that hardware
 stays where it is; `reach` lets the checks go further.

@@ -1,0 +1,71 @@
+"""docs/onboard.md: what it names exists, and its numbers are the program's."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from robodreamer_deploy import cli
+from robodreamer_deploy.driving import leaving, realtime, surprise
+from robodreamer_deploy.driving.dead_man import HEARTBEAT_S
+from robodreamer_deploy.driving.limits import ElementLimits, LimitsFile
+from robodreamer_deploy.driving.loop import Bounds
+from robodreamer_deploy.driving.options import RAMP_S, WARM_UP_TICKS
+from robodreamer_deploy.driving.states import State
+from robodreamer_deploy.records import parse_json, read_record
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "onboard.md").read_text(encoding="utf-8")
+
+
+def test_every_rule_names_tests_that_there_are() -> None:
+    table = PAGE.partition("## Rules and the tests")[2]
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 10
+    for row in rows:
+        file = ""
+        names = re.findall(r"`(?:(test_\w+\.py)(?:::)?)?(test_\w+\*?)?`", row)
+        assert names, row
+        for in_file, name in names:
+            file = in_file or file
+            (path,) = (ROOT / "tests").rglob(file)
+            source = path.read_text(encoding="utf-8")
+            pattern = f"def {name[:-1]}" if name.endswith("*") else f"def {name}("
+            assert not name or pattern in source, (file, name)
+
+
+def test_every_option_of_the_page_is_one() -> None:
+    text = cli.parser().format_help()
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE)):
+        assert option in text, option
+
+
+def test_the_example_of_limits_is_read() -> None:
+    example = PAGE.partition("```json")[2].partition("```")[0]
+    file = read_record(LimitsFile, parse_json(example), "limits")
+    assert file.elements["shoulder"].acceleration == 8.0
+    assert {field.name for field in fields(ElementLimits)} <= set(re.findall(r"\w+", example))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"warming | holds; the model watches, {WARM_UP_TICKS} ticks",
+        f"(`--ramp`, {RAMP_S:g} s)",
+        f"touched within the last {HEARTBEAT_S:g} s",
+        f"mean surprise of the last {surprise.WINDOW} steps",
+        f"by {surprise.SLOW_RATE:g}.",
+        f"the model dreams on, for {Bounds.missing_in_a_row} ticks in a row",
+        f"more than {Bounds.faults_in_a_row} held ticks in a row",
+        f"up to {Bounds.skipped_in_a_row} periods skipped",
+        f"{Bounds.silent_ticks} periods without a command",
+        f"{leaving.HOLD_ATTEMPTS} attempts, of {leaving.ATTEMPT_WITHIN_S:g} s at most each",
+        f"none later than {leaving.HOLD_WITHIN_S:g} s after the first",
+        f"broken off after {leaving.DISCONNECT_WITHIN_S:g} s",
+        f"SCHED_FIFO (priority {realtime.PRIORITY},",
+        *(f"| {state.value} |" for state in State),
+    ],
+)
+def test_the_numbers_of_the_page_are_the_programs(words: str) -> None:
+    assert words in " ".join(PAGE.split())
