@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+ROBOTS = (
+    "sim:TASK, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, path/to/file.py:Class or "
+    "module:Class (:ARGUMENT may follow)"
+)
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -32,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
         epilog="examples: robodreamer-deploy inspect policies/reach; "
+        "robodreamer-deploy check-robot policies/reach --robot my_robot.py:MyRobot; "
         "robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
         "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run",
     )
@@ -43,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "--robot",
         required=True,
         metavar="SPEC",
-        help="sim:TASK, path/to/file.py:Class or module:Class (:ARGUMENT may follow)",
+        help=ROBOTS,
     )
     length = result.add_mutually_exclusive_group()
     length.add_argument(
@@ -109,14 +114,26 @@ def inspect_parser() -> argparse.ArgumentParser:
     return result
 
 
+def check_parser() -> argparse.ArgumentParser:
+    """Describe the command line of `robodreamer-deploy check-robot`."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy check-robot",
+        description="Ask a robot for all that driving relies on, without moving it.",
+    )
+    result.add_argument("policy", type=Path, help="folder that `robodreamer export` wrote")
+    result.add_argument("--robot", required=True, metavar="SPEC", help=ROBOTS)
+    return result
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["inspect"]:
         return _inspect(inspect_parser().parse_args(words[1:]).policy)
-    arguments = parser().parse_args(words)
+    is_check = words[:1] == ["check-robot"]
+    arguments = check_parser().parse_args(words[1:]) if is_check else parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s %(message)s")
-    report: Path | None = arguments.report
+    report: Path | None = None if is_check else arguments.report
     if report is not None and (problem := _why_not_writable(report)):
         return _fail(f"--report: {problem}")
 
@@ -124,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from robodreamer_deploy.robots import RobotError
 
     try:
-        code = _run(arguments)
+        code = _check(arguments) if is_check else _run(arguments)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
         return _fail(str(error))
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
@@ -133,6 +150,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail("torch was imported, which no policy needs; please report this")
         return 1
     return code
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from robodreamer_deploy.robot_check import check_robot
+
+    return check_robot(arguments.policy, arguments.robot, _say)
 
 
 def _run(arguments: argparse.Namespace) -> int:
