@@ -22,6 +22,7 @@ from robodreamer_sim.tasks.registry import make, require_mujoco
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
     from robodreamer_sim.native.shard import NativeShard
+    from robodreamer_sim.vector.shared_pages import SharedPages
 
 Records = Mapping[str, Array]
 
@@ -38,29 +39,37 @@ class ShardSpec:
     """Threads that may simulate, where a task can use several; the outcome is the same."""
 
 
-def make_shard(spec: ShardSpec) -> "Shard | NativeShard":
-    """Make the environments of a shard, to be stepped at once where the task allows it."""
+def make_shard(spec: ShardSpec, pages: "SharedPages | None" = None) -> "Shard | NativeShard":
+    """Make the environments of a shard, to be stepped at once where the task allows it.
+
+    Args:
+        spec: Which.
+        pages: Where their models lie that are alike; None keeps them apart.
+    """
     if is_native(spec.task, spec.options):
         require_mujoco()
         from robodreamer_sim.native.shard import NativeShard
 
         return NativeShard(spec)
-    return Shard(spec)
+    return Shard(spec, pages)
 
 
 class Shard:
     """K environments which share one renderer."""
 
-    def __init__(self, spec: ShardSpec) -> None:
+    def __init__(self, spec: ShardSpec, pages: "SharedPages | None" = None) -> None:
         require_mujoco()
         self._renderers = None
         if spec.options.uses_cameras:
             from robodreamer_sim.cameras.rendering import Renderers
 
             self._renderers = Renderers()
-        self._slots = [
-            _Slot(make(spec.task, spec.options, self._renderers), index) for index in spec.indices
-        ]
+        self._slots: list[_Slot] = []
+        for index in spec.indices:
+            env = make(spec.task, spec.options, self._renderers)
+            self._slots.append(_Slot(env, index))
+            if pages is not None and env.mujoco_handles is not None:
+                pages.share(env.mujoco_handles[0])
 
     @property
     def contract(self) -> Contract:
