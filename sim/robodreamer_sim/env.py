@@ -108,7 +108,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self._rig.stage(self._num_actions)
 
     def observe(self) -> dict[str, Array]:
-        """Return what there is to observe after `begin_episode` or `take_action`, once after each."""
+        """Return what there is to observe, once after each `begin_episode` and `take_action`."""
         observation = self._rig.capture(self._num_actions) | self._measure()
         return observation if self._gap is None else self._gap.observe(observation)
 

@@ -144,6 +144,14 @@ def probe(back_end: str, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
     trial = run_trial("draw", timeout_s=timeout_s, **{VARIABLE: back_end, OWN_VARIABLE: ""})
     if not trial.failure:
         return Probe(back_end, works=True, reason="", **trial.result)
+    if back_end == WARP and not has_warp():
+        return Probe(
+            back_end,
+            works=False,
+            renderer="",
+            pictures_per_second=0.0,
+            reason="it is not installed",
+        )
     library = LIBRARIES.get(back_end)
     is_missing = library is not None and find_library(library) is None
     reason = f"lib{library} is not installed" if is_missing else trial.failure

@@ -42,6 +42,7 @@ class MujocoPictures:
         self._renderers = renderers or Renderers()
         self._owns_renderers = renderers is None
         self._renderer: AnyRenderer | None = None
+        self._terrain = np.empty(0, np.float32)
         self._while_drawing = while_drawing
 
     def draw(self, name: str, height: int, width: int) -> NDArray[np.uint8]:
@@ -92,6 +93,8 @@ class MujocoPictures:
         return self._views[name]
 
     def _get_renderer(self, height: int, width: int) -> AnyRenderer:
-        if self._renderer is None:
+        terrain = self._model.hfield_data
+        if self._renderer is None or not np.array_equal(terrain, self._terrain):
+            self._terrain = terrain.copy()  # which an episode may bring
             self._renderer = self._renderers.get(self._model, self._look, height, width)
         return self._renderer

@@ -160,30 +160,36 @@ class Renderers:
     """The renderers of one process, one for each set of meshes and textures and look."""
 
     def __init__(self) -> None:
-        self._renderers: dict[tuple[str, str], AnyRenderer] = {}
+        self._renderers: dict[tuple[str, str], Renderer] = {}
+        # One is made for every terrain, and goes when no environment has that any more.
+        self._warp_renderers: weakref.WeakValueDictionary[tuple[str, str], AnyRenderer]
+        self._warp_renderers = weakref.WeakValueDictionary()
 
     def get(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> AnyRenderer:
         """Return the renderer that can draw `model`, made at its first use."""
-        is_warp = settled_back_end() == WARP
-        key = (_digest(model, WARP_ASSETS if is_warp else ASSETS), look)
+        if settled_back_end() == WARP:
+            key = _digest(model, WARP_ASSETS), look
+            renderer = self._warp_renderers.get(key) or _make_warp_renderer(model, look)
+            self._warp_renderers[key] = renderer
+            return renderer
+        key = _digest(model, ASSETS), look
         if key not in self._renderers:
-            self._renderers[key] = (
-                _make_warp_renderer(model, look)
-                if is_warp
-                else Renderer(model, look, height, width)
-            )
+            self._renderers[key] = Renderer(model, look, height, width)
         return self._renderers[key]
 
     @property
     def name(self) -> str:
         """What draws; empty if nothing was drawn."""
-        return next((renderer.name for renderer in self._renderers.values()), "")
+        return next((renderer.name for renderer in self._all()), "")
 
     def close(self) -> None:
         """Close them all."""
-        for renderer in self._renderers.values():
+        for renderer in self._all():
             renderer.close()
         self._renderers.clear()
+
+    def _all(self) -> list[AnyRenderer]:
+        return [*self._renderers.values(), *self._warp_renderers.values()]
 
 
 @contextmanager

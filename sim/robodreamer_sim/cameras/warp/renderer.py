@@ -22,6 +22,7 @@ from robodreamer_sim.cameras.graphics import WARP_PACKAGE, has_warp
 from robodreamer_sim.cameras.pictures import Taking
 from robodreamer_sim.cameras.rendering import View
 from robodreamer_sim.cameras.warp.batch import Batch, Toolkit
+from robodreamer_sim.cameras.warp.meshes import tables_of
 from robodreamer_sim.cameras.warp.scene import DRAWN_GROUPS, Scene
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import Look
@@ -51,6 +52,8 @@ class WarpRenderer:
                 use_precomputed_rays=False,
                 enabled_geom_groups=list(range(DRAWN_GROUPS)),
             )
+            self._tables = tables_of(model, self._scene.added_meshes, self._scene.coordinates)
+            self._context = self._with_meshes(self._context)
             self._constants = self._make_constants(model)
         self._far_m = float(model.vis.map.zfar * model.stat.extent)
         self._batches: dict[tuple[int, int, bool], Batch] = {}
@@ -101,6 +104,31 @@ class WarpRenderer:
         size = height, width
         return Batch(self._toolkit, self._scene, context, self._constants, size, self._far_m)
 
+    def _with_meshes(self, context: Any) -> Any:
+        """Return the context with the meshes that the scene adds."""
+        warp, tables, added = self._toolkit.warp, self._tables, self._scene.added_meshes
+        meshes = [
+            warp.Mesh(
+                points=warp.array(mesh.points, dtype=warp.vec3),
+                indices=warp.array(mesh.triangles.ravel(), dtype=warp.int32),
+            )
+            for mesh in added
+        ]
+        ids = np.append(context.mesh_bvh_id.numpy(), [np.uint64(mesh.id) for mesh in meshes])
+        boxes = np.concatenate(
+            [context.mesh_bounds_size.numpy(), *(abs(m.points).max(axis=0)[None] for m in added)]
+        )
+        return dataclasses.replace(
+            context,
+            mesh_registry=context.mesh_registry | {mesh.id: mesh for mesh in meshes},
+            mesh_bvh_id=warp.array(ids.astype(np.uint64), dtype=warp.uint64),
+            mesh_bounds_size=warp.array(boxes.reshape(-1, 3), dtype=warp.vec3),
+            mesh_texcoord=warp.array(tables.coordinates, dtype=warp.vec2),
+            mesh_texcoord_offsets=_integers(warp, tables.coordinate_starts),
+            mesh_facetexcoord=warp.array(tables.face_coordinates, dtype=warp.vec3i),
+            mesh_facenormal=warp.array(tables.face_normals, dtype=warp.vec3i),
+        )
+
     def _make_constants(self, model: mujoco.MjModel) -> dict[str, Any]:
         """Return what is the same in all pictures, by the names of MuJoCo Warp's `Model`."""
         warp, scene = self._toolkit.warp, self._scene
@@ -113,10 +141,13 @@ class WarpRenderer:
             return array(np.concatenate([lights, np.array([value], lights.dtype)])[None], dtype)
 
         directional = int(mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
-        materials = {
-            f"mat_{field}": array(getattr(model, f"mat_{field}")[None], dtype)
-            for field, dtype in MATERIAL_FIELDS.items()
-        }
+        materials: dict[str, Any] = {}
+        for field, dtype in MATERIAL_FIELDS.items():
+            values = getattr(model, f"mat_{field}")
+            plain = (
+                np.full_like(values[scene.plain], -1) if field == "texid" else values[scene.plain]
+            )
+            materials[f"mat_{field}"] = array(np.concatenate([values, plain])[None], dtype)
         return dict(
             **materials,
             geom_type=array(scene.types, int),
@@ -131,9 +162,9 @@ class WarpRenderer:
             light_attenuation=with_headlight("attenuation", (1.0, 0.0, 0.0), warp.vec3),
             light_cutoff=with_headlight("cutoff", 0.0, float),
             light_exponent=with_headlight("exponent", 0.0, float),
-            mesh_faceadr=array(model.mesh_faceadr, int),
-            mesh_normaladr=array(model.mesh_normaladr, int),
-            mesh_normal=array(model.mesh_normal, warp.vec3),
+            mesh_faceadr=array(self._tables.face_starts, int),
+            mesh_normaladr=array(self._tables.normal_starts, int),
+            mesh_normal=array(self._tables.normals, warp.vec3),
             nflex=0,
             flex_vertadr=warp.zeros(0, dtype=int),
             flex_edge=warp.zeros(0, dtype=warp.vec2i),

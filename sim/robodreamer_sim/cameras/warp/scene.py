@@ -15,11 +15,26 @@ from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
 from robodreamer_sim.cameras.rendering import View
+from robodreamer_sim.cameras.warp.cubes import (
+    BOX,
+    COLOR_ROLE,
+    ELLIPSOID,
+    MESH,
+    SPHERE,
+    Mesh,
+    as_mesh,
+    coordinates_of_triangles,
+    cubic_materials,
+    mean_color,
+)
+from robodreamer_sim.cameras.warp.meshes import triangles_of
 from robodreamer_sim.faults import GraphicsError
 
 DRAWN_GROUPS = 3
 """Geoms, sites and tendons of groups 0 to 2 are drawn, as by OpenGL."""
 CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
+MATERIALS_COLOR = (0.5, 0.5, 0.5, 1.0)
+"""Of what has none of its own, and so is drawn in that of its material."""
 PULLEY = -2
 """What `wrap_obj` says where a tendon leaves a pulley and begins anew."""
 
@@ -47,6 +62,7 @@ class Scene:
         self.drawn = np.flatnonzero(is_drawn < DRAWN_GROUPS).astype(np.int32)
         """Which shapes are."""
         self._model = model
+        self._dress_cubes()
         self._lens = mujoco.MjvScene(model, maxgeom=1)
 
     def make_rows(self, number: int) -> dict[str, Array]:
@@ -58,8 +74,8 @@ class Scene:
             "geom_xmat": (shapes, 3, 3),
             "geom_size": (shapes, 3),
             "geom_rgba": (shapes, 4),
-            "mat_rgba": (model.nmat, 4),
-            "mat_texrepeat": (model.nmat, 2),
+            "mat_rgba": (model.nmat + len(self.plain), 4),
+            "mat_texrepeat": (model.nmat + len(self.plain), 2),
             "light_xpos": (lights, 3),
             "light_xdir": (lights, 3),
             "light_ambient": (lights, 3),
@@ -87,9 +103,54 @@ class Scene:
             row["geom_rgba"][part] = getattr(model, f"{kind}_rgba")
         if self._tendons:
             self._write_tendons(view, row)
-        row["mat_rgba"][:], row["mat_texrepeat"][:] = model.mat_rgba, model.mat_texrepeat
+        materials = slice(model.nmat)
+        row["mat_rgba"][materials] = model.mat_rgba
+        row["mat_texrepeat"][materials] = model.mat_texrepeat
+        row["mat_texrepeat"][self._cubic] = 1.0
+        if len(self.plain):
+            row["mat_rgba"][model.nmat :] = model.mat_rgba[self.plain] * self._tints
+            row["geom_rgba"][self._painted] *= self._paints
         self._write_camera(view, row)
         _write_lights(view, row)
+
+    def _dress_cubes(self) -> None:
+        """Let shapes whose texture is a cube be drawn as `cubes` says."""
+        model = self._model
+        self._cubic = cubic_materials(model)
+        self.added_meshes: list[Mesh] = []
+        """Behind those of the model."""
+        self.coordinates: dict[int, Array] = {}
+        """Of texture, (triangles, 3, 2), of meshes of the model, by their index."""
+        plain: list[int] = []
+        painted: dict[int, int] = {}
+        colors = np.concatenate([model.geom_rgba, model.site_rgba])
+        sizes = np.concatenate([model.geom_size, model.site_size])
+        for shape in self.drawn[self.drawn < self._num_solids]:
+            material = int(self.materials[shape])
+            if material not in self._cubic:
+                continue
+            width = int(model.tex_width[model.mat_texid[material, COLOR_ROLE]])
+            kind, mesh = int(self.types[shape]), int(self.meshes[shape])
+            if kind in (BOX, SPHERE, ELLIPSOID):
+                size = np.full(3, sizes[shape][0]) if kind == SPHERE else sizes[shape]
+                self.meshes[shape] = model.nmesh + len(self.added_meshes)
+                self.types[shape] = MESH
+                self.added_meshes.append(as_mesh(kind, size, width))
+            elif kind == MESH and model.mesh_texcoordadr[mesh] < 0:
+                self.coordinates[mesh] = coordinates_of_triangles(triangles_of(model, mesh), width)
+            elif kind != MESH:
+                if not np.array_equal(colors[shape], MATERIALS_COLOR):
+                    painted[int(shape)] = len(plain)
+                self.materials[shape] = model.nmat + len(plain)
+                plain.append(material)
+        self.plain = np.array(plain, np.intp)
+        """Materials that are there once more without their texture, behind all others."""
+        textures = model.mat_texid[self.plain, COLOR_ROLE]
+        tints = [(*mean_color(model, texture), 1.0) for texture in textures]
+        self._tints = np.array(tints).reshape(-1, 4)
+        self._painted = np.array([*painted], np.intp)
+        """Shapes with a colour of their own before such a material, and what it makes of it."""
+        self._paints = self._tints[[*painted.values()]].astype(np.float32)
 
     def _write_tendons(self, view: View, row: Row) -> None:
         capsules = slice(self._num_solids, None)
@@ -149,7 +210,7 @@ def _segments(data: mujoco.MjData, tendon: int) -> Iterator[tuple[Array, Array]]
 
 
 def _tendon_color(model: mujoco.MjModel, tendon: int) -> Array:
-    is_usual = np.array_equal(model.tendon_rgba[tendon], (0.5, 0.5, 0.5, 1.0))
+    is_usual = np.array_equal(model.tendon_rgba[tendon], MATERIALS_COLOR)
     material = model.tendon_matid[tendon]
     return model.mat_rgba[material] if material >= 0 and is_usual else model.tendon_rgba[tendon]
 
