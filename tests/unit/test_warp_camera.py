@@ -133,7 +133,7 @@ def test_sites_tendons_cubes_and_the_sky_are_drawn(scene: View, part: str) -> No
 def test_shadows_are_cast_where_they_are_asked_for(scene: View) -> None:
     spec = mujoco.MjSpec.from_string(SCENE)
     add_camera(spec, "eye", Aim((1.5, -2.0, 1.6), (0, 0, 0.3), 50))
-    spec.worldbody.add_light(pos=(0, 0, 4), dir=(0, 0, -1), castshadow=True)
+    spec.worldbody.add_light(pos=(3, 2, 3), dir=(-1, -0.7, -1), castshadow=True)
     model = spec.compile()
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
