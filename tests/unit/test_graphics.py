@@ -13,10 +13,8 @@ from robodreamer_sim.cameras import graphics
 from robodreamer_sim.cameras.graphics import (
     OWN_VARIABLE,
     VARIABLE,
-    Probe,
     choose_back_end,
     make_gl_context,
-    pick,
     probe,
 )
 from robodreamer_sim.faults import GraphicsError

@@ -128,6 +128,41 @@ def test_sites_tendons_cubes_and_the_sky_are_drawn(scene: View, part: str) -> No
     assert share_alike(without, expected) > 0.9
 
 
+DICE = """
+<mujoco>
+  <visual><headlight ambient=".9 .9 .9" diffuse="0 0 0" specular="0 0 0"/></visual>
+  <asset>
+    <texture name="dice" type="cube" builtin="flat" width="32" height="32"/>
+    <material name="dice" texture="dice"/>
+    <mesh name="lump" vertex="-1 -1 -1 1 -1 -1 -1 1 -1 1 1 -1 -1 -1 1 1 -1 1 -1 1 1 1 1 1"/>
+  </asset>
+  <worldbody><geom {geom} material="dice"/></worldbody>
+</mujoco>
+"""
+
+
+@needs_warp
+@pytest.mark.usefixtures("warp")
+@pytest.mark.parametrize(
+    "geom",
+    ['type="box" size="1 .8 .9"', 'type="ellipsoid" size="1 .8 .9"', 'type="mesh" mesh="lump"'],
+)
+@pytest.mark.parametrize("eye", [(2.2, 1.9, 2.4), (-2.2, -2.0, -2.3)])
+def test_each_side_of_a_cube_texture_is_where_opengl_has_it(
+    geom: str, eye: tuple[float, float, float]
+) -> None:
+    spec = mujoco.MjSpec.from_string(DICE.format(geom=geom))
+    add_camera(spec, "eye", Aim(eye, (0, 0, 0), 40))
+    model = spec.compile()
+    sides = model.tex_data.reshape(6, 4, 8, 4, 8, 3)  # squares of eight pixels
+    sides[:] = 255 * np.random.default_rng(0).integers(0, 2, (6, 4, 1, 4, 1, 3))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    view = View(model, data, fixed_camera(model, "eye"))
+    drawn = Renderers().get(model, "lean", 64, 64).stage(view, 64, 64)().color
+    assert share_alike(drawn, Renderer(model, "lean", 64, 64).draw(view, 64, 64), 60) > 0.9
+
+
 @needs_warp
 @pytest.mark.usefixtures("warp")
 def test_shadows_are_cast_where_they_are_asked_for(scene: View) -> None:
