@@ -74,6 +74,7 @@ def test_the_manifest_tells_what_evaluation_finds(policy: Path, figures: dict[st
     assert manifest.run == "run"
 
 
+@pytest.mark.slow
 def test_a_policy_of_another_run_is_replaced_only_where_that_was_asked_for(
     quick_run: Path,
     policy: Path,
