@@ -15,6 +15,7 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.driving.clock import VirtualClock
 from robodreamer_deploy.driving.episodes import Episode, drive_episodes
 from robodreamer_deploy.driving.loop import ControlLoop
+from robodreamer_deploy.driving.report import LoopReport
 from robodreamer_deploy.driving.safety import Safety
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
@@ -32,8 +33,8 @@ class Drive(NamedTuple):
     episodes: list[Episode]
     surprises: list[Array]
     """In nats, of every step that had an observation, by episode."""
-    held: int
-    """Ticks in which the robot held."""
+    report: LoopReport
+    """Of the loop, over all episodes."""
 
     @property
     def returns(self) -> Array:
@@ -64,7 +65,7 @@ def drive(policy: Policy, robot: SimulatedRobot, episode_seeds: Iterable[int]) -
     contract = policy.bundle.contract
     safety = Safety(robot, contract.action, control_dt_s=contract.control_dt_s)
     loop = ControlLoop(Controller(policy), safety, clock=VirtualClock(), is_stepped=True)
-    found = Drive([], [], 0)
+    found = Drive([], [], loop.report)
     told = 0
 
     def finished(episode: Episode) -> None:
@@ -82,7 +83,7 @@ def drive(policy: Policy, robot: SimulatedRobot, episode_seeds: Iterable[int]) -
         robot.disconnect()
     if safety.stop_reason:
         raise RuntimeError(f"the loop stopped the robot: {safety.stop_reason}")
-    return found._replace(held=loop.report.held_ticks)
+    return found
 
 
 def mean_and_half(values: Array | Sequence[float]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -194,19 +195,24 @@ def envpool(task: str, *, has_picture: bool) -> Contender:
 
 
 class Shard:
-    """Resident MB that one more environment adds to a worker, drawn and measured."""
+    """MB that one more environment adds to a worker, drawn and measured."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
 
     def measure(self, seconds: float) -> Measurement:  # noqa: ARG002
         """Compare two workers."""
         few, many = 2, 6
-        added = self._resident_with(many) - self._resident_with(few)
+        added = self._memory_with(many) - self._memory_with(few)
         return Measurement(added / (many - few))
 
-    def _resident_with(self, num_envs: int) -> float:
+    def _memory_with(self, num_envs: int) -> float:
         from robodreamer_sim import EnvOptions, VectorEnv
 
         options = EnvOptions(image_size=(SIZE, SIZE))
-        with VectorEnv(WALKER, options, num_envs=num_envs, num_workers=1, seed=0) as environments:
+        with VectorEnv(
+            self._task, options, num_envs=num_envs, num_workers=1, seed=0
+        ) as environments:
             (worker,) = multiprocessing.active_children()
             action = np.zeros((num_envs, environments.contract.action.size), np.float32)
             environments.start()
@@ -215,14 +221,14 @@ class Shard:
                 environments.send(action)
             environments.recv()
             assert worker.pid is not None, "it was started"
-            return _resident_mb(worker.pid)
+            return _memory_mb(worker.pid)
 
     def close(self) -> None:
         """Nothing is left running between measurements."""
 
 
 class Renderers:
-    """Resident MB that one more `mujoco.Renderer` adds to this process."""
+    """MB that one more `mujoco.Renderer` adds to this process."""
 
     def __init__(self) -> None:
         self._env = Walker(has_picture=False)
@@ -231,9 +237,9 @@ class Renderers:
 
     def measure(self, seconds: float) -> Measurement:  # noqa: ARG002
         """Add some."""
-        before, number = _resident_mb(os.getpid()), 3
+        before, number = _memory_mb(os.getpid()), 3
         self._kept += [self._add() for _ in range(number)]
-        return Measurement((_resident_mb(os.getpid()) - before) / number)
+        return Measurement((_memory_mb(os.getpid()) - before) / number)
 
     def close(self) -> None:
         """Free them."""
@@ -251,6 +257,8 @@ class Renderers:
 
 
 OURS = "robodreamer"
+LEAN_TASKS = ("dmc_cheetah_run", "fetch_reach", "arm_reach", "franka_kitchen")
+"""Of which one more environment is weighed too."""
 ASYNC, ENVPOOL = "AsyncVectorEnv", "EnvPool"
 WALKER = "dmc_walker_walk"
 CONTENDERS: Mapping[str, Mapping[str, Callable[[], Contender]]] = {
@@ -277,14 +285,20 @@ CONTENDERS: Mapping[str, Mapping[str, Callable[[], Contender]]] = {
         OURS: lambda: ours(WALKER, "both", shards=2),
         "1 shard": lambda: ours(WALKER, "both", shards=1),
     },
-    "memory": {OURS: Shard, "mujoco.Renderer": Renderers},
+    "memory": {
+        OURS: lambda: Shard(WALKER),
+        **{task: partial(Shard, task) for task in LEAN_TASKS},
+        "mujoco.Renderer": Renderers,
+    },
 }
 """Who takes part in which row."""
 
 
-def _resident_mb(process: int) -> float:
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def _memory_mb(process: int) -> float:
+    """Return what a process has written to: libraries aside, pages that it shares counted once."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    sizes = [line.split()[1] for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))]
+    return sum(map(int, sizes)) * 1024 / 1e6
 
 
 def _session_cpu_s() -> float:

@@ -13,7 +13,8 @@ a lost frame:
 
 Episodes and losses are the same for all. Brackets hold half of a 95 % interval; `to nothing` is the
 mean difference of the same episodes' returns to that stand-in, and significant where it exceeds its
-bracket.
+bracket. `prior` counts the steps in which the model dreamt, `partial` those in which it had nothing
+but its other signals, `held` the ticks in which the robot held: a camera was gone for too long.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from _timing import describe_commit, make_parser, print_table, write_json
 
 from robodreamer_deploy.inference.policy import Policy
 
-HEADER = ["lost", "stand-in", "return", "to nothing", "success", "held ticks"]
+HEADER = ["lost", "stand-in", "return", "to nothing", "success", "prior", "partial", "held"]
 
 
 def measure(
@@ -53,7 +54,11 @@ def compare(policy: Policy, options: argparse.Namespace) -> list[dict[str, Any]]
                     "return": mean_and_half(found.returns),
                     "difference": mean_and_half(found.returns - reference.returns),
                     "success": found.success,
-                    "held_ticks": found.held,
+                    "steps": {
+                        "prior": found.report.prior_steps,
+                        "partial": found.report.partial_steps,
+                        "held": found.report.held_ticks,
+                    },
                     "returns": found.returns.tolist(),
                 }
             )
@@ -63,8 +68,8 @@ def compare(policy: Policy, options: argparse.Namespace) -> list[dict[str, Any]]
 def _cells(row: dict[str, Any]) -> list[str]:
     success = "" if row["success"] is None else f"{row['success']:.0%}"
     returned, difference = (f"{m:.2f} [{h:.2f}]" for m, h in (row["return"], row["difference"]))
-    return [f"{row['lost']:.0%}", row["stand_in"], returned, difference, success,
-            str(row["held_ticks"])]  # fmt: skip
+    steps = [str(count) for count in row["steps"].values()]
+    return [f"{row['lost']:.0%}", row["stand_in"], returned, difference, success, *steps]
 
 
 def main() -> None:

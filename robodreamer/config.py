@@ -225,7 +225,10 @@ ADAPTATIONS: Mapping[str, Mapping[str, Any]] = {
 """What a protocol changes of the algorithm, where time is short: fewer starts of imagination;
 returns that reach less far, which a critic learns sooner; actions that stay random for longer."""
 
-ABSENT: Mapping[str, Any] = {"camera_dropout": 0.0, "camera_gap": 3.0}
+ABSENT: Mapping[str, Any] = {
+    "auxiliary": 0.0, "randomize": "none", "on_crash": "stop", "camera_dropout": 0.0,
+    "camera_gap": 3.0,
+}  # fmt: skip
 """Settings that older runs were saved without, and what they were made with."""
 
 

@@ -8,6 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+ROBOTS = (
+    "sim:TASK, tcp://HOST:PORT, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, "
+    "path/to/file.py:Class or module:Class (:ARGUMENT may follow)"
+)
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -32,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
         epilog="examples: robodreamer-deploy inspect policies/reach; "
+        "robodreamer-deploy check-robot policies/reach --robot my_robot.py:MyRobot; "
         "robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
         "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run; "
         "`robodreamer-deploy serve --help` puts a robot where a policy of elsewhere drives it",
@@ -44,8 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--robot",
         required=True,
         metavar="SPEC",
-        help="sim:TASK, tcp://HOST:PORT, path/to/file.py:Class or module:Class (:ARGUMENT may "
-        "follow)",
+        help=ROBOTS,
     )
     length = result.add_mutually_exclusive_group()
     length.add_argument(
@@ -111,6 +115,17 @@ def inspect_parser() -> argparse.ArgumentParser:
     return result
 
 
+def check_parser() -> argparse.ArgumentParser:
+    """Describe the command line of `robodreamer-deploy check-robot`."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy check-robot",
+        description="Ask a robot for all that driving relies on, without moving it.",
+    )
+    result.add_argument("policy", type=Path, help="folder that `robodreamer export` wrote")
+    result.add_argument("--robot", required=True, metavar="SPEC", help=ROBOTS)
+    return result
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
     words = sys.argv[1:] if argv is None else argv
@@ -118,6 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["inspect"]:
         folder = inspect_parser().parse_args(words[1:]).policy
         return _told(lambda: _inspect(folder))
+    if words[:1] == ["check-robot"]:
+        check = check_parser().parse_args(words[1:])
+        return _told(lambda: _check(check))
     if words[:1] in (["serve"], ["keys"]):
         return _told(lambda: _remote(words))
     arguments = parser().parse_args(words)
@@ -146,14 +164,24 @@ def _remote(words: Sequence[str]) -> int:
     return run(words, _say)
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from robodreamer_deploy.robot_check import check_robot
+
+    return _without_torch(check_robot(arguments.policy, arguments.robot, _say), arguments.robot)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from robodreamer_deploy.session import Options, run
 
     options = vars(arguments).copy()
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
-    code = run(Options(**options), _say)
-    if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
+    return _without_torch(run(Options(**options), _say), arguments.robot)
+
+
+def _without_torch(code: int, robot: str) -> int:
+    """Return `code`, or that of a fault where a simulator has brought torch in."""
+    if robot.startswith("sim:") and "torch" in sys.modules:
         _fail("torch was imported, which no policy needs; please report this")
         return 1
     return code

@@ -178,6 +178,18 @@ class ActionSpec:
         unit = (np.clip(action.astype(np.float64), -1.0, 1.0) + 1.0) / 2.0
         return np.clip(low + unit * (high - low), low, high)
 
+    def from_actuators(self, values: Array) -> Array:
+        """Return the continuous action, float32 (A,), that stands for actuator `values` (A,).
+
+        The inverse of `to_actuators`; beyond [-1, 1] where a value lies beyond its range. An
+        element whose range is a single value is 0.
+        """
+        assert self.kind == "continuous", self.kind
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        width = np.where(high > low, high - low, 1.0)
+        action = np.where(high > low, 2.0 * (values - low) / width - 1.0, 0.0)
+        return action.astype(np.float32)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:

@@ -124,7 +124,7 @@ def load_policy(folder: Path, say: Say, provider: Provider = "cpu") -> Policy:
     test = replay_golden(policy, load_golden(bundle))
     say(
         f"self-test   passed: {test.num_steps} golden steps, worst error {test.worst_error:.1e}, "
-        f"{test.num_ties} ties"
+        f"{test.num_ties} ties" + (f", {test.flip_rate:.1%} flips" if test.flip_rate else "")
     )
     times = warm_up(policy, WARM_UP_STEPS)
     say(f"warm-up     first step {1e3 * times[0]:.2f} ms, last {1e3 * times[-1]:.2f} ms")

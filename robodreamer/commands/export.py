@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from robodreamer.commands.words import Folder, Job, parse, say
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArguments:
-    """Write a run's policy as three ONNX files that have been verified against torch."""
+    """Write a run's policy as ONNX files that have been verified against torch."""
 
     run: Folder
     """Run folder."""
@@ -19,7 +20,13 @@ class ExportArguments:
     checkpoint: str | None = None
     """Checkpoint, such as step-000012000; the newest by default."""
     opset: int = 18
-    """ONNX operator set."""
+    """ONNX operator set, 18 to 23."""
+    quantize: Literal["int8"] | None = None
+    """Keep the weights of matrix products in int8; refused if that costs too much return."""
+    half: bool = False
+    """Keep weights in float16; refused likewise."""
+    accept_loss: bool = False
+    """Write a policy of reduced precision also if its return is below float32's 95 % interval."""
     episodes: int = 10
     """Episodes to drive through onnxruntime with either draw; 0 drives none."""
 
@@ -27,6 +34,8 @@ class ExportArguments:
 def export(words: Sequence[str]) -> Job:
     """Build an export."""
     arguments = parse(ExportArguments, "export", words)
+    if arguments.quantize and arguments.half:
+        raise ValueError("--quantize and --half exclude each other")
     from robodreamer.onnx_export.export import prepare_export
 
     return prepare_export(
@@ -34,6 +43,12 @@ def export(words: Sequence[str]) -> Job:
         arguments.out,
         checkpoint=arguments.checkpoint,
         opset=arguments.opset,
+        precision=_precision(arguments),
+        accept_loss=arguments.accept_loss,
         episodes=arguments.episodes,
         say=say,
     )
+
+
+def _precision(arguments: ExportArguments) -> Literal["float32", "int8", "float16"]:
+    return "float16" if arguments.half else arguments.quantize or "float32"

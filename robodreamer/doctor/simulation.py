@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from robodreamer.doctor.finding import Finding
 from robodreamer.doctor.machine import has_nvidia_driver
 from robodreamer_sim.cameras.graphics import (
-    LIBRARIES,
     PROBE_TIMEOUT_S,
     SOFTWARE_HINT,
     VARIABLE,
+    WARP,
     Probe,
+    back_ends,
     is_software,
     mend,
     named_back_end,
+    pick,
     probe,
 )
 from robodreamer_sim.compat import tested_pair
@@ -43,11 +45,15 @@ def check_families(timeout_s: float = TIMEOUT_S) -> Iterator[Finding]:
 
 
 def check_rendering(timeout_s: float = PROBE_TIMEOUT_S) -> Iterator[Finding]:
-    """Draw through every back end that needs no display, and through that of MUJOCO_GL."""
+    """Draw through every back end that needs no display, and through that of MUJOCO_GL.
+
+    MuJoCo Warp's camera is one of them where it is installed, or wanted.
+    """
     named = named_back_end()
-    others = [named] if named and named not in LIBRARIES else []
-    probes = [probe(name, timeout_s) for name in [*LIBRARIES, *others]]
-    used = named or next((probed.back_end for probed in probes if probed.works), "")
+    others = [named] if named and named not in back_ends() else []
+    probes = [probe(name, timeout_s) for name in [*back_ends(), *others]]
+    chosen = pick(probes)
+    used = named or (chosen.back_end if chosen else "")
     for probed in probes:
         judge = _judge_working if probed.works else _judge_broken
         yield judge(probed, used, is_named=bool(named))
@@ -56,7 +62,7 @@ def check_rendering(timeout_s: float = PROBE_TIMEOUT_S) -> Iterator[Finding]:
 def _judge_working(probed: Probe, used: str, *, is_named: bool) -> Finding:
     """Judge a back end that draws: is it as fast as it could be?"""
     speed = f"{probed.pictures_per_second:,.0f} pictures of 64x64 per second"
-    finding = Finding(f"GL: {probed.back_end}", "ok", f"{probed.renderer}: {speed}")
+    finding = Finding(_name(probed), "ok", f"{probed.renderer}: {speed}")
     if probed.back_end != used:
         return finding._replace(found=f"{finding.found}; not used")
     if is_software(probed.renderer) and has_nvidia_driver():
@@ -67,7 +73,7 @@ def _judge_working(probed: Probe, used: str, *, is_named: bool) -> Finding:
 
 def _judge_broken(probed: Probe, used: str, *, is_named: bool) -> Finding:
     """Judge a back end that does not draw: is it wanted, or is there no other?"""
-    finding = Finding(f"GL: {probed.back_end}", "failure", probed.reason, mend(probed.back_end))
+    finding = Finding(_name(probed), "failure", probed.reason, mend(probed.back_end))
     if not used:
         return finding._replace(advice=f"{finding.advice}, or train with --observe proprio")
     if probed.back_end == used:
@@ -76,3 +82,7 @@ def _judge_broken(probed: Probe, used: str, *, is_named: bool) -> Finding:
     if probed.back_end == "egl" and not is_named:
         return finding._replace(status="warning")
     return finding._replace(status="ok", found=f"{finding.found}; not needed", advice="")
+
+
+def _name(probed: Probe) -> str:
+    return "Warp camera" if probed.back_end == WARP else f"GL: {probed.back_end}"

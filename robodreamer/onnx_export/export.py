@@ -30,12 +30,13 @@ from robodreamer.onnx_export.policy_folder import (
     unsealed_policy,
     write_draft,
 )
+from robodreamer.onnx_export.reduction import MIN_EPISODES, judge, measure, reduce_graphs
 from robodreamer.onnx_export.traces import Recording, Trace, record
 from robodreamer.policies import OnnxPolicy, load_finite_run
 from robodreamer_deploy.bundle.bundle import load_bundle, write_manifest
 from robodreamer_deploy.bundle.golden import load_golden
 from robodreamer_deploy.bundle.interface import GRAPHS
-from robodreamer_deploy.bundle.manifest import DRAWS, Draw, DrawResult, Manifest
+from robodreamer_deploy.bundle.manifest import DRAWS, Draw, DrawResult, Manifest, Precision
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.inference.policy import Policy, surprise
 from robodreamer_deploy.inference.selftest import replay_golden
@@ -54,6 +55,8 @@ def prepare_export(
     checkpoint: str | None = None,
     opset: int = 18,
     episodes: int = 10,
+    precision: Precision = "float32",
+    accept_loss: bool = False,
     say: Say,
 ) -> Callable[[], None]:
     """Load a run and its task; return what exports it to `out`.
@@ -68,6 +71,10 @@ def prepare_export(
         raise ValueError(f"opset {opset} is not among {OPSETS[0]} to {OPSETS[-1]}")
     if episodes < 0:
         raise ValueError(f"{episodes} episodes cannot be driven")
+    if precision != "float32" and episodes < MIN_EPISODES:
+        raise ValueError(
+            f"{precision} is judged by its return; --episodes is at least {MIN_EPISODES} then"
+        )
     run = load_finite_run(run_folder, checkpoint)
     origin = Origin(run_folder.resolve().name, run.provenance.get("commit", ""))
     target = out or Path("policies") / origin.run
@@ -85,6 +92,8 @@ def prepare_export(
                 target,
                 origin=origin,
                 opset=opset,
+                precision=precision,
+                accept_loss=accept_loss,
                 drive=(envs, episodes) if episodes else None,
                 say=say,
             )
@@ -99,6 +108,8 @@ def export_policy(
     *,
     origin: Origin,
     opset: int = 18,
+    precision: Precision = "float32",
+    accept_loss: bool = False,
     drive: tuple[VectorEnv, int] | None = None,
     say: Say = lambda _: None,
 ) -> Manifest:
@@ -110,12 +121,15 @@ def export_policy(
         out: A new or empty folder, or an older policy, which is replaced.
         origin: For the manifest.
         opset: ONNX operator set.
+        precision: What weights are kept in; if it is reduced, `drive` has to be given.
+        accept_loss: Whether a reduced policy may earn less than the float32 one.
         drive: Environments, and how many episodes to drive in them with either draw.
         say: Takes lines about what was checked.
 
     Raises:
         ValueError: `out` holds something else, or the recording is too short.
-        BundleError: The graphs do not compute what the agent does; `out` is as it was.
+        BundleError: The graphs do not compute what the agent does, or reduced ones earn less than
+            they should; `out` is as it was.
     """
     if len(recording.is_first) < MIN_STEPS:
         raise ValueError(f"{len(recording.is_first)} recorded steps prove little, {MIN_STEPS} do")
@@ -126,10 +140,23 @@ def export_policy(
         manifest = write_draft(agent, draft, origin=origin, opset=opset)
         say(f"wrote       {len(GRAPHS)} graphs, {_size(draft)}, opset {opset}")
         _describe(verify(draft, manifest, evidence), say)
-        choose_golden(evidence.sample).save(draft / "golden.npz")
+        golden = choose_golden(evidence.sample)
+        golden.save(draft / "golden.npz")
         manifest = dataclasses.replace(manifest, surprise_quantiles=_quantiles(evidence.sample))
         if drive:
             manifest = _drive(unsealed_policy(draft, manifest), manifest, *drive, say)
+        if precision != "float32":
+            assert drive is not None, "reduced precision is judged by its return"
+            reduce_graphs(draft, precision)
+            cost = measure(draft, manifest, evidence.sample.golden, golden)
+            say(
+                f"{precision:<12}{cost.flip_rate:.2%} of {cost.num_choices:,} latents in another "
+                f"class, action off by {cost.action_error:.3f} at most; {_size(draft)}"
+            )
+            manifest = dataclasses.replace(manifest, precision=precision, reduction=cost)
+            reduced = _drive(unsealed_policy(draft, manifest), manifest, *drive, say)
+            reduced = dataclasses.replace(reduced, default_draw=manifest.default_draw)
+            manifest = judge(reduced, accept_loss=accept_loss)
         stamp(draft, manifest)
         manifest = write_manifest(draft, manifest)
         _load_back(draft, say)

@@ -62,11 +62,8 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
             seed: Of the episode; None goes on at random.
             options: `start_seed` is the seed of what is randomised once per environment; default 0.
         """
-        super().reset(seed=seed, options=options)
-        self._num_steps = self._num_actions = 0
-        with self._randomized(seed, options or {}):
-            self._begin(seed)
-        return self._observe(), {"success": False}
+        self.begin_episode(seed=seed, options=options)
+        return self.observe(), {"success": False}
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
         """Advance by one control step; see `gymnasium.Env.step`.
@@ -74,6 +71,22 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         Raises:
             ValueError: The action is not finite or not of shape (A,).
         """
+        transition = self.take_action(action)
+        info = {"success": transition.success}
+        is_terminated, is_truncated = transition.is_terminated, transition.is_truncated
+        return self.observe(), transition.reward, is_terminated, is_truncated, info
+
+    def begin_episode(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> None:
+        """Do what `reset` does before it observes."""
+        super().reset(seed=seed, options=options)
+        self._num_steps = self._num_actions = 0
+        with self._randomized(seed, options or {}):
+            self._begin(seed)
+
+    def take_action(self, action: Array) -> Transition:
+        """Do what `step` does before it observes; the reward is that of all simulator steps."""
         size = self.contract.action.size
         if action.shape != (size,) or not np.isfinite(action).all():
             raise ValueError(f"an action is {size} finite numbers, got {action}")
@@ -88,9 +101,16 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
                 break
             transition = self._advance_in_time(actuators)
             reward += transition.reward
-        info = {"success": transition.success}
-        is_terminated, is_truncated = transition.is_terminated, transition.is_truncated
-        return self._observe(), reward, is_terminated, is_truncated, info
+        return transition._replace(reward=reward)
+
+    def look(self) -> None:
+        """Let the cameras look at what `observe` will return; see `CameraRig.stage`."""
+        self._rig.stage(self._num_actions)
+
+    def observe(self) -> dict[str, Array]:
+        """Return what there is to observe, once after each `begin_episode` and `take_action`."""
+        observation = self._rig.capture(self._num_actions) | self._measure()
+        return observation if self._gap is None else self._gap.observe(observation)
 
     @property
     def mujoco_handles(self) -> "tuple[mujoco.MjModel, mujoco.MjData] | None":
@@ -143,10 +163,6 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
             return nullcontext()
         episode_seed = int(self.np_random.integers(2**32)) if seed is None else seed
         return self._gap.episode(options.get("start_seed", 0), episode_seed)
-
-    def _observe(self) -> dict[str, Array]:
-        observation = self._rig.capture(self._num_actions) | self._measure()
-        return observation if self._gap is None else self._gap.observe(observation)
 
     @abstractmethod
     def _begin(self, seed: int | None) -> None:

@@ -91,7 +91,7 @@ def draw() -> dict[str, Any]:
     import mujoco
 
     from robodreamer_sim.cameras.mounting import fixed_camera
-    from robodreamer_sim.cameras.rendering import Renderer, View
+    from robodreamer_sim.cameras.rendering import Renderers, View
     from robodreamer_sim.cameras.sight import BLANK
     from robodreamer_sim.faults import GraphicsError
 
@@ -100,14 +100,14 @@ def draw() -> dict[str, Any]:
     mujoco.mj_forward(model, data)
     view = View(model, data, fixed_camera(model, "eye"))
     try:
-        renderer = Renderer(model, "lean", SIZE, SIZE)
+        renderer = Renderers().get(model, "lean", SIZE, SIZE)
     except GraphicsError as error:
         raise error.__cause__ or error from None  # what to do about it depends on who asks
-    if renderer.draw(view, SIZE, SIZE).std() <= BLANK:  # this scene has 50
+    if renderer.stage(view, SIZE, SIZE)().color.std() <= BLANK:  # this scene has 50
         raise ValueError("it draws, but the picture is blank")
     begin, count = time.perf_counter(), 0
     while time.perf_counter() - begin < DRAWING_S:
-        renderer.draw(view, SIZE, SIZE)
+        renderer.stage(view, SIZE, SIZE)()
         count += 1
     rate = count / (time.perf_counter() - begin)
     result = {"renderer": renderer.name, "pictures_per_second": rate}

@@ -74,6 +74,7 @@ def test_the_manifest_tells_what_evaluation_finds(policy: Path, figures: dict[st
     assert manifest.run == "run"
 
 
+@pytest.mark.slow
 def test_a_policy_of_another_run_is_replaced_only_where_that_was_asked_for(
     quick_run: Path,
     policy: Path,
@@ -127,6 +128,8 @@ def test_the_simulator_is_driven_without_torch_in_the_process(policy: Path, tmp_
         (["export", "{policy}"], "is not a run folder: config.json is missing"),
         (["export", "{run}", "--opset", "17"], "opset 17 is not among 18 to 23"),
         (["export", "{run}", "--episodes", "-1"], "-1 episodes cannot be driven"),
+        (["export", "{run}", "--half", "--episodes", "2"], "float16 is judged by its return"),
+        (["export", "{run}", "--half", "--quantize", "int8"], "exclude each other"),
         (["export", "{run}", "--out", "{run}"], "holds files but no policy"),
     ],
 )

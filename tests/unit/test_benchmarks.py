@@ -92,6 +92,22 @@ def test_the_simulation_benchmark_measures_every_contender_of_a_row_in_turns(
     assert re.search(r"^1 shard .* 1\.6 +1\.9 +(met|missed) ", said, re.MULTILINE)
 
 
+@pytest.mark.slow
+def test_the_onboard_benchmark_measures_steps_and_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "onboard.json"
+    words = ("--sizes", "debug", "--rounds=3", "--repeats=1", "--rate=1000", f"--json={file}")
+    run(monkeypatch, "onboard_step.py", *words)
+    figures = json.loads(file.read_text())["onboard"]["debug"]
+    for pace in ("paced", "flat out"):
+        assert figures[pace]["torch"]["ratio"] == 1.0
+        assert len(figures[pace]) == 5
+    assert 0 < figures["start"]["start_s"] < 60
+    assert 10 < figures["start"]["memory_mb"] < 500
+    assert "sense to act, paced: split" in capsys.readouterr().out
+
+
 def test_the_workload_cpu_is_what_a_user_without_a_gpu_gets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -252,6 +252,15 @@ def test_actions_map_linearly_to_actuators_and_never_beyond() -> None:
     np.testing.assert_array_equal(action.to_actuators(np.full(3, -1.0)), [-2, 0, 5])
     np.testing.assert_array_equal(action.to_actuators(np.zeros(3)), [0, 0.5, 5])
     np.testing.assert_array_equal(action.to_actuators(np.full(3, 7.0)), [2, 1, 5])
+
+
+def test_actuator_values_map_back_to_actions_also_beyond_the_range() -> None:
+    action = ActionSpec(size=3, low=(-2.0, 0.0, 5.0), high=(2.0, 1.0, 5.0))
+    for sent in np.linspace(-1, 1, 9):
+        there = action.to_actuators(np.array([sent, -sent, 0.0]))
+        np.testing.assert_allclose(action.from_actuators(there), [sent, -sent, 0.0], atol=1e-7)
+    beyond = action.from_actuators(np.array([4.0, -0.5, 9.0]))
+    np.testing.assert_array_equal(beyond, np.array([2, -2, 0], np.float32))
     with pytest.raises(ValueError, match="low lies above high"):
         ActionSpec(size=1, low=(1.0,), high=(-1.0,))
 

@@ -280,3 +280,14 @@ def test_a_dream_that_is_not_finite_is_a_fault_too(policy: Policy) -> None:
             dream()
     for mine, old in zip(controller.snapshot().carry, before.carry, strict=True):
         np.testing.assert_array_equal(mine, old)
+
+
+def test_an_episode_that_could_not_begin_leaves_nothing_behind(policy: Policy) -> None:
+    one, other = (Controller(policy, draw="sample", seed=1) for _ in range(2))
+    actions(one, observations(4))
+    other.restore(one.snapshot())
+    blind = {**observations(1)[0], "proprio/position": np.full(2, np.nan, np.float32)}
+    with pytest.raises(NotFiniteError):
+        one.step(blind, is_first=True)
+    shown = observations(1)[0]
+    assert_same_steps(one.step(shown, is_first=False), other.step(shown, is_first=False))

@@ -151,6 +151,7 @@ def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
         ),
         (["{policy}", "--robot", "{toy}:Point", "--on-surprise", "slow"], "needs a rate limit of"),
         (["{policy}", "--robot", "{toy}:Point", "--report", "/no/x"], "there is no folder /no"),
+        (["{policy}", "--robot", "x", "--provider", "cuda"], "needs CUDA.* onnxruntime .* has cpu"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(

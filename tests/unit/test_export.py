@@ -233,7 +233,7 @@ def test_a_second_export_to_the_same_folder_is_refused(older: Path) -> None:
     assert {path.name for path in older.parent.iterdir()} == {"policy", "other"}
 
 
-@pytest.mark.parametrize("phase", ["recorded", "wrote"])
+@pytest.mark.parametrize("phase", [pytest.param("recorded", marks=pytest.mark.slow), "wrote"])
 def test_a_full_disk_leaves_the_older_policy_as_it_was(
     exported_toy: Callable[[str], Exported],
     older: Path,

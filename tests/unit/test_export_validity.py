@@ -8,6 +8,7 @@ import pytest
 import torch
 from exported import ORIGIN, Exported, export_toy, make_recording
 from toy_agent import ALGORITHM, make_contract
+from toy_robot import Point
 
 from robodreamer.agent import Agent, Carry
 from robodreamer.onnx_export.export import export_policy
@@ -17,6 +18,9 @@ from robodreamer_deploy.bundle.describe import describe
 from robodreamer_deploy.bundle.golden import load_golden
 from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.clock import VirtualClock
+from robodreamer_deploy.driving.loop import ControlLoop
+from robodreamer_deploy.driving.safety import Safety
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.selftest import replay_golden
@@ -117,6 +121,32 @@ def test_a_robot_accepts_the_folder_and_repeats_steps_with_and_without_frames(
     replay_golden(policy, golden)
     for bit in VALIDITY.values():
         assert 0 < golden.observations[bit].sum() < len(golden)
+
+
+class Flickering(Point):
+    """Shows the toy agent's observation, every other one without its front camera."""
+
+    def get_observation(self) -> dict[str, Array]:
+        observation = first_of(self.steps)
+        if self.steps % 2:
+            del observation["image/front"]
+        return observation
+
+    def send_action(self, action: Array) -> Array:
+        self.steps += 1
+        return action
+
+
+def test_the_loop_counts_steps_without_a_frame(exported: Exported) -> None:
+    robot = Flickering("", CONTRACT)
+    safety = Safety(robot, CONTRACT.action, control_dt_s=CONTRACT.control_dt_s)
+    clock, controller = VirtualClock(), Controller(exported.policy())
+    loop = ControlLoop(controller, safety, clock=clock, is_stepped=True)
+    loop.run(robot, lambda: "enough" if robot.steps == 10 else None)
+    report = loop.report
+    assert (report.partial_steps, report.prior_steps, report.held_ticks) == (5, 0, 0)
+    assert report.missing_frames == {"image/front": 5}
+    assert len(report.surprise) == 10
 
 
 @pytest.mark.parametrize("validity", [{"image/front": "is_valid/front"}, {"image/front": "x"}])

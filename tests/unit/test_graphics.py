@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from robodreamer_sim.cameras import graphics
-from robodreamer_sim.cameras.graphics import VARIABLE, choose_back_end, make_gl_context, probe
+from robodreamer_sim.cameras.graphics import (
+    OWN_VARIABLE,
+    VARIABLE,
+    choose_back_end,
+    make_gl_context,
+    probe,
+)
 from robodreamer_sim.faults import GraphicsError
 
 HANGS = (
@@ -22,6 +28,7 @@ HANGS = (
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody have chosen a back end."""
     monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv(OWN_VARIABLE, "")
 
 
 @pytest.fixture
@@ -81,6 +88,7 @@ def test_where_nothing_draws_nothing_is_set_and_the_reason_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(graphics, "LIBRARIES", {"crayons": "Crayons"})
+    monkeypatch.setattr(graphics, "has_warp", lambda: False)
     with pytest.raises(GraphicsError) as raised:
         make_gl_context(8, 8)
     assert "(crayons does not work: libCrayons is not installed)" in str(raised.value)

@@ -30,7 +30,11 @@ SPLIT = SEQUENCES["split"]
 
 @pytest.fixture(
     scope="module",
-    params=["two cameras", "discrete", pytest.param("vectors only", marks=pytest.mark.slow)],
+    params=[
+        "two cameras",
+        pytest.param("discrete", marks=pytest.mark.slow),
+        pytest.param("vectors only", marks=pytest.mark.slow),
+    ],
 )
 def exported(request: pytest.FixtureRequest, exported_toy: Callable[[str], Exported]) -> Exported:
     return exported_toy(request.param)

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.cli import main, parser
+from robodreamer_deploy.cli import check_parser, inspect_parser, main, parser
 from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.records import read_record
+from robodreamer_deploy.robots.composed import Rig
+from robodreamer_deploy.robots.lerobot_names import LeRobotFile
+from robodreamer_deploy.robots.servo_config import ServoBus
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "policies" / "fetch_reach"
@@ -78,5 +82,21 @@ def test_it_moves_where_it_is_told_and_stays_where_it_can_go(
 def test_every_command_of_the_page_is_understood() -> None:
     lines = re.findall(r"^    robodreamer-deploy (.*)$", PAGE, re.MULTILINE)
     assert len(lines) >= 3
+    others = {"inspect": inspect_parser, "check-robot": check_parser}
     for line in lines:
-        assert (ROOT / parser().parse_args(shlex.split(line)).policy).is_dir()
+        words = shlex.split(line)
+        make = others.get(words[0], parser)
+        assert (ROOT / make().parse_args(words[make is not parser :]).policy).is_dir()
+
+
+def test_the_files_of_the_page_are_understood(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    for text, kind in zip(blocks, (LeRobotFile, ServoBus, Rig), strict=True):
+        assert read_record(kind, json.loads(text), "the page")
+
+
+def test_every_promise_of_the_page_is_kept_by_its_robot(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-robot", str(POLICY), "--robot", f"{file}:MyRobot"]) == 0
+    assert "gripper_position: x 1.34 m, y 0.75 m, z 0.53 m" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """How far and how fast each element of the action may go; from the contract, or from a file.
 
 The file is JSON, in the actuators' units, with an entry for every element that it limits, by the
-label that `--inspect` prints, or by its number where there are no labels:
+label that `inspect` prints, or by its number where there are no labels:
 
     {"elements": {"shoulder": {"low": -0.5, "high": 0.5, "rate": 1.0, "acceleration": 8.0}}}
 

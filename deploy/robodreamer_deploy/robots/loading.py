@@ -2,8 +2,9 @@
 
 It takes one of
 
-    name:argument               a robot that an installed package registers in the entry point
-                                group `robodreamer.robots`, such as sim:fetch_reach
+    name:argument               a robot of this package (`BUILT_IN`), such as dynamixel:arm.json, or
+                                one that an installed package registers in the entry point group
+                                `robodreamer.robots`, such as sim:fetch_reach
     tcp://HOST:PORT             a robot of another process or computer; `:KEY` may follow, the
                                 driver's key file
     path/to/file.py:Class       your own file; `:argument` may follow. Modules that lie beside it
@@ -28,10 +29,15 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.robots import Robot, RobotError
 
+BUILT_IN = {
+    "dynamixel": "robodreamer_deploy.robots.dynamixel",
+    "lerobot": "robodreamer_deploy.robots.lerobot",
+    "rig": "robodreamer_deploy.robots.composed",
+    "tcp": "robodreamer_deploy.robots.remote.robot",
+}
+"""Robots of this package, also in a bare copy: the modules whose `make_robot` makes them."""
 ENTRY_POINT_GROUP = "robodreamer.robots"
-BUILT_IN = {"tcp": "robodreamer_deploy.robots.remote.robot"}
-"""Robots of this package: the modules whose `make_robot` makes them."""
-FORMS = "name:argument, tcp://HOST:PORT, path/to/file.py:Class or package.module:Class"
+FORMS = "name:argument, path/to/file.py:Class or package.module:Class"
 SIGNATURE = "(argument: str, contract: Contract)"
 TOLD_AS_THEY_ARE = (ImportError, SyntaxError, ValueError)
 
@@ -48,22 +54,44 @@ def load_robot(spec: str, contract: Contract) -> Robot:
     head, colon, rest = spec.partition(":")
     if not colon or not rest:
         raise RobotError(f"--robot {spec} is not of the form {FORMS}; {_registered(head)}")
-    registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     try:
-        if head in BUILT_IN:
-            return importlib.import_module(BUILT_IN[head]).make_robot(rest, contract)
-        if head in registered:
-            return cast("Factory", registered[head].load())(rest, contract)
-        module = _import_file(Path(head)) if head.endswith(".py") else _import_module(head)
-        name, _, argument = rest.partition(":")
-        factory = _find_class(module, name, head)
-        _check_signature(factory, name, argument, contract)
+        factory, argument = _built_in(head) or _registered_factory(head), rest
+        if factory is None:
+            name, _, argument = rest.partition(":")
+            factory = find_callable(head, name)
+            _check_signature(factory, name, argument, contract)
         return factory(argument, contract)
     except RobotError:
         raise
     except Exception as error:
         told = str(error) if isinstance(error, TOLD_AS_THEY_ARE) else sentence(error)
         raise RobotError(f"robot {head} cannot be made: {told}") from error
+
+
+def find_callable(where: str, name: str) -> Callable[..., Any]:
+    """Return the class or function `name` of a file (path/to/file.py) or an installed module.
+
+    Raises:
+        RobotError: No such file, module or class (lists what exists, closest first).
+        Exception: Whatever importing it raises.
+    """
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    found: Any = getattr(module, name, None)
+    if callable(found):
+        return cast("Callable[..., Any]", found)
+    classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+    raise RobotError(f"{where} has no class {name}; it has {', '.join(_closest(name, classes))}")
+
+
+def _built_in(name: str) -> Factory | None:
+    if name not in BUILT_IN:
+        return None
+    return cast("Factory", importlib.import_module(BUILT_IN[name]).make_robot)
+
+
+def _registered_factory(name: str) -> Factory | None:
+    found = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
+    return cast("Factory", found[0].load()) if found else None
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -99,14 +127,6 @@ def _import_module(name: str) -> ModuleType:
     return module
 
 
-def _find_class(module: ModuleType, name: str, where: str) -> Factory:
-    found: Any = getattr(module, name, None)
-    if callable(found):
-        return cast("Factory", found)
-    classes = [key for key, value in vars(module).items() if isinstance(value, type)]
-    raise RobotError(f"{where} has no class {name}; it has {', '.join(_closest(name, classes))}")
-
-
 def _check_signature(factory: Factory, name: str, argument: str, contract: Contract) -> None:
     """Refuse a factory that cannot be called as one; what it raises within is another matter."""
     try:
@@ -116,16 +136,17 @@ def _check_signature(factory: Factory, name: str, argument: str, contract: Contr
     try:
         signature.bind(argument, contract)
     except TypeError as error:
+        hint = "; one written for LeRobot goes by lerobot:MODULE:CLASS"
         raise RobotError(
             f"{name} takes {signature}; a robot is made by calling it with {SIGNATURE}"
+            f"{hint if hasattr(factory, 'config_class') else ''}"
         ) from error
 
 
 def _registered(name: str) -> str:
     names = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
-    if not names:
-        return "no robot is registered here (is the simulator installed?)"
-    return f"registered: {', '.join(_closest(name, names))}"
+    hint = "" if names else " (is the simulator installed?)"
+    return f"registered: {', '.join(_closest(name, [*names, *BUILT_IN]))}{hint}"
 
 
 def _closest(name: str, names: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
-"""OpenGL without a window: contexts, what draws in them, and which back end works on this machine.
+"""What draws without a window: which back end works on this machine, and its OpenGL contexts.
 
-MUJOCO_GL names the back end: `egl` (a GPU's driver, or Mesa's software), `osmesa` (software) or
-another one of MuJoCo's. If it is not set, `settle_back_end` finds out what works and sets it.
+MUJOCO_GL names the back end: `egl` (a GPU's driver, or Mesa's software), `osmesa` (software),
+another one of MuJoCo's, or `warp`, MuJoCo Warp's camera, which needs no OpenGL (extra `warp`). If
+it is not set, `settle_back_end` finds out what works and sets it.
 
 What works is found by a probe: a child process draws some pictures, because a driver that is not
 right may fail in many types, crash, or hang while pixels are read, as several renderers on NVIDIA's
@@ -11,26 +12,36 @@ a tree of processes: a `VectorEnv` settles before it starts its workers, and the
 answer. A process that nobody has settled for does it at its first context.
 
 MuJoCo reads MUJOCO_GL when it is imported, and cannot be imported where that names what is not
-there, not even for a task without cameras. So it is set only to what has been seen to draw.
+there, not even for a task without cameras. So it is set only to what has been seen to draw. And
+`warp` is taken out of it when `robodreamer_sim` is imported, and then stands in
+ROBODREAMER_GRAPHICS.
 """
 
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from ctypes.util import find_library
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.trials import run_trial
 
 VARIABLE = "MUJOCO_GL"
+OWN_VARIABLE = "ROBODREAMER_GRAPHICS"
+WARP = "warp"
+WARP_PACKAGE = "mujoco_warp"
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 """The back ends that need no display, the better one first, and the library of each."""
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
 """What brings each of them on Debian and Ubuntu."""
 PROBE_TIMEOUT_S = 30.0
 """Far more than the second it takes, for a loaded machine or a slow disk."""
-SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader")
+COMPILING_S = 180.0
+"""Beyond that for Warp, which compiles when a machine first uses it."""
+SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader", "warp on cpu")
 SOFTWARE_HINT = (
     "that is software, several times slower than the GPU; is NVIDIA's EGL library installed "
     "(libnvidia-gl, or the container's `graphics` capability)?"
@@ -73,29 +84,52 @@ class Choice(NamedTuple):
 def settle_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> Choice:
     """Choose a back end and let this process and all it starts draw through it."""
     choice = choose_back_end(timeout_s)
-    os.environ[VARIABLE] = choice.name  # empty counts as not set
+    os.environ[OWN_VARIABLE if choice.name == WARP else VARIABLE] = choice.name  # empty: not set
     return choice
 
 
 def choose_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> Choice:
-    """Return what MUJOCO_GL names; if it is not set, the first back end that passes its probe."""
+    """Return what MUJOCO_GL names; if it is not set, what its probe speaks for."""
     if name := named_back_end():
         return Choice(name, f"as {VARIABLE} says")
     if sys.platform != "linux":
         return Choice("", "MuJoCo knows what this system has")
-    failures = []
-    for back_end in LIBRARIES:
-        probed = probe(back_end, timeout_s)
-        if probed.works:
-            speed = f"its probe drew {probed.pictures_per_second:,.0f} small pictures per second"
-            return Choice(back_end, "; ".join([*failures, speed]))
-        failures.append(f"{back_end} does not work: {probed.reason}")
-    return Choice("", "; ".join(failures))
+    probes: list[Probe] = []
+    for back_end in back_ends():
+        probes.append(probe(back_end, timeout_s))
+        if probes[-1].works and not (is_software(probes[-1].renderer) and _has_cuda_camera()):
+            break
+    chosen = pick(probes)
+    reasons = [f"{p.back_end} does not work: {p.reason}" for p in probes if not p.works]
+    if chosen is None:
+        return Choice("", "; ".join(reasons))
+    others = [f"{p.back_end} is {p.renderer}" for p in probes if p.works and p != chosen]
+    speed = f"its probe drew {chosen.pictures_per_second:,.0f} small pictures per second"
+    return Choice(chosen.back_end, "; ".join([*reasons, *others, speed]))
+
+
+def back_ends() -> tuple[str, ...]:
+    """Return the back ends that need no display and may be there, in the order they are tried."""
+    return (*LIBRARIES, *([WARP] if has_warp() else []))
+
+
+def has_warp() -> bool:
+    """Whether MuJoCo Warp is installed."""
+    return find_spec(WARP_PACKAGE) is not None
+
+
+def pick(probes: Sequence[Probe]) -> Probe | None:
+    """Return the first that works, but rather Warp on a GPU than OpenGL in software."""
+    working = [probed for probed in probes if probed.works]
+    on_gpu = [p for p in working if p.back_end == WARP and not is_software(p.renderer)]
+    if on_gpu and is_software(working[0].renderer):
+        return on_gpu[0]
+    return working[0] if working else None
 
 
 def named_back_end() -> str:
     """Return the back end that MUJOCO_GL names, as MuJoCo reads it; empty if it is not set."""
-    return os.environ.get(VARIABLE, "").lower().strip()
+    return os.environ.get(OWN_VARIABLE) or os.environ.get(VARIABLE, "").lower().strip()
 
 
 def probe(back_end: str, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
@@ -105,9 +139,19 @@ def probe(back_end: str, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
         back_end: A value of MUJOCO_GL.
         timeout_s: The child is killed when it has not answered by then.
     """
-    trial = run_trial("draw", timeout_s=timeout_s, **{VARIABLE: back_end})
+    if back_end == WARP:
+        timeout_s += COMPILING_S
+    trial = run_trial("draw", timeout_s=timeout_s, **{VARIABLE: back_end, OWN_VARIABLE: ""})
     if not trial.failure:
         return Probe(back_end, works=True, reason="", **trial.result)
+    if back_end == WARP and not has_warp():
+        return Probe(
+            back_end,
+            works=False,
+            renderer="",
+            pictures_per_second=0.0,
+            reason="it is not installed",
+        )
     library = LIBRARIES.get(back_end)
     is_missing = library is not None and find_library(library) is None
     reason = f"lib{library} is not installed" if is_missing else trial.failure
@@ -120,17 +164,27 @@ def make_gl_context(width: int, height: int) -> GLContext:
     Raises:
         GraphicsError: No library, no device, or a back end that does not start.
     """
-    name = named_back_end()
-    if not name and sys.platform == "linux":
-        name, why = settle_back_end()
-        if not name:
-            raise graphics_error(RuntimeError(why))
+    name = settled_back_end()
     try:
         context = _context_class(name)(width, height)
         context.make_current()
     except Exception as error:  # drivers fail in many types that all mean the same
         raise graphics_error(error) from error
     return context
+
+
+def settled_back_end() -> str:
+    """Return the back end of MUJOCO_GL, settled if it is not set; empty where MuJoCo chooses.
+
+    Raises:
+        GraphicsError: None works.
+    """
+    name = named_back_end()
+    if not name and sys.platform == "linux":  # elsewhere MuJoCo knows what the system has
+        name, why = settle_back_end()
+        if not name:
+            raise graphics_error(RuntimeError(why))
+    return name
 
 
 def renderer_name() -> str:
@@ -162,9 +216,16 @@ def graphics_error(error: Exception) -> GraphicsError:
 
 def mend(back_end: str) -> str:
     """Return what a user can do about a back end that does not work; empty for the default."""
+    if back_end == WARP:
+        return "install it with `pip install robodreamer[warp]`"
     if back_end and back_end not in PACKAGES:
         return f"unset {VARIABLE}"
     return f"install it with `apt-get install {PACKAGES[back_end or 'egl']}`"
+
+
+def _has_cuda_camera() -> bool:
+    """Whether Warp may find a GPU."""
+    return has_warp() and find_library("cuda") is not None and Path("/dev/nvidiactl").exists()
 
 
 def _context_class(back_end: str) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Camera
-from robodreamer_sim.cameras.rendering import Renderer, Renderers, View
+from robodreamer_sim.cameras.pictures import Taking
+from robodreamer_sim.cameras.rendering import AnyRenderer, Renderers, View
 from robodreamer_sim.options import Look
 
 
@@ -40,22 +41,19 @@ class MujocoPictures:
         self._look: Look = look
         self._renderers = renderers or Renderers()
         self._owns_renderers = renderers is None
-        self._renderer: Renderer | None = None
+        self._renderer: AnyRenderer | None = None
+        self._terrain = np.empty(0, np.float32)
         self._while_drawing = while_drawing
 
     def draw(self, name: str, height: int, width: int) -> NDArray[np.uint8]:
         """Return what a camera sees, uint8 (height, width, 3)."""
-        view = self._view(name)
-        with self._while_drawing():
-            return self._get_renderer(height, width).draw(view, height, width)
+        return self.stage(name, height, width, has_depth=False)().color
 
-    def draw_with_depth(
-        self, name: str, height: int, width: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return what a camera sees, and how far it is: float32 (height, width), metres."""
-        view = self._view(name)
+    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Taking:
+        """Hold on to what a camera sees now; Warp draws all that is staged together."""
+        view, renderer = self._view(name), self._get_renderer(height, width)
         with self._while_drawing():
-            return self._get_renderer(height, width).draw_with_depth(view, height, width)
+            return renderer.stage(view, height, width, has_depth=has_depth)
 
     def describe(self, name: str) -> Camera:
         """Return the geometry of a camera, as the contract records it."""
@@ -94,7 +92,9 @@ class MujocoPictures:
             raise ValueError(f"no camera {name!r}; there are {', '.join(self.names)}")
         return self._views[name]
 
-    def _get_renderer(self, height: int, width: int) -> Renderer:
-        if self._renderer is None:
+    def _get_renderer(self, height: int, width: int) -> AnyRenderer:
+        terrain = self._model.hfield_data
+        if self._renderer is None or not np.array_equal(terrain, self._terrain):
+            self._terrain = terrain.copy()  # which an episode may bring
             self._renderer = self._renderers.get(self._model, self._look, height, width)
         return self._renderer

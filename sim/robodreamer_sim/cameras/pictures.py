@@ -4,7 +4,8 @@
 how often, is the rig's (`rig`).
 """
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
@@ -15,6 +16,19 @@ from robodreamer_sim.faults import GraphicsError
 
 RENDERED = "camera"
 """The view that an environment's own `render()` shows."""
+
+
+class Picture(NamedTuple):
+    """What a camera saw."""
+
+    color: NDArray[np.uint8]
+    """(H, W, 3)"""
+    depth: NDArray[np.float32] | None = None
+    """(H, W), metres along the viewing direction; None where it was not asked for."""
+
+
+Taking = Callable[[], Picture]
+"""Returns a picture of what was seen when it was staged."""
 
 
 class Pictures(Protocol):
@@ -34,6 +48,10 @@ class Pictures(Protocol):
         """
         ...
 
+    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Taking:
+        """Hold on to what a camera sees now; several may then be drawn together."""
+        ...
+
     def describe(self, name: str) -> Camera:
         """Return the geometry of a camera."""
         ...
@@ -46,12 +64,6 @@ class Pictures(Protocol):
 @runtime_checkable
 class DepthPictures(Pictures, Protocol):
     """Cameras that also measure how far things are."""
-
-    def draw_with_depth(
-        self, name: str, height: int, width: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return what a camera sees, and how far it is: float32 (height, width), metres."""
-        ...
 
     def usual_depth_m(self, name: str) -> float:
         """Return a distance behind which little that matters is seen."""
@@ -79,6 +91,18 @@ class RenderedPictures:
         if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[-1] < 3:
             raise ValueError(f"render() returned {type(frame).__name__}, not a picture (H, W, 3)")
         return resize(frame[..., :3], height, width)
+
+    def stage(
+        self,
+        name: str,
+        height: int,
+        width: int,
+        *,
+        has_depth: bool,  # noqa: ARG002  the rig refuses it
+    ) -> Taking:
+        """Draw what `render()` shows now."""
+        picture = Picture(self.draw(name, height, width))
+        return lambda: picture
 
     def describe(self, name: str) -> Camera:
         """Return what is known of the camera: its name."""

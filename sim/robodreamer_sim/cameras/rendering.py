@@ -13,18 +13,21 @@ import hashlib
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_sim.cameras.graphics import (
+    WARP,
     GLContext,
     graphics_error,
     make_gl_context,
     renderer_name,
+    settled_back_end,
 )
+from robodreamer_sim.cameras.pictures import Picture, Taking
 from robodreamer_sim.options import Look
 
 MAX_GEOMS = 10_000
@@ -36,6 +39,13 @@ UNDRAWN: Mapping[Look, tuple[mujoco.mjtRndFlag, ...]] = {
     "reference": (),
 }
 ASSETS = ("mesh_vert", "mesh_face", "mesh_normal", "mesh_texcoord", "tex_data", "hfield_size")
+WARP_ASSETS = (
+    *ASSETS, "hfield_data", "geom_type", "geom_dataid", "geom_matid", "geom_group", "site_type",
+    "site_matid", "site_group", "tendon_group", "wrap_type", "mat_texid", "mat_texuniform",
+    "mat_emission", "mat_specular", "mat_shininess", "light_type", "light_castshadow",
+    "light_attenuation", "light_cutoff", "light_exponent",
+)  # fmt: skip
+"""What is taken once from a model: by OpenGL, and by Warp."""
 
 
 class View(NamedTuple):
@@ -44,6 +54,23 @@ class View(NamedTuple):
     model: mujoco.MjModel
     data: mujoco.MjData
     camera: mujoco.MjvCamera
+
+
+class AnyRenderer(Protocol):
+    """Draws models that share their meshes and textures, by whatever means."""
+
+    @property
+    def name(self) -> str:
+        """What draws: a GPU, or software."""
+        ...
+
+    def stage(self, view: View, height: int, width: int, *, has_depth: bool = False) -> Taking:
+        """Hold on to what is seen now; return what returns the picture of it, top row first."""
+        ...
+
+    def close(self) -> None:
+        """Free what is drawn with."""
+        ...
 
 
 class Renderer:
@@ -60,6 +87,15 @@ class Renderer:
         self._option = mujoco.MjvOption()
         # MuJoCo ends EGL at exit; handlers run last first, so this one frees the context before.
         atexit.register(_close_if_alive, weakref.ref(self))
+
+    def stage(self, view: View, height: int, width: int, *, has_depth: bool = False) -> Taking:
+        """Draw what is seen now; return what returns the picture of it, top row first."""
+        picture = (
+            Picture(*self.draw_with_depth(view, height, width))
+            if has_depth
+            else Picture(self.draw(view, height, width))
+        )
+        return lambda: picture
 
     def draw(self, view: View, height: int, width: int) -> NDArray[np.uint8]:
         """Return what is seen now, uint8 (height, width, 3), top row first."""
@@ -125,10 +161,18 @@ class Renderers:
 
     def __init__(self) -> None:
         self._renderers: dict[tuple[str, str], Renderer] = {}
+        # One is made for every terrain, and goes when no environment has that any more.
+        self._warp_renderers: weakref.WeakValueDictionary[tuple[str, str], AnyRenderer]
+        self._warp_renderers = weakref.WeakValueDictionary()
 
-    def get(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> Renderer:
+    def get(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> AnyRenderer:
         """Return the renderer that can draw `model`, made at its first use."""
-        key = (_assets_digest(model), look)
+        if settled_back_end() == WARP:
+            key = _digest(model, WARP_ASSETS), look
+            renderer = self._warp_renderers.get(key) or _make_warp_renderer(model, look)
+            self._warp_renderers[key] = renderer
+            return renderer
+        key = _digest(model, ASSETS), look
         if key not in self._renderers:
             self._renderers[key] = Renderer(model, look, height, width)
         return self._renderers[key]
@@ -136,13 +180,16 @@ class Renderers:
     @property
     def name(self) -> str:
         """What draws; empty if nothing was drawn."""
-        return next((renderer.name for renderer in self._renderers.values()), "")
+        return next((renderer.name for renderer in self._all()), "")
 
     def close(self) -> None:
         """Close them all."""
-        for renderer in self._renderers.values():
+        for renderer in self._all():
             renderer.close()
         self._renderers.clear()
+
+    def _all(self) -> list[AnyRenderer]:
+        return [*self._renderers.values(), *self._warp_renderers.values()]
 
 
 @contextmanager
@@ -160,10 +207,16 @@ def _visual_quality(model: mujoco.MjModel, look: Look, height: int, width: int) 
         quality.shadowsize, quality.offsamples, buffer.offheight, buffer.offwidth = saved
 
 
-def _assets_digest(model: mujoco.MjModel) -> str:
-    """Return a hash of what a renderer uploads once: meshes, textures, sizes of height fields."""
+def _make_warp_renderer(model: mujoco.MjModel, look: Look) -> AnyRenderer:
+    from robodreamer_sim.cameras.warp.renderer import WarpRenderer
+
+    return WarpRenderer(model, look)
+
+
+def _digest(model: mujoco.MjModel, assets: tuple[str, ...]) -> str:
+    """Return a hash of what a renderer takes from a model once, such as meshes and textures."""
     digest = hashlib.sha256()
-    for name in ASSETS:
+    for name in assets:
         digest.update(np.ascontiguousarray(getattr(model, name)).tobytes())
     return digest.hexdigest()
 

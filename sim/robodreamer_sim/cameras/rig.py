@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
-from robodreamer_sim.cameras.pictures import DepthPictures, Pictures
+from robodreamer_sim.cameras.pictures import DepthPictures, Picture, Pictures, Taking
 from robodreamer_sim.naming import closest
 from robodreamer_sim.options import CameraRequest, EnvOptions
 
@@ -65,6 +65,7 @@ class CameraRig:
         """Name of the camera that people are shown."""
         self._shots = [self._shot(request, options) for request in requests if is_used]
         self._frames: dict[str, dict[str, Array]] = {}
+        self._staged: dict[str, Taking] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,15 +102,26 @@ class CameraRig:
     def twin(self) -> "CameraRig":
         """Return a rig with the same cameras and pictures that keeps what it captured to itself."""
         rig = copy.copy(self)
-        rig._frames = {}  # noqa: SLF001  its own kind
+        rig._frames, rig._staged = {}, {}  # noqa: SLF001  its own kind
         return rig
+
+    def stage(self, step: int) -> None:
+        """Let every camera that is due look at what there is at a control step.
+
+        `capture` then returns that. Environments whose cameras look before any of them captures are
+        drawn together, where what draws them can.
+        """
+        for shot in self._shots:
+            if is_due(shot.rate_hz, self._control_dt_s, step):
+                self._staged[shot.camera] = self._look(shot)
 
     def capture(self, step: int) -> dict[str, Array]:
         """Return what every camera shows at a control step, by signal; step 0 begins an episode."""
         captured: dict[str, Array] = {}
         for shot in self._shots:
             if is_due(shot.rate_hz, self._control_dt_s, step):
-                self._frames[shot.camera] = self._take(shot)
+                taking = self._staged.pop(shot.camera, None) or self._look(shot)
+                self._frames[shot.camera] = _frames(shot, taking())
             for name, frame in self._frames[shot.camera].items():
                 captured[name] = frame.copy()
         return captured
@@ -145,14 +157,19 @@ class CameraRig:
             depth_range = request.depth_range_m or self._pictures.usual_depth_m(request.name)
         return Shot(request.name, height, width, request.rate_hz, depth_range)
 
-    def _take(self, shot: Shot) -> dict[str, Array]:
-        name = f"image/{shot.camera}"
-        if shot.depth_range_m is None:
-            return {name: self._pictures.draw(shot.camera, shot.height, shot.width)}
-        assert isinstance(self._pictures, DepthPictures), "checked when the rig was made"
-        color, metres = self._pictures.draw_with_depth(shot.camera, shot.height, shot.width)
-        share = np.clip(metres / shot.depth_range_m, 0.0, 1.0)
-        return {name: color, f"{name}_depth": np.rint(255.0 * share).astype(np.uint8)[..., None]}
+    def _look(self, shot: Shot) -> Taking:
+        has_depth = shot.depth_range_m is not None
+        return self._pictures.stage(shot.camera, shot.height, shot.width, has_depth=has_depth)
+
+
+def _frames(shot: Shot, picture: Picture) -> dict[str, Array]:
+    """Return a picture as signals."""
+    name = f"image/{shot.camera}"
+    if picture.depth is None or shot.depth_range_m is None:
+        return {name: picture.color}
+    share = np.clip(picture.depth / shot.depth_range_m, 0.0, 1.0)
+    depth = np.rint(255.0 * share).astype(np.uint8)
+    return {name: picture.color, f"{name}_depth": depth[..., None]}
 
 
 def is_due(rate_hz: float | None, control_dt_s: float, step: int) -> bool:

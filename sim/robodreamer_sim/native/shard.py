@@ -120,8 +120,11 @@ class NativeShard:
             if f"proprio/{name}" in records:
                 records[f"proprio/{name}"][rows] = value[rows]
         if self._has_pictures:
-            for row in self._all[rows].tolist():
+            going = self._all[rows].tolist()
+            for row in going:  # all look before one is drawn, so that they are drawn together
                 self._batch.get_data(row, self._data)
+                self._rigs[row].stage(int(self._acted[row]))
+            for row in going:
                 for name, picture in self._rigs[row].capture(int(self._acted[row])).items():
                     records[name][row] = picture
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract, Signal
 from robodreamer_sim.cameras.mounting import Aim, fixed_camera, quaternion
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
+from robodreamer_sim.cameras.pictures import Taking
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_dm_control
@@ -158,11 +159,9 @@ class FollowingPictures:
         """Return what a camera sees, uint8 (height, width, 3)."""
         return self._pictures().draw(name, height, width)
 
-    def draw_with_depth(
-        self, name: str, height: int, width: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return what a camera sees, and how far it is: float32 (height, width), metres."""
-        return self._pictures().draw_with_depth(name, height, width)
+    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Taking:
+        """Hold on to what a camera sees now."""
+        return self._pictures().stage(name, height, width, has_depth=has_depth)
 
     def describe(self, name: str) -> Camera:
         """Return the geometry of a camera, as the contract records it."""

@@ -7,7 +7,8 @@ K environments in this shard, A action size.
 """
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from robodreamer_sim.tasks.registry import make, require_mujoco
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
     from robodreamer_sim.native.shard import NativeShard
+    from robodreamer_sim.vector.shared_pages import SharedPages
 
 Records = Mapping[str, Array]
 
@@ -38,29 +40,37 @@ class ShardSpec:
     """Threads that may simulate, where a task can use several; the outcome is the same."""
 
 
-def make_shard(spec: ShardSpec) -> "Shard | NativeShard":
-    """Make the environments of a shard, to be stepped at once where the task allows it."""
+def make_shard(spec: ShardSpec, pages: "SharedPages | None" = None) -> "Shard | NativeShard":
+    """Make the environments of a shard, to be stepped at once where the task allows it.
+
+    Args:
+        spec: Which.
+        pages: Where their models lie that are alike; None keeps them apart.
+    """
     if is_native(spec.task, spec.options):
         require_mujoco()
         from robodreamer_sim.native.shard import NativeShard
 
         return NativeShard(spec)
-    return Shard(spec)
+    return Shard(spec, pages)
 
 
 class Shard:
     """K environments which share one renderer."""
 
-    def __init__(self, spec: ShardSpec) -> None:
+    def __init__(self, spec: ShardSpec, pages: "SharedPages | None" = None) -> None:
         require_mujoco()
         self._renderers = None
         if spec.options.uses_cameras:
             from robodreamer_sim.cameras.rendering import Renderers
 
             self._renderers = Renderers()
-        self._slots = [
-            _Slot(make(spec.task, spec.options, self._renderers), index) for index in spec.indices
-        ]
+        self._slots: list[_Slot] = []
+        for index in spec.indices:
+            env = make(spec.task, spec.options, self._renderers)
+            self._slots.append(_Slot(env, index))
+            if pages is not None and env.mujoco_handles is not None:
+                pages.share(env.mujoco_handles[0])
 
     @property
     def contract(self) -> Contract:
@@ -86,6 +96,10 @@ class Shard:
                 slot.begin(records, row)
             else:
                 slot.step(records, row)
+        for slot in self._slots:  # all look before one is drawn, so that they are drawn together
+            slot.look()
+        for row, slot in enumerate(self._slots):
+            slot.observe(records, row)
 
     def close(self) -> None:
         """Close the environments and their renderer."""
@@ -106,47 +120,57 @@ class _Slot:
         self._action: Array | None = None
 
     def begin(self, records: Records, row: int) -> None:
-        """Begin the requested episode and write its first record."""
+        """Begin the requested episode and write its first reward and flags."""
         self._episode, self._step, self._action = int(records["episode"][row]), 0, None
-        try:
+        with self._faults_reported():
             options = {"start_seed": int(records["start_seed"][row])}
-            observation, _ = self.env.reset(seed=int(records["seed"][row]), options=options)
-        except GraphicsError:
-            raise
-        except Exception as error:
-            raise self._fault(_with_traceback(error)) from error
-        self._write(records, row, observation, reward=0.0)
+            self.env.begin_episode(seed=int(records["seed"][row]), options=options)
+        records["reward"][row] = 0.0
         self._write_flags(records, row, is_first=True)
 
     def step(self, records: Records, row: int) -> None:
-        """Advance by the record's action and write what it led to."""
+        """Advance by the record's action and write what it earned."""
         self._step += 1
         action = self._action = records["action"][row].copy()
-        try:
-            observation, reward, is_terminal, is_truncated, info = self.env.step(action)
-        except Exception as error:
-            raise self._fault(_with_traceback(error)) from error
-        self._write(records, row, observation, reward)
+        with self._faults_reported():
+            reward, is_terminal, is_truncated, success = self.env.take_action(action)
+        records["reward"][row] = reward
         self._write_flags(
             records,
             row,
             is_last=is_terminal or is_truncated,
             is_terminal=is_terminal,
-            success=info["success"],
+            success=success,
         )
 
-    def _write(
-        self, records: Records, row: int, observation: dict[str, Array], reward: float
-    ) -> None:
+    def look(self) -> None:
+        """Let the cameras look at what is to be observed."""
+        with self._faults_reported():
+            self.env.look()
+
+    def observe(self, records: Records, row: int) -> None:
+        """Write what there is to observe, if it is as the contract says."""
+        with self._faults_reported():
+            observation = self.env.observe()
         try:
             self.env.contract.check(observation)
         except SignalError as error:
             raise self._fault(str(error), error.key, observation) from error
-        if not np.isfinite(reward):
+        if not np.isfinite(records["reward"][row]):
+            reward = float(records["reward"][row])
             raise self._fault(f"reward is {reward}", "reward", observation)
         for key, value in observation.items():
             records[key][row] = value
-        records["reward"][row] = reward
+
+    @contextmanager
+    def _faults_reported(self) -> Iterator[None]:
+        """Say of what is raised in which environment and step it was."""
+        try:
+            yield
+        except GraphicsError:
+            raise
+        except Exception as error:
+            raise self._fault(_with_traceback(error)) from error
 
     @staticmethod
     def _write_flags(

@@ -18,11 +18,13 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.tasks.registry import require_mujoco
 from robodreamer_sim.vector.records import RecordBuffers, map_shared_file
 from robodreamer_sim.vector.shard import Shard, ShardSpec, make_shard
 
 if TYPE_CHECKING:
     from robodreamer_sim.native.shard import NativeShard
+    from robodreamer_sim.vector.shared_pages import SharedPages
 
 NAME_RENDERER = -1
 DONE = pickle.dumps(("done", None))
@@ -35,7 +37,7 @@ def run_worker(connection: "Connection[Any, Any]", spec: ShardSpec) -> None:
     os.environ.setdefault("LP_NUM_THREADS", "0")  # software GL: shards, not threads, use the cores
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
-        shard = make_shard(spec)
+        shard = make_shard(spec, _shared_pages())
         connection.send(("ready", shard.contract))
         _serve(connection, spec, shard)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -59,6 +61,14 @@ def _serve(
             continue
         shard.step(rows[request])
         connection.send_bytes(DONE)
+
+
+def _shared_pages() -> "SharedPages":
+    """Return where models that are alike lie, in a process that maps large blocks from now on."""
+    require_mujoco()
+    from robodreamer_sim.vector.shared_pages import SharedPages
+
+    return SharedPages()
 
 
 def _portable(error: Exception) -> Exception:

@@ -1,0 +1,58 @@
+"""`robodreamer-deploy check-robot POLICY --robot SPEC`: does this robot keep its promises?"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
+from robodreamer_deploy.robots.loading import load_robot
+
+
+def check_robot(policy: Path, robot: str, say: Callable[[str], None]) -> int:
+    """Examine a robot for a policy; say what came of every check; return the exit code.
+
+    The robot is connected and told to hold, again and again; it is sent nothing that moves it.
+
+    Raises:
+        BundleError: The policy cannot be read.
+        RobotError: The robot is unknown or cannot be made.
+    """
+    contract = load_bundle(policy).contract
+    load_robot(robot, contract).disconnect()  # what cannot be made is told once, not by each check
+    specimen = Specimen(lambda: load_robot(robot, contract), contract)
+    findings: list[Finding] = []
+    for finding in examine(specimen):
+        say(_format(finding))
+        findings.append(finding)
+    broken = [finding.name for finding in findings if finding.fault is not None]
+    if broken:
+        say(f"not ready   {robot} breaks {len(broken)} of {len(CHECKS)} promises")
+        return 1
+    with specimen.connected() as connected:
+        for line in _describe(connected.get_observation(), contract):
+            say(f"measures    {line}")
+    say(f"ready       {robot} keeps what was asked of it; begin with --dry-run")
+    return 0
+
+
+def _describe(observation: Mapping[str, Array], contract: Contract) -> Iterator[str]:
+    """Yield every signal's value in words, to be compared with the robot as it stands there."""
+    for signal in contract.inputs:
+        if signal.name not in observation:
+            yield f"{signal.name}: nothing yet"
+        elif signal.is_image:
+            picture = observation[signal.name]
+            yield f"{signal.name}: {signal.shape}, from {picture.min()} to {picture.max()}"
+        else:
+            labels = signal.labels or tuple(str(i) for i in range(signal.num_elements))
+            pairs = zip(labels, observation[signal.name].ravel(), strict=True)
+            yield f"{signal.name}: " + ", ".join(
+                f"{k} {v:.4g} {signal.unit}".rstrip() for k, v in pairs
+            )
+
+
+def _format(finding: Finding) -> str:
+    verdict = "BROKEN" if finding.fault is not None else "skipped" if finding.skipped else "ok"
+    promise = (CHECKS[finding.name].__doc__ or "").strip()
+    return f"{verdict:<11} {finding.name}: {finding.fault or finding.skipped or promise}"

@@ -1,0 +1,302 @@
+"""The conformance suite: what every robot promises, whoever wrote it.
+
+`robodreamer-deploy check-robot POLICY --robot SPEC` runs it on any robot; the tests run it on all
+that are built in. A check is a function that takes a `Specimen` and raises `UnfitRobotError` with a
+sentence. The robot is told to hold and sent the action that holding amounted to, so that hardware
+stays where it is; `reach` lets the checks go further.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from robodreamer_deploy.contract import Array, Contract, SignalError
+from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic, is_stamped
+
+logger = logging.getLogger(__name__)
+
+NUM_READINGS = 30
+NUM_TIMED = 10
+CONNECT_WITHIN_S = 15.0
+CALL_WITHIN_S = 1.0
+CAMERA_WITHIN_S = 2.0
+SAME_POSE = 1e-3
+"""Largest difference of two actions that stand for holding in the same place."""
+
+
+class UnfitRobotError(Exception):
+    """A robot breaks one of its promises."""
+
+
+class SkippedCheckError(Exception):
+    """A check does not apply to this robot; the message says why."""
+
+
+class Specimen:
+    """A robot under examination.
+
+    Args:
+        make: Makes it, unconnected.
+        contract: Of the policy that it shall serve.
+        reach: How far from the action of holding the checks may go, of 1.
+        make_unreachable: Makes one whose `connect` fails, as with a cable that is not plugged in.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Robot],
+        contract: Contract,
+        *,
+        reach: float = 0.0,
+        make_unreachable: Callable[[], Robot] | None = None,
+    ) -> None:
+        self.make = make
+        self.contract = contract
+        self.reach = reach
+        self.make_unreachable = make_unreachable
+
+    @contextmanager
+    def connected(self) -> Generator[Robot, None, None]:
+        """Lend a robot that is connected, and hold and disconnect it afterwards."""
+        robot = self.make()
+        try:
+            _call(robot.connect, "connect", CONNECT_WITHIN_S)
+            yield robot
+        finally:
+            try:
+                robot.hold()
+            except Exception as error:  # noqa: BLE001  `check_hold` judges it; closing matters now
+                logger.error("hold failed: %s", sentence(error))  # noqa: TRY400
+            robot.disconnect()
+
+    def holding_action(self, returned: Any, method: str) -> Array:
+        """Return an action (A,) that `method` returned, in the policy's range; refuse any other."""
+        size = self.contract.action.size
+        action = np.asarray(returned)
+        if action.shape != (size,) or action.dtype.kind != "f" or not np.isfinite(action).all():
+            raise UnfitRobotError(f"{method} returned {returned}, not {size} finite floats")
+        if self.contract.action.kind == "discrete":
+            return np.eye(size, dtype=np.float32)[int(np.argmax(action))]
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+
+def check_unconnected(specimen: Specimen) -> None:
+    """Features can be read, hold and disconnect called, before anything is connected."""
+    robot = specimen.make()
+    try:
+        try:
+            check_features(robot, specimen.contract)
+        except RobotError as error:
+            raise UnfitRobotError(str(error)) from error
+        for _ in range(2):
+            specimen.holding_action(_call(robot.hold, "hold before connect"), "hold before connect")
+    finally:
+        _call(robot.disconnect, "disconnect before connect")
+
+
+def check_observations(specimen: Specimen) -> None:
+    """Every signal of the policy arrives, as the contract says; cameras within two seconds."""
+    contract = specimen.contract
+    names = {signal.name for signal in contract.inputs}
+    cameras = {signal.name for signal in contract.inputs if signal.is_image}
+    with specimen.connected() as robot:
+        start, seen, number = time.monotonic(), set[str](), 0
+        while number < NUM_READINGS or not names <= seen:
+            observation = _call(robot.get_observation, "get_observation")
+            seen |= observation.keys()
+            _check_reading(observation, contract, names - cameras)
+            number += 1
+            if missing := cameras - seen:
+                if time.monotonic() - start > CAMERA_WITHIN_S:
+                    raise UnfitRobotError(f"{min(missing)} showed nothing in 2 s")
+                time.sleep(contract.control_dt_s)
+
+
+def check_stamps(specimen: Specimen) -> None:
+    """Stamps belong to signals, never run backwards, and never lie in the future."""
+    with specimen.connected() as robot:
+        if not is_stamped(robot):
+            raise SkippedCheckError("it does not stamp its values: their age is unknown")
+        before: Mapping[str, float] = {}
+        for _ in range(NUM_READINGS):
+            robot.get_observation()
+            stamps, now = dict(robot.observation_stamps), time.monotonic()
+            for name, stamp in stamps.items():
+                if name not in robot.observation_features:
+                    raise UnfitRobotError(f"{name} is stamped, but no signal")
+                if not stamp <= now:
+                    raise UnfitRobotError(
+                        f"{name} is stamped {stamp - now:.3g} s after now; time.monotonic is meant"
+                    )
+                if stamp < before.get(name, stamp):
+                    raise UnfitRobotError(f"the stamp of {name} ran backwards")
+            before = stamps
+
+
+def check_actions(specimen: Specimen) -> None:
+    """An action comes back as it was executed: in the policy's units and in range."""
+    with specimen.connected() as robot:
+        _begin(robot)
+        held = specimen.holding_action(_call(robot.hold, "hold"), "hold")
+        for sign in (1.0, -1.0, 0.0):
+            action = held
+            if specimen.contract.action.kind == "continuous":
+                action = np.clip(held + np.float32(sign * specimen.reach), -1.0, 1.0)
+            robot.get_observation()
+            sent = action.astype(np.float32)
+            executed = _call(lambda sent=sent: robot.send_action(sent.copy()), "send_action")
+            done = specimen.holding_action(executed, "send_action")
+            if np.abs(np.asarray(executed) - done).max() > SAME_POSE:
+                raise UnfitRobotError(
+                    f"send_action returned {np.asarray(executed)}, beyond [-1, 1]: the executed "
+                    "action is meant, not actuator values"
+                )
+
+
+def check_hold(specimen: Specimen) -> None:
+    """Hold works after connect, after an action, and again and again, in the same place."""
+    with specimen.connected() as robot:
+        _begin(robot)
+        for _ in range(2):
+            poses = [specimen.holding_action(_call(robot.hold, "hold"), "hold") for _ in range(3)]
+            moved = float(np.abs(np.stack(poses) - poses[0]).max())
+            if moved > SAME_POSE:
+                raise UnfitRobotError(
+                    f"hold called again holds elsewhere: its action changed by {moved:.3g}; "
+                    "measure the pose once"
+                )
+            robot.get_observation()
+            robot.send_action(poses[0].copy())
+
+
+def check_times(specimen: Specimen) -> None:
+    """One reading and one command fit into a control period, in the middle of many."""
+    period_s = specimen.contract.control_dt_s
+    took: list[float] = []
+    with specimen.connected() as robot:
+        _begin(robot)
+        action = specimen.holding_action(robot.hold(), "hold")
+        for _ in range(NUM_TIMED):
+            start = time.monotonic()
+            robot.get_observation()
+            robot.send_action(action.copy())
+            took.append(time.monotonic() - start)
+            if is_episodic(robot) and robot.is_episode_over:
+                break
+            time.sleep(max(0.0, period_s - took[-1]))
+    median = float(np.median(took))
+    if median > period_s:
+        raise UnfitRobotError(
+            f"reading and sending take {1e3 * median:.1f} ms, a period has {1e3 * period_s:.1f} ms"
+        )
+
+
+def check_disconnect(specimen: Specimen) -> None:
+    """Disconnect works twice, and hold after it."""
+    robot = specimen.make()
+    _call(robot.connect, "connect", CONNECT_WITHIN_S)
+    _call(robot.hold, "hold")
+    for _ in range(2):
+        _call(robot.disconnect, "disconnect")
+    specimen.holding_action(_call(robot.hold, "hold after disconnect"), "hold after disconnect")
+
+
+def check_failed_connect(specimen: Specimen) -> None:
+    """A robot that is not there is refused in words, and can be disconnected nevertheless."""
+    if specimen.make_unreachable is None:
+        raise SkippedCheckError("nothing was given that cannot be connected")
+    robot = specimen.make_unreachable()
+    start = time.monotonic()
+    try:
+        robot.connect()
+    except (RobotError, OSError):
+        pass
+    except Exception as error:
+        raise UnfitRobotError(f"connect raised {sentence(error)}, expected RobotError") from error
+    else:
+        robot.disconnect()
+        raise UnfitRobotError("connect did not fail where there is no robot")
+    _require_bound("connect", start, CONNECT_WITHIN_S)
+    for _ in range(2):
+        _call(robot.disconnect, "disconnect after a failed connect")
+
+
+Check = Callable[[Specimen], None]
+
+CHECKS: Mapping[str, Check] = {
+    "unconnected": check_unconnected,
+    "observations": check_observations,
+    "stamps": check_stamps,
+    "actions": check_actions,
+    "hold": check_hold,
+    "times": check_times,
+    "disconnect": check_disconnect,
+    "failed connect": check_failed_connect,
+}
+"""All checks by name, in the order of how basic they are; the docstrings say what holds."""
+
+
+class Finding(NamedTuple):
+    """What came of one check."""
+
+    name: str
+    fault: str | None  # None if the promise is kept, or the check does not apply
+    skipped: str | None  # why it does not apply; None if it does
+
+
+def examine(specimen: Specimen) -> Iterator[Finding]:
+    """Run every check, each on a robot made anew; yield what came of it."""
+    for name, check in CHECKS.items():
+        yield _judge(name, check, specimen)
+
+
+def _judge(name: str, check: Check, specimen: Specimen) -> Finding:
+    try:
+        check(specimen)
+    except SkippedCheckError as reason:
+        return Finding(name, None, str(reason))
+    except UnfitRobotError as error:
+        return Finding(name, str(error), None)
+    except Exception as error:  # noqa: BLE001  a driver raises what it likes
+        return Finding(name, sentence(error), None)
+    return Finding(name, None, None)
+
+
+def _begin(robot: Robot) -> None:
+    if is_episodic(robot):
+        robot.start_episode(0)
+
+
+def _check_reading(
+    observation: Mapping[str, Array], contract: Contract, required: set[str]
+) -> None:
+    if missing := sorted(required - observation.keys()):
+        raise UnfitRobotError(f"the observation lacks {missing[0]}")
+    for signal in contract.inputs:
+        if signal.name in observation:
+            try:
+                signal.check(observation[signal.name])
+            except SignalError as error:
+                raise UnfitRobotError(str(error)) from error
+
+
+def _call(method: Callable[[], Any], name: str, within_s: float | None = None) -> Any:
+    """Call a method that has to work, within a time."""
+    start = time.monotonic()
+    try:
+        result = method()
+    except Exception as error:
+        raise UnfitRobotError(f"{name} failed: {sentence(error)}") from error
+    _require_bound(name, start, CALL_WITHIN_S if within_s is None else within_s)
+    return result
+
+
+def _require_bound(name: str, start: float, within_s: float) -> None:
+    took = time.monotonic() - start
+    if took > within_s:
+        raise UnfitRobotError(f"{name} took {took:.1f} s, at most {within_s:g} s are allowed")

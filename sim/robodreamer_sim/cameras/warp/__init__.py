@@ -1,0 +1,1 @@
+"""MuJoCo Warp's ray-cast camera: what it is told (`scene`), `batch`, `renderer`."""

@@ -1,0 +1,148 @@
+"""Every robot that is built in keeps what `robots.conformance` demands, and a user's can be asked.
+
+Each runs against what it really talks to: a simulator, a serial line with simulated servos, a film.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from lerobot_arm import Arm, ArmConfig
+from servo_arm import arm_contract, bus_config, simulated_bus
+from toy_robot import CONTRACT as TOY
+from toy_robot import Bench, Point
+
+from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_deploy.robots import Robot
+from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
+from robodreamer_deploy.robots.composed import RobotWithCameras
+from robodreamer_deploy.robots.conformance import CHECKS, SkippedCheckError, Specimen
+from robodreamer_deploy.robots.dynamixel import DynamixelRobot
+from robodreamer_deploy.robots.lerobot import LeRobotAdapter
+from robodreamer_sim.dynamixel.bus import SimulatedBus
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.robot import make_robot
+from robodreamer_sim.tasks.registry import make
+
+GOAL = Signal(name="goal/position", shape=(3,), dtype="float32", unit="m")
+EYE = Signal(name="image/eye", shape=(24, 32, 3), dtype="uint8")
+LEROBOT = Contract(
+    task="pan",
+    observations=(
+        Signal(
+            name="proprio/angle", shape=(1,), dtype="float32", unit="rad", labels=("elbow_flex",)
+        ),
+        Signal(name="image/front", shape=(24, 32, 3), dtype="uint8"),
+    ),
+    action=ActionSpec(size=1, low=(-2.0,), high=(2.0,), labels=("elbow_flex",), unit="rad"),
+    control_dt_s=0.02,
+)
+
+
+class Hardware(NamedTuple):
+    """What the robots talk to."""
+
+    bus: SimulatedBus
+    film: Path
+
+
+@pytest.fixture(scope="module")
+def hardware(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hardware]:
+    film = tmp_path_factory.mktemp("film") / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 50, (64, 48))
+    for number in range(150):
+        writer.write(np.full((48, 64, 3), number % 255, np.uint8))
+    writer.release()
+    with simulated_bus() as bus:
+        yield Hardware(bus, film)
+
+
+def toy(_: Hardware) -> Specimen:
+    return Specimen(lambda: Bench("", TOY), TOY, reach=1.0)
+
+
+def toy_with_episodes(_: Hardware) -> Specimen:
+    contract = dataclasses.replace(TOY, control_dt_s=0.002)
+    return Specimen(lambda: Point("", contract), contract, reach=1.0)
+
+
+def simulator(_: Hardware) -> Specimen:
+    env = make("arm_reach", EnvOptions(image_size=(24, 32)))
+    env.close()
+    return Specimen(lambda: make_robot("arm_reach", env.contract), env.contract, reach=1.0)
+
+
+def lerobot(_: Hardware) -> Specimen:
+    def adapt(port: str) -> Robot:
+        return LeRobotAdapter(Arm(ArmConfig(port=port)), LEROBOT)
+
+    return Specimen(
+        lambda: adapt("/dev/ttyACM0"),
+        LEROBOT,
+        reach=0.1,
+        make_unreachable=lambda: adapt("/dev/nowhere"),
+    )
+
+
+def servos(hardware: Hardware) -> Specimen:
+    contract = arm_contract()
+    return Specimen(
+        lambda: DynamixelRobot(bus_config(hardware.bus.port), contract),
+        contract,
+        reach=0.05,
+        make_unreachable=lambda: DynamixelRobot(bus_config("/dev/nowhere"), contract),
+    )
+
+
+def servos_in_velocity(hardware: Hardware) -> Specimen:
+    contract = arm_contract("rad/s")
+    return Specimen(
+        lambda: DynamixelRobot(bus_config(hardware.bus.port), contract), contract, reach=0.2
+    )
+
+
+def composed(hardware: Hardware) -> Specimen:
+    contract = arm_contract(extra=(EYE, GOAL))
+
+    def assemble(film: str) -> Robot:
+        camera = OpenCVCamera(CameraSettings(source=film), EYE.shape)
+        arm = DynamixelRobot(bus_config(hardware.bus.port), contract)
+        return RobotWithCameras(arm, {EYE.name: camera}, {GOAL.name: np.zeros(3)})
+
+    return Specimen(
+        lambda: assemble(str(hardware.film)),
+        contract,
+        make_unreachable=lambda: assemble("/dev/video99"),
+    )
+
+
+ROBOTS: dict[str, Callable[[Hardware], Specimen]] = {
+    "toy": toy,
+    "toy with episodes": toy_with_episodes,
+    "simulator": simulator,
+    "lerobot": lerobot,
+    "servos": servos,
+    "servos in velocity": servos_in_velocity,
+    "servos, camera and goal": composed,
+}
+
+
+VARIANTS = ("toy with episodes", "servos in velocity")
+"""Of others, so examined with `make test-all` only."""
+
+
+def marked(name: str) -> Any:
+    return pytest.param(name, marks=(pytest.mark.slow,) if name in VARIANTS else ())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("robot", [marked(name) for name in ROBOTS])
+def test_every_robot_keeps_its_promises(robot: str, check: str, hardware: Hardware) -> None:
+    try:
+        CHECKS[check](ROBOTS[robot](hardware))
+    except SkippedCheckError as reason:
+        pytest.skip(str(reason))

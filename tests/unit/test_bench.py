@@ -1,0 +1,67 @@
+"""`--bench`: what is measured, at which pace, and that the process is left as it was."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_policy
+
+from robodreamer_deploy.bench import QUANTILES, bench, format_bench
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.inference.policy import Policy
+
+SECONDS = 0.15
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
+
+
+@pytest.fixture(scope="module")
+def figures(policy: Policy) -> dict[str, Any]:
+    return bench(policy, load_golden(policy.bundle), seconds=SECONDS)
+
+
+def test_every_part_is_measured_under_every_condition(
+    figures: dict[str, Any], policy: Policy
+) -> None:
+    for condition in figures["conditions"]:
+        measured = condition["milliseconds"]
+        assert set(policy.graphs) < measured.keys()
+        assert {"sense to act", "sense to act, without the split"} < measured.keys()
+        for quantiles in measured.values():
+            values = [quantiles[name] for name in QUANTILES]
+            assert 0 < values[0] <= values[1] <= values[2] <= values[3]
+
+
+def test_a_paced_bench_takes_one_step_per_period_and_flat_out_takes_more(
+    figures: dict[str, Any],
+) -> None:
+    dt = 1.0 / figures["rate_hz"]
+    for condition in figures["conditions"]:
+        if condition["is_paced"]:
+            assert condition["num_steps"] <= SECONDS / dt + 2
+        else:
+            assert condition["num_steps"] > 2 * SECONDS / dt
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no choice of cores here")
+def test_one_core_and_all_are_measured_and_the_process_may_use_all_afterwards(
+    policy: Policy, figures: dict[str, Any]
+) -> None:
+    usable = os.sched_getaffinity(0)
+    counts = {condition["num_cores"] for condition in figures["conditions"]}
+    assert counts == {1, len(usable)}
+    bench(policy, load_golden(policy.bundle), seconds=0.01)
+    assert os.sched_getaffinity(0) == usable
+
+
+def test_the_table_fits_80_columns_and_the_figures_are_plain_json(
+    figures: dict[str, Any], tmp_path: Path
+) -> None:
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert max(len(line) for line in format_bench(figures)[1:]) <= 80

@@ -1,0 +1,261 @@
+"""A class written for LeRobot drives unchanged: names, units, cameras, hold, failures."""
+
+import dataclasses
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lerobot_arm import Arm, ArmConfig
+
+from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_deploy.robots import RobotError, check_features, is_stamped
+from robodreamer_deploy.robots.lerobot import LeRobotAdapter
+from robodreamer_deploy.robots.lerobot_names import Joint, LeRobotFile, Picture
+from robodreamer_deploy.robots.loading import load_robot
+
+FILE = Path(__file__).parent / "lerobot_arm.py"
+JOINTS = ("shoulder_pan", "elbow_flex")
+CONTRACT = Contract(
+    task="pick",
+    observations=(
+        Signal(
+            name="proprio/joint_position", shape=(2,), dtype="float32", unit="rad", labels=JOINTS
+        ),
+        Signal(
+            name="proprio/gripper", shape=(1,), dtype="float32", unit="m", labels=("gripper",)
+        ),
+        Signal(name="image/front", shape=(24, 24, 3), dtype="uint8"),
+    ),
+    action=ActionSpec(
+        size=3, low=(-1.5, -1.5, 0.0), high=(1.5, 1.5, 0.08), labels=(*JOINTS, "gripper"),
+        unit="rad",
+    ),
+    control_dt_s=0.02,
+)  # fmt: skip
+GRIPPER = {"gripper": Joint(factor=0.0008)}  # 0..100 opens it by 8 cm
+SETTINGS = LeRobotFile(joints=GRIPPER)
+
+
+def adapt(**config: Any) -> tuple[LeRobotAdapter, Arm]:
+    arm = Arm(ArmConfig(**config))
+    return LeRobotAdapter(arm, CONTRACT, SETTINGS), arm
+
+
+def test_degrees_become_radians_and_the_picture_the_policys_own() -> None:
+    robot, _ = adapt()
+    check_features(robot, CONTRACT)
+    robot.connect()
+    observation = robot.get_observation()
+    CONTRACT.check(observation)
+    np.testing.assert_allclose(observation["proprio/joint_position"], np.radians([10, -20]))
+    np.testing.assert_allclose(observation["proprio/gripper"], 0.04)
+    picture = observation["image/front"]
+    assert (picture[:, :12, 0] == 255).all(), "the left half is red, also of the centred part"
+    assert not picture[:, 12:].any()
+    robot.disconnect()
+
+
+def test_actions_arrive_in_degrees_by_label_and_come_back_as_sent() -> None:
+    robot, arm = adapt()
+    robot.connect()
+    robot.get_observation()
+    action = CONTRACT.action.from_actuators(np.array([np.radians(30), np.radians(-15), 0.02]))
+    np.testing.assert_array_equal(robot.send_action(action), action)
+    expected = {"shoulder_pan": 30, "elbow_flex": -15, "gripper": 25}
+    assert arm.sent[-1] == pytest.approx(expected, abs=1e-4)
+    robot.disconnect()
+
+
+def test_a_limit_of_the_class_shows_in_the_executed_action() -> None:
+    robot, _ = adapt(max_relative_target=5.0)
+    robot.connect()
+    robot.get_observation()
+    executed = robot.send_action(np.ones(3, np.float32))
+    done = CONTRACT.action.to_actuators(executed)
+    np.testing.assert_allclose(done, [np.radians(15), np.radians(-15), 55 * 0.0008], atol=1e-6)
+    robot.disconnect()
+
+
+def test_hold_resends_the_pose_it_measured_first() -> None:
+    robot, arm = adapt()
+    np.testing.assert_array_equal(robot.hold(), np.zeros(3), "nothing to hold yet")
+    robot.connect()
+    robot.get_observation()
+    robot.send_action(np.zeros(3, np.float32))
+    first = robot.hold()
+    arm.positions["elbow_flex"] -= 3.0  # the joint gives way
+    np.testing.assert_array_equal(robot.hold(), first)
+    assert arm.sent[-1] == arm.sent[-2]
+    np.testing.assert_allclose(first, 0, atol=1e-6)
+    robot.disconnect()
+    robot.disconnect()
+    assert len(arm.sent) == 3
+    robot.hold()
+    assert len(arm.sent) == 3
+
+
+def test_where_it_cannot_be_measured_the_last_known_pose_is_held() -> None:
+    robot, arm = adapt()
+    robot.connect()
+    robot.get_observation()
+    robot.send_action(np.full(3, 0.1, np.float32))
+    arm.is_deaf = True
+    with pytest.raises(ConnectionError):
+        robot.get_observation()
+    held = {"shoulder_pan": 10, "elbow_flex": -20, "gripper": 50}
+    robot.hold()
+    assert arm.sent[-1] == pytest.approx(held)
+    robot.disconnect()
+
+
+def test_a_reading_that_hangs_in_another_thread_does_not_keep_it_from_holding() -> None:
+    robot, arm = adapt()
+    robot.connect()
+    robot.get_observation()
+    robot.send_action(np.full(3, 0.1, np.float32))
+    let_go = threading.Event()
+    observe = arm.get_observation
+    arm.get_observation = lambda: observe() if let_go.wait() else {}
+    reader = threading.Thread(target=robot.get_observation, daemon=True)
+    reader.start()
+    start = time.monotonic()
+    robot.hold()
+    assert time.monotonic() - start < 0.5
+    assert arm.sent[-1] == pytest.approx({"shoulder_pan": 10, "elbow_flex": -20, "gripper": 50})
+    let_go.set()
+    reader.join()
+    robot.disconnect()
+
+
+def test_a_lost_connection_is_no_hold() -> None:
+    robot, arm = adapt()
+    robot.connect()
+    arm.disconnect()
+    with pytest.raises(RobotError, match="Arm is not connected any more"):
+        robot.hold()
+    robot.disconnect()
+
+
+def test_motors_that_the_policy_does_not_drive_keep_their_pose() -> None:
+    action = ActionSpec(size=1, low=(-1.5,), high=(1.5,), labels=("elbow_flex",), unit="rad")
+    contract = dataclasses.replace(CONTRACT, action=action)
+    arm = Arm(ArmConfig())
+    robot = LeRobotAdapter(arm, contract, SETTINGS)
+    robot.connect()
+    robot.get_observation()
+    robot.send_action(np.zeros(1, np.float32))
+    expected = {"shoulder_pan": 10, "elbow_flex": 0, "gripper": 50}
+    assert arm.sent[-1] == pytest.approx(expected, abs=1e-4)
+    robot.disconnect()
+
+
+def test_names_and_zeros_that_differ_are_said_in_the_file(tmp_path: Path) -> None:
+    labels = ("pan", "elbow")
+    signal = Signal(name="proprio/angles", shape=(2,), dtype="float32", unit="rad", labels=labels)
+    eye = Signal(name="image/eye", shape=(48, 64, 3), dtype="uint8")
+    action = ActionSpec(size=2, low=(-3.0,) * 2, high=(3.0,) * 2, labels=labels, unit="rad/s")
+    contract = dataclasses.replace(CONTRACT, observations=(signal, eye), action=action)
+    file = tmp_path / "arm.json"
+    text = {
+        "config": {"port": "/dev/ttyACM7"},
+        "joints": {
+            "pan": {"motor": "shoulder_pan", "offset": 0.5},
+            "elbow": {"motor": "elbow_flex", "factor": -0.0174532925},
+        },
+        "pictures": {"image/eye": {"camera": "front"}},
+    }
+    file.write_text(json.dumps(text))
+    robot: Any = load_robot(f"lerobot:{FILE}:Arm:{file}", contract)
+    assert robot.robot.config.port == "/dev/ttyACM7"
+    check_features(robot, contract)
+    robot.connect()
+    angles = robot.get_observation()["proprio/angles"]
+    np.testing.assert_allclose(angles, [np.radians(10) + 0.5, np.radians(20)], atol=1e-6)
+    np.testing.assert_array_equal(robot.send_action(np.full(2, 0.5, np.float32)), [0.5, 0.5])
+    sent = robot.robot.sent[-1]
+    moved = 1.5 * 0.02  # rad in one step
+    assert sent["shoulder_pan"] == pytest.approx(10 + np.degrees(moved), abs=1e-4)
+    assert sent["elbow_flex"] == pytest.approx(-20 - np.degrees(moved), abs=1e-4)
+    robot.disconnect()
+
+
+def test_its_age_is_unknown_and_it_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    robot, _ = adapt()
+    assert not is_stamped(robot)
+    with caplog.at_level(logging.WARNING):
+        robot.connect()
+    assert "age unknown" in caplog.text
+    robot.disconnect()
+
+
+def test_it_is_not_calibrated_by_asking_questions() -> None:
+    robot, arm = adapt(is_calibrated=False)
+    with pytest.raises(RobotError, match="Arm is not calibrated"):
+        robot.connect()
+    assert not arm.is_connected
+    robot.disconnect()
+
+
+def test_a_port_that_is_not_there_leaves_nothing_to_disconnect() -> None:
+    robot, _ = adapt(port="/dev/nowhere")
+    with pytest.raises(ConnectionError):
+        robot.connect()
+    robot.disconnect()
+    robot.disconnect()
+
+
+def test_a_function_that_makes_it_gets_what_follows() -> None:
+    contract = dataclasses.replace(
+        CONTRACT,
+        observations=CONTRACT.observations[:1],
+        action=ActionSpec(size=2, low=(-1.0,) * 2, high=(1.0,) * 2, labels=JOINTS, unit="rad"),
+    )
+    for spec, port in ((":/dev/ttyACM3", "/dev/ttyACM3"), ("", "/dev/ttyACM0")):
+        robot: Any = load_robot(f"lerobot:{FILE}:make_arm{spec}", contract)
+        assert robot.robot.config.port == port
+
+
+@pytest.mark.parametrize(
+    ("settings", "change", "words"),
+    [
+        (LeRobotFile(), {}, "gripper is in m, and LeRobot has no unit for gripper.pos"),
+        (
+            LeRobotFile(joints={**GRIPPER, "elbow_flex": Joint(motor="elbow")}), {},
+            "proprio/joint_position needs elbow.pos; Arm has shoulder_pan.pos, ",
+        ),
+        (
+            LeRobotFile(joints=GRIPPER, pictures={"image/front": Picture(camera="side")}), {},
+            "Arm has no camera side",
+        ),
+        (
+            SETTINGS,
+            {"action": ActionSpec(size=1, low=(0.0,), high=(1.0,), labels=("wrist",), unit="rad")},
+            "the action drives wrist, Arm takes shoulder_pan.pos, ",
+        ),
+    ],
+)  # fmt: skip
+def test_what_names_do_not_tell_is_asked_for(
+    settings: LeRobotFile, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RobotError, match=words):
+        LeRobotAdapter(Arm(ArmConfig()), dataclasses.replace(CONTRACT, **change), settings)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (f"lerobot:{FILE}:Amr", "has no class Amr; it has Arm, "),
+        (f"lerobot:{FILE}", "is not of the form lerobot:MODULE:CLASS"),
+        (f"{FILE}:Arm", "Arm takes .*; one written for LeRobot goes by lerobot:MODULE:CLASS"),
+        (f"lerobot:{FILE}:Arm:/dev/ttyACM0", "Arm is made from a ArmConfig: give a .json file"),
+        (f"lerobot:{FILE}:Arm:gone.json", "gone.json cannot be read"),
+    ],
+)
+def test_a_spec_that_names_no_robot_is_refused(spec: str, words: str) -> None:
+    with pytest.raises(RobotError, match=words):
+        load_robot(spec, CONTRACT)

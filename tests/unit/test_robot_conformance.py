@@ -1,0 +1,290 @@
+"""The conformance suite finds every kind of broken promise, each by the check that is for it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_policy import write_bundle
+from toy_robot import CONTRACT, Bench
+
+from robodreamer_deploy.cli import main
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots.conformance import (
+    CHECKS,
+    SkippedCheckError,
+    Specimen,
+    UnfitRobotError,
+    examine,
+)
+
+
+class Fit(Bench):
+    """Keeps every promise."""
+
+    def __init__(self) -> None:
+        super().__init__("", CONTRACT)
+        self._stamps: dict[str, float] = {}
+
+    @property
+    def observation_stamps(self) -> dict[str, float]:
+        return self._stamps
+
+    def get_observation(self) -> Any:
+        self._stamps = dict.fromkeys(self.observation_features, time.monotonic())
+        return super().get_observation()
+
+
+class Eyeless(Fit):
+    @property
+    def observation_features(self) -> Any:
+        return {"proprio/position": (2,), "goal/target": (2,)}
+
+
+class AskedTooEarly(Fit):
+    """Holds only what is connected."""
+
+    def hold(self) -> Any:
+        if not self.is_connected:
+            raise RobotError("connect first")
+        return super().hold()
+
+
+class ClosedTwice(Fit):
+    """Closes what is open, and stumbles over the rest."""
+
+    is_closed = False
+
+    def disconnect(self) -> None:
+        assert not self.is_closed, "no handle"
+        self.is_closed = True
+        super().disconnect()
+
+
+class Dead(Fit):
+    def connect(self) -> None:
+        raise RobotError("no power")
+
+
+class Blinking(Fit):
+    """Its camera shows nothing, ever."""
+
+    def get_observation(self) -> Any:
+        return {k: v for k, v in super().get_observation().items() if k != "image/eye"}
+
+
+class Numb(Fit):
+    def get_observation(self) -> Any:
+        return {k: v for k, v in super().get_observation().items() if k != "proprio/position"}
+
+
+class NotANumber(Fit):
+    def get_observation(self) -> Any:
+        return {**super().get_observation(), "proprio/position": np.array([np.nan, 0], np.float32)}
+
+
+class Precise(Fit):
+    """Measures in double precision."""
+
+    def get_observation(self) -> Any:
+        return {**super().get_observation(), "proprio/position": np.zeros(2)}
+
+
+class Prophet(Fit):
+    """Stamps by another clock than the monotonic one."""
+
+    def get_observation(self) -> Any:
+        observation = super().get_observation()
+        self._stamps["image/eye"] += 3600.0
+        return observation
+
+
+class Backwards(Fit):
+    def get_observation(self) -> Any:
+        observation = super().get_observation()
+        self._stamps["image/eye"] = -time.monotonic()
+        return observation
+
+
+class Stamper(Fit):
+    def get_observation(self) -> Any:
+        observation = super().get_observation()
+        self._stamps["image/ear"] = 0.0
+        return observation
+
+
+class Silent(Fit):
+    """Does not tell what it did."""
+
+    def send_action(self, action: Any) -> Any:
+        super().send_action(action)
+
+
+class InMillimetres(Fit):
+    """Tells it in its own units."""
+
+    def send_action(self, action: Any) -> Any:
+        return 1e3 * super().send_action(action) + 20.0
+
+
+class Sinking(Fit):
+    """Measures the pose anew with each hold, while it sinks."""
+
+    depth = 0.0
+
+    def hold(self) -> Any:
+        self.depth += 0.1
+        return np.full(2, -self.depth, np.float32)
+
+
+class OneHold(Fit):
+    """Cannot hold what it holds."""
+
+    def hold(self) -> Any:
+        if self.is_connected and self.num_holds:
+            raise RobotError("already holding")
+        return super().hold()
+
+
+class Slow(Fit):
+    def get_observation(self) -> Any:
+        time.sleep(CONTRACT.control_dt_s * 1.2)
+        return super().get_observation()
+
+
+class Hung(Fit):
+    def hold(self) -> Any:
+        time.sleep(0.15)
+        return super().hold()
+
+
+def specimen(kind: type[Fit], unreachable: Callable[[], Fit] | None = None) -> Specimen:
+    return Specimen(kind, CONTRACT, reach=0.5, make_unreachable=unreachable)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_robot_that_keeps_its_promises_passes(check: str) -> None:
+    CHECKS[check](specimen(Fit, Dead))
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "words"),
+    [
+        (Eyeless, "unconnected", "the policy reads image/eye, this robot has goal/target, "),
+        (AskedTooEarly, "unconnected", "hold before connect failed: connect first"),
+        (Dead, "observations", "connect failed: no power"),
+        (Blinking, "observations", "image/eye showed nothing in 2 s"),
+        (Numb, "observations", "the observation lacks proprio/position"),
+        (NotANumber, "observations", "proprio/position: element x is nan"),
+        (Precise, "observations", "proprio/position: type float64, expected float32"),
+        (Prophet, "stamps", "image/eye is stamped 3.6e.03 s after now"),
+        (Backwards, "stamps", "the stamp of image/eye ran backwards"),
+        (Stamper, "stamps", "image/ear is stamped, but no signal"),
+        (Silent, "actions", "send_action returned None, not 2 finite floats"),
+        (InMillimetres, "actions", r"send_action returned .*, beyond \[-1, 1\]"),
+        (Sinking, "hold", "hold called again holds elsewhere: its action changed by 0.2"),
+        (OneHold, "hold", "hold failed: already holding"),
+        (Hung, "hold", r"hold took 0\.[12] s, at most 0\.1 s are allowed"),
+        (Slow, "times", "reading and sending take 24.* ms, a period has 20.0 ms"),
+        (ClosedTwice, "disconnect", "disconnect failed: .*no handle"),
+        (AskedTooEarly, "disconnect", "hold after disconnect failed: connect first"),
+    ],
+)
+def test_a_broken_promise_is_found(
+    kind: type[Fit], check: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robodreamer_deploy.robots.conformance.CAMERA_WITHIN_S", 0.05)
+    monkeypatch.setattr("robodreamer_deploy.robots.conformance.CALL_WITHIN_S", 0.1)
+    with pytest.raises(UnfitRobotError, match=words):
+        CHECKS[check](specimen(kind))
+
+
+class Rude(Fit):
+    """Is not there, and says so in its own way."""
+
+    def connect(self) -> None:
+        raise KeyError("port")
+
+
+class StuckAfterwards(Dead):
+    def disconnect(self) -> None:
+        raise RobotError("nothing is open")
+
+
+@pytest.mark.parametrize(
+    ("unreachable", "words"),
+    [
+        (Rude, "connect raised KeyError in .*, expected RobotError"),
+        (Fit, "connect did not fail where there is no robot"),
+        (StuckAfterwards, "disconnect after a failed connect failed: nothing is open"),
+    ],
+)
+def test_a_broken_promise_about_failing_is_found(unreachable: type[Fit], words: str) -> None:
+    with pytest.raises(UnfitRobotError, match=words):
+        CHECKS["failed connect"](specimen(Fit, unreachable))
+
+
+def test_what_does_not_apply_is_skipped_and_says_why() -> None:
+    with pytest.raises(SkippedCheckError, match="age is unknown"):
+        CHECKS["stamps"](Specimen(lambda: Bench("", CONTRACT), CONTRACT))
+    findings = {finding.name: finding for finding in examine(specimen(Sinking))}
+    assert list(findings) == list(CHECKS)
+    assert [name for name, finding in findings.items() if finding.fault] == ["hold"]
+    assert [name for name, finding in findings.items() if finding.skipped] == ["failed connect"]
+
+
+def test_hardware_is_left_where_it_is_unless_reach_is_given() -> None:
+    made: list[Fit] = []
+
+    def make() -> Fit:
+        made.append(Fit())
+        return made[-1]
+
+    assert not [f for f in examine(Specimen(make, CONTRACT)) if f.fault]
+    sent = [action for robot in made for action in robot.sent]
+    assert sent
+    assert not np.any(sent), "only the action of holding"
+    assert not any(robot.is_connected for robot in made)
+
+
+TOYS = str(Path(__file__).parent / "toy_robot.py")
+HERE = str(Path(__file__))
+
+
+class Sinker(Sinking):
+    """As --robot makes one."""
+
+    def __init__(self, argument: str, contract: Contract) -> None:
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "words"),
+    [
+        (
+            f"{TOYS}:Bench",
+            0,
+            ("ok          hold: ", "measures    proprio/position: x 0 m, y 0 m", "ready "),
+        ),
+        (f"{HERE}:Sinker", 1, ("BROKEN      hold: hold called again", "breaks 1 of 8 promises")),
+    ],
+)
+def test_users_can_ask_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str, code: int, words: tuple[str, ...]
+) -> None:
+    policy = write_bundle(tmp_path / "policy")
+    assert main(["check-robot", str(policy), "--robot", spec]) == code
+    said = capsys.readouterr().out
+    for word in words:
+        assert word in said
+
+
+def test_a_robot_that_cannot_be_made_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = write_bundle(tmp_path / "policy")
+    assert main(["check-robot", str(policy), "--robot", f"{TOYS}:Bench:broken"]) == 2
+    assert capsys.readouterr().err.count("the toy is broken") == 1
