@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from lerobot_arm import Arm, ArmConfig
+from served import ANY_PORT, served, serving
 from servo_arm import arm_contract, bus_config, simulated_bus
 from toy_robot import CONTRACT as TOY
 from toy_robot import Bench, Point
@@ -23,7 +24,10 @@ from robodreamer_deploy.robots.composed import RobotWithCameras
 from robodreamer_deploy.robots.conformance import CHECKS, SkippedCheckError, Specimen
 from robodreamer_deploy.robots.dynamixel import DynamixelRobot
 from robodreamer_deploy.robots.lerobot import LeRobotAdapter
+from robodreamer_deploy.robots.loading import load_robot
+from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_sim.dynamixel.bus import SimulatedBus
+from robodreamer_sim.hardware.firmware import Firmware
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robot import make_robot
 from robodreamer_sim.tasks.registry import make
@@ -43,11 +47,19 @@ LEROBOT = Contract(
 )
 
 
+class Plant(Point):
+    """What simulated firmware moves."""
+
+    rest_action = np.zeros(2, np.float32)
+
+
 class Hardware(NamedTuple):
     """What the robots talk to."""
 
     bus: SimulatedBus
     film: Path
+    bench: Server
+    firmware: Server
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +69,14 @@ def hardware(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hardware]:
     for number in range(150):
         writer.write(np.full((48, 64, 3), number % 255, np.uint8))
     writer.release()
-    with simulated_bus() as bus:
-        yield Hardware(bus, film)
+    firmware = Firmware(Plant("", TOY), TOY)
+    firmware.connect()
+    with (
+        simulated_bus() as bus,
+        served(Bench("", TOY), TOY) as bench,
+        serving(Server(firmware, firmware, TOY, ANY_PORT, None)) as behind_firmware,
+    ):
+        yield Hardware(bus, film, bench, behind_firmware)
 
 
 def toy(_: Hardware) -> Specimen:
@@ -120,6 +138,19 @@ def composed(hardware: Hardware) -> Specimen:
     )
 
 
+def remote(hardware: Hardware) -> Specimen:
+    def gone() -> Robot:
+        with served(Bench("", TOY), TOY) as server:
+            return load_robot(str(server.address), TOY)
+
+    address = str(hardware.bench.address)
+    return Specimen(lambda: load_robot(address, TOY), TOY, reach=1.0, make_unreachable=gone)
+
+
+def remote_firmware(hardware: Hardware) -> Specimen:
+    return Specimen(lambda: load_robot(str(hardware.firmware.address), TOY), TOY, reach=1.0)
+
+
 ROBOTS: dict[str, Callable[[Hardware], Specimen]] = {
     "toy": toy,
     "toy with episodes": toy_with_episodes,
@@ -128,6 +159,8 @@ ROBOTS: dict[str, Callable[[Hardware], Specimen]] = {
     "servos": servos,
     "servos in velocity": servos_in_velocity,
     "servos, camera and goal": composed,
+    "remote": remote,
+    "remote firmware": remote_firmware,
 }
 
 

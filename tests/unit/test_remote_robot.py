@@ -445,14 +445,29 @@ def test_a_hold_from_another_thread_waits_for_a_command_and_no_longer() -> None:
         assert robot.num_holds >= 50
 
 
-def test_a_disconnected_robot_says_so_and_may_be_disconnected_again() -> None:
-    with served(point(), CONTRACT) as server:
+def test_a_disconnected_robot_says_so_and_has_nothing_to_hold() -> None:
+    robot = point()
+    with served(robot, CONTRACT) as server:
         remote = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         remote.connect()
         remote.disconnect()
         remote.disconnect()
+        num_holds = robot.num_holds
+        np.testing.assert_array_equal(remote.hold(), [0, 0])
+        assert robot.num_holds == num_holds  # it may have another driver by now
         with pytest.raises(RobotError, match="is disconnected"):
-            remote.hold()
+            remote.get_observation()
+
+
+def test_stamps_do_not_run_backwards_where_messages_take_longer() -> None:
+    robot = Moody("", CONTRACT)
+    robot.observation_stamps = {"image/eye": time.monotonic()}
+    with driven(robot) as far:
+        stamps = []
+        for _ in range(50):
+            far.get_observation()
+            stamps.append(far.observation_stamps["image/eye"])
+        assert stamps == sorted(stamps)
 
 
 def test_nothing_is_left_behind() -> None:

@@ -11,12 +11,15 @@ that messages travel.
 """
 
 import logging
+import math
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.records import read_record
@@ -29,7 +32,7 @@ from robodreamer_deploy.robots.remote.wire import Message
 
 logger = logging.getLogger(__name__)
 
-CONNECT_WITHIN_S = 5.0
+CONNECT_WITHIN_S = 2.0
 EPISODE_WITHIN_S = 30.0
 LEAST_WITHIN_S = 0.2
 PERIODS_WITHIN = 4
@@ -68,14 +71,17 @@ class _Status:
 class RemoteRobot:
     """A robot behind a `Link` that is open; see `robots.Robot` and `StampedRobot`."""
 
-    def __init__(self, link: Link, description: Description, control_dt_s: float) -> None:
+    def __init__(self, link: Link, description: Description, contract: Contract) -> None:
         self._link = link
         self._description = description
-        self._within_s = max(LEAST_WITHIN_S, PERIODS_WITHIN * control_dt_s)
+        self._within_s = max(LEAST_WITHIN_S, PERIODS_WITHIN * contract.control_dt_s)
         self._late_s = LATE * description.command_within_s
         self._stamps: dict[str, float] = {}
         self._acted_s: float | None = None
         self._is_connected = False
+        self._held: Array = np.zeros(contract.action.size, np.float32)
+        if contract.action.kind == "discrete":
+            self._held[0] = 1.0
 
     @property
     def observation_features(self) -> Mapping[str, tuple[int, ...]]:
@@ -107,7 +113,11 @@ class RemoteRobot:
         self._take_in(answer)
         ages = self._read(_Ages, answer.message, ("ages_s", "busy_s"))
         told_s = answer.sent_s + max(0.0, ages.busy_s)  # it cannot have been earlier
-        self._stamps = {name: told_s - max(0.0, age) for name, age in ages.ages_s.items()}
+        before = self._stamps  # no value was measured before the one that it follows
+        self._stamps = {
+            name: max(told_s - max(0.0, age), before.get(name, -math.inf))
+            for name, age in ages.ages_s.items()
+        }
         return answer.message.arrays
 
     def send_action(self, action: Array) -> Array:
@@ -128,12 +138,17 @@ class RemoteRobot:
     def hold(self) -> Array:
         """Have the robot hold; return the action this amounts to.
 
+        Unconnected nothing is asked of it: its own process has it hold while nobody drives.
+
         Raises:
             RobotError: It did not confirm: it will stop by itself if it can, since commands cease.
         """
+        if not self._is_connected:
+            return self._held
         answer = self._link.request("hold", within_s=HOLD_WITHIN_S)
         self._acted_s = None
-        return self._executed(answer)
+        self._held = self._executed(answer)
+        return self._held
 
     def disconnect(self) -> None:
         """Leave the robot to others, holding. May be called twice, and after a failed `connect`."""
@@ -226,7 +241,7 @@ def make_robot(argument: str, contract: Contract) -> RemoteRobot:
         link.close()
         raise RobotError(f"the policy of {contract.task} cannot drive {address}: {found}")
     kind = EpisodicRemoteRobot if description.is_episodic else RemoteRobot
-    return kind(link, description, contract.control_dt_s)
+    return kind(link, description, contract)
 
 
 def _read(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
