@@ -39,11 +39,14 @@ def parser() -> argparse.ArgumentParser:
     version = "print the version, and stop"
     add("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=version)
     add("policy", type=Path, help="folder that `robodreamer export` wrote")
-    add(
+    what = result.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--robot",
-        required=True,
         metavar="SPEC",
         help="sim:TASK, path/to/file.py:Class or module:Class (:ARGUMENT may follow)",
+    )
+    what.add_argument(
+        "--replay", type=Path, metavar="LOG", help="repeat a log without a robot, bit for bit"
     )
     length = result.add_mutually_exclusive_group()
     length.add_argument(
@@ -61,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add("--fast", action="store_true", help="do not wait for the clock (simulators only)")
     add("--dry-run", action="store_true", help="read and decide, never write (5 s by default)")
     _add_driving(result)
+    add("--log", type=Path, metavar="FILE", help="record everything (MCAP, opens in Foxglove)")
     add("--report", type=Path, metavar="FILE", help="write the figures as JSON")
     return result
 
@@ -114,17 +118,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["inspect"]:
         return _inspect(inspect_parser().parse_args(words[1:]).policy)
+    if words[:1] == ["mark"]:
+        return _mark(words[1:])
     arguments = parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s %(message)s")
-    report: Path | None = arguments.report
-    if report is not None and (problem := _why_not_writable(report)):
-        return _fail(f"--report: {problem}")
+    for option in ("report", "log"):
+        path: Path | None = getattr(arguments, option)
+        if path is not None and (problem := _why_not_writable(path)):
+            return _fail(f"--{option}: {problem}")
 
     from robodreamer_deploy.bundle.bundle import BundleError
     from robodreamer_deploy.robots import RobotError
 
     try:
-        code = _run(arguments)
+        code = _run(arguments) if arguments.replay is None else _replay(arguments)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
         return _fail(str(error))
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
@@ -139,6 +146,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from robodreamer_deploy.session import Options, run
 
     options = vars(arguments).copy()
+    del options["replay"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
     return run(Options(**options), _say)
@@ -161,6 +169,25 @@ def _why_not_writable(path: Path) -> str | None:
     if path.is_dir():
         return f"{path} is a folder"
     return None if path.parent.is_dir() else f"there is no folder {path.parent}"
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from robodreamer_deploy.recording.replay_session import replay_log
+    from robodreamer_deploy.session import load_policy
+
+    policy = load_policy(arguments.policy, _say, arguments.provider)
+    return replay_log(policy, arguments.replay, _say)
+
+
+def _mark(words: Sequence[str]) -> int:
+    from robodreamer_deploy.recording.mark_command import mark
+    from robodreamer_deploy.robots import RobotError
+
+    try:
+        _say(mark(words))
+    except RobotError as error:
+        return _fail(str(error))
+    return 0
 
 
 def _say(line: str) -> None:
