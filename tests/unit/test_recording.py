@@ -128,6 +128,17 @@ def test_a_png_is_lossless_and_everybody_reads_it(image: Array) -> None:
     np.testing.assert_array_equal(seen.reshape(image.shape), image)
 
 
+def test_a_robot_may_use_its_arrays_again(policy: Policy) -> None:
+    told: list[Entry] = []
+    drive = ToldDrive(policy)
+    position = np.zeros(2, np.float32)
+    drive.robot.change = lambda i: {"proprio/position": position}
+    drive.robot.busy_s = lambda i: position.fill(i) or 0.0
+    drive.tell([told.append], range(1))
+    ticks = [entry.event for entry in told if isinstance(entry.event, Tick)]
+    assert [tick.observation["proprio/position"][0] for tick in ticks] == list(range(TICKS))
+
+
 def test_the_mcap_package_reads_it_with_schemas_and_an_index(
     policy: Policy, tmp_path: Path
 ) -> None:

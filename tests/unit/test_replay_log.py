@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_policy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from told_drive import ToldDrive
 
@@ -22,6 +22,7 @@ NAN = {"proprio/position": np.array([np.nan, 0.0], np.float32)}
 BLIND = {"image/eye": None}
 READINGS: dict[int, Any] = {6: NAN, 7: NAN, 9: BLIND, 31: BLIND, 32: BLIND, 50: NAN}
 BUSY_S = {13: 0.05, 34: 0.03, 55: 0.3}
+FEWER = settings(max_examples=settings().max_examples // 3)
 Edit = Callable[[Tick], Tick]
 
 
@@ -111,6 +112,7 @@ def test_a_changed_tick_is_the_one_that_is_named(
     assert result.num_ticks == sum(isinstance(entry.event, Tick) for entry in entries)
 
 
+@settings(FEWER)
 @given(data=st.data())
 def test_a_flipped_bit_of_an_observation_shows_at_its_tick(
     drive: ToldDrive, entries: list[Entry], data: st.DataObject
@@ -143,6 +145,7 @@ def test_what_was_really_done_matters_from_the_next_tick_on(
     assert difference.tick in (tick.index, tick.index + 1)  # a state is compared right after it
 
 
+@settings(FEWER)
 @given(data=st.data())
 def test_after_a_gap_repeating_goes_on_from_the_next_state(
     drive: ToldDrive, entries: list[Entry], data: st.DataObject

@@ -59,10 +59,9 @@ def unpack(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def array_fields(value: Any) -> dict[str, Any]:
     """Return an array of numbers as fields; of anything else, a description."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        array: Array = np.asarray(cast("Any", value))
-        if array.dtype.kind in KINDS and array.dtype.itemsize <= 8:
-            return {"dtype": array.dtype.name, "shape": list(array.shape), "values": array.ravel()}
+    array: Array = np.asarray(value) if is_numpy(value) else np.array(None)
+    if array.dtype.kind in KINDS and array.dtype.itemsize <= 8:
+        return {"dtype": array.dtype.name, "shape": list(array.shape), "values": array.ravel()}
     return {"dtype": "", "shape": [], "text": f"{type(value).__name__}: {value!r}"[:200]}
 
 
@@ -80,9 +79,13 @@ def read_array(fields: Mapping[str, Any]) -> Array | str:
     return np.array(fields["values"], kind).reshape(fields["shape"])
 
 
+def is_numpy(value: Any) -> bool:
+    """Tell whether a value is an array, or an element of one."""
+    return isinstance(value, (np.ndarray, np.generic))
+
+
 def _plain(value: Any) -> Any:
-    is_numpy = isinstance(value, (np.ndarray, np.generic))
-    return cast("Any", value).tolist() if is_numpy else cast("Any", value)
+    return value.tolist() if is_numpy(value) else value
 
 
 def _is_finite(value: Any) -> bool:
