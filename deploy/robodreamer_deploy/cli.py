@@ -116,10 +116,9 @@ def inspect_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
     words = sys.argv[1:] if argv is None else argv
-    if words[:1] == ["inspect"]:
-        return _inspect(inspect_parser().parse_args(words[1:]).policy)
-    if words[:1] == ["mark"]:
-        return _mark(words[1:])
+    commands = {"inspect": _inspect, "mark": _mark}
+    if words and words[0] in commands:
+        return commands[words[0]](words[1:])
     arguments = parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s %(message)s")
     for option in ("report", "log"):
@@ -152,7 +151,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return run(Options(**options), _say)
 
 
-def _inspect(folder: Path) -> int:
+def _inspect(words: Sequence[str]) -> int:
+    folder: Path = inspect_parser().parse_args(words).policy
     from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
     from robodreamer_deploy.bundle.describe import describe
 

@@ -1,6 +1,6 @@
 """Drives of the toy that tell a listener everything, through the control loop, without waiting."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from toy_robot import CONTRACT, Point
@@ -16,7 +16,7 @@ from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.recording.about import About, about_drive
 from robodreamer_deploy.recording.tape import Sink, Tape
 
-Change = Callable[[int], dict[str, Array | None]]
+Change = Callable[[int], Mapping[str, Array | None]]
 
 
 class Watched(Point):
