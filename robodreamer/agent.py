@@ -16,6 +16,7 @@ from robodreamer.behavior import Behavior, Imagined, Outlook
 from robodreamer.camera_dropout import CameraDropout
 from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
 from robodreamer.distributions import Draw
+from robodreamer.known import separate
 from robodreamer.optim import LaProp
 from robodreamer.rssm import State
 from robodreamer.world_model import Losses, Metrics, Sequence, WorldModel
@@ -78,9 +79,10 @@ class Agent(nn.Module):
         last = self.algorithm.imagination_last or states.deter.shape[1]
         recent = State(*(value[:, -last:] for value in states))
         start = State(*(value.flatten(0, 1) for value in recent.detach()))
+        known = sequence.known.reward[:, -last:] if sequence.known is not None else None
         imagined = self.behavior.imagine(self.world_model.rssm, start, draw)
         behavior_losses, returns, behavior_metrics = self.behavior.imagined_losses(
-            imagined, self.outlook(imagined)
+            imagined, self.outlook(imagined), None if known is None else known.flatten()
         )
         batch_shape = recent.deter.shape[:2]
         losses |= {k: v.mean(1).reshape(batch_shape) for k, v in behavior_losses.items()}
@@ -91,6 +93,8 @@ class Agent(nn.Module):
             sequence.is_terminal[:, -last:],
             returns[:, 0].reshape(batch_shape),
         )
+        if known is not None:
+            losses["replay_value"] = torch.where(known[:, :-1], losses["replay_value"], 0.0)
         return losses, states, metrics | behavior_metrics
 
     @torch.no_grad()
@@ -136,6 +140,8 @@ class Learner:
         self.optimizer = LaProp(agent.parameters(), optimizer, agent.behavior.actor.parameters())
         self.replay_context = replay_context
         self.compute_dtype = compute_dtype
+        self.has_unknown = False
+        """Whether batches may hold steps of which not all is known; see `known`."""
 
     def update(
         self, batch: Mapping[str, Tensor], draw: Draw
@@ -148,6 +154,8 @@ class Learner:
         device = next(self.agent.parameters()).device
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         sequence = split_context(batch, self.agent, self.replay_context)
+        if self.has_unknown:
+            sequence = separate_unknown(sequence, self.agent)
         if self.agent.camera_dropout is not None:
             is_valid = self.agent.camera_dropout.draw_sequence(sequence.is_first, draw)
             sequence = sequence._replace(observation={**sequence.observation, **is_valid})
@@ -188,6 +196,14 @@ def split_context(
         is_terminal=batch["is_terminal"][:, context:],
         start=start,
     )
+
+
+def separate_unknown(sequence: Sequence, agent: Agent) -> Sequence:
+    """Return a sequence that tells what of it is known, with zeros for the rest."""
+    observation, reward, known = separate(
+        sequence.observation, sequence.reward, agent.contract.privileged
+    )
+    return sequence._replace(observation=observation, reward=reward, known=known)
 
 
 @contextmanager

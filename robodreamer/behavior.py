@@ -14,7 +14,7 @@ import copy
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
@@ -133,11 +133,11 @@ class Behavior(nn.Module):
         return Imagined(State(deter, stoch), torch.stack(actions, 1))
 
     def imagined_losses(
-        self, imagined: Imagined, outlook: Outlook
+        self, imagined: Imagined, outlook: Outlook, known: Bool[Tensor, " N"] | None = None
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Return the losses `policy` and `value` (N, H), the lambda-returns (N, H) and metrics.
 
-        Only actor and critic receive gradients.
+        Only actor and critic receive gradients, and from `known` trajectories alone if given.
         """
         feature = imagined.feature.detach()
         value_logits = self.critic(feature)
@@ -146,7 +146,9 @@ class Behavior(nn.Module):
             outlook.reward, outlook.continuation, value, self.config.return_lambda
         )
         weight = outlook.continuation.cumprod(1)[:, :-1]
-        advantage = (returns - value[:, :-1]) / self.return_range.update(returns)
+        counted = returns if known is None else returns[known]
+        scale = self.return_range.update(counted) if len(counted) else self.return_range.scale
+        advantage = (returns - value[:, :-1]) / scale
         value_loss = self._value_loss(
             feature[:-1], value_logits[:-1], returns.T, self.config.slow_critic_scale
         ).T
@@ -155,6 +157,8 @@ class Behavior(nn.Module):
         objective = self.actor_gradient(policy, actions, advantage.T)
         objective = (objective + self.config.entropy_scale * policy.entropy()).T
         losses = {"policy": -weight * objective, "value": weight * value_loss}
+        if known is not None:
+            losses = {k: torch.where(known[:, None], loss, 0.0) for k, loss in losses.items()}
         metrics = {
             "return": returns.mean(),
             "value": value.mean(),

@@ -23,6 +23,7 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   dream RUN         films of episodes, and of what the model imagines
   plot RUN...       learning curves of one or more runs
   report RUN        one HTML page about a run and its policy
+  import-log LOG    add what a robot recorded to a run, which then trains on
   tasks [FILTER]    list the tasks
   doctor            what works on this machine, and what to do about the rest
   robot TASK        a simulated robot in a process of its own, driven over tcp

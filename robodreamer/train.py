@@ -97,6 +97,7 @@ def save(session: Session, *, wait: bool) -> None:
         "seconds": schedule.seconds,
         "first_episodes": collector.next_episodes,
         "episodes": list(session.reporter.episodes),
+        "has_unknown": learner.has_unknown,
     }
     session.checkpoints.save(collector.num_steps, tensors, state, session.replay, wait=wait)
     schedule.checkpoint_is_done(collector.num_steps)
@@ -108,6 +109,7 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
     session.learner.agent.load_state_dict(tensors["agent"])
     session.learner.optimizer.load_state_dict(tensors["optimizer"])
     session.draw.generator.set_state(tensors["random"]["draw"])
+    session.learner.has_unknown = state.get("has_unknown", False)  # before logs were imported
     session.updates = state["updates"]
     session.reporter.episodes.extend(Episode(*episode) for episode in state["episodes"])
     session.schedule.resume(session.replay.num_steps, state["seconds"])

@@ -15,6 +15,7 @@ from robodreamer.decoder import Decoder, VectorDecoder
 from robodreamer.distributions import Draw, Latent, make_latent
 from robodreamer.encoder import Encoder
 from robodreamer.heads import ContinueHead, TwoHotHead
+from robodreamer.known import Known, masked
 from robodreamer.rssm import RSSM, State
 from robodreamer_deploy.contract import Contract
 
@@ -32,6 +33,8 @@ class Sequence(NamedTuple):
     is_last: Bool[Tensor, "B T"]
     is_terminal: Bool[Tensor, "B T"]
     start: State
+    known: Known | None = None
+    """What of it is known, where not all is; what is not known is zero."""
 
 
 class WorldModel(nn.Module):
@@ -80,6 +83,8 @@ class WorldModel(nn.Module):
         losses["reward"] = self.reward.loss(self.reward(feature), sequence.reward)
         goes_on = (~sequence.is_terminal).float() * self.discount
         losses["continuation"] = self.continuation.loss(self.continuation(feature), goes_on)
+        if sequence.known is not None:
+            losses = masked(losses, sequence.known)
         metrics = {
             "prior_entropy": self.rssm.latent.entropy(prior.detach()).mean(),
             "posterior_entropy": self.rssm.latent.entropy(posterior.detach()).mean(),

@@ -3,6 +3,7 @@
 Everything is composed here; what it is composed of knows nothing of files and command lines.
 """
 
+import dataclasses
 import itertools
 import json
 import os
@@ -35,6 +36,7 @@ from robodreamer_deploy.inference.controller import Controller, warm_up
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.providers import Provider
 from robodreamer_deploy.inference.selftest import replay_golden
+from robodreamer_deploy.recording.drive_log import DriveLog
 from robodreamer_deploy.robots import (
     Robot,
     RobotError,
@@ -54,6 +56,8 @@ from robodreamer_deploy.summary import (
 WARM_UP_STEPS = 10
 DEFAULT_EPISODES = 10
 DRY_RUN_SECONDS = 5.0
+GIVING_UP_S = 1.0
+"""How long a log may take to end when the main thread hangs."""
 
 Say = Callable[[str], None]
 
@@ -76,6 +80,8 @@ class Options(DriveOptions):
     dry_run: bool = False
     """Read, never write."""
     report: Path | None = None
+    log: Path | None = None
+    """File to record to."""
 
 
 class Outcome:
@@ -145,6 +151,7 @@ def run(options: Options, say: Say) -> int:
     def give_up(reason: str, is_held: bool) -> None:  # in the watchdog's thread: this one hangs
         outcome.fault = f"{options.robot}: {reason}"
         outcome.leaving.hold_fault = None if is_held else reason
+        drive_log.close(outcome.faults, patience_s=GIVING_UP_S)
         _tell(options, policy, loop, outcome, say)
         os._exit(outcome.exit_code)
 
@@ -153,12 +160,16 @@ def run(options: Options, say: Say) -> int:
         _check_options(options, robot)
         watchdog = _make_watchdog(options, policy, robot, give_up)
         loop = _compose(options, policy, robot, watchdog)
+        drive_log = DriveLog(
+            loop, options.robot, dataclasses.asdict(options), log=options.log, say=say
+        )
     except RobotError:
         robot.disconnect()
         raise
     with catch_stop_signals() as signals:
         with tell_on_request(lambda: _print_loop(options, policy, loop, say)):
             _drive_and_leave(loop, robot, options, signals, outcome, watchdog, say)
+        drive_log.close(outcome.faults)
         if outcome.leaving.connect_error is None:
             _tell(options, policy, loop, outcome, say)
         else:

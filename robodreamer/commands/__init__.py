@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from robodreamer.commands.export import export
 from robodreamer.commands.machine import demo, doctor, robot
 from robodreamer.commands.results import dream, evaluate, plot, report
+from robodreamer.commands.robot_logs import import_log
 from robodreamer.commands.tasks import tasks
 from robodreamer.commands.train import train
 from robodreamer.commands.words import Job
@@ -20,6 +21,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {
     "dream": dream,
     "plot": plot,
     "report": report,
+    "import-log": import_log,
     "tasks": tasks,
     "doctor": doctor,
     "demo": demo,

@@ -34,6 +34,18 @@ class Transition(NamedTuple):
     success: bool
 
 
+class Judgement(NamedTuple):
+    """What a task says of signals that a robot has measured."""
+
+    reward: float
+    """For arriving at them."""
+    success: bool
+    is_terminal: bool
+    """The task itself has ended; nothing is earned afterwards."""
+    privileged: Mapping[str, Array]
+    """Signals that follow from the measured ones, by name; not all need to be there."""
+
+
 class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     """A task as a Gymnasium environment.
 
@@ -128,6 +140,19 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         is_late = self.contract.max_episode_steps is None and self._num_steps >= MAX_STEPS
         is_cut = is_late and not transition.is_terminated
         return transition._replace(is_truncated=True) if is_cut else transition
+
+    def judge(self, signals: Mapping[str, Array]) -> Judgement | None:
+        """Judge what a robot has measured, or return None where these signals do not tell.
+
+        It depends on the signals alone and leaves no episode of this environment usable. A reward
+        that is summed over repeated actions is not known: the robot did not measure in between.
+        """
+        return self._judge(signals) if self._action_repeat == 1 else None
+
+    def _judge(self, signals: Mapping[str, Array]) -> Judgement | None:
+        """Do so for a single action; by default a task cannot."""
+        del signals
+        return None
 
     def render_camera(
         self, camera: str | None = None, height: int = 240, width: int = 320

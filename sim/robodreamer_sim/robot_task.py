@@ -18,7 +18,7 @@ from robodreamer_sim.cameras.mounting import Aim, add_camera, fixed_camera
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.cameras.rig import CameraRig
-from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.env import Judgement, TaskEnv, Transition
 from robodreamer_sim.measurements import Bound, Measurement
 from robodreamer_sim.options import EnvOptions
 
@@ -101,6 +101,15 @@ class RobotTask(TaskEnv):
         """Return whether the task has ended by itself, so that nothing is earned afterwards."""
         return False
 
+    def recall(self, signals: Mapping[str, Array]) -> bool:
+        """Put `self.data` into the state that a real robot's signals tell, to judge its logs.
+
+        Return whether they tell all that `reward`, `is_success` and `is_over` look at. Positions
+        are enough for what follows from them: places are computed afterwards.
+        """
+        del signals
+        return False
+
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Model and data of the simulation."""
@@ -124,6 +133,18 @@ class RobotTask(TaskEnv):
             is_terminated=is_over,
             is_truncated=not is_over and self._elapsed_steps >= self.max_episode_steps,
             success=bool(self.is_success()),
+        )
+
+    def _judge(self, signals: Mapping[str, Array]) -> Judgement | None:
+        mujoco.mj_resetData(self.model, self.data)
+        if not self.recall(signals):
+            return None
+        mujoco.mj_forward(self.model, self.data)
+        return Judgement(
+            reward=float(self.reward()),
+            success=bool(self.is_success()),
+            is_terminal=bool(self.is_over()),
+            privileged={k: v for k, v in self._measure().items() if k.startswith("privileged/")},
         )
 
     def _measure(self) -> dict[str, Array]:

@@ -48,13 +48,13 @@ def arm_contract(unit: str = "rad", extra: tuple[Signal, ...] = ()) -> Contract:
     )  # fmt: skip
 
 
-def bus_config(port: str, **settings: Any) -> ServoBus:
+def bus_config(port: str, *, watchdog_s: float = 1.0, **settings: Any) -> ServoBus:
     """Return a bus whose servos have the ids 11 to 16, the order of `JOINTS`."""
     servos = tuple(
         Servo(label=label, id=11 + i, low=float(LOW[i]), high=float(HIGH[i]))
         for i, label in enumerate(JOINTS)
     )
-    return ServoBus(port=port, servos=servos, **settings)
+    return ServoBus(port=port, servos=servos, watchdog_s=watchdog_s, **settings)
 
 
 def write_bus_file(path: Path, port: str) -> Path:

@@ -61,8 +61,8 @@ def test_a_film_is_shown_in_its_own_time_in_red_green_blue(film: Path) -> None:
     time.sleep(0.12)
     later = camera.newest()
     assert later is not None
-    assert 3 <= later.number <= 8, "50 a second, not as fast as it can be read"
-    assert later.stamp_s - first.stamp_s == pytest.approx(later.number / RATE_HZ, abs=0.03)
+    took_s = later.stamp_s - first.stamp_s
+    assert took_s > (later.number - 0.5) / RATE_HZ > 0, "not as fast as it can be read"
     assert camera.report.num_dropped >= later.number - 2, "nobody asked in between"
     camera.disconnect()
     camera.disconnect()

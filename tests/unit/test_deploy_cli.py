@@ -317,9 +317,9 @@ def test_torch_in_the_process_is_an_error_with_the_simulator(
     command = [policy, "--robot", "sim:toy_reach", "--fast", "--episodes", 1]
     assert said(*command)[0] == 0
     monkeypatch.setitem(sys.modules, "torch", sys)
-    code, _, err = said(*command)
+    code, out, _ = said(*command)
     assert code == 1
-    assert "torch was imported" in err
+    assert "torch was imported" in out
 
 
 def test_a_bare_copy_of_the_folder_drives_without_torch(policy: Path, tmp_path: Path) -> None:

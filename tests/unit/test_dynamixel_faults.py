@@ -33,7 +33,7 @@ def bus() -> Iterator[SimulatedBus]:
 
 @pytest.fixture
 def robot(bus: SimulatedBus) -> Iterator[DynamixelRobot]:
-    robot = DynamixelRobot(bus_config(bus.port), CONTRACT)
+    robot = DynamixelRobot(bus_config(bus.port, watchdog_s=0.2), CONTRACT)
     robot.connect()
     yield robot
     robot.disconnect()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer_deploy import cli
+from robodreamer_deploy.commands import drive
 from robodreamer_deploy.driving import leaving, realtime, surprise
 from robodreamer_deploy.driving.dead_man import HEARTBEAT_S
 from robodreamer_deploy.driving.limits import ElementLimits, LimitsFile
@@ -36,7 +36,7 @@ def test_every_rule_names_tests_that_there_are() -> None:
 
 
 def test_every_option_of_the_page_is_one() -> None:
-    text = cli.parser().format_help()
+    text = drive.parser().format_help()
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+\b(?!\.)", PAGE)):  # --a.b is training's
         assert option in text, option
 

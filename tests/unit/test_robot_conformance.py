@@ -187,8 +187,8 @@ def test_a_robot_that_keeps_its_promises_passes(check: str) -> None:
         (InMillimetres, "actions", r"send_action returned .*, beyond \[-1, 1\]"),
         (Sinking, "hold", "hold called again holds elsewhere: its action changed by 0.2"),
         (OneHold, "hold", "hold failed: already holding"),
-        (Hung, "hold", r"hold took 0\.[12] s, at most 0\.1 s are allowed"),
-        (Slow, "times", "reading and sending take 24.* ms, a period has 20.0 ms"),
+        (Hung, "hold", r"hold took [\d.]+ s, at most 0\.1 s are allowed"),
+        (Slow, "times", r"reading and sending take [\d.]+ ms, a period has 20\.0 ms"),
         (ClosedTwice, "disconnect", "disconnect failed: .*no handle"),
         (AskedTooEarly, "disconnect", "hold after disconnect failed: connect first"),
     ],
@@ -197,7 +197,8 @@ def test_a_broken_promise_is_found(
     kind: type[Fit], check: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("robodreamer_deploy.robots.conformance.CAMERA_WITHIN_S", 0.05)
-    monkeypatch.setattr("robodreamer_deploy.robots.conformance.CALL_WITHIN_S", 0.1)
+    if kind is Hung:
+        monkeypatch.setattr("robodreamer_deploy.robots.conformance.CALL_WITHIN_S", 0.1)
     with pytest.raises(UnfitRobotError, match=words):
         CHECKS[check](specimen(kind))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.cli import check_parser, inspect_parser, main, parser
+from robodreamer_deploy.cli import find_command, main
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.records import read_record
 from robodreamer_deploy.robots.composed import Rig
@@ -82,11 +82,9 @@ def test_it_moves_where_it_is_told_and_stays_where_it_can_go(
 def test_every_command_of_the_page_is_understood() -> None:
     lines = re.findall(r"^    robodreamer-deploy (.*)$", PAGE, re.MULTILINE)
     assert len(lines) >= 3
-    others = {"inspect": inspect_parser, "check-robot": check_parser}
     for line in lines:
-        words = shlex.split(line)
-        make = others.get(words[0], parser)
-        assert (ROOT / make().parse_args(words[make is not parser :]).policy).is_dir()
+        command, words = find_command(shlex.split(line))
+        assert (ROOT / command.parser().parse_args(words).policy).is_dir()
 
 
 def test_the_files_of_the_page_are_understood(tmp_path: Path) -> None:

@@ -97,6 +97,10 @@ class ControlLoop:
         self._faults_in_a_row = self._missing_in_a_row = 0
         self._is_first = True
 
+    def add_listener(self, listener: Listener) -> None:
+        """Tell one more of everything from now on."""
+        self._listeners = (*self._listeners, listener)
+
     @property
     def contract(self) -> Contract:
         """What the policy reads and sends, and how often."""

@@ -113,11 +113,14 @@ class Safety:
             start: How it is set in motion; by default at once.
             is_enabled: Asked before every command whether the robot may move; must not block.
         """
-        start = start or Start()
+        self.limits = limits or contract_limits(action)
+        """What is allowed."""
+        self.start = start = start or Start()
+        """How it is set in motion."""
         is_choice = action.kind == "discrete"
         self._robot = robot
         self._spec = action
-        self._limiter = Limiter(limits or contract_limits(action), control_dt_s)
+        self._limiter = Limiter(self.limits, control_dt_s)
         self._is_enabled = is_enabled
         self._num_ramp_ticks = 0 if is_choice else math.ceil(start.ramp_s / control_dt_s - 1e-6)
         self._num_warm_up_ticks = max(start.warm_up_ticks, min(1, self._num_ramp_ticks))

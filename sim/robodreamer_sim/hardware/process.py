@@ -9,7 +9,7 @@ from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
 from robodreamer_deploy.driving.realtime import real_time
 from robodreamer_deploy.driving.signals import catch_stop_signals
 from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.robots.remote.commands import add_listening, announce, listening
+from robodreamer_deploy.robots.remote.listening import add_listening, announce, listening
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.hardware.checker import CommandLimits, format_verdict

@@ -22,6 +22,7 @@ import numpy as np
 from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_sim.cameras.mounting import Aim, add_camera
 from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.env import Judgement
 from robodreamer_sim.options import EnvOptions, Look
 from robodreamer_sim.tasks.parts import XYZ, Part
 from robodreamer_sim.tasks.robotics import UNDRAWN_GROUP, Layout, RoboticsTask, make_physics
@@ -119,6 +120,19 @@ class FetchTask(RoboticsTask):
 
     def _vector(self) -> Array:
         return super()._vector() / self._divisors
+
+    def _judge(self, signals: Mapping[str, Array]) -> Judgement | None:
+        """Compare what was achieved with the goal: the gripper's position, or the object's."""
+        achieved = "object_position" if self._physics.has_object else "gripper_position"
+        place, goal = signals.get(f"proprio/{achieved}"), signals.get("goal/position")
+        if place is None or goal is None:
+            return None
+        return Judgement(
+            reward=float(self._physics.compute_reward(place, goal, {})),
+            success=bool(self._physics._is_success(place, goal)),  # noqa: SLF001  it has no other
+            is_terminal=False,
+            privileged={"privileged/achieved_goal": place.astype(np.float32)},
+        )
 
     @contextmanager
     def _markers_placed(self) -> Iterator[None]:

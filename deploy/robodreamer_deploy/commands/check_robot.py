@@ -1,12 +1,30 @@
 """`robodreamer-deploy check-robot POLICY --robot SPEC`: does this robot keep its promises?"""
 
+import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.commands.arguments import POLICY, ROBOTS
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
 from robodreamer_deploy.robots.loading import load_robot
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy check-robot",
+        description="Ask a robot for all that driving relies on, without moving it.",
+    )
+    result.add_argument("policy", type=Path, help=POLICY)
+    result.add_argument("--robot", required=True, metavar="SPEC", help=ROBOTS)
+    return result
+
+
+def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Examine the robot; return the exit code, as `check_robot` does."""
+    return check_robot(arguments.policy, arguments.robot, say)
 
 
 def check_robot(policy: Path, robot: str, say: Callable[[str], None]) -> int:

@@ -1,0 +1,49 @@
+"""Values on the command line, and what several commands say in the same words."""
+
+import argparse
+
+POLICY = "folder that `robodreamer export` wrote"
+ROBOTS = (
+    "sim:TASK, tcp://HOST:PORT, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, "
+    "path/to/file.py:Class or module:Class (:ARGUMENT may follow)"
+)
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """Read a finite number above 0."""
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and finite")
+    return value
+
+
+def duration(text: str) -> float:
+    """Read a finite number of seconds, 0 or above."""
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or above, and finite")
+    return value
+
+
+def natural(text: str) -> int:
+    """Read a whole number, 0 or above."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def seed(text: str) -> int:
+    """Read a seed, from 0 to 2147483647."""
+    value = int(text)
+    if not 0 <= value < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2147483647")
+    return value

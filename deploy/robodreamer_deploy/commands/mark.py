@@ -1,0 +1,56 @@
+"""`robodreamer-deploy mark LOG --episode N success`: what an operator saw."""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from robodreamer_deploy.driving.tick import EpisodeStart
+from robodreamer_deploy.recording.marks import OUTCOMES, Mark, marks_path, write_mark
+from robodreamer_deploy.recording.mcap_reader import LogReader
+from robodreamer_deploy.robots import RobotError
+
+REWARDS = {"success": 1.0, "failure": 0.0}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        prog="robodreamer-deploy mark",
+        description="Say how an episode of a log went, for `robodreamer import-log`. It is "
+        "written beside the log, into LOG.marks.json.",
+    )
+    add = result.add_argument
+    add("log", type=Path, help="file that --log wrote")
+    add("outcome", choices=OUTCOMES)
+    add("--episode", type=int, required=True, metavar="N", help="number in the log, from 0 on")
+    add(
+        "--reward",
+        type=float,
+        metavar="R",
+        help="for arriving at its last step (default 1 for success, 0 for failure)",
+    )
+    add("--terminal", action="store_true", help="nothing could have been earned afterwards")
+    return result
+
+
+def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Write a mark, say so; return the exit code.
+
+    Raises:
+        RobotError: There is no such log or episode, or the mark cannot be written.
+    """
+    log: Path = arguments.log
+    outcome = arguments.outcome
+    reward = REWARDS[outcome] if arguments.reward is None else arguments.reward
+    if not math.isfinite(reward):
+        raise RobotError(f"--reward {reward} is not finite")
+    events = (entry.event for entry in LogReader(log).entries())
+    numbers = [event.number for event in events if isinstance(event, EpisodeStart)]
+    if arguments.episode not in numbers:
+        there = f"0 to {max(numbers)}" if numbers else "none"
+        raise RobotError(f"{log} has no episode {arguments.episode}; there are {there}")
+    said = Mark(outcome=outcome, reward=reward, is_terminal=arguments.terminal)
+    write_mark(log, arguments.episode, said)
+    say(f"{marks_path(log)}: episode {arguments.episode} is a {outcome}, reward {reward:g}")
+    return 0

@@ -1,0 +1,106 @@
+"""Numbers as JSON, exactly: whatever was put in comes out again, bit for bit.
+
+Finite floats are written by repr. JSON knows no other ones: a field that is not finite, or of which
+an element is not, is left out and stands as text under `not_finite` instead.
+
+    {"values": [0.5, 1.0]}                      all is finite
+    {"not_finite": {"values": ["0.5", "NaN"]}}  one element is not
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.records import parse_json, read_object
+
+NOT_FINITE = "not_finite"
+KINDS = "buif"  # of numpy types that have numbers as elements
+NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def to_json(fields: Mapping[str, Any]) -> bytes:
+    """Return a message: a JSON object with these fields; those that are None are left out."""
+    return json.dumps(pack(fields), allow_nan=False, separators=(",", ":")).encode()
+
+
+def from_json(content: bytes) -> dict[str, Any]:
+    """Return the fields of a message; arrays are lists, and may hold NaN and infinity.
+
+    Raises:
+        ValueError: It is no JSON object.
+    """
+    return unpack(read_object(parse_json(content.decode()), "message"))
+
+
+def pack(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields as strict JSON values; arrays become lists."""
+    packed: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
+    for name, value in fields.items():
+        plain = _plain(value)
+        if _is_finite(plain):
+            packed[name] = plain
+        else:
+            texts[name] = _texts(plain)
+    packed = {name: value for name, value in packed.items() if value is not None}
+    return packed | {NOT_FINITE: texts} if texts else packed
+
+
+def unpack(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Invert `pack`, but for arrays, which stay lists."""
+    fields = dict(message)
+    texts = read_object(fields.pop(NOT_FINITE, {}), NOT_FINITE)
+    return fields | {name: _floats(text) for name, text in texts.items()}
+
+
+def array_fields(value: Any) -> dict[str, Any]:
+    """Return an array of numbers as fields; of anything else, a description."""
+    array: Array = np.asarray(value) if is_numpy(value) else np.array(None)
+    if array.dtype.kind in KINDS and array.dtype.itemsize <= 8:
+        return {"dtype": array.dtype.name, "shape": list(array.shape), "values": array.ravel()}
+    return {"dtype": "", "shape": [], "text": f"{type(value).__name__}: {value!r}"[:200]}
+
+
+def read_array(fields: Mapping[str, Any]) -> Array | str:
+    """Invert `array_fields`; what was no array of numbers comes back as its description.
+
+    Raises:
+        ValueError, KeyError, TypeError: The fields are not what `array_fields` returned.
+    """
+    if not fields["dtype"]:
+        return str(fields["text"])
+    kind = np.dtype(fields["dtype"])
+    if kind.kind not in KINDS:
+        raise ValueError(f"an array of type {kind}")
+    return np.array(fields["values"], kind).reshape(fields["shape"])
+
+
+def is_numpy(value: Any) -> bool:
+    """Tell whether a value is an array, or an element of one."""
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if is_numpy(value) else value
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_finite(element) for element in cast("list[Any]", value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_texts(element) for element in cast("list[Any]", value)]
+    return "NaN" if math.isnan(value) else NAMES.get(value, repr(value))
+
+
+def _floats(text: Any) -> Any:
+    if isinstance(text, list):
+        return [_floats(element) for element in cast("list[Any]", text)]
+    return float(text)

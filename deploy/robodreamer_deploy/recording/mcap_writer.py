@@ -1,0 +1,101 @@
+"""Writing a log: MCAP, in uncompressed chunks, so that one that was cut can be read to its end.
+
+Pictures, most of a log, are compressed already.
+"""
+
+import time
+from typing import BinaryIO
+
+from robodreamer_deploy.driving.tick import Tick
+from robodreamer_deploy.recording.about import About
+from robodreamer_deploy.recording.messages import WallClock, is_picture, messages_of
+from robodreamer_deploy.recording.schemas import NAMES, PICTURE, SIGNAL, schema_bytes
+from robodreamer_deploy.recording.tape import Entry
+from robodreamer_deploy.robots import RobotError
+
+CHUNK_BYTES = 1 << 18
+ABOUT, SUMMARY = "robodreamer", "robodreamer.summary"
+MANIFEST_NAME = "manifest.json"
+
+
+def require_mcap() -> None:
+    """Refuse to go on where logs cannot be written or read.
+
+    Raises:
+        RobotError: The package `mcap` is missing.
+    """
+    try:
+        import mcap  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise RobotError("logs need the package mcap: pip install 'robodreamer[log]'") from error
+
+
+class LogWriter:
+    """Writes one log to a stream, which it does not close."""
+
+    def __init__(self, stream: BinaryIO, about: About, clock: WallClock) -> None:
+        from mcap.writer import CompressionType, Writer
+
+        self._clock = clock
+        self._channels: dict[tuple[str, str], int] = {}
+        self._schemas: dict[str, int] = {}
+        self.num_entries = 0
+        self._writer = Writer(stream, CHUNK_BYTES, CompressionType.NONE)
+        self._writer.start(profile="", library="robodreamer")
+        now_ns = time.time_ns()
+        self._writer.add_metadata(ABOUT, about.to_metadata())
+        self._writer.add_attachment(
+            now_ns, now_ns, MANIFEST_NAME, "application/json", about.manifest.encode()
+        )
+
+    def write(self, entry: Entry) -> None:
+        """Write all messages of an entry.
+
+        Raises:
+            OSError: The disk is full or failed.
+        """
+        log_ns = self._clock(entry.time_s)
+        for topic, time_s, content in messages_of(entry, self._clock):
+            channel = self._channel(topic, self._schema_name(topic, entry))
+            self._writer.add_message(channel, log_ns, content, self._clock(time_s), entry.number)
+        self.num_entries += 1
+
+    def flush(self) -> None:
+        """Hand all that was written to the operating system.
+
+        Raises:
+            OSError: The disk is full or failed.
+        """
+        self._writer.flush()
+
+    def finish(self, num_dropped: int, fault: str = "") -> None:
+        """Write what was counted, and the indexes that make a log quick to open.
+
+        Args:
+            num_dropped: Entries that were lost on the way.
+            fault: Why the log was written, if not for its own sake.
+
+        Raises:
+            OSError: The disk is full or failed.
+        """
+        counts = {"entries": str(self.num_entries), "dropped": str(num_dropped)}
+        self._writer.add_metadata(SUMMARY, {**counts, "fault": fault})
+        self._writer.finish()
+
+    def _schema_name(self, topic: str, entry: Entry) -> str:
+        if topic in NAMES:
+            return NAMES[topic]
+        assert isinstance(entry.event, Tick), entry
+        return PICTURE if is_picture(entry.event.observation[topic[1:]]) else SIGNAL
+
+    def _channel(self, topic: str, schema: str) -> int:
+        """Return the channel of a topic; one that changes what it is has several."""
+        if (topic, schema) not in self._channels:
+            if schema not in self._schemas:
+                self._schemas[schema] = self._writer.register_schema(
+                    schema, "jsonschema", schema_bytes(schema)
+                )
+            self._channels[topic, schema] = self._writer.register_channel(
+                topic, "json", self._schemas[schema]
+            )
+        return self._channels[topic, schema]

@@ -1,0 +1,200 @@
+"""Entries as messages of a log, and back: one topic per signal, and one for each kind of event.
+
+    /image/<camera>                  foxglove.CompressedImage, a PNG
+    /proprio/<name>, /goal/<name>    values, with type and shape; cameras that are no pictures too
+    /tick                            all else about a tick; ends its messages
+    /state                           the controller's state after a tick, in some
+    /episode                         an episode began, or driving ended
+
+All messages of an entry have its number as sequence number. A tick is whole when its `/tick` and
+all signals that it lists are there.
+"""
+
+import base64
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from robodreamer_deploy.bundle.bundle import Carry
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.tick import EpisodeStart, Tick
+from robodreamer_deploy.inference.controller import Snapshot, Step
+from robodreamer_deploy.recording.exact_json import (
+    array_fields,
+    from_json,
+    pack,
+    read_array,
+    to_json,
+    unpack,
+)
+from robodreamer_deploy.recording.png import COLOR_TYPES, decode_png, encode_png
+from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
+
+TICK, STATE, EPISODE = "/tick", "/state", "/episode"
+NANO = 1_000_000_000
+
+Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
+
+
+class Message(NamedTuple):
+    """What one topic says of one entry."""
+
+    topic: str
+    time_s: float  # when it was measured, or else when the tick began
+    content: bytes
+
+
+class DamagedError(ValueError):
+    """A message is not what a recorder writes."""
+
+
+def is_picture(value: object) -> bool:
+    """Tell whether a signal's value is kept as a picture."""
+    if not isinstance(value, np.ndarray):
+        return False
+    image = cast("Array", value)
+    is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] in COLOR_TYPES
+    return is_image and image.size > 0
+
+
+def messages_of(entry: Entry, wall_ns: "WallClock") -> Iterator[Message]:
+    """Yield the messages of an entry, in order."""
+    if isinstance(entry.event, Tick):
+        tick = entry.event
+        for name, value in tick.observation.items():
+            time_s = tick.stamps.get(name, tick.time_s)
+            yield Message(f"/{name}", time_s, _signal(name, value, wall_ns(time_s)))
+        if entry.state is not None:
+            yield Message(STATE, tick.time_s, to_json(_state_fields(entry.state)))
+        yield Message(TICK, tick.time_s, to_json(_tick_fields(tick)))
+    else:
+        kind = "start" if isinstance(entry.event, EpisodeStart) else "end"
+        fields = {"event": kind, "time_s": entry.time_s, **entry.event._asdict()}
+        yield Message(EPISODE, entry.time_s, to_json(fields))
+
+
+def entry_of(number: int, messages: Mapping[str, bytes]) -> Entry:
+    """Return the entry whose messages these are, by topic; `/tick` or `/episode` is among them.
+
+    Raises:
+        DamagedError: One is missing, or not what a recorder writes.
+    """
+    try:
+        if EPISODE in messages:
+            return _episode(number, from_json(messages[EPISODE]))
+        fields = from_json(messages[TICK])
+        observation = {name: _value(name, messages[f"/{name}"]) for name in fields.pop("signals")}
+        stamps = {stamp["signal"]: float(stamp["time_s"]) for stamp in fields.pop("stamps")}
+        step = fields.pop("step", None)
+        fields |= {
+            "observation": observation,
+            "stamps": stamps,
+            "step": None if step is None else _read(Step, unpack(step)),
+        }
+        tick = _read(Tick, fields)
+        state = _state(from_json(messages[STATE])) if STATE in messages else None
+    except KeyError as error:
+        raise DamagedError(f"{error.args[0]} is missing") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(" ".join(str(error).split())) from error
+    return Entry(number, tick.time_s, tick, state)
+
+
+class WallClock:
+    """Wall-clock time of moments on the loop's clock: set once, so that it never jumps."""
+
+    def __init__(self, now_ns: int, now_s: float) -> None:
+        self._offset_ns = now_ns - round(now_s * NANO)
+
+    def __call__(self, time_s: float) -> int:
+        """Return nanoseconds since 1970; never negative."""
+        return max(0, self._offset_ns + round(time_s * NANO))
+
+
+def _signal(name: str, value: Array, time_ns: int) -> bytes:
+    if not is_picture(value):
+        return to_json(array_fields(value))
+    return to_json(
+        {
+            "timestamp": {"sec": time_ns // NANO, "nsec": time_ns % NANO},
+            "frame_id": name,
+            "format": "png",
+            "data": base64.b64encode(encode_png(value)).decode(),
+        }
+    )
+
+
+def _value(name: str, content: bytes) -> Any:
+    fields = from_json(content)
+    if fields.get("format") == "png" and fields["frame_id"] == name:
+        return decode_png(base64.b64decode(fields["data"], validate=True))
+    return read_array(fields)
+
+
+def _tick_fields(tick: Tick) -> dict[str, Any]:
+    fields = tick._asdict()
+    observation, stamps, step = (fields.pop(name) for name in ("observation", "stamps", "step"))
+    return {
+        **fields,
+        "signals": list(observation),
+        "stamps": [{"signal": name, "time_s": stamp} for name, stamp in stamps.items()],
+        "step": None if step is None else pack(step._asdict()),
+    }
+
+
+def _state_fields(state: State) -> dict[str, Any]:
+    controller = state.controller
+    arrays = {name: _bits(array) for name, array in controller.carry._asdict().items()}
+    return {"start": state.start._asdict(), "counter": controller.counter, **arrays}
+
+
+def _state(fields: Mapping[str, Any]) -> State:
+    start = _read(EpisodeStart, fields["start"])
+    carry = Carry(*(_from_bits(fields[name]) for name in Carry._fields))
+    return State(start, Snapshot(carry, start.seed, int(fields["counter"])))
+
+
+def _bits(array: Array) -> dict[str, Any]:
+    little = array.astype("<f4")
+    return {"shape": list(array.shape), "data": base64.b64encode(little.tobytes()).decode()}
+
+
+def _from_bits(fields: Mapping[str, Any]) -> Array:
+    content = base64.b64decode(fields["data"], validate=True)
+    return np.frombuffer(content, "<f4").reshape(fields["shape"]).astype(np.float32)
+
+
+def _episode(number: int, fields: dict[str, Any]) -> Entry:
+    kind: Any = {"start": EpisodeStart, "end": EpisodeEnd}[fields.pop("event")]
+    time_s = float(fields.pop("time_s"))
+    return Entry(number, time_s, _read(kind, fields))
+
+
+def _read(kind: type[Tuple], fields: Mapping[str, Any]) -> Tuple:
+    """Build a named tuple from JSON values, each of which has to be of the annotated type."""
+    hints = get_type_hints(kind)
+    if unknown := fields.keys() - hints.keys():
+        raise DamagedError(f"unknown fields: {', '.join(sorted(unknown))}")
+    return kind(**{name: _read_field(hint, name, fields) for name, hint in hints.items()})
+
+
+def _read_field(hint: Any, name: str, fields: Mapping[str, Any]) -> Any:
+    kinds = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+    if name not in fields and types.NoneType in kinds:
+        return None
+    value = fields[name]
+    if Array in kinds:
+        return np.array(value, np.float32)
+    if isinstance(value, list):
+        return tuple(cast("list[Any]", value))
+    return _typed(kinds[0], name, value)
+
+
+def _typed(kind: Any, name: str, value: Any) -> Any:
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if kind in (int, bool, str) and type(value) is not kind:
+        raise DamagedError(f"{name} is {value!r}")
+    return value

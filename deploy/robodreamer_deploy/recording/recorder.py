@@ -1,0 +1,135 @@
+"""Writes a log while a robot is driven, in a thread of its own, and never makes the loop wait.
+
+What the disk cannot take fast enough waits in a ring; when that is full the oldest entries go, and
+are counted. A second of the drive at most is not yet on disk when the power fails.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.recording.about import About
+from robodreamer_deploy.recording.mcap_writer import LogWriter, require_mcap
+from robodreamer_deploy.recording.messages import WallClock
+from robodreamer_deploy.recording.ring import Ring
+from robodreamer_deploy.recording.tape import Entry
+from robodreamer_deploy.robots import RobotError
+
+RING_BYTES = 64 << 20
+POLL_S = 0.02
+FLUSH_S = 0.5
+SWITCH_S = 2e-4
+"""How long Python's interpreter lock may stay with the recorder while the loop waits for it: 25
+times less than Python's own choice."""
+CLOSING_S = 5.0
+"""How long the end of a drive waits for the disk."""
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """One log that is being written. `put` is a sink of a `Tape`.
+
+    Args:
+        path: Of the file, which is made at once.
+        about: What drives.
+        now: The loop's clock, in seconds.
+        ring_bytes: Of entries that wait for the disk.
+        open_file: How the file is opened; tests bring disks that are slow, or full.
+
+    Raises:
+        RobotError: There is such a file already, it cannot be made, or `mcap` is missing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        about: About,
+        *,
+        now: Callable[[], float],
+        ring_bytes: int = RING_BYTES,
+        open_file: Callable[[Path], BinaryIO] | None = None,
+    ) -> None:
+        require_mcap()
+        self.path = path
+        self.fault: str | None = None
+        """Why the log ends early; None while it does not."""
+        self._ring = Ring(ring_bytes)
+        self._num_written = 0
+        self._lost = 0
+        self._is_closing = threading.Event()
+        try:
+            self._file = (open_file or open_new)(path)
+        except OSError as error:
+            raise RobotError(f"--log {path} cannot be made: {error.strerror}") from error
+        self._switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(min(SWITCH_S, self._switch_s))
+        self._clock = WallClock(time.time_ns(), now())
+        self._thread = threading.Thread(
+            target=self._write, args=(about,), name="recorder", daemon=True
+        )
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Take an entry; returns within microseconds."""
+        self._ring.put(entry)
+
+    @property
+    def num_dropped(self) -> int:
+        """Entries that are not in the log, because the disk was too slow, or failed."""
+        return self._ring.num_dropped + self._lost
+
+    @property
+    def num_written(self) -> int:
+        """Entries that are in the log."""
+        return self._num_written
+
+    def close(self, timeout_s: float = CLOSING_S) -> None:
+        """Write what is left and end the log, as far as the disk manages in time."""
+        self._is_closing.set()
+        self._thread.join(timeout_s)
+        sys.setswitchinterval(self._switch_s)
+        if self._thread.is_alive():
+            self.fault = f"{self.path}: the disk did not take the end of the log in {timeout_s:g} s"
+        elif self.fault is not None:
+            self._lost += len(self._ring.take())
+
+    def _write(self, about: About) -> None:
+        try:
+            with self._file as file:
+                self._write_all(LogWriter(file, about, self._clock), file)
+        except Exception as error:  # noqa: BLE001  no log is worth a robot
+            self.fault = f"{self.path} ends early: {sentence(error)}"
+            logger.error(self.fault)  # noqa: TRY400  the sentence is what helps
+
+    def _write_all(self, writer: LogWriter, file: BinaryIO) -> None:
+        flushed = time.monotonic()
+        is_last = False
+        while not is_last:
+            is_last = self._is_closing.wait(POLL_S)  # asked first, so that nothing is left behind
+            entries = self._ring.take()
+            self._lost += len(entries)
+            for entry in entries:
+                writer.write(entry)
+                self._lost -= 1
+                self._num_written += 1
+            if time.monotonic() - flushed >= FLUSH_S:
+                self._flush(writer, file)
+                flushed = time.monotonic()
+        writer.finish(self.num_dropped)
+        self._flush(writer, file)
+
+    def _flush(self, writer: LogWriter, file: BinaryIO) -> None:
+        writer.flush()
+        os.fsync(file.fileno())
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Open a file that does not exist yet; no log is ever overwritten."""
+    return path.open("xb")

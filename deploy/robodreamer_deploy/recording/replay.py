@@ -1,0 +1,212 @@
+"""Repeats a drive from its log, without a robot: the same controller, the same safety, bit for bit.
+
+Every tick holds what was read and what was done; from the one the policy's command is computed
+again, from the other what the robot answered. A tick at which the two differ is where the log was
+changed, or where the policy, onnxruntime or the machine are not those of the drive: all that comes
+after it follows from another past, so this is where comparing ends.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from robodreamer_deploy.contract import Array, SignalError
+from robodreamer_deploy.driving.safety import Safety
+from robodreamer_deploy.driving.surprise import SLOW_RATE
+from robodreamer_deploy.driving.tick import EpisodeStart, Tick
+from robodreamer_deploy.inference.controller import Controller, NotFiniteError, Snapshot, Step
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.recording.about import About, logged_safety
+from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
+
+
+class Difference(NamedTuple):
+    """Where a log is not what this policy does here."""
+
+    episode: int
+    tick: int  # place on the episode's grid
+    what: str
+
+    def __str__(self) -> str:
+        return f"episode {self.episode}, tick {self.tick}: {self.what}"
+
+
+@dataclass
+class Replayed:
+    """What came of repeating a log."""
+
+    num_ticks: int = 0
+    """Ticks in the log."""
+    num_repeated: int = 0
+    """Ticks whose command was computed again, and is the same."""
+    num_unknown: int = 0
+    """Ticks before which something is missing, so that the model's state is not known."""
+    difference: Difference | None = None
+    """The first tick that differs."""
+
+
+class _LoggedRobot:
+    """Answers what the robot, and whoever held the dead-man's switch, answered then."""
+
+    def __init__(self, size: int) -> None:
+        self.answer = np.zeros(size, np.float32)
+        self.is_enabled = True
+
+    def send_action(self, action: Array) -> Array:
+        del action
+        return self.answer
+
+    def hold(self) -> Array:
+        return self.answer
+
+
+class Replay:
+    """Repeats the entries of a log in order.
+
+    Args:
+        policy: The one that drove, or one that is to be compared with it.
+        about: What the log tells of the drive.
+    """
+
+    def __init__(self, policy: Policy, about: About) -> None:
+        self.result = Replayed()
+        self._controller = Controller(policy)
+        self._contract = policy.bundle.contract
+        self._about = about
+        self._robot = _LoggedRobot(self._contract.action.size)
+        self._safety: Safety | None = None
+        self._is_known = False  # whether the controller's state is the drive's
+        self._episode = 0
+        self._next_number: int | None = None
+
+    def run(self, entries: Iterable[Entry]) -> Replayed:
+        """Repeat everything up to the first difference; later ticks are counted only."""
+        for entry in entries:
+            if self._next_number is not None and entry.number != self._next_number:
+                self._lose_track()
+            self._next_number = entry.number + 1
+            if isinstance(entry.event, EpisodeStart):
+                self._start(entry.event)
+            elif isinstance(entry.event, EpisodeEnd):
+                self._lose_track()
+            else:
+                self._count(entry.event, entry.state)
+        return self.result
+
+    def _start(self, start: EpisodeStart) -> None:
+        self._controller.draw = start.draw
+        self._controller.reset(start.seed)
+        robot = self._robot
+        self._safety = logged_safety(self._about, robot, lambda: robot.is_enabled)
+        self._safety.arm()
+        self._is_known, self._episode = True, start.number
+
+    def _lose_track(self) -> None:
+        self._is_known, self._safety = False, None
+
+    def _count(self, tick: Tick, state: State | None) -> None:
+        result = self.result
+        result.num_ticks += 1
+        if result.difference is not None:
+            return
+        if not self._is_known:
+            result.num_unknown += 1
+        elif what := self._repeat(tick):
+            result.difference = Difference(self._episode, tick.index, what)
+            return
+        else:
+            result.num_repeated += 1
+        if state is None:
+            return
+        if self._is_known and _differs(self._controller.snapshot(), state.controller):
+            what = "the model's state after it is another one than in the log"
+            result.difference = Difference(self._episode, tick.index, what)
+        self._controller.draw = state.start.draw
+        self._controller.restore(state.controller)
+        self._is_known, self._episode = True, state.start.number
+
+    def _repeat(self, tick: Tick) -> str | None:
+        """Compute a tick again; return in what it differs, or None."""
+        try:
+            step = self._step(tick)
+        except (SignalError, NotFiniteError) as error:
+            return f"the policy refuses what it took then: {error}"
+        difference = _differing_step(step, tick.step) or self._differing_limits(tick)
+        self._controller.executed(tick.executed)
+        return difference
+
+    def _step(self, tick: Tick) -> Step | None:
+        """Advance the model as it was advanced then, the ticks that were skipped included."""
+        if not tick.is_first:
+            self._dream(tick.skipped)
+        if tick.step is None:
+            if not tick.is_first:
+                self._dream(1)
+            return None
+        read: dict[str, Array] = {}
+        for signal in self._contract.inputs:
+            if signal.name not in tick.missing:
+                read[signal.name] = tick.observation.get(signal.name, np.zeros(0))
+                signal.check(read[signal.name])
+        missing = frozenset(tick.missing)
+        return self._controller.step(read, is_first=tick.is_first, missing=missing)
+
+    def _dream(self, num_steps: int) -> None:
+        try:
+            for _ in range(num_steps):
+                self._controller.skip()
+        except NotFiniteError:  # as then: the next step begins anew
+            pass
+
+    def _differing_limits(self, tick: Tick) -> str | None:
+        """Let the same safety judge the command; return in what it differs, or None."""
+        if self._safety is None:
+            return None
+        limits = self._limits(self._safety, tick)
+        if limits == tick.limits:
+            return None
+        return f"limits {_listed(limits)}, in the log {_listed(tick.limits)}"
+
+    def _limits(self, safety: Safety, tick: Tick) -> tuple[str, ...]:
+        """Return the limits that apply; who stopped or slowed down the drive is taken from it."""
+        self._robot.answer, self._robot.is_enabled = tick.executed, "dead-man" not in tick.limits
+        if tick.is_first:
+            safety.begin_anew()
+        if tick.step is None:
+            return safety.hold().limits
+        if "stopped" in tick.limits:
+            safety.stop("as in the log")
+        if "surprise" in tick.limits:
+            slowed = safety.send(tick.step.action, rate_scale=SLOW_RATE)
+            return ("surprise", *slowed.limits)
+        return safety.send(tick.step.action).limits
+
+
+def _differing_step(step: Step | None, logged: Step | None) -> str | None:
+    """Return in what two steps differ in any bit, or None."""
+    if step is None or logged is None:
+        return None
+    if step.kind != logged.kind:
+        return f"a {step.kind} step, in the log a {logged.kind} one"
+    if step.counter != logged.counter:
+        return f"step {step.counter} of the model, in the log {logged.counter}"
+    differs = step.action.view(np.uint32) != logged.action.view(np.uint32)
+    differs &= ~(np.isnan(step.action) & np.isnan(logged.action))
+    if differs.any():
+        i = int(np.flatnonzero(differs)[0])
+        return f"element {i} of the action is {step.action[i]}, in the log {logged.action[i]}"
+    if step.surprise != logged.surprise and step.surprise == step.surprise:
+        return f"surprise is {step.surprise!r}, in the log {logged.surprise!r}"
+    return None
+
+
+def _differs(state: Snapshot, logged: Snapshot) -> bool:
+    pairs = zip(state.carry, logged.carry, strict=True)
+    is_same = all(one.tobytes() == other.tobytes() for one, other in pairs)
+    return not is_same or (state.seed, state.counter) != (logged.seed, logged.counter)
+
+
+def _listed(limits: tuple[str, ...]) -> str:
+    return ", ".join(limits) or "none"

@@ -1,0 +1,85 @@
+"""JSON schemas of the messages of a log. Only what Foxglove understands: one type per value."""
+
+import json
+from typing import Any
+
+from robodreamer_deploy.recording.exact_json import NOT_FINITE
+from robodreamer_deploy.recording.messages import EPISODE, STATE, TICK
+
+Schema = dict[str, Any]
+
+PICTURE, SIGNAL = "foxglove.CompressedImage", "robodreamer.Signal"
+NAMES = {TICK: "robodreamer.Tick", STATE: "robodreamer.State", EPISODE: "robodreamer.Episode"}
+
+_NUMBER: Schema = {"type": "number"}
+_INTEGER: Schema = {"type": "integer"}
+_TEXT: Schema = {"type": "string"}
+_CLAIM: Schema = {"type": "boolean"}
+_BYTES: Schema = {"type": "string", "contentEncoding": "base64"}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _object(name: str = "", /, **properties: Schema) -> Schema:
+    named = {"title": name} if name else {}
+    return {**named, "type": "object", "properties": properties}
+
+
+def _floats(name: str, /, *arrays: str, **properties: Schema) -> Schema:
+    """Return an object in which arrays of these names stand as text where they are not finite."""
+    texts: dict[str, Schema] = {array: _list(_TEXT) for array in arrays}
+    properties[NOT_FINITE] = {"type": "object", "properties": texts}
+    return _object(name, **properties)
+
+
+_BITS = _object(shape=_list(_INTEGER), data=_BYTES)  # float32, little-endian
+_STEP = _floats("", "action", action=_list(_NUMBER), surprise=_NUMBER, counter=_INTEGER, kind=_TEXT)
+_STEP["properties"][NOT_FINITE]["properties"]["surprise"] = _TEXT
+
+SCHEMAS: dict[str, Schema] = {
+    PICTURE: _object(
+        PICTURE,
+        timestamp={"type": "object", "title": "time", "properties": {
+            "sec": {"type": "integer", "minimum": 0},
+            "nsec": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+        }},
+        frame_id=_TEXT,
+        data=_BYTES,
+        format=_TEXT,
+    ),
+    SIGNAL: _floats(
+        SIGNAL, "values", dtype=_TEXT, shape=_list(_INTEGER), values=_list(_NUMBER), text=_TEXT
+    ),
+    NAMES[TICK]: _object(
+        NAMES[TICK],
+        index=_INTEGER,
+        skipped=_INTEGER,
+        time_s=_NUMBER,
+        lateness_s=_NUMBER,
+        sense_to_act_s=_NUMBER,
+        is_first=_CLAIM,
+        signals=_list(_TEXT),
+        stamps=_list(_object(signal=_TEXT, time_s=_NUMBER)),
+        missing=_list(_TEXT),
+        step=_STEP,
+        executed=_list(_NUMBER),
+        limits=_list(_TEXT),
+        fault=_TEXT,
+    ),
+    NAMES[STATE]: _object(
+        NAMES[STATE],
+        start=_object(number=_INTEGER, seed=_INTEGER, draw=_TEXT),
+        counter=_INTEGER, deter=_BITS, stoch=_BITS, action=_BITS,
+    ),
+    NAMES[EPISODE]: _object(
+        NAMES[EPISODE],
+        event=_TEXT, time_s=_NUMBER, number=_INTEGER, seed=_INTEGER, draw=_TEXT, reason=_TEXT,
+    ),
+}  # fmt: skip
+
+
+def schema_bytes(name: str) -> bytes:
+    """Return a schema as MCAP keeps it."""
+    return json.dumps(SCHEMAS[name], separators=(",", ":")).encode()

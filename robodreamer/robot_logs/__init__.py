@@ -1,0 +1,1 @@
+"""From logs of a robot back to the replay of a run."""

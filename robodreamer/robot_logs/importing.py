@@ -1,0 +1,168 @@
+"""Adds logs of a robot to the replay of a run, as a checkpoint that training goes on from."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from robodreamer.collect import make_replay
+from robodreamer.config import TrainConfig
+from robodreamer.distributions import Sample
+from robodreamer.files import locked
+from robodreamer.robot_logs.records import Record, make_records, side_by_side, with_latents
+from robodreamer.robot_logs.stretches import Cut
+from robodreamer.run import make_agent, read_run
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.recording.marks import read_marks
+from robodreamer_deploy.recording.mcap_reader import LogReader
+from robodreamer_deploy.robots import RobotError
+from robodreamer_sim.env import TaskEnv
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.registry import make
+
+Say = Callable[[str], None]
+
+
+class Imported(NamedTuple):
+    """Steps from all logs, in order."""
+
+    steps: list[Record]
+    has_unknown: bool
+
+
+def prepare_import(logs: Sequence[Path], run: Path, say: Say) -> Callable[[], None]:
+    """Read logs and check them against a run; return what adds them to it.
+
+    Raises:
+        ValueError: No run, no checkpoint, or a log that is not of this run's robot.
+    """
+    config, contract, _ = read_run(run)
+    checkpoint = Checkpoints(run).latest()
+    if checkpoint is None:
+        raise ValueError(f"{run} has no checkpoint yet")
+    try:
+        imported = read_logs(logs, contract, say)
+    except RobotError as error:
+        raise ValueError(str(error)) from error
+    num_envs = config.data.num_envs
+    if len(imported.steps) < num_envs:
+        raise ValueError(
+            f"the logs hold {len(imported.steps)} steps that can be learned from; "
+            f"{run} has {num_envs} environments and needs as many"
+        )
+    return lambda: _add(run, config, contract, checkpoint, imported, say)
+
+
+def read_logs(logs: Sequence[Path], contract: Contract, say: Say) -> Imported:
+    """Return the steps of all logs, and say what was found.
+
+    Raises:
+        RobotError: A log cannot be read, or is not of this task's robot.
+    """
+    steps: list[Record] = []
+    has_unknown = False
+    with _task(contract) as task:
+        for log in logs:
+            reader = LogReader(log)
+            _require_same(reader, contract)
+            cut = Cut(contract)
+            found = make_records(
+                cut.stretches(reader.entries()), contract, read_marks(log), task.judge
+            )
+            say(_describe(log, reader, cut, len(found.steps), found.num_rewarded))
+            steps.extend(found.steps)
+            has_unknown |= _has_unknown(found.steps, contract)
+    return Imported(steps, has_unknown)
+
+
+@contextmanager
+def _task(contract: Contract) -> Iterator[TaskEnv]:
+    """Make the task that judges; nothing of it is random."""
+    options = EnvOptions.from_dict(contract.options)
+    task = make(contract.task, dataclasses.replace(options, randomize="none"))
+    try:
+        yield task
+    finally:
+        task.close()
+
+
+def _require_same(reader: LogReader, contract: Contract) -> None:
+    """Refuse a log of another robot, or one of a drive in which nothing was executed."""
+    try:
+        theirs = reader.about.contract_manifest().contract
+    except ValueError as error:
+        raise RobotError(f"{reader.path}: its manifest cannot be read: {error}") from error
+    for what in ("inputs", "action", "control_dt_s"):
+        if getattr(theirs, what) != getattr(contract, what):
+            raise RobotError(
+                f"{reader.path} was driven with other {what}: {getattr(theirs, what)}, "
+                f"the run has {getattr(contract, what)}"
+            )
+    if reader.about.options.get("dry_run"):
+        raise RobotError(f"{reader.path} is of a dry run: nothing in it was executed")
+
+
+def _has_unknown(steps: list[Record], contract: Contract) -> bool:
+    names = ["reward", *(signal.name for signal in contract.privileged)]
+    is_class = {s.name for s in contract.privileged if s.num_classes}
+    return any(
+        bool((step[name] < 0).any() if name in is_class else (step[name] != step[name]).any())
+        for step in steps
+        for name in names
+    )
+
+
+def _describe(log: Path, reader: LogReader, cut: Cut, num_steps: int, num_rewarded: int) -> str:
+    parts = [f"{log}: {num_steps} steps, {num_rewarded} of them with a reward"]
+    if cut.num_left_out:
+        parts.append(f"{cut.num_left_out} ticks left out, of which a signal is missing or bad")
+    if reader.num_dropped:
+        parts.append(f"{reader.num_dropped} lost in recording")
+    return "; ".join([*parts, *reader.damage])
+
+
+def _add(
+    run: Path,
+    config: TrainConfig,
+    contract: Contract,
+    checkpoint: Checkpoint,
+    imported: Imported,
+    say: Say,
+) -> None:
+    """Write a checkpoint that is the newest one and these steps.
+
+    Raises:
+        CheckpointError: It cannot be written; the run is as it was.
+    """
+    data = config.data
+    agent = make_agent(config, contract).eval()
+    replay = make_replay(
+        contract,
+        agent,
+        num_envs=data.num_envs,
+        capacity=data.replay_capacity,
+        sequence_length=data.replay_context + data.batch_length,
+        seed=config.seed,
+        device=torch.device("cpu"),
+    )
+    with locked(run):
+        checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
+        if checkpoints.latest() != checkpoint:
+            raise CheckpointError(f"{run} has a newer checkpoint meanwhile; import the logs again")
+        tensors, state = checkpoints.load(checkpoint, replay)
+        agent.load_state_dict(tensors["agent"])
+        before = replay.num_steps
+        draw = Sample(torch.Generator().manual_seed(config.seed))
+        records = side_by_side(imported.steps, data.num_envs)
+        for record in with_latents(records, agent, draw):
+            replay.add(record)
+        state["has_unknown"] = state.get("has_unknown", False) or imported.has_unknown
+        checkpoints.save(replay.num_steps, tensors, state, replay, wait=True)
+    say(
+        f"{run}: {replay.num_steps - before} steps added, {replay.num_steps:,} in all; "
+        "robodreamer train --resume goes on with them"
+    )

@@ -1,0 +1,179 @@
+"""From a robot back to the learner: a log is imported into a run, which trains on with it."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from train_runs import QUICK, ROOT, differences, result_of, resume, train
+
+from robodreamer.agent import Learner
+from robodreamer.cli import main
+from robodreamer.run import read_run
+from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.driving.tick import EpisodeStart, Tick
+from robodreamer_deploy.recording.about import About
+from robodreamer_deploy.recording.marks import Mark, write_mark
+from robodreamer_deploy.recording.mcap_writer import LogWriter
+from robodreamer_deploy.recording.messages import WallClock
+from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.registry import make
+
+STEPS, LONGER = 24, 40
+EPISODE_TICKS = 8
+FAR_M = 31.4
+"""Where the robot's gripper was, so that its steps can be told from simulated ones."""
+GRIPPER = "proprio/gripper_position"
+Step = tuple[Mapping[str, Array], Array]
+
+
+def random_steps(contract: Contract, num_steps: int = EPISODE_TICKS) -> list[Step]:
+    random = np.random.default_rng(0)
+    observation = {s.name: np.full(s.shape, FAR_M, s.dtype) for s in contract.inputs}
+    actions = random.uniform(-1, 1, (num_steps, contract.action.size)).astype(np.float32)
+    return [(observation, action) for action in actions]
+
+
+def write_log(path: Path, contract: Contract, episodes: list[list[Step]], **options: Any) -> Path:
+    """Write a log of a robot with a contract."""
+    manifest = Manifest.from_json((ROOT / "policies/fetch_reach/manifest.json").read_text())
+    text = dataclasses.replace(manifest, contract=contract).to_json()
+    about = About(
+        manifest=text, manifest_sha256="", robot="bench", options=options, safety={}, versions={}
+    )
+    events: list[Any] = []
+    for number, steps in enumerate(episodes):
+        events.append(EpisodeStart(number, number, "sample"))
+        events.extend(tick(i, *step) for i, step in enumerate(steps))
+        events.append(EpisodeEnd("over"))
+    with path.open("wb") as file:
+        writer = LogWriter(file, about, WallClock(time.time_ns(), 0.0))
+        for number, event in enumerate(events):
+            writer.write(Entry(number, 0.04 * number, event))
+        writer.finish(0)
+    return path
+
+
+def tick(index: int, observation: Mapping[str, Array], action: Array) -> Tick:
+    return Tick(
+        index=index, skipped=0, time_s=0.04 * index, lateness_s=0.0, sense_to_act_s=0.0,
+        is_first=index == 0, observation=observation, stamps={}, missing=(), step=None,
+        executed=action, limits=(), fault=None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert train(run, f"--steps={STEPS}", "--num-workers=0") == 0
+    return run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_training_goes_on_with_what_a_robot_recorded(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = run.parent / "drive.mcap"
+    write_log(log, contract := read_run(run)[1], [random_steps(contract)] * 3)
+    write_mark(log, 1, Mark(outcome="success", reward=2.0))
+    before = result_of(run)
+    assert main(["import-log", str(log), f"--run={run}"]) == 0
+    said = capsys.readouterr().out
+    assert f"drive.mcap: {3 * EPISODE_TICKS} steps, {EPISODE_TICKS} of them with a reward" in said
+    imported = result_of(run)
+    assert imported["step"] == before["step"] + 3 * EPISODE_TICKS
+    changed = [name for name in differences(before, imported) if not name.startswith("replay/")]
+    assert changed == ["replay", "state", "step"]  # the agent is what it was
+    learned_from = watch_updates(monkeypatch)
+    assert resume(run, f"--steps={LONGER + 3 * EPISODE_TICKS}", "--num-workers=0") == 0
+    trained = result_of(run)
+    moved = differences(imported, trained)
+    weights = [name for name in imported if name.startswith("agent/")]
+    assert sum(name in moved for name in weights) > len(weights) / 2
+    assert all(trained[name].isfinite().all() for name in weights)
+    assert learned_from["robot"] > 0
+    assert learned_from["unknown"] > 0
+    assert learned_from["marked"] > 0
+
+
+def watch_updates(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count the steps that updates are given, by what is special about them."""
+    counts = {"robot": 0, "unknown": 0, "marked": 0}
+    update = Learner.update
+
+    def counting(self: Learner, batch: Any, draw: Any) -> Any:
+        is_robots = batch[GRIPPER][..., 0] == np.float32(FAR_M)
+        counts["robot"] += int(is_robots.sum())
+        counts["unknown"] += int((is_robots & batch["reward"].isnan()).sum())
+        counts["marked"] += int((is_robots & (batch["reward"] == 2.0)).sum())
+        assert not (~is_robots & batch["reward"].isnan()).any()
+        return update(self, batch, draw)
+
+    monkeypatch.setattr(Learner, "update", counting)
+    return counts
+
+
+def test_a_log_that_does_not_fit_is_refused_and_changes_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = read_run(run)[1]
+    before = result_of(run)
+    steps, folder = random_steps(contract), run.parent
+    slow = dataclasses.replace(contract, control_dt_s=0.1)
+    log = write_log(folder / "other.mcap", slow, [steps])
+    dry = write_log(folder / "dry.mcap", contract, [steps], dry_run=True)
+    short = write_log(folder / "short.mcap", contract, [])
+    cut = folder / "cut.mcap"
+    cut.write_bytes(dry.read_bytes()[:60])
+    for path, words in {
+        log: "was driven with other control_dt_s: 0.1",
+        dry: "is of a dry run",
+        short: "the logs hold 0 steps",
+        cut: "ends before it tells what drove",
+        folder / "none.mcap": "cannot be read: No such file",
+    }.items():
+        assert main(["import-log", str(path), f"--run={run}"]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["import-log", f"--run={run}"]) == 2
+    assert not differences(before, result_of(run))
+
+
+@pytest.mark.slow
+def test_an_imported_drive_is_what_the_simulator_would_have_recorded(tmp_path: Path) -> None:
+    """Rewards and what is privileged follow from the signals alone, where the task can tell."""
+    run = tmp_path / "run"
+    words = [word for word in QUICK if "action-repeat" not in word and "--steps" not in word]
+    assert main(["train", "fetch_reach", f"--run={run}", *words, f"--steps={STEPS}"]) == 0
+    contract, num_envs = read_run(run)[1], read_run(run)[0].data.num_envs
+    env = make("fetch_reach", EnvOptions.from_dict(contract.options))
+    names = ["reward", "privileged/achieved_goal"]
+    episodes, expected = [], {name: [] for name in names}
+    for seed in range(num_envs):
+        observation, _ = env.reset(seed=seed)
+        reward, steps = 0.0, []
+        for _, action in random_steps(contract, 20):
+            steps.append(({s.name: observation[s.name] for s in contract.inputs}, action))
+            for name, value in {**observation, "reward": reward}.items():
+                expected.get(name, []).append(value)
+            observation, reward, *_ = env.step(action)
+        episodes.append(steps)
+    env.close()
+    log = write_log(tmp_path / "sim.mcap", contract, episodes)
+    assert main(["import-log", str(log), f"--run={run}"]) == 0
+    result = result_of(run)
+    assert not result["state"]["has_unknown"]
+    for name in names:
+        held = torch.cat([v for k, v in sorted(result.items()) if k.endswith(f"/{name}")])
+        found = held[-20 * num_envs :].unflatten(0, (20, num_envs)).transpose(0, 1).flatten(0, 1)
+        np.testing.assert_allclose(found, np.array(expected[name]), atol=1e-5, err_msg=name)

@@ -1,0 +1,173 @@
+"""Logs on the command line: written by a drive, dumped after a fault, repeated, marked."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toy_policy
+
+from robodreamer_deploy import cli
+from robodreamer_deploy.recording.flight import default_folder
+from robodreamer_deploy.recording.marks import Mark, read_marks
+from robodreamer_deploy.recording.mcap_reader import LogReader
+from robodreamer_deploy.recording.tape import EpisodeEnd
+
+TOY = Path(__file__).parent / "toy_robot.py"
+POLICIES = Path(__file__).parents[2] / "policies"
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_policy.write_bundle(tmp_path_factory.mktemp("policies") / "toy")
+
+
+@pytest.fixture
+def said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Command:
+    """Run the command; return its exit code, output and error output."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def log(said: Command, policy: Path, tmp_path: Path) -> Path:
+    """Return the log of two episodes."""
+    path = tmp_path / "drive.mcap"
+    drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--draw", "sample", "--episodes", 2]
+    code, out, _ = said(*drive, "--max-rate", 4, 4, "--log", path)
+    assert code == 0
+    assert f"log         {path}: 44 entries, 0 lost" in out
+    assert not default_folder().exists()  # nothing went wrong
+    return path
+
+
+def test_a_log_is_repeated_from_the_command_line(said: Command, policy: Path, log: Path) -> None:
+    code, out, _ = said(policy, "--replay", log)
+    assert code == 0
+    assert f"log         recorded with {TOY}:Point, python 3" in out
+    assert "the same    40 of 40 ticks, bit for bit" in out
+    options = LogReader(log).about.options
+    assert (options["max_rate"], options["draw"], options["seed"]) == ([4.0, 4.0], "sample", 0)
+
+
+def test_a_log_that_was_cut_is_repeated_as_far_as_it_goes(
+    said: Command, policy: Path, log: Path
+) -> None:
+    content = log.read_bytes()
+    log.write_bytes(content[: len(content) // 2])
+    code, out, _ = said(policy, "--replay", log)
+    assert code == 0
+    assert f"DAMAGED     the log was cut at byte {len(content) // 2}" in out
+    assert "bit for bit" in out
+
+
+def test_a_changed_log_and_another_policy_are_told_apart_at_a_tick(
+    said: Command, policy: Path, log: Path, tmp_path: Path
+) -> None:
+    content = log.read_bytes()
+    tick = content.index(b'{"index":13,')
+    digit = content.index(b"executed", tick) + 18
+    log.write_bytes(content[:digit] + (b"1" if content[digit : digit + 1] != b"1" else b"2")
+                    + content[digit + 1 :])  # fmt: skip
+    code, out, _ = said(policy, "--replay", log)
+    assert code == 1
+    assert "DAMAGED     a chunk was changed: its checksum differs" in out
+    assert "DIFFERENT   episode 0, tick 13: " in out or "DIFFERENT   episode 0, tick 14: " in out
+    log.write_bytes(content)
+    other = toy_policy.write_bundle(tmp_path / "other", weights=toy_policy.make_weights(5))
+    code, out, _ = said(other, "--replay", log)
+    assert code == 1
+    assert "the policy is another one than in the log" in out
+    assert "DIFFERENT   episode 0, tick 0: element 0 of the action" in out
+
+
+def test_after_a_fault_the_last_seconds_are_kept(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    robot = tmp_path / "breaking.py"
+    robot.write_text(
+        "from toy_robot import Point\n"
+        "class Breaking(Point):\n"
+        "    def send_action(self, action):\n"
+        "        if self.steps == 13: raise RuntimeError('the gear is stripped')\n"
+        "        return super().send_action(action)\n"
+    )
+    code, out, _ = said(policy, "--robot", f"{robot}:Breaking", "--fast", "--draw", "sample")
+    assert code == 1
+    (dump,) = default_folder().iterdir()
+    assert f"recorder    the last 20 s are in {dump}" in out
+    reader = LogReader(dump)
+    *_, last = reader.entries()
+    assert isinstance(last.event, EpisodeEnd)
+    assert "the gear is stripped" in last.event.reason
+    assert "the gear is stripped" in reader.fault
+    code, out, _ = said(policy, "--replay", dump)
+    assert code == 0
+    assert "written because of: " in out
+    assert "the same    13 of 13 ticks, bit for bit" in out
+
+
+def test_an_operator_marks_episodes(said: Command, log: Path) -> None:
+    code, out, _ = said("mark", log, "success", "--episode", 1, "--terminal")
+    assert (code, out) == (0, f"{log}.marks.json: episode 1 is a success, reward 1\n")
+    assert said("mark", log, "failure", "--episode", 0, "--reward", -2.5)[0] == 0
+    assert read_marks(log).of(1) == Mark(outcome="success", reward=1.0, is_terminal=True)
+    assert read_marks(log).of(0) == Mark(outcome="failure", reward=-2.5)
+    assert json.loads(Path(f"{log}.marks.json").read_text())["episodes"].keys() == {"0", "1"}
+    code, _, err = said("mark", log, "success", "--episode", 2)
+    assert (code, "has no episode 2; there are 0 to 1" in err) == (2, True)
+    code, _, err = said("mark", log, "success", "--episode", 0, "--reward", "nan")
+    assert (code, "--reward nan is not finite" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--replay", "none.mcap"], "none.mcap cannot be read: No such file"),
+        (["--replay", TOY], "toy_robot.py is no MCAP file"),
+        (["--robot", f"{TOY}:Bench", "--log", TOY], "toy_robot.py cannot be made: File exists"),
+        (["--robot", f"{TOY}:Bench", "--log", "none/log.mcap"], "there is no folder none"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_said(
+    said: Command, policy: Path, words: list[object], reason: str
+) -> None:
+    code, _, err = said(policy, *words)
+    assert code == 2
+    assert reason in err
+
+
+def test_without_the_package_mcap_a_robot_drives_but_is_not_recorded(
+    said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcap", None)
+    drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 1]
+    code, out, _ = said(*drive)
+    assert code == 0
+    assert "recorder    off: logs need the package mcap: pip install 'robodreamer[log]'" in out
+    code, _, err = said(*drive, "--log", tmp_path / "log.mcap")
+    assert code == 2
+    assert "pip install 'robodreamer[log]'" in err
+    assert not (tmp_path / "log.mcap").exists()
+
+
+def test_a_real_drive_in_simulation_is_repeated_to_the_bit(said: Command, tmp_path: Path) -> None:
+    log = tmp_path / "reach.mcap"
+    code, *_ = said(
+        POLICIES / "fetch_reach", "--robot", "robodreamer_sim.robot:make_robot:fetch_reach",
+        "--fast", "--draw", "sample", "--episodes", 2, "--log", log,
+    )  # fmt: skip
+    assert code == 0
+    code, out, _ = said(POLICIES / "fetch_reach", "--replay", log)
+    assert code == 0
+    assert "the same    100 of 100 ticks, bit for bit" in out

@@ -1,0 +1,354 @@
+"""Recording: what happened comes back from a log, bit for bit, whatever became of the disk."""
+
+import io
+import json
+import math
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+import toy_policy
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from mcap.reader import make_reader
+from PIL import Image
+from told_drive import ToldDrive
+from toy_robot import CONTRACT, EPISODE_STEPS
+
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.tick import EpisodeStart, Tick
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.recording.exact_json import from_json, to_json
+from robodreamer_deploy.recording.flight import FlightRecorder
+from robodreamer_deploy.recording.mcap_reader import LogReader
+from robodreamer_deploy.recording.messages import WallClock, entry_of, messages_of
+from robodreamer_deploy.recording.png import decode_png, encode_png
+from robodreamer_deploy.recording.recorder import Recorder
+from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
+from robodreamer_deploy.robots import RobotError
+
+TICKS = EPISODE_STEPS
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
+
+
+def record(policy: Policy, path: Path, seeds: range = range(2), **settings: Any) -> list[Entry]:
+    """Record a drive; return what the recorder was told."""
+    told: list[Entry] = []
+    drive = ToldDrive(policy, **settings)
+    recorder = Recorder(path, drive.about(seed=0), now=drive.clock.now)
+    drive.tell([told.append, recorder.put], seeds)
+    recorder.close()
+    assert recorder.fault is None
+    assert (recorder.num_written, recorder.num_dropped) == (len(told), 0)
+    return told
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    """Compare to the bit; all NaN are one."""
+    assert type(found) is type(expected), (found, expected)
+    if isinstance(expected, np.ndarray):
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        same = found.view(np.uint8) == expected.view(np.uint8) if found.ndim else found == expected
+        if not np.all(same):
+            assert np.isnan(expected).any()
+            np.testing.assert_array_equal(found, expected)
+    elif isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for name in expected:
+            assert_same(found[name], expected[name])
+    elif isinstance(expected, tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    else:
+        assert found == expected or (math.isnan(found) and math.isnan(expected))
+
+
+def test_a_log_holds_everything_bit_for_bit(policy: Policy, tmp_path: Path) -> None:
+    told = record(policy, tmp_path / "log.mcap")
+    reader = LogReader(tmp_path / "log.mcap")
+    assert_same(tuple(reader.entries()), tuple(told))
+    assert reader.is_whole
+    assert not reader.damage
+    assert len(told) == 2 * (TICKS + 2)
+    assert reader.about == ToldDrive(policy).about(seed=0)
+    assert reader.about.contract_manifest() == policy.bundle.manifest
+
+
+def test_what_was_refused_is_in_the_log_as_it_was(policy: Policy, tmp_path: Path) -> None:
+    bad = {
+        3: {"proprio/position": np.array([np.nan, -np.inf], np.float32)},
+        4: {"proprio/position": np.array([[1.0, 5e-324]])},
+        8: {"image/eye": np.zeros((0, 6, 3), np.uint8)},
+        5: {"goal/target": np.float32(0.1), "more/flags": np.array([True, False])},
+    }  # fmt: skip
+    path = tmp_path / "log.mcap"
+    told = record(policy, path, range(1), change=lambda i: bad.get(i, {}))
+    entries = list(LogReader(path).entries())
+    for i, signals in bad.items():
+        tick = entries[1 + i].event
+        assert isinstance(tick, Tick)
+        assert tick.fault is not None
+        for name, value in signals.items():
+            assert_same(tick.observation[name], np.asarray(value))
+    assert len(entries) == len(told)
+
+
+@given(
+    st.dictionaries(
+        st.text("abcdef", min_size=1),
+        st.floats() | st.integers() | st.text() | st.lists(st.floats()),
+    )
+)
+def test_json_is_strict_and_exact(fields: dict[str, Any]) -> None:
+    content = to_json(fields)
+    json.loads(content, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    found = from_json(content)
+    assert found.keys() == fields.keys()
+    for name, value in fields.items():
+        assert_same(np.array(found[name]), np.array(value))
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))))
+def test_a_png_is_lossless_and_everybody_reads_it(image: Array) -> None:
+    content = encode_png(image)
+    assert_same(decode_png(content), image)
+    with Image.open(io.BytesIO(content)) as opened:
+        seen = np.asarray(opened)
+    np.testing.assert_array_equal(seen.reshape(image.shape), image)
+
+
+def test_a_robot_may_use_its_arrays_again(policy: Policy) -> None:
+    told: list[Entry] = []
+    drive = ToldDrive(policy)
+    position = np.zeros(2, np.float32)
+    drive.robot.change = lambda i: {"proprio/position": position}
+    drive.robot.busy_s = lambda i: position.fill(i) or 0.0
+    drive.tell([told.append], range(1))
+    ticks = [entry.event for entry in told if isinstance(entry.event, Tick)]
+    assert [tick.observation["proprio/position"][0] for tick in ticks] == list(range(TICKS))
+
+
+def test_the_mcap_package_reads_it_with_schemas_and_an_index(
+    policy: Policy, tmp_path: Path
+) -> None:
+    told = record(policy, tmp_path / "log.mcap")
+    began = time.time_ns()
+    with (tmp_path / "log.mcap").open("rb") as file:
+        reader = make_reader(file, validate_crcs=True)
+        summary = reader.get_summary()
+        messages = list(reader.iter_messages())
+        (attachment,) = reader.iter_attachments()
+    assert summary is not None
+    assert summary.statistics is not None
+    assert summary.statistics.message_count == len(messages)
+    assert summary.chunk_indexes
+    assert attachment.data == (policy.bundle.folder / "manifest.json").read_bytes()
+    topics = {channel.topic for _, channel, _ in messages}
+    assert topics == {
+        "/image/eye", "/proprio/position", "/goal/target", "/tick", "/state", "/episode",
+        "/privileged/distance",
+    }  # fmt: skip
+    for schema, channel, message in messages:
+        assert schema is not None
+        assert (schema.encoding, channel.message_encoding) == ("jsonschema", "json")
+        assert_fits(json.loads(message.data), json.loads(schema.data))
+        assert abs(message.log_time - began) < 60e9  # the wall clock, not the loop's
+    ticks = [m.log_time for _, c, m in messages if c.topic == "/tick"]
+    np.testing.assert_allclose(np.diff(ticks) / 1e9, CONTRACT.control_dt_s, atol=1e-6)
+    assert len(ticks) == sum(isinstance(entry.event, Tick) for entry in told)
+
+
+def assert_fits(value: Any, schema: dict[str, Any]) -> None:
+    """Check a value against the small part of JSON Schema that is in use; extra keys do not fit."""
+    kind: Any = {
+        "object": dict, "array": list, "string": str, "integer": int, "boolean": bool,
+        "number": (int, float),
+    }[schema["type"]]  # fmt: skip
+    assert isinstance(value, kind), (value, schema)
+    for element in value if kind is list else ():
+        assert_fits(element, schema["items"])
+    for name, element in value.items() if kind is dict else ():
+        assert_fits(element, schema["properties"][name])
+
+
+class StuckFile(io.FileIO):
+    """A disk that takes nothing until it is let go."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb")
+        self.is_free = threading.Event()
+
+    def write(self, content: Any, /) -> int:
+        self.is_free.wait(20)
+        return super().write(content)
+
+
+def test_a_stuck_disk_never_makes_the_loop_wait(policy: Policy, tmp_path: Path) -> None:
+    opened: list[StuckFile] = []
+
+    def open_file(path: Path) -> BinaryIO:
+        opened.append(StuckFile(path))
+        return io.BufferedWriter(opened[0], 1)
+
+    drive = ToldDrive(policy)
+    recorder = Recorder(
+        tmp_path / "log.mcap", drive.about(), now=drive.clock.now,
+        ring_bytes=20_000, open_file=open_file,
+    )  # fmt: skip
+    told: list[Entry] = []
+    waits: list[float] = []
+
+    def put(entry: Entry) -> None:
+        start = time.perf_counter()
+        recorder.put(entry)
+        waits.append(time.perf_counter() - start)
+
+    drive.tell([told.append, put], range(5))
+    assert max(waits) < 2.0  # the disk takes 20 s
+    assert recorder.num_dropped > 0
+    opened[0].is_free.set()
+    recorder.close()
+    reader = LogReader(tmp_path / "log.mcap")
+    entries = list(reader.entries())
+    assert reader.num_dropped == recorder.num_dropped == len(told) - len(entries) > 0
+    assert_same(entries[-1], told[-1])  # the oldest go, not the newest
+    assert [entry.number for entry in entries] == sorted({entry.number for entry in entries})
+
+
+class FullFile(io.FileIO):
+    def write(self, content: Any, /) -> int:
+        if self.tell() > 20_000:
+            raise OSError(28, "No space left on device")
+        return super().write(content)
+
+
+def test_a_full_disk_ends_the_log_and_nothing_else(policy: Policy, tmp_path: Path) -> None:
+    path = tmp_path / "log.mcap"
+    drive = ToldDrive(policy)
+    recorder = Recorder(
+        path, drive.about(), now=drive.clock.now,
+        open_file=lambda path: io.BufferedWriter(FullFile(path, "xb"), 1),
+    )  # fmt: skip
+    told: list[Entry] = []
+    drive.tell([told.append, recorder.put], range(40))
+    recorder.close()
+    assert recorder.fault is not None
+    assert "No space left" in recorder.fault
+    reader = LogReader(path)
+    entries = list(reader.entries())
+    assert_same(tuple(entries), tuple(told[: len(entries)]))
+    assert not reader.is_whole
+
+
+def test_no_log_is_overwritten(policy: Policy, tmp_path: Path) -> None:
+    path = tmp_path / "log.mcap"
+    path.write_text("dear to somebody")
+    with pytest.raises(RobotError, match=r"log\.mcap cannot be made: File exists"):
+        Recorder(path, ToldDrive(policy).about(), now=lambda: 0.0)
+    assert path.read_text() == "dear to somebody"
+
+
+@pytest.fixture(scope="module")
+def logged(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Entry]]:
+    path = tmp_path_factory.mktemp("logs") / "log.mcap"
+    return path, record(policy, path)
+
+
+@given(data=st.data())
+def test_a_log_cut_anywhere_is_read_to_its_last_whole_tick(
+    data: st.DataObject, logged: tuple[Path, list[Entry]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, told = logged
+    content = path.read_bytes()
+    size = data.draw(st.integers(0, len(content)))
+    cut = tmp_path_factory.mktemp("cut") / "cut.mcap"
+    cut.write_bytes(content[:size])
+    try:
+        reader = LogReader(cut)
+    except RobotError:
+        assert size < content.index(b'"event":"start"')
+        return
+    entries = list(reader.entries())
+    whole = sum(end <= size for end in ends_of_entries(content))
+    assert len(entries) == whole
+    assert_same(tuple(entries), tuple(told[:whole]))
+    assert reader.is_whole or reader.damage
+
+
+def ends_of_entries(content: bytes) -> list[int]:
+    """Return where the last message of every entry ends, found by its text alone."""
+    ends = []
+    place = 0
+    while (place := content.find(b'{"', place)) >= 0:
+        if content[place:].startswith((b'{"event":', b'{"index":')):
+            (length,) = struct.unpack_from("<Q", content, place - 30)  # a message record's head
+            ends.append(place - 22 + length)
+        place += 1
+    return ends
+
+
+@given(data=st.data())
+def test_a_changed_byte_is_noticed_or_harmless(
+    data: st.DataObject, logged: tuple[Path, list[Entry]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, told = logged
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    changed = tmp_path_factory.mktemp("changed") / "changed.mcap"
+    changed.write_bytes(content)
+    try:
+        reader = LogReader(changed)
+        entries = list(reader.entries())
+    except RobotError:
+        return
+    if not reader.damage:
+        assert_same(tuple(entries), tuple(told))
+
+
+def test_the_flight_recorder_keeps_the_last_seconds(policy: Policy, tmp_path: Path) -> None:
+    drive = ToldDrive(policy)
+    flight = FlightRecorder(
+        drive.about(), now=drive.clock.now, folder=tmp_path / "flights", seconds=0.3
+    )
+    assert flight.dump("nothing yet") is None
+    told: list[Entry] = []
+    drive.tell([told.append, flight.put], range(4))
+    path = flight.dump("the arm is on fire")
+    assert path is not None
+    reader = LogReader(path)
+    entries = tuple(reader.entries())
+    assert_same(entries, tuple(told[-len(entries) :]))
+    assert 0.25 < entries[-1].time_s - entries[0].time_s <= 0.3
+    assert (reader.fault, reader.is_whole) == ("the arm is on fire", True)
+    assert [p.name for p in (tmp_path / "flights").iterdir()] == [path.name]
+
+
+def test_old_dumps_make_room_for_new_ones(policy: Policy, tmp_path: Path) -> None:
+    flight = FlightRecorder(ToldDrive(policy).about(), now=lambda: 0.0, folder=tmp_path)
+    flight.put(Entry(0, 0.0, EpisodeStart(0, 0, "mode")))
+    (tmp_path / "flight-plan.txt").write_text("not a dump")
+    dumps = [flight.dump("again") for _ in range(22)]
+    left = sorted(tmp_path.glob("*.mcap"))
+    assert left == dumps[-20:]
+    assert (tmp_path / "flight-plan.txt").exists()
+
+
+def test_entries_without_a_signal_or_of_other_types_are_refused() -> None:
+    clock = WallClock(0, 0.0)
+    (message,) = messages_of(Entry(3, 0.5, EpisodeEnd("over")), clock)
+    assert entry_of(3, {message.topic: message.content}) == Entry(3, 0.5, EpisodeEnd("over"))
+    for content in (b"[]", b'{"event":"end"}', b'{"event":"end","reason":5,"time_s":0}', b"{"):
+        with pytest.raises(ValueError, match=r"\S"):
+            entry_of(3, {message.topic: content})

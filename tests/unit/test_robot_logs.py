@@ -1,0 +1,240 @@
+"""Logs as experience: steps that follow each other, rewards as far as anybody knows them."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from toy_agent import make_agent
+from toy_robot import CONTRACT
+
+from robodreamer.distributions import Mode
+from robodreamer.robot_logs.records import make_records, side_by_side, with_latents
+from robodreamer.robot_logs.stretches import Cut, Stretch
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.tick import EpisodeStart, Tick
+from robodreamer_deploy.inference.controller import Step
+from robodreamer_deploy.recording.marks import Mark, Marks, marks_path, read_marks, write_mark
+from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
+from robodreamer_deploy.robots import RobotError
+from robodreamer_sim.env import Judgement
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.arm import ArmReach
+from robodreamer_sim.tasks.registry import make
+
+DISTANCE = "privileged/distance"
+
+
+def observation(value: float) -> dict[str, Array]:
+    return {
+        "proprio/position": np.full(2, value, np.float32),
+        "image/eye": np.full((8, 6, 3), int(value) % 256, np.uint8),
+        "goal/target": np.zeros(2, np.float32),
+    }
+
+
+def tick(index: int, **changes: Any) -> Tick:
+    """Return a tick whose signals and action tell its index."""
+    action = np.full(2, index / 100, np.float32)
+    whole = Tick(
+        index=index, skipped=0, time_s=0.02 * index, lateness_s=0.0, sense_to_act_s=0.0,
+        is_first=index == 0, observation=observation(index), stamps={}, missing=(),
+        step=Step(action, 0.0, index, "posterior"), executed=action, limits=(), fault=None,
+    )  # fmt: skip
+    return whole._replace(**changes)
+
+
+def drive(*episodes: list[Tick]) -> list[Entry]:
+    events: list[Any] = []
+    for number, ticks in enumerate(episodes):
+        events += [EpisodeStart(number, number, "mode"), *ticks, EpisodeEnd("over")]
+    return [Entry(number, 0.0, event) for number, event in enumerate(events)]
+
+
+def indices(stretch: Stretch) -> list[int]:
+    return [int(step["proprio/position"][0]) for step in stretch.observations]
+
+
+def stretches(entries: list[Entry]) -> list[tuple[int, list[int], bool]]:
+    found = list(Cut(CONTRACT).stretches(entries))
+    for stretch in found:
+        assert [round(100 * float(a[0])) for a in stretch.actions] == indices(stretch)
+    return [(s.episode, indices(s), s.ends_episode) for s in found]
+
+
+def test_an_episode_is_a_stretch_unless_something_is_missing() -> None:
+    whole = drive([tick(i) for i in range(4)], [tick(i) for i in range(3)])
+    assert stretches(whole) == [(0, [0, 1, 2, 3], True), (1, [0, 1, 2], True)]
+    assert stretches(whole[:3]) == [(0, [0, 1], False)]  # cut in the middle
+    assert stretches(whole[:2] + whole[4:]) == [
+        (0, [0], False),
+        (0, [3], True),
+        (1, [0, 1, 2], True),
+    ]
+
+
+def test_a_bad_signal_a_missing_frame_and_skipped_ticks_split_a_stretch() -> None:
+    nan = {**observation(2), "proprio/position": np.array([np.nan, 0], np.float32)}
+    blind = {k: v for k, v in observation(4).items() if k != "image/eye"}
+    ticks = [tick(i) for i in range(8)]
+    ticks[2] = tick(2, observation=nan, step=None)
+    ticks[4] = tick(4, observation=blind, missing=("image/eye",))
+    ticks[6] = tick(9, skipped=3)
+    ticks[7] = tick(10)
+    cut = Cut(CONTRACT)
+    found = [indices(stretch) for stretch in cut.stretches(drive(ticks))]
+    assert found == [[0, 1], [3], [5], [9, 10]]
+    assert cut.num_left_out == 2
+
+
+def judge(signals: Mapping[str, Array]) -> Judgement | None:
+    """Judge the toy: reward is minus its place; beyond 5 nobody sees it, at 3 it ends."""
+    place = float(signals["proprio/position"][0])
+    if place > 5:
+        return None
+    told = {DISTANCE: np.array(place, np.float32)}
+    return Judgement(-place, success=False, is_terminal=place == 3, privileged=told)
+
+
+def records_of(ticks: list[Tick], marks: Marks | None = None) -> list[dict[str, Array]]:
+    found = Cut(CONTRACT).stretches(drive(ticks))
+    return make_records(found, CONTRACT, marks or Marks(), judge).steps
+
+
+def test_the_task_judges_what_was_measured() -> None:
+    records = records_of([tick(i) for i in range(1, 4)])
+    assert [float(r["reward"]) for r in records] == [0.0, -2.0, -3.0]  # the first earns nothing
+    assert [bool(r["is_terminal"]) for r in records] == [False, False, True]
+    assert [bool(r["is_first"]) for r in records] == [True, False, False]
+    assert [bool(r["is_last"]) for r in records] == [False, False, True]
+    assert [float(r[DISTANCE]) for r in records] == [1.0, 2.0, 3.0]
+
+
+def test_where_the_task_cannot_judge_every_step_no_reward_is_known() -> None:
+    records = records_of([tick(i) for i in range(4, 8)])
+    assert all(np.isnan(r["reward"]) for r in records)
+    assert [np.isnan(r[DISTANCE]) for r in records] == [False, False, True, True]
+
+
+def test_an_operators_mark_goes_before_the_task() -> None:
+    marks = Marks(episodes={"0": Mark(outcome="success", reward=2.5, is_terminal=True)})
+    records = records_of([tick(i) for i in range(4, 8)], marks)
+    assert [float(r["reward"]) for r in records] == [0.0, 0.0, 0.0, 2.5]
+    assert [bool(r["is_terminal"]) for r in records] == [False, False, False, True]
+
+
+def test_a_marked_episode_that_was_cut_does_not_earn_it() -> None:
+    marks = Marks(episodes={"0": Mark(outcome="success", reward=2.5)})
+    cut = Cut(CONTRACT).stretches(drive([tick(0), tick(1)])[:3])
+    records = make_records(cut, CONTRACT, marks, judge).steps
+    assert [float(r["reward"]) for r in records] == [0.0, 0.0]
+
+
+@given(num_steps=st.integers(1, 40), num_envs=st.integers(1, 5))
+def test_side_by_side_no_step_follows_another_one_than_before(
+    num_steps: int, num_envs: int
+) -> None:
+    steps = [
+        {"i": np.array(i), "is_first": np.bool_(i % 7 == 0), "is_last": np.bool_(i % 7 == 6)}
+        for i in range(num_steps)
+    ]
+    records = list(side_by_side(steps, num_envs))
+    assert len(records) * num_envs > num_steps - num_envs
+    for env in range(num_envs):
+        run = [(int(r["i"][env]), r["is_first"][env], r["is_last"][env]) for r in records]
+        assert all(
+            first or i == before + 1 for (before, *_), (i, first, _) in itertools.pairwise(run)
+        )
+        assert not run or (run[0][1] and run[-1][2])
+        assert all(last or not first for (_, _, last), (_, first, _) in itertools.pairwise(run))
+    held = sorted(int(i) for record in records for i in record["i"])
+    assert held == list(range(len(held)))
+
+
+def test_latents_are_those_of_acting_with_what_was_executed() -> None:
+    images_first = sorted(CONTRACT.observations, key=lambda signal: not signal.is_image)
+    agent = make_agent(dataclasses.replace(CONTRACT, observations=tuple(images_first))).eval()
+    steps = records_of([tick(i) for i in range(4)])
+    found = list(with_latents(side_by_side(steps, 1), agent, Mode()))
+    carry = agent.initial_carry(1)
+    for i, record in enumerate(found):
+        inputs = {s.name: torch.from_numpy(steps[i][s.name])[None] for s in agent.contract.inputs}
+        carry = agent.act(carry, inputs, torch.tensor([i == 0]), Mode())
+        assert torch.equal(torch.as_tensor(record["deter"]), carry.state.deter)
+        assert torch.equal(torch.as_tensor(record["stoch"]), carry.state.stoch)
+        carry = carry._replace(action=torch.from_numpy(steps[i]["action"])[None])
+
+
+def test_marks_lie_beside_the_log_and_replace_each_other(tmp_path: Path) -> None:
+    log = tmp_path / "drive.mcap"
+    assert read_marks(log) == Marks()
+    write_mark(log, 10, Mark(outcome="failure", reward=0.0))
+    write_mark(log, 2, Mark(outcome="failure", reward=-1.0))
+    write_mark(log, 2, Mark(outcome="success", reward=1.0, is_terminal=True))
+    marks = read_marks(log)
+    assert marks.of(2) == Mark(outcome="success", reward=1.0, is_terminal=True)
+    assert list(marks.episodes) == ["2", "10"]
+    assert marks.of(3) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["drive.mcap.marks.json"]
+    marks_path(log).write_text('{"episodes": {"2": {"outcome": "draw", "reward": 1}}}')
+    with pytest.raises(RobotError, match=r"marks\.episodes\.2\.outcome is 'draw', expected"):
+        read_marks(log)
+
+
+@pytest.mark.parametrize("task", ["fetch_reach", "fetch_reach_sparse", "arm"])
+def test_a_task_judges_signals_as_it_judges_its_simulation(task: str) -> None:
+    options = EnvOptions(observe="proprio")
+    env = RecallingArm("arm_reach", options) if task == "arm" else make(task, options)
+    judging = RecallingArm("arm_reach", options) if task == "arm" else make(task, options)
+    random = np.random.default_rng(0)
+    env.reset(seed=1)
+    try:
+        for _ in range(8):
+            action = random.uniform(-1, 1, env.contract.action.size).astype(np.float32)
+            observed, reward, is_terminated, _, info = env.step(action)
+            inputs = {s.name: observed[s.name] for s in env.contract.inputs}
+            judgement = judging.judge(inputs)
+            assert judgement is not None
+            assert judgement.reward == pytest.approx(reward, abs=1e-6)
+            assert judgement.success == info["success"]
+            assert judgement.is_terminal == is_terminated
+            for name, value in judgement.privileged.items():
+                np.testing.assert_allclose(value, observed[name], atol=1e-6)
+            assert judging.judge({k: v for k, v in inputs.items() if "goal" not in k}) is None
+    finally:
+        env.close()
+        judging.close()
+
+
+class RecallingArm(ArmReach):
+    """An arm whose pose and goal tell all that its reward looks at."""
+
+    def recall(self, signals: Mapping[str, Array]) -> bool:
+        if not {"proprio/joint_position", "goal/position"} <= signals.keys():
+            return False
+        self.data.qpos[:6] = signals["proprio/joint_position"]
+        self.data.mocap_pos[0] = signals["goal/position"]
+        return True
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("fetch_push", EnvOptions(observe="proprio")),  # the object is not in what is passed on
+        ("fetch_reach", EnvOptions(observe="proprio", action_repeat=2)),
+        ("arm_reach", EnvOptions(observe="proprio")),
+        ("dmc_cartpole_swingup", EnvOptions(observe="proprio")),
+    ],
+)
+def test_a_task_that_cannot_tell_says_so(task: str, options: EnvOptions) -> None:
+    env = make(task, options)
+    observed, _ = env.reset(seed=0)
+    robots = {k: v for k, v in observed.items() if "object" not in k and "privileged" not in k}
+    assert env.judge(robots) is None
+    env.close()

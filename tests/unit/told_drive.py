@@ -1,0 +1,78 @@
+"""Drives of the toy that tell a listener everything, through the control loop, without waiting."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from toy_robot import CONTRACT, Point
+
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.clock import VirtualClock
+from robodreamer_deploy.driving.episodes import drive_episodes
+from robodreamer_deploy.driving.limits import rate_limits
+from robodreamer_deploy.driving.loop import ControlLoop
+from robodreamer_deploy.driving.safety import Safety, Start
+from robodreamer_deploy.inference.controller import Controller
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.recording.about import About, about_drive
+from robodreamer_deploy.recording.tape import Sink, Tape
+
+Change = Callable[[int], Mapping[str, Array | None]]
+
+
+class Watched(Point):
+    """The toy, some of whose readings are bad, or whose time goes on while it is read."""
+
+    def __init__(self, clock: VirtualClock, change: Change, busy_s: Callable[[int], float]) -> None:
+        super().__init__("", CONTRACT)
+        self.clock, self.change, self.busy_s = clock, change, busy_s
+        self.num_read = 0
+
+    def get_observation(self) -> dict[str, Array]:
+        number, self.num_read = self.num_read, self.num_read + 1
+        self.clock.sleep(self.busy_s(number))
+        changed = {**super().get_observation(), **self.change(number)}
+        return {name: value for name, value in changed.items() if value is not None}
+
+
+class ToldDrive:
+    """One robot, one controller, and who is told.
+
+    Args:
+        policy: Drives.
+        change: Signals of reading i that are other ones, or None for missing.
+        busy_s: Seconds that reading i takes.
+        ramp_s: Of the ramp, which also makes the drive warm up.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        change: Change = lambda _: {},
+        busy_s: Callable[[int], float] = lambda _: 0.0,
+        ramp_s: float = 0.0,
+    ) -> None:
+        self.clock = VirtualClock()
+        self.robot = Watched(self.clock, change, busy_s)
+        self.controller = Controller(policy, draw="sample")
+        self.safety = Safety(
+            self.robot, CONTRACT.action, control_dt_s=CONTRACT.control_dt_s,
+            limits=rate_limits(CONTRACT.action, (8.0,)), start=Start(ramp_s=ramp_s),
+        )  # fmt: skip
+        self.policy = policy
+
+    def about(self, **options: Any) -> About:
+        return about_drive(self.policy, self.safety, "toy:Point", options)
+
+    def tell(self, sinks: Sequence[Sink], seeds: Iterable[int], ticks_per_state: int = 5) -> None:
+        """Drive one episode per seed."""
+        tape = Tape(
+            sinks, now=self.clock.now, snapshot=self.controller.snapshot,
+            ticks_per_state=ticks_per_state,
+        )  # fmt: skip
+        loop = ControlLoop(
+            self.controller, self.safety, clock=self.clock, stopwatch=self.clock.now,
+            listeners=(tape,),
+        )  # fmt: skip
+        drive_episodes(
+            loop, self.robot, seeds=seeds, should_stop=lambda: None, finished=lambda _: None
+        )
