@@ -22,6 +22,8 @@ from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.keys import make_keys
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot
+from robodreamer_sim.hardware.arguments import parser
+from robodreamer_sim.hardware.process import run
 
 POLICY = ROOT / "policies" / "fetch_reach"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
@@ -177,9 +179,7 @@ def test_with_lost_and_late_pictures_it_is_still_driven_safely() -> None:
 def test_hardware_that_cannot_be_is_refused_in_a_sentence(
     words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from robodreamer_sim.hardware.process import main
-
-    assert main(words) == 2
+    assert run(parser("robot").parse_args(words), "robot") == 2
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.err.count("\n") == 1

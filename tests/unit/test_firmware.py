@@ -245,6 +245,15 @@ def test_late_pictures_say_how_late_they_are() -> None:
     np.testing.assert_array_equal(sensors.values["proprio/position"], [4.0, 4.0])
 
 
+def test_what_was_measured_stays_though_the_plant_reuses_its_arrays() -> None:
+    sensors = Sensors(CONTRACT, Imperfections())
+    sensors.begin(0)
+    reading = Plant("", CONTRACT).get_observation()
+    sensors.measure(reading, 0.0)
+    reading["proprio/position"][:] = 9.0
+    np.testing.assert_array_equal(sensors.values["proprio/position"], [0.0, 0.0])
+
+
 def test_what_gets_lost_is_a_function_of_the_seed() -> None:
     def ages(seed: int) -> list[float]:
         bench = Bench(imperfections=Imperfections(camera_drop=0.5))

@@ -1,12 +1,31 @@
 """Values on the command line, and what several commands say in the same words."""
 
 import argparse
+from pathlib import Path
 
 POLICY = "folder that `robodreamer export` wrote"
 ROBOTS = (
     "sim:TASK, tcp://HOST:PORT, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, "
     "path/to/file.py:Class or module:Class (:ARGUMENT may follow)"
 )
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
+
+
+def add_listening(parser: argparse.ArgumentParser) -> None:
+    """Add what says where to listen, and to whom."""
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        default=DEFAULT_ADDRESS,
+        help=f"where to listen; by default {DEFAULT_ADDRESS}, which only this machine reaches",
+    )
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="robot.key of `robodreamer-deploy keys`; without, all of this machine may drive",
+    )
 
 
 def positive_int(text: str) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.commands.arguments import POLICY, ROBOTS
+from robodreamer_deploy.commands.arguments import POLICY, ROBOTS, add_listening
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.faults import sentence
@@ -13,7 +13,7 @@ from robodreamer_deploy.robots import Robot, RobotError, check_features
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key
-from robodreamer_deploy.robots.remote.listening import add_listening, announce, listening
+from robodreamer_deploy.robots.remote.listening import announce, listening
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.watch import Watch
 

@@ -3,3 +3,6 @@
 `firmware` is the robot, `sensors` how it measures, `checker` who judges what it is commanded,
 `process` all of it behind an address.
 """
+
+WATCHDOG_PERIODS = 5
+"""Control periods without a command after which the firmware holds."""

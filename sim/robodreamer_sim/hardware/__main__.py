@@ -2,6 +2,10 @@
 
 import sys
 
-from robodreamer_sim.hardware.process import main
+from robodreamer_sim.hardware.arguments import parser
+from robodreamer_sim.hardware.process import run
 
-sys.exit(main(prog="python -m robodreamer_sim.hardware"))
+PROGRAM = "python -m robodreamer_sim.hardware"
+
+if __name__ == "__main__":
+    sys.exit(run(parser(PROGRAM).parse_args(), PROGRAM))

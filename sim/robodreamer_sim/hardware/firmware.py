@@ -15,6 +15,7 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots import EpisodicRobot, Robot, RobotError
+from robodreamer_sim.hardware import WATCHDOG_PERIODS
 from robodreamer_sim.hardware.checker import Checker, CommandLimits, State
 from robodreamer_sim.hardware.sensors import Imperfections, Sensors
 from robodreamer_sim.randomize.delay import DelayLine
@@ -24,7 +25,6 @@ LATCH = 0.6
 FIRST = 0.9
 """Of a cycle until the first measurement of an episode, so that a driver that begins its first tick
 right away finds what was just measured in every tick."""
-WATCHDOG_PERIODS = 5
 
 
 class Plant(EpisodicRobot, Robot, Protocol):

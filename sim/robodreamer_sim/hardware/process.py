@@ -2,18 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
 from robodreamer_deploy.driving.realtime import real_time
 from robodreamer_deploy.driving.signals import catch_stop_signals
 from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.robots.remote.listening import add_listening, announce, listening
+from robodreamer_deploy.robots.remote.listening import announce, listening
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.hardware.checker import CommandLimits, format_verdict
-from robodreamer_sim.hardware.firmware import WATCHDOG_PERIODS, Firmware
+from robodreamer_sim.hardware.firmware import Firmware
 from robodreamer_sim.hardware.sensors import Imperfections
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import read_word
@@ -25,9 +25,13 @@ USER_ERROR = 2
 Say = Callable[[str], None]
 
 
-def main(words: Sequence[str] | None = None, prog: str = "robodreamer robot") -> int:
-    """Run the robot until a signal comes; return the exit status, 1 if commands were unsafe."""
-    arguments = _parser(prog).parse_args(words)
+def run(arguments: argparse.Namespace, prog: str) -> int:
+    """Run the robot until a signal comes; return the exit status, 1 if commands were unsafe.
+
+    Args:
+        arguments: Of `hardware.arguments`.
+        prog: What the program is called, in the sentence about a user's mistake.
+    """
     try:
         address, key = listening(arguments.listen, arguments.key)
         plant = make_plant(arguments.task, arguments.policy, arguments.randomize)
@@ -47,44 +51,6 @@ def main(words: Sequence[str] | None = None, prog: str = "robodreamer robot") ->
     for line in format_verdict(firmware.verdict()):
         _say(line)
     return 1 if firmware.checker.unsafe else 0
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="A simulated robot in a process of its own, in place of hardware: it has its "
-        "own clock, imperfect sensors, and a watchdog that holds it when commands cease. It judges "
-        "what it is commanded, and tells at its end.",
-    )
-    add = parser.add_argument
-    add("task", metavar="TASK", help="what is simulated; `robodreamer tasks` lists all")
-    add_listening(parser)
-    add(
-        "--policy", type=Path, metavar="FOLDER",
-        help="policy that will drive it: the task is made as it was for its training",
-    )  # fmt: skip
-    add(
-        "--randomize", metavar="PRESET",
-        help="noise, and other imperfections of signals and simulation: none, mild, strong, or a "
-        "JSON file; by default what the policy was trained with",
-    )  # fmt: skip
-    add("--camera-drop", type=float, default=0.0, metavar="P", help="part of pictures that is lost")
-    for name, what in {
-        "camera-delay": "age of every picture",
-        "measurement-delay": "age of every measurement",
-        "action-delay": "time that an action takes to the actuators",
-    }.items():
-        add(f"--{name}", type=int, default=0, metavar="N", help=f"{what}, in control periods")
-    add(
-        "--watchdog", type=int, default=WATCHDOG_PERIODS, metavar="N",
-        help=f"control periods without a command until it holds (default {WATCHDOG_PERIODS})",
-    )  # fmt: skip
-    add(
-        "--check-limits", type=Path, metavar="FILE",
-        help='JSON of what the checker allows per element, such as {"max_rate": [10, 10, 10, 10], '
-        '"max_acceleration": [400, 400, 400, 400]}',
-    )  # fmt: skip
-    return parser
 
 
 def make_plant(task: str, policy: Path | None, randomize: str | None) -> SimulatedRobot:

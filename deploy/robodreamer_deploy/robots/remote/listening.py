@@ -1,6 +1,5 @@
 """Where a robot's process listens, and to whom: what the commands that serve one have in common."""
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,29 +7,11 @@ from robodreamer_deploy.robots.remote.address import Address, parse_address
 from robodreamer_deploy.robots.remote.keys import Key, load_key
 from robodreamer_deploy.robots.remote.server import Server
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
-
 Say = Callable[[str], None]
 
 
-def add_listening(parser: argparse.ArgumentParser) -> None:
-    """Add what says where to listen, and to whom."""
-    parser.add_argument(
-        "--listen",
-        metavar="ADDRESS",
-        default=DEFAULT_ADDRESS,
-        help=f"where to listen; by default {DEFAULT_ADDRESS}, which only this machine reaches",
-    )
-    parser.add_argument(
-        "--key",
-        type=Path,
-        metavar="FILE",
-        help="robot.key of `robodreamer-deploy keys`; without, all of this machine may drive",
-    )
-
-
 def listening(listen: str, key: Path | None) -> tuple[Address, Key | None]:
-    """Return what `add_listening` asked for.
+    """Return what `commands.arguments.add_listening` asked for.
 
     Raises:
         RobotError: It is no address, or no key.
