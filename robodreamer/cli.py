@@ -26,6 +26,7 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   import-log LOG    add what a robot recorded to a run, which then trains on
   tasks [FILTER]    list the tasks
   doctor            what works on this machine, and what to do about the rest
+  robot TASK        a simulated robot in a process of its own, driven over tcp
   demo              all of it on fetch_reach, in about a quarter of an hour
 
 robodreamer COMMAND --help tells more, robodreamer --version which release this is.

@@ -10,7 +10,13 @@ from types import ModuleType
 USER_ERROR = 2
 INTERRUPTED = 130
 DRIVE = "drive"
-COMMANDS = {"inspect": "inspect_policy", "check-robot": "check_robot", "mark": "mark"}
+COMMANDS = {
+    "inspect": "inspect_policy",
+    "check-robot": "check_robot",
+    "mark": "mark",
+    "serve": "serve",
+    "keys": "keys",
+}
 """Module by first word; whatever is none of these is a policy to drive with."""
 
 

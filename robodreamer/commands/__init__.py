@@ -7,7 +7,7 @@ work. Nothing but these modules decides what is built from what.
 from collections.abc import Callable, Mapping, Sequence
 
 from robodreamer.commands.export import export
-from robodreamer.commands.machine import demo, doctor
+from robodreamer.commands.machine import demo, doctor, robot
 from robodreamer.commands.results import dream, evaluate, plot, report
 from robodreamer.commands.robot_logs import import_log
 from robodreamer.commands.tasks import tasks
@@ -25,4 +25,5 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {
     "tasks": tasks,
     "doctor": doctor,
     "demo": demo,
+    "robot": robot,
 }

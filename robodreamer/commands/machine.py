@@ -1,4 +1,4 @@
-"""`robodreamer doctor` and `demo`: whether it works here, and all of it at work."""
+"""`robodreamer doctor`, `demo`, `robot`: whether it works here, all of it, a robot to drive."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,3 +58,10 @@ def demo(words: Sequence[str]) -> Job:
         fresh=arguments.fresh,
         say=say,
     )
+
+
+def robot(words: Sequence[str]) -> Job:
+    """Build a simulated robot in this process, for a driver in another one."""
+    from robodreamer_sim.hardware.process import main
+
+    return lambda: main(words)

@@ -6,13 +6,14 @@ one control step at each `send_action`, however long that takes.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots.differences import differences
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import read_word
@@ -105,14 +106,25 @@ class SimulatedRobot:
             return action
         return np.clip(action, -1.0, 1.0)
 
-    def hold(self) -> Array:
-        """Send the neutral action, unless the episode is over; return it.
+    @property
+    def rest_action(self) -> Array:
+        """The action (A,) that keeps it where it is.
 
-        It is the middle of every actuator's range, or the first choice.
+        A servo that is commanded a position is commanded the one that it has; other actuators the
+        middle of their range, and of choices it is the first.
         """
         action = np.zeros(self.contract.action.size, np.float32)
         if self.contract.action.kind == "discrete":
             action[0] = 1.0
+        elif (handles := self._env.mujoco_handles) is not None:
+            from robodreamer_sim.servos import hold_pose  # which loads MuJoCo
+
+            hold_pose(action, self.contract.action, *handles)
+        return action
+
+    def hold(self) -> Array:
+        """Send the action of rest, unless the episode is over; return it."""
+        action = self.rest_action
         if self._observation is not None and not (self._is_over or self._is_closed):
             return self.send_action(action)
         return action
@@ -148,22 +160,8 @@ def make_robot(argument: str, contract: Contract) -> SimulatedRobot:
         env = make(task, options)
     except (ValueError, GraphicsError) as error:
         raise RobotError(str(error)) from error
-    differences = "; ".join(_differences(env.contract, contract))
-    if differences:
+    found = "; ".join(differences(env.contract, contract))
+    if found:
         env.close()
-        raise RobotError(f"the policy of {contract.task} cannot drive sim:{task}: {differences}")
+        raise RobotError(f"the policy of {contract.task} cannot drive sim:{task}: {found}")
     return SimulatedRobot(env)
-
-
-def _differences(simulated: Contract, policy: Contract) -> Iterator[str]:
-    """Name everything in which a task is not what the policy was trained for."""
-    signals = {signal.name: signal for signal in simulated.inputs}
-    for wanted in policy.inputs:
-        if wanted.name not in signals:
-            yield f"it has no {wanted.name}, only {', '.join(signals)}"
-        elif signals[wanted.name] != wanted:
-            yield f"{wanted.name} is {signals[wanted.name]}, trained with {wanted}"
-    if simulated.action != policy.action:
-        yield f"its action is {simulated.action}, trained with {policy.action}"
-    if simulated.control_dt_s != policy.control_dt_s:
-        yield f"its step is {simulated.control_dt_s} s, trained with {policy.control_dt_s} s"

@@ -4,8 +4,8 @@ import argparse
 
 POLICY = "folder that `robodreamer export` wrote"
 ROBOTS = (
-    "sim:TASK, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, path/to/file.py:Class or "
-    "module:Class (:ARGUMENT may follow)"
+    "sim:TASK, tcp://HOST:PORT, dynamixel:FILE, lerobot:MODULE:CLASS, rig:FILE, "
+    "path/to/file.py:Class or module:Class (:ARGUMENT may follow)"
 )
 
 

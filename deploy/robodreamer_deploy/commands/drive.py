@@ -42,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
         prog="robodreamer-deploy",
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
-        epilog="other commands, with a --help of their own: inspect, check-robot, mark. "
+        epilog="other commands, with a --help of their own: "
+        "inspect, check-robot, mark, serve, keys. "
         "Examples: robodreamer-deploy inspect policies/reach; "
         "robodreamer-deploy check-robot policies/reach --robot my_robot.py:MyRobot; "
         "robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "

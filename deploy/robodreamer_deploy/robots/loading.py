@@ -5,6 +5,8 @@ It takes one of
     name:argument               a robot of this package (`BUILT_IN`), such as dynamixel:arm.json, or
                                 one that an installed package registers in the entry point group
                                 `robodreamer.robots`, such as sim:fetch_reach
+    tcp://HOST:PORT             a robot of another process or computer; `:KEY` may follow, the
+                                driver's key file
     path/to/file.py:Class       your own file; `:argument` may follow. Modules that lie beside it
                                 can be imported, as in a script
     package.module:Class        your own installed module; `:argument` may follow
@@ -31,6 +33,7 @@ BUILT_IN = {
     "dynamixel": "robodreamer_deploy.robots.dynamixel",
     "lerobot": "robodreamer_deploy.robots.lerobot",
     "rig": "robodreamer_deploy.robots.composed",
+    "tcp": "robodreamer_deploy.robots.remote.robot",
 }
 """Robots of this package, also in a bare copy: the modules whose `make_robot` makes them."""
 ENTRY_POINT_GROUP = "robodreamer.robots"

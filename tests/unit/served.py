@@ -1,0 +1,51 @@
+"""Robots behind an address, for tests: a server in a thread of its own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.robots.remote import server as module
+from robodreamer_deploy.robots.remote.address import Address
+from robodreamer_deploy.robots.remote.keys import Key
+from robodreamer_deploy.robots.remote.server import Server
+from robodreamer_deploy.robots.remote.watch import Watch
+
+ANY_PORT = Address("127.0.0.1", 0)
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Let a server answer until the end of the block; what it raised is raised there."""
+    is_over = threading.Event()
+    raised: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            with patch.object(module, "IDLE_S", 0.02):
+                server.serve(is_over.is_set)
+        except BaseException as error:  # noqa: BLE001  raised below
+            raised.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield server
+    finally:
+        is_over.set()
+        thread.join(timeout=10)
+        server.close()
+        assert not thread.is_alive()
+    if raised:
+        raise raised[0]
+
+
+@contextmanager
+def served(
+    robot: Any, contract: Contract, key: Key | None = None, within_s: float = 1.0
+) -> Iterator[Server]:
+    """Put a robot behind a free port of this machine."""
+    with serving(Server(robot, Watch(robot, within_s), contract, ANY_PORT, key)) as server:
+        yield server
