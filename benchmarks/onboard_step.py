@@ -22,14 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bundles import write_bundle
 from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS, Workload, make_agent, make_draw, make_observation, make_workload
 
 from robodreamer.agent import Agent
-from robodreamer.onnx_export.evidence import draw_noise
-from robodreamer.onnx_export.policy_folder import Origin, stamp, write_draft
-from robodreamer.onnx_export.traces import Recording, trace
-from robodreamer_deploy.bundle.bundle import Bundle, load_bundle, write_manifest
+from robodreamer_deploy.bundle.bundle import Bundle
 from robodreamer_deploy.bundle.interface import FEEDBACK
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.inference.controller import Controller
@@ -40,7 +38,6 @@ TARGETS = {"1m": 0.5, "12m": 0.8}
 SPLIT_TARGET = 0.7
 """Time from sense to act with the split, by that without."""
 START_S, MEMORY_MB = 1.5, 150.0
-GOLDEN_STEPS = 32
 WARM_UP = 20
 CPU = torch.device("cpu")
 START = """
@@ -56,21 +53,6 @@ print(ready, peak)
 """
 Contender = tuple[Callable[[], object], Callable[[], object]]
 """What is timed, and what is done in the slack after it."""
-
-
-def write_bundle(agent: Agent, folder: Path) -> Bundle:
-    """Write an agent with random weights as a policy; unverified, but for its golden steps."""
-    generator = torch.Generator().manual_seed(0)
-    shown = make_observation(agent.contract, (GOLDEN_STEPS,), generator)
-    observations = {s.name: shown[s.name].numpy() for s in agent.contract.inputs}
-    executed = np.zeros((GOLDEN_STEPS, agent.contract.action.size), np.float32)
-    recording = Recording(observations, np.arange(GOLDEN_STEPS) == 0, executed)
-    noise = draw_noise(agent, GOLDEN_STEPS, np.random.default_rng(0))
-    manifest = write_draft(agent, folder, origin=Origin("random weights", ""), opset=18)
-    trace(agent, recording, noise).golden.save(folder / "golden.npz")
-    stamp(folder, manifest)
-    write_manifest(folder, manifest)
-    return load_bundle(folder)
 
 
 def make_contenders(agent: Agent, bundle: Bundle) -> dict[str, Contender]:
