@@ -131,10 +131,10 @@ class Still(Fit):
 class Boundless(Fit):
     """Takes more than its limits."""
 
-    def step(self, action: Any) -> Any:
-        result = super().step(action)
+    def take_action(self, action: Any) -> Any:
+        transition = super().take_action(action)
         self.data.qpos[0] += np.abs(action[0])
-        return self._observe(), *result[1:]
+        return transition
 
 
 class Gullible(Fit):
