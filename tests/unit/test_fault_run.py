@@ -5,7 +5,9 @@ The checker stands behind the robot and shares no code with `Safety`. What hangs
 """
 
 import logging
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import toy_policy
 from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.contract import Array
+from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.driving.leaving import drive_connected
 from robodreamer_deploy.driving.limits import Limits
 from robodreamer_deploy.driving.loop import ControlLoop
@@ -23,9 +25,13 @@ from robodreamer_deploy.driving.signals import StopSignals
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.robots import RobotError
+from robodreamer_sim.hardware.checker import Checker as HardwareChecker
+from robodreamer_sim.hardware.checker import CommandLimits
+from robodreamer_sim.robot import make_robot
 
 DT = CONTRACT.control_dt_s
 TICKS = 20
+POLICY = Path(__file__).parents[2] / "policies" / "fetch_reach"
 RANGE, RATE, ACCELERATION = 0.8, 8.0, 400.0  # of the policy's units, s
 FAULTS = (
     "nan", "shape", "type", "lost signal", "old signal", "lost frame", "late frame", "wrong clock",
@@ -38,15 +44,12 @@ class Checker:
     """Judges every command from what the robot was told before it, and what state it was in."""
 
     def __init__(self) -> None:
-        self.last, self.change, self.is_enabled = np.zeros(2), np.zeros(2), True
-        self.num_checked = 0
+        self.last, self.change = np.zeros(2), np.zeros(2)
 
     def held(self) -> None:
         self.change = np.zeros(2)
 
     def check(self, action: Array) -> None:
-        self.num_checked += 1
-        assert self.is_enabled, "moved while the dead-man's switch was released"
         assert action.dtype == np.float32
         assert np.isfinite(action).all()
         assert (np.abs(action) <= RANGE + 1e-6).all()
@@ -56,15 +59,71 @@ class Checker:
         self.last, self.change = action.astype(np.float64), change
 
 
-class Faulty(Bench):
-    """Does in every tick what chance says; holds at the last command, as a position drive does."""
+class PositionDrive(Bench):
+    """The toy, which holds where it was last sent; judged by the checker above."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self) -> None:
         super().__init__("", CONTRACT)
-        self.time, self.checker, self.is_enabled = 100.0, Checker(), True
-        self._rng, self._rate = rng, float(rng.choice([0.02, 0.2, 0.6]))
-        self._fault, self._age, self._is_gone, self._is_held = "", 0.0, False, False
-        self.num_observed, self.num_faults = 0, 0
+        self.checker = Checker()
+
+    def send_action(self, action: Array) -> Array:
+        self.checker.check(action)
+        return super().send_action(action)
+
+    def hold(self) -> Array:
+        self.checker.held()
+        return self.checker.last.astype(np.float32)
+
+
+class Arm:
+    """The simulated Fetch arm and its cameras; judged by the checker of the simulated hardware."""
+
+    def __init__(self, policy: Policy, seed: int) -> None:
+        self.inner, self.is_connected = make_robot("fetch_reach", policy.bundle.contract), False
+        dt = policy.bundle.contract.control_dt_s
+        limits = CommandLimits(max_rate=(RATE,) * 4, max_acceleration=(ACCELERATION,) * 4)
+        self.checker = HardwareChecker(policy.bundle.contract.action, dt, 1.0, limits)
+        self.num_sent, self._seed, self._dt = 0, seed, dt
+
+    def restart(self, seed: int) -> None:
+        """Stand in for a robot of its own: the simulator is made once."""
+        self._seed = seed
+        self.checker.begin()
+
+    def connect(self) -> None:
+        self.inner.start_episode(self._seed)
+        self.is_connected = True
+
+    def get_observation(self) -> dict[str, Array]:
+        return dict(self.inner.get_observation())
+
+    def send_action(self, action: Array) -> Array:
+        self.num_sent += 1
+        self.checker.commanded(self.num_sent * self._dt, action, "free")
+        return self.inner.send_action(action)
+
+    def hold(self) -> Array:
+        executed = self.inner.hold()
+        self.checker.held(self.num_sent * self._dt, executed)
+        return executed
+
+    def disconnect(self) -> None:
+        self.is_connected = False
+
+
+class Faulty:
+    """Does in every tick what chance says, and otherwise what the robot in it does."""
+
+    def __init__(self, robot: PositionDrive | Arm, contract: Contract, seed: int) -> None:
+        self.robot, self.time, self.is_enabled = robot, 100.0, True
+        self._rng = np.random.default_rng(seed)
+        self._rate = float(self._rng.choice([0.02, 0.2, 0.6]))
+        self._dt = contract.control_dt_s
+        self._camera = next(s.name for s in contract.inputs if s.is_image)
+        self._vector = next(s for s in contract.inputs if s.family == "proprio")
+        self._fault, self._is_gone, self.is_held = "", False, False
+        self.num_observed, self.num_faults, self.num_sent = 0, 0, 0
+        self.connect, self.disconnect = robot.connect, robot.disconnect
 
     def now(self) -> float:
         return self.time
@@ -74,56 +133,53 @@ class Faulty(Bench):
 
     @property
     def observation_stamps(self) -> dict[str, float]:
-        stamps = {"image/eye": self.time, "proprio/position": self.time}
+        stamps = {self._camera: self.time, self._vector.name: self.time}
         if self._fault == "late frame":
-            stamps["image/eye"] -= 3 * DT
+            stamps[self._camera] -= 3 * self._dt
         if self._fault == "old signal":
-            stamps["proprio/position"] -= 3 * DT
-        return {"image/eye": 1.7e9} if self._fault == "wrong clock" else stamps
+            stamps[self._vector.name] -= 3 * self._dt
+        return {self._camera: 1.7e9} if self._fault == "wrong clock" else stamps
 
     def get_observation(self) -> dict[str, Array]:
         self.num_observed += 1
         is_faulty = self._rng.random() < self._rate
         self._fault = str(self._rng.choice(FAULTS)) if is_faulty else ""
         self.num_faults += is_faulty
-        self.is_enabled = self.checker.is_enabled = self._fault != "released"
+        self.is_enabled = self._fault != "released"
         self._is_gone |= self._fault == "disconnected"
-        self.time += {"stall": 3.0, "long stall": 30.0}.get(self._fault, 0.1) * DT
+        self.time += {"stall": 3.0, "long stall": 30.0}.get(self._fault, 0.1) * self._dt
         if self._is_gone or self._fault == "no reading":
             raise RobotError("no answer within 20 ms") if self._rng.random() < 0.5 else OSError()
         if self._fault == "reading breaks":
             raise ValueError("a bug of the driver")
-        return self._spoilt(super().get_observation())
+        return self._spoilt(self.robot.get_observation())
 
     def _spoilt(self, observation: dict[str, Array]) -> dict[str, Array]:
+        (size,) = self._vector.shape
         spoilt: dict[str, Any] = {
-            "nan": np.full(2, np.nan, np.float32), "shape": np.zeros(3, np.float32),
-            "type": np.zeros(2), "lost signal": None,
+            "nan": np.full(size, np.nan, np.float32), "shape": np.zeros(size + 1, np.float32),
+            "type": np.zeros(size), "lost signal": None,
         }  # fmt: skip
         if self._fault in spoilt:
-            observation["proprio/position"] = spoilt[self._fault]
+            observation[self._vector.name] = spoilt[self._fault]
         if self._fault == "lost frame":
-            del observation["image/eye"]
+            del observation[self._camera]
         return observation
 
     def send_action(self, action: Array) -> Array:
         if self._fault == "send raises":
             raise OSError("cable lost")
-        self._is_held = False
-        self.checker.check(action)
-        return super().send_action(action)
+        assert self.is_enabled, "moved while the dead-man's switch was released"
+        self.is_held = False
+        self.num_sent += 1
+        return self.robot.send_action(action)
 
     def hold(self) -> Array:
         if self._fault == "hold raises":
             self._fault = ""
             raise OSError("busy")
-        self._is_held = True
-        self.checker.held()
-        return self.checker.last.astype(np.float32)
-
-    @property
-    def is_held(self) -> bool:
-        return self._is_held
+        self.is_held = True
+        return self.robot.hold()
 
 
 def poison(controller: Controller, rng: np.random.Generator) -> None:
@@ -134,39 +190,60 @@ def poison(controller: Controller, rng: np.random.Generator) -> None:
         controller.restore(state._replace(carry=state.carry._replace(deter=deter)))
 
 
-def run_episode(policy: Policy, seed: int) -> Faulty:
-    rng = np.random.default_rng(seed)
-    robot = Faulty(rng)
-    limits = Limits(*(np.full(2, v) for v in (-RANGE, RANGE, RATE, ACCELERATION)))
+def run_episode(policy: Policy, robot: PositionDrive | Arm, seed: int, reach: float) -> Faulty:
+    contract = policy.bundle.contract
+    size, dt = contract.action.size, contract.control_dt_s
+    rng, faulty = np.random.default_rng(seed), Faulty(robot, contract, seed)
+    limits = Limits(*(np.full(size, v) for v in (-reach, reach, RATE, ACCELERATION)))
     safety = Safety(
-        robot, CONTRACT.action, control_dt_s=DT, limits=limits,
-        start=Start(warm_up_ticks=2, ramp_s=4 * DT), is_enabled=lambda: robot.is_enabled,
+        faulty, contract.action, control_dt_s=dt, limits=limits,
+        start=Start(warm_up_ticks=2, ramp_s=4 * dt), is_enabled=lambda: faulty.is_enabled,
     )  # fmt: skip
-    loop = ControlLoop(Controller(policy, draw="sample"), safety, clock=robot)
+    loop = ControlLoop(Controller(policy, draw="sample"), safety, clock=faulty)
 
     def drive() -> None:
         def should_stop() -> str | None:
             poison(loop.controller, rng)
-            return "over" if robot.num_observed >= TICKS else None
+            return "over" if faulty.num_observed >= TICKS else None
 
-        loop.run(robot, should_stop, seed=seed)
+        loop.run(faulty, should_stop, seed=seed)
 
     with suppress(OSError, ValueError):  # what ends a drive is passed on once the robot is held
-        drive_connected(robot, safety, StopSignals(), robot, drive)
-    return robot
+        drive_connected(faulty, safety, StopSignals(), faulty, drive)
+    return faulty
+
+
+def check_episodes(episodes: list[Faulty]) -> None:
+    assert all(faulty.is_held for faulty in episodes)
+    assert all(not faulty.robot.is_connected for faulty in episodes)
+    assert sum(faulty.num_faults for faulty in episodes) > len(episodes)
+    assert sum(faulty.num_sent for faulty in episodes) > 2 * len(episodes)
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("num_episodes", [60, pytest.param(1000, marks=pytest.mark.slow)])
-def test_nothing_unsafe_reaches_the_robot_whatever_fails(
-    tmp_path_factory: pytest.TempPathFactory, num_episodes: int
-) -> None:
-    policy = Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
-    logging.disable(logging.CRITICAL)
-    try:
-        robots = [run_episode(policy, seed) for seed in range(num_episodes)]
-    finally:
-        logging.disable(logging.NOTSET)
-    assert all(robot.is_held for robot in robots)
-    assert all(not robot.is_connected for robot in robots)
-    assert sum(robot.num_faults for robot in robots) > num_episodes
-    assert sum(robot.checker.num_checked for robot in robots) > 2 * num_episodes
+def test_nothing_unsafe_reaches_the_robot_whatever_fails(tmp_path: Path, num_episodes: int) -> None:
+    policy = Policy(load_bundle(toy_policy.write_bundle(tmp_path)))
+    check_episodes(
+        [run_episode(policy, PositionDrive(), seed, RANGE) for seed in range(num_episodes)]
+    )
+
+
+@pytest.mark.parametrize("num_episodes", [5, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
+def test_nothing_unsafe_reaches_a_simulated_arm_whatever_fails(num_episodes: int) -> None:
+    policy = Policy(load_bundle(POLICY))
+    arm = Arm(policy, 0)
+    episodes: list[Faulty] = []
+    for seed in range(num_episodes):
+        arm.restart(seed)
+        episodes.append(run_episode(policy, arm, seed, 1.0))
+    arm.inner.disconnect()
+    check_episodes(episodes)
+    assert not arm.checker.unsafe, arm.checker.worst
