@@ -124,6 +124,7 @@ def test_a_resumed_run_loses_the_same_frames(tmp_path: Path) -> None:
     assert metrics_of(other) == metrics_of(run)
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(quick_run: Path, tmp_path: Path) -> None:
     assert train(tmp_path / "run", "--num-workers=2") == 0
     result = result_of(tmp_path / "run")

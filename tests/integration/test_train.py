@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from subprocess import Popen
 
+import pytest
 import torch
 from train_runs import (
     CHECKPOINT_STEPS,
@@ -170,6 +171,7 @@ def test_ctrl_c_while_the_run_is_built_leaves_at_once_and_nothing_behind(tmp_pat
     require_gone(family)
 
 
+@pytest.mark.slow
 def test_two_interrupts_leave_at_once_and_the_last_checkpoint_loads(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = "--checkpoint-minutes=0.0005", "--data.train-ratio=200"  # saves nearly every step
@@ -217,9 +219,10 @@ def test_ctrl_c_in_a_narrow_terminal_saves_and_no_line_wraps(tmp_path: Path) -> 
     assert any(line.rstrip().endswith("…") for line in lines), "the title was not cut"
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_is_evaluated_once_for_it(tmp_path: Path) -> None:
-    words = "--evaluate-minutes=1", f"--evaluate-steps={STEPS // 2}", "--evaluate-episodes=1"
+    words = "--evaluate-minutes=1", "--evaluate-steps=30", "--evaluate-episodes=1", "--steps=60"
     assert train(tmp_path, "--observe=proprio", "--num-workers=0", *words) == 0
     evaluated = [line["step"] for line in read_metrics(tmp_path) if "evaluation/return" in line]
     assert len(evaluated) == 2
-    assert STEPS // 2 <= evaluated[0] < STEPS <= evaluated[1]
+    assert 30 <= evaluated[0] < 60 <= evaluated[1]

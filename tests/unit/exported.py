@@ -22,7 +22,7 @@ from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.inference.policy import Policy
 
-NUM_STEPS = 232  # at least 200
+NUM_STEPS = 208  # at least 200
 VECTORS_ONLY = (
     Signal(name="proprio/joint_position", shape=(3,), dtype="float32"),
     Signal(name="goal/position", shape=(2,), dtype="float32", low=(-1.0, 0.5), high=(1.0, 3.0)),

@@ -76,6 +76,7 @@ def test_an_update_is_measured_and_the_figures_say_where_they_are_from(
     assert re.search(r"^cpu ms +\d", said, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_simulation_benchmark_measures_every_contender_of_a_row_in_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,7 +35,7 @@ TASK = "gym:Pendulum-v1"  # 200 steps an episode, no camera
 
 @pytest.fixture(scope="module")
 def envs() -> VectorEnv:
-    return VectorEnv(TASK, EnvOptions(observe="proprio"), num_envs=5, num_workers=0, seed=1_000_003)
+    return VectorEnv(TASK, EnvOptions(observe="proprio"), num_envs=2, num_workers=0, seed=1_000_003)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def exported(
 ) -> tuple[Path, Manifest, list[str]]:
     out, said = tmp_path_factory.mktemp("policies") / "deep" / "pendulum", list[str]()
     recording = record(agent, envs)
-    manifest = export_policy(agent, recording, out, origin=ORIGIN, drive=(envs, 5), say=said.append)
+    manifest = export_policy(agent, recording, out, origin=ORIGIN, drive=(envs, 2), say=said.append)
     return out, manifest, said
 
 
@@ -93,7 +93,7 @@ def test_the_better_draw_becomes_the_default(
 ) -> None:
     manifest = exported[1]
     mode, sample = manifest.draws["mode"], manifest.draws["sample"]
-    assert mode.num_episodes == sample.num_episodes == 5
+    assert mode.num_episodes == sample.num_episodes == 2
     assert mode.return_mean != sample.return_mean
     better = "mode" if mode.return_mean > sample.return_mean else "sample"
     assert manifest.default_draw == better
@@ -106,9 +106,9 @@ def test_the_better_draw_becomes_the_default(
 def test_the_folder_earns_the_returns_of_the_agent(
     exported: tuple[Path, Manifest, list[str]], agent: Agent, envs: VectorEnv
 ) -> None:
-    onnx = evaluate(load_candidate(exported[0]).make_policy(5, "mode"), envs, 5)
-    torch_ = evaluate(AgentPolicy(agent, 5, Mode()), envs, 5)
-    assert len(np.unique(onnx.returns)) == 5
+    onnx = evaluate(load_candidate(exported[0]).make_policy(2, "mode"), envs, 2)
+    torch_ = evaluate(AgentPolicy(agent, 2, Mode()), envs, 2)
+    assert len(np.unique(onnx.returns)) == 2
     np.testing.assert_allclose(onnx.returns, torch_.returns, rtol=1e-4)
     assert exported[1].draws["mode"].return_mean == onnx.returns.mean()
 
@@ -148,6 +148,7 @@ def test_graphs_that_are_not_the_agent_leave_nothing(
         return toy.manifest
 
     monkeypatch.setattr(export, "write_draft", write_corrupt)
+    monkeypatch.setattr(export, "gather", lambda *_: toy.evidence)
     with pytest.raises(BundleError, match=r"actor\.onnx: action is off by"):
         export_policy(toy.agent, toy.recording, tmp_path / "out", origin=ORIGIN)
     assert [path.name for path in tmp_path.iterdir()] == ["corrupt"]
@@ -254,6 +255,7 @@ def test_a_full_disk_leaves_the_older_policy_as_it_was(
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
 
     monkeypatch.setattr(export, "write_draft", write_again)
+    monkeypatch.setattr(export, "gather", lambda *_: toy.evidence)
     try:
         with pytest.raises(OSError, match="File too large"):  # what the limit says for ENOSPC
             export_policy(toy.agent, toy.recording, older, origin=ORIGIN, say=fill)

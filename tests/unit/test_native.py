@@ -69,13 +69,20 @@ def assert_close(plain: dict[str, Array], native: dict[str, Array], step: int) -
             np.testing.assert_allclose(native[name], value, rtol=0, atol=1e-6, err_msg=where)
 
 
-@pytest.mark.parametrize("task", WALKERS)
+@pytest.mark.parametrize(
+    "task",
+    [WALKERS[-1], *(pytest.param(task, marks=pytest.mark.slow) for task in WALKERS[:-1])],
+)
 def test_a_walker_moves_as_dm_controls_does(task: str) -> None:
     assert compare(make_spec(task), steps=60, begin_at=30) == 0
 
 
 @pytest.mark.parametrize(
-    ("observe", "cameras"), [("both", None), ("camera", ("side:24x32", "back:16x16@10"))]
+    ("observe", "cameras"),
+    [
+        ("camera", ("side:24x32", "back:16x16@10")),
+        pytest.param("both", None, marks=pytest.mark.slow),
+    ],
 )
 def test_its_pictures_are_the_same_to_the_bit(observe: str, cameras: Any) -> None:
     spec = make_spec("dmc_walker_walk", observe=observe, cameras=cameras, image_size=(32, 32))

@@ -137,6 +137,7 @@ def test_one_wrong_weight_of_the_larger_graphs_is_refused(
     assert not passes(exported, tmp_path / "corrupt", graph)
 
 
+@pytest.mark.slow
 def test_one_wrong_element_in_an_agent_of_a_real_size_is_refused(tmp_path: Path) -> None:
     exported = export_toy(tmp_path, LIKE_FETCH, network=SIZES["cpu"])
     assert not unnoticed(exported, tmp_path / "corrupt", SPLIT)
@@ -243,6 +244,7 @@ def with_other_choice(exported: Exported, gap: float) -> Evidence:
     return exported.evidence._replace(sample=cut, free_sample=free)
 
 
+@pytest.mark.slow
 def test_a_tie_is_counted_and_the_free_run_goes_on(exported: Exported) -> None:
     parity = exported.verify(with_other_choice(exported, TIE_MARGIN / 4))
     assert (parity.num_ties, parity.free_ties) == (len(SEQUENCES),) * 2

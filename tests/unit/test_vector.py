@@ -130,7 +130,11 @@ def test_a_record_stays_intact_while_the_next_one_is_made() -> None:
 
 @pytest.mark.parametrize(
     ("task", "observe"),
-    [("fetch_push", "both"), ("dmc_cartpole_swingup", "both"), ("gym:toy_env:Toy-v0", "proprio")],
+    [
+        ("fetch_push", "both"),
+        pytest.param("dmc_cartpole_swingup", "both", marks=pytest.mark.slow),
+        ("gym:toy_env:Toy-v0", "proprio"),
+    ],
 )
 def test_records_do_not_depend_on_how_environments_are_spread(task: str, observe: Any) -> None:
     options = EnvOptions(observe=observe, image_size=(24, 32))
