@@ -1,5 +1,7 @@
 """The simulated bus speaks protocol 2.0 as its manual has it, and as ROBOTIS' own code does."""
 
+import re
+
 import pytest
 from dynamixel_sdk import Protocol2PacketHandler
 from hypothesis import given
@@ -45,7 +47,7 @@ def test_the_crc_is_that_of_the_sdk(data: bytes) -> None:
 @given(BODIES)
 def test_no_header_survives_stuffing_and_nothing_is_lost(body: bytes) -> None:
     assert unstuff(stuff(body)) == body
-    assert b"\xff\xff\xfd" not in stuff(body).replace(b"\xff\xff\xfd\xfd", b"")
+    assert not re.search(rb"\xff\xff\xfd(?!\xfd)", stuff(body))
 
 
 @given(st.lists(st.tuples(st.integers(0, 252), BODIES), max_size=4), st.integers(1, 30))
