@@ -133,7 +133,7 @@ def drive(driver: Driver, robot: SimulatedRobot, seed: int) -> Episode:
 def first_divergence(one: Array, other: Array) -> int | None:
     """Return the first step at which actions (T, A) differ by more than 1e-3; None if none does.
 
-    Where one episode is longer, it diverges at its first step alone, if it had not before.
+    Drives of different lengths diverge where the shorter one ends, if not before.
     """
     common = min(len(one), len(other))
     differs = ~(np.abs(one[:common] - other[:common]).max(-1) <= DIVERGED)  # NaN differs too
