@@ -19,12 +19,12 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
 
   train TASK        learn a task; --run FOLDER, --resume goes on where it stopped
   evaluate FOLDER   return and success of a run, or of an exported policy
-  export RUN        write encoder, RSSM step and actor as verified ONNX files
+  export RUN        write the policy as ONNX files, verified against torch
   dream RUN         films of episodes, and of what the model imagines
   plot RUN...       learning curves of one or more runs
   report RUN        one HTML page about a run and its policy
   import-log LOG    add what a robot recorded to a run, which then trains on
-  tasks [FILTER]    list the tasks
+  tasks [FILTER]    list the tasks; tasks check NAME holds one to its promises
   doctor            what works on this machine, and what to do about the rest
   robot TASK        a simulated robot in a process of its own, driven over tcp
   demo              all of it on fetch_reach, in about a quarter of an hour

@@ -1,8 +1,10 @@
-"""What every test shares: one thread, no display, and how hard hypothesis tries."""
+"""What every test shares: one thread, no display, no traces, and how hard hypothesis tries."""
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # Read when torch, numpy or a worker process starts, so it need not import torch here.
@@ -24,3 +26,11 @@ settings.register_profile(
     database=None if IN_CI else settings.get_profile("quick").database,
 )
 settings.load_profile("ci" if IN_CI else "quick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_flights_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the drives that fail here from pushing a user's own out of the flight recorder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

@@ -152,6 +152,9 @@ def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
         (["{policy}", "--robot", "{toy}:Point", "--on-surprise", "slow"], "needs a rate limit of"),
         (["{policy}", "--robot", "{toy}:Point", "--report", "/no/x"], "there is no folder /no"),
         (["{policy}", "--robot", "x", "--provider", "cuda"], "needs CUDA.* onnxruntime .* has cpu"),
+        (["{policy}", "--bench", "--log", "x"], "--log changes nothing about --bench: leave it"),
+        (["{policy}", "--replay", "x", "--max-rate", "1"], "--max-rate changes nothing about --re"),
+        (["{policy}", "--replay", "x", "--no-real-time"], "--no-real-time changes nothing"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(

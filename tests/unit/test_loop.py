@@ -190,6 +190,21 @@ def test_what_nobody_expects_ends_the_run_with_its_figures(
     assert loop.report.elapsed_s > 0
 
 
+def test_the_rate_so_far_is_told_in_the_middle_of_a_drive(policy: Policy) -> None:
+    robot = SlowBench(FakeClock())
+    loop = make_loop(policy, robot)
+    rates: list[float | None] = []
+
+    def should_stop() -> str | None:
+        rates.append(summarize_loop(loop.report, DT)["rate_hz"])
+        return "enough" if len(rates) % 10 == 0 else None
+
+    for _ in range(3):
+        assert loop.run(robot, should_stop) == "enough"
+    assert rates[0] is None
+    assert rates[1:] == pytest.approx([1 / DT] * 29)
+
+
 def test_a_hold_at_a_pose_out_of_range_is_counted(policy: Policy) -> None:
     class Bent(SlowBench):
         def hold(self) -> Array:

@@ -1,4 +1,4 @@
-"""What the onboard benchmarks are made of: ranks, cameras that lose frames, and faults."""
+"""What the onboard benchmarks are made of: ranks, lost frames, faults, and drives side by side."""
 
 import itertools
 import json
@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_agent import NETWORK, make_agent
 
+from robodreamer_deploy.inference.policy import Noise
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.robot import SimulatedRobot
 from robodreamer_sim.tasks.registry import make
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -136,3 +140,81 @@ def test_the_shipped_policy_is_measured(
     runpy.run_path(str(FOLDER / name), run_name="__main__")
     (table,) = json.loads(file.read_text())[key].values()
     assert len(table) == rows
+
+
+@given(
+    lengths=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    step=st.integers(0, 9),
+    error=st.sampled_from([-2e-3, 2e-3, np.nan]),
+)
+def test_drives_diverge_at_the_first_step_at_which_an_action_differs(
+    lengths: tuple[int, int], step: int, error: float
+) -> None:
+    first_divergence = imported("onboard_parity").first_divergence
+    one, other = (np.zeros((length, 2), np.float32) for length in lengths)
+    other += 5e-4
+    end = None if lengths[0] == lengths[1] else min(lengths)
+    assert first_divergence(one, other) == end
+    if step < min(lengths):
+        other[step:, 1] += error
+        assert first_divergence(one, other) == step
+
+
+def test_torch_drives_an_episode_again_to_the_bit_and_otherwise_with_other_noise() -> None:
+    parity = imported("onboard_parity")
+    env = make("arm_reach", ARM)
+    agent = make_agent(env.contract, network=NETWORK)
+
+    def make_noise(seed: int, counter: int) -> Noise:
+        random = np.random.default_rng((seed, counter))
+        shape = agent.world_model.rssm.latent.shape
+        drawn = random.gumbel(size=shape), random.normal(size=env.contract.action.size)
+        return Noise(*(values.astype(np.float32) for values in drawn))
+
+    driver, robot = parity.TorchDriver(agent, make_noise), SimulatedRobot(env)
+    one, other, again = (parity.drive(driver, robot, seed) for seed in (0, 1, 0))
+    other_noise = parity.TorchDriver(agent, lambda seed, counter: make_noise(seed + 9, counter))
+    noisy = parity.drive(other_noise, robot, 0)
+    robot.disconnect()
+    np.testing.assert_array_equal(one.actions, again.actions)
+    assert one.episode_return == again.episode_return
+    np.testing.assert_array_equal(one.executed, one.actions)
+    assert parity.first_divergence(one.actions, other.actions) == 0
+    assert parity.first_divergence(one.actions, noisy.actions) == 0
+    for name, value in one.observations[0].items():
+        np.testing.assert_array_equal(value, noisy.observations[0][name])
+
+
+def test_what_is_executed_is_what_torch_remembers() -> None:
+    agent = make_agent()
+    size = agent.contract.action.size
+    driver = imported("onboard_parity").TorchDriver(agent, lambda seed, counter: None)
+    driver.executed(np.full(size, 0.25, np.float32))
+    assert torch.equal(driver._carry.action, torch.full((1, size), 0.25))
+
+
+@pytest.mark.slow
+def test_an_export_drives_as_its_agent_does_and_not_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "figures.json"
+    words = ["--workload=debug", "--episodes=2", "--steps=15", f"--json={file}"]
+    monkeypatch.setattr(sys, "argv", ["onboard_parity.py", *words])
+    names = runpy.run_path(str(FOLDER / "onboard_parity.py"), run_name="__main__")
+    for found in json.loads(file.read_text())["parity"].values():
+        assert found["do_returns_overlap"]
+        assert found["identical_inputs"]["is_met"]
+        assert found["identical_inputs"]["steps"] == 15
+        assert len(found["runtimes"]["torch"]["returns"]) == 2
+    assert "mode: 2 of 2 episodes never diverge" in capsys.readouterr().out
+
+    agent = names["random_agent"]("debug", seed=0)
+    imported("_bundles").write_bundle(agent, tmp_path / "policy")
+    policy = names["load_policy"](tmp_path / "policy")
+    with torch.no_grad():
+        for parameter in agent.behavior.actor.parameters():
+            parameter.add_(0.1)
+    options = type("Options", (), {"episodes": 1, "steps": 5})
+    for found in names["measure"](agent, policy, options).values():
+        assert not found["identical_inputs"]["is_met"]
+        assert found["first_divergence"] == [0]

@@ -18,6 +18,8 @@ from robodreamer_deploy.commands.arguments import (
 )
 
 BENCH_SECONDS = 5.0
+OBEYED = {"replay": {"provider"}, "bench": {"provider", "seconds", "report"}}
+"""Options by what is done in place of driving, where all others would change nothing."""
 
 Say = Callable[[str], None]
 
@@ -125,6 +127,8 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     """
     from robodreamer_deploy.robots import RobotError  # here, so that --help needs no numpy
 
+    if problem := _why_without_effect(arguments):
+        raise RobotError(problem)
     for option in ("report", "log"):
         path: Path | None = getattr(arguments, option)
         if path is not None and (problem := _why_not_writable(path)):
@@ -171,6 +175,17 @@ def _bench(arguments: argparse.Namespace, say: Say) -> int:
     if arguments.report is not None:
         arguments.report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _why_without_effect(arguments: argparse.Namespace) -> str | None:
+    options = parser()
+    for mode, obeyed in OBEYED.items():
+        for name, value in vars(arguments).items():
+            is_given = value != options.get_default(name)
+            if getattr(arguments, mode) and is_given and name not in {"policy", mode, *obeyed}:
+                option = {"real_time": "no-real-time"}.get(name, name.replace("_", "-"))
+                return f"--{option} changes nothing about --{mode}: leave it out"
+    return None
 
 
 def _why_not_writable(path: Path) -> str | None:

@@ -94,6 +94,7 @@ class ControlLoop:
         self._is_stepped = is_stepped
         self._gate = Gate(self.contract, self.clock.now, has_ages=not is_stepped)
         self._num_runs = 0
+        self._counted_until_s = 0.0
         self._faults_in_a_row = self._missing_in_a_row = 0
         self._is_first = True
 
@@ -125,7 +126,7 @@ class ControlLoop:
             Exception: Whatever the robot raises, but what `robots.Robot` says holds one tick.
         """
         self._begin(seed)
-        start = self.clock.now()
+        self._counted_until_s = self.clock.now()
         reason = "by a fault"
         try:
             reason = self._drive(sensors, should_stop)
@@ -139,7 +140,7 @@ class ControlLoop:
         finally:
             if self._watchdog is not None:
                 self._watchdog.rest()
-            self.report.elapsed_s += self.clock.now() - start
+            self._count_time()
             for listener in self._listeners:
                 listener.episode_ended(reason)
         return reason
@@ -166,6 +167,12 @@ class ControlLoop:
             self._look_ahead()
             skipped = self._pass_over(grid.advance())
             grid.wait()
+            self._count_time()
+
+    def _count_time(self) -> None:
+        now = self.clock.now()
+        self.report.elapsed_s += now - self._counted_until_s
+        self._counted_until_s = now
 
     def _watch(self, seconds: float, doing: str, act: Callable[[str], None] | None = None) -> None:
         if self._watchdog is not None:
