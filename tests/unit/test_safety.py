@@ -1,5 +1,6 @@
 """Safety: whatever is sent, what reaches the robot is finite, in range, not too fast, or a hold."""
 
+import logging
 import threading
 import time
 from typing import Any
@@ -425,3 +426,43 @@ def test_a_stop_from_another_thread_does_not_wait_for_a_command_that_hangs() -> 
     (executed,) = results
     assert executed.limits == ("stopped",)
     assert [type(command) for command in robot.commands] == [str, np.ndarray, str]  # held again
+
+
+class Deaf(logging.Handler):
+    """A terminal that takes nothing in, as after Ctrl-S."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert self.goes_on.wait(5.0), record
+
+
+def test_a_stop_does_not_wait_for_a_terminal_that_takes_nothing_in() -> None:
+    safety = armed(robot := Recorder())
+    deaf, logger = Deaf(), logging.getLogger("robodreamer_deploy.driving")
+    logger.addHandler(deaf)
+    thread = threading.Thread(target=safety.stop, args=("hung",))
+    try:
+        thread.start()
+        thread.join(0.3)
+        assert robot.commands == ["hold"]
+    finally:
+        deaf.goes_on.set()
+        thread.join(5.0)
+        logger.removeHandler(deaf)
+
+
+def test_a_stop_is_told_once_also_where_the_robot_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Array:
+        raise OSError("no bus")
+
+    safety = armed(robot := Recorder())
+    monkeypatch.setattr(robot, "hold", fail)
+    for reason in ("smoke", "fire"):
+        with pytest.raises(OSError, match="no bus"):
+            safety.stop(reason)
+    assert [record.message for record in caplog.records] == ["robot stopped: smoke"]

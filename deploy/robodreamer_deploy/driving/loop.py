@@ -122,6 +122,7 @@ class ControlLoop:
 
         Raises:
             RobotError: The robot does not hold, or reports an execution that makes no sense.
+            HungError: It did not come back from the last hold.
             Exception: Whatever the robot raises, but what `robots.Robot` says holds one tick.
         """
         self._begin(seed)
@@ -132,7 +133,10 @@ class ControlLoop:
             self._watch(HOLD_WITHIN_S, "hold")
             self.safety.disarm()
         except HungError as error:
-            reason = self.safety.stop_reason or str(error)
+            if self.safety.stop_reason is None:  # the last hold hung, which is nobody's reason
+                reason = str(error)
+                raise
+            reason = self.safety.stop_reason
         except BaseException as error:
             reason = sentence(error)
             raise

@@ -212,8 +212,12 @@ class Safety:
         May be called from any thread: what another one is about to send is refused from now on,
         and what it is sending is followed by a hold.
         """
-        self._states.stop(reason)
-        self.hold()
+        is_news = self._states.stop(reason)
+        try:
+            self.hold()
+        finally:  # last: a terminal that takes nothing in makes whoever logs wait
+            if is_news:
+                logger.error("robot stopped: %s", reason)
 
     def _begin(self) -> None:
         self._warm_up_left, self._ramp_left = self._num_warm_up_ticks, self._num_ramp_ticks

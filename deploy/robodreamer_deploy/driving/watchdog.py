@@ -169,7 +169,11 @@ def _hurry() -> None:
     """Run before the main thread, on any core, where that one has been made a real-time thread."""
     if not hasattr(os, "sched_getscheduler"):
         return
-    if os.sched_getscheduler(os.getpid()) & os.SCHED_FIFO:
+    if not os.sched_getscheduler(os.getpid()) & os.SCHED_FIFO:
+        return
+    try:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
         priority = os.sched_getparam(os.getpid()).sched_priority + 1
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:  # a limit that is just enough for the loop; it watches all the same
+        logger.warning("the watchdog does not run before the loop: %s", error)
