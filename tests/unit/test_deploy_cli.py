@@ -432,6 +432,21 @@ def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
     assert fault in json.loads(report.read_text())["fault"]
 
 
+def test_last_words_that_nobody_takes_do_not_keep_the_process_alive(
+    policy: Path, tmp_path: Path
+) -> None:
+    robot, report = tmp_path / "stubborn.py", tmp_path / "report.json"
+    robot.write_text(STUBBORN)
+    os.mkfifo(report)  # nobody reads it: opening it hangs
+    run = subprocess.run(
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"{robot}:Stubborn",
+         "--watchdog", "5", "--ramp", "0", "--report", report],
+        env=environment(), capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "told to hold" in run.stdout
+
+
 def test_nothing_moves_while_the_dead_mans_file_is_not_touched(
     said: Command, policy: Path, tmp_path: Path
 ) -> None:

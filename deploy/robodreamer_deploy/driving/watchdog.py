@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 1.0
 """From the interrupt until the process is given up."""
+LAST_WORDS_S = 3.0
+"""What is said and written when the process is given up may take so long."""
 LOOKS = 4
 """How often the watchdog looks within the shortest time that it watches."""
 
@@ -163,6 +165,17 @@ class Watchdog:
         if self._interrupted_at is not None:
             self._watched = self._interrupted_at = None
             raise HungError(self._reason)
+
+
+def end_process(tell: Callable[[], object], code: int) -> None:
+    """Give the process up, from the watchdog's thread: `tell`, as far as that comes back, and end.
+
+    A disk and a terminal may hang as well.
+    """
+    last = threading.Thread(target=tell, name="last words", daemon=True)
+    last.start()
+    last.join(LAST_WORDS_S)
+    os._exit(code)
 
 
 def _hurry() -> None:

@@ -152,8 +152,8 @@ class LeRobotAdapter:
         """Send the measured pose; return the action this amounts to.
 
         The pose is measured once, however often this is called; where measuring fails, yields NaN,
-        or another thread hangs in it, the last one known is sent. Before `connect` and after `disconnect`
-        there is nothing to hold.
+        or another thread hangs in it, the last one known is sent. Before `connect` and after
+        `disconnect` there is nothing to hold.
 
         Raises:
             RobotError: The robot has lost its connection.
