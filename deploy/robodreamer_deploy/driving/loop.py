@@ -194,7 +194,7 @@ class ControlLoop:
         tick = Tick(
             grid.index, skipped, time_s, lateness_s, seconds, self._is_first,
             sensed.observation, sensed.stamps, tuple(sorted(sensed.missing)),
-            decision.step, executed.action, executed.limits, fault,
+            decision.step, executed.sent, executed.action, executed.limits, fault,
         )  # fmt: skip
         for listener in self._listeners:
             listener.ticked(tick)

@@ -40,9 +40,9 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 class StateMachine:
     """The state, changed by the loop's thread and, to STOPPED, by the watchdog's."""
 
-    def __init__(self) -> None:
-        self._state = State.DISARMED
-        self._stop_reason: str | None = None
+    def __init__(self, state: State = State.DISARMED) -> None:
+        self._state = state
+        self._stop_reason: str | None = None if state is not State.STOPPED else "stopped before"
         self._lock = threading.Lock()
 
     @property

@@ -54,7 +54,8 @@ class DriveLog:
         self.listener: Listener = Tape(
             sinks,
             now=now,
-            snapshot=loop.controller.snapshot,
+            controller=loop.controller.snapshot,
+            safety=loop.safety.snapshot,
             ticks_per_state=max(1, round(STATE_S / loop.contract.control_dt_s)),
         )
         loop.add_listener(self.listener)
