@@ -189,6 +189,26 @@ def test_a_robot_that_does_not_fit_is_refused_before_it_is_connected(
         raise ValueError(err)
 
 
+def test_a_robot_that_cannot_hold_is_refused_before_it_is_connected(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    robot = tmp_path / "other.py"
+    robot.write_text(
+        "from toy_robot import Bench\n"
+        "class Other:\n"
+        "    def __init__(self, *words): self.toy = Bench(*words)\n"
+        "    observation_features = Bench.observation_features\n"
+        "    action_features = Bench.action_features\n"
+        "    def connect(self): raise AssertionError('connected')\n"
+        "    def get_observation(self): return self.toy.get_observation()\n"
+        "    def send_action(self, action): return self.toy.send_action(action)\n"
+        "    def disconnect(self): pass\n"
+    )
+    code, _, err = said(policy, "--robot", f"{robot}:Other")
+    assert code == 2
+    assert "this robot has no hold; docs/your-robot.md" in err
+
+
 def test_a_changed_policy_does_not_drive(said: Command, policy: Path, tmp_path: Path) -> None:
     other = shutil.copytree(policy, tmp_path / "other")
     weights = toy_policy.make_weights(seed=1)
