@@ -6,7 +6,6 @@ Everything is composed here; what it is composed of knows nothing of files and c
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,13 +23,13 @@ from robodreamer_deploy.driving.episodes import (
     drive_episodes,
     stop_after,
 )
-from robodreamer_deploy.driving.leaving import Leaving, drive_connected
+from robodreamer_deploy.driving.leaving import Leaving, describe_leaving, drive_connected
 from robodreamer_deploy.driving.loop import HOLD_WITHIN_S, ControlLoop
 from robodreamer_deploy.driving.options import DriveOptions, make_guard, make_safety
 from robodreamer_deploy.driving.realtime import Privilege, real_time
 from robodreamer_deploy.driving.safety import ReadOnly
 from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals, tell_on_request
-from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.driving.watchdog import Watchdog, end_process
 from robodreamer_deploy.faults import HungError, full_traceback, sentence
 from robodreamer_deploy.inference.controller import Controller, warm_up
 from robodreamer_deploy.inference.policy import Policy
@@ -95,13 +94,15 @@ class Outcome:
         self.privileges: tuple[Privilege, ...] = ()
         self.signal_number: int | None = None
         self.leaving = Leaving()
+        self.log_fault: str | None = None
         self.report_fault: str | None = None
 
     @property
     def faults(self) -> list[str]:
         """All that went wrong, as sentences."""
         undone = self.leaving.disconnect_fault and f"disconnecting: {self.leaving.disconnect_fault}"
-        return [fault for fault in (self.fault, undone, self.report_fault) if fault is not None]
+        told = (self.fault, undone, self.log_fault, self.report_fault)
+        return [fault for fault in told if fault is not None]
 
     @property
     def exit_code(self) -> int:
@@ -151,9 +152,11 @@ def run(options: Options, say: Say) -> int:
     def give_up(reason: str, is_held: bool) -> None:  # in the watchdog's thread: this one hangs
         outcome.fault = f"{options.robot}: {reason}"
         outcome.leaving.hold_fault = None if is_held else reason
-        drive_log.close(outcome.faults, patience_s=GIVING_UP_S)
+        end_process(tell_last_words, outcome.exit_code)
+
+    def tell_last_words() -> None:
+        outcome.log_fault = drive_log.close(outcome.faults, patience_s=GIVING_UP_S)
         _tell(options, policy, loop, outcome, say)
-        os._exit(outcome.exit_code)
 
     try:
         check_features(robot, policy.bundle.contract)
@@ -169,7 +172,7 @@ def run(options: Options, say: Say) -> int:
     with catch_stop_signals() as signals:
         with tell_on_request(lambda: _print_loop(options, policy, loop, say)):
             _drive_and_leave(loop, robot, options, signals, outcome, watchdog, say)
-        drive_log.close(outcome.faults)
+        outcome.log_fault = drive_log.close(outcome.faults)
         if outcome.leaving.connect_error is None:
             _tell(options, policy, loop, outcome, say)
         else:
@@ -315,6 +318,7 @@ def _summarize(
         "fault_traceback": outcome.traceback,
         "hold_fault": outcome.leaving.hold_fault,
         "disconnect_fault": outcome.leaving.disconnect_fault,
+        "log_fault": outcome.log_fault,
         "real_time": {
             privilege.name: {"is_granted": privilege.is_granted, "detail": privilege.detail}
             for privilege in outcome.privileges
@@ -355,16 +359,8 @@ def _print_loop(options: Options, policy: Policy, loop: ControlLoop, say: Say) -
 def _print_ending(outcome: Outcome, options: Options, say: Say) -> None:
     for fault in outcome.faults:
         say(f"FAULT       {fault}")
-    ending = _describe_ending(outcome.leaving, is_dry_run=options.dry_run)
+    ending = "nothing was commanded" if options.dry_run else describe_leaving(outcome.leaving)
     say(f"stopped     {outcome.stop_reason or 'by a fault'}; {ending}")
-
-
-def _describe_ending(leaving: Leaving, *, is_dry_run: bool) -> str:
-    if is_dry_run:
-        return "nothing was commanded"
-    if leaving.hold_fault is None:
-        return "the robot holds"
-    return f"holding the robot FAILED ({leaving.hold_fault}): CUT ITS POWER"
 
 
 def _format_episode(number: int, episode: Episode) -> str:

@@ -65,7 +65,7 @@ def tick(index: int, observation: Mapping[str, Array], action: Array) -> Tick:
     return Tick(
         index=index, skipped=0, time_s=0.04 * index, lateness_s=0.0, sense_to_act_s=0.0,
         is_first=index == 0, observation=observation, stamps={}, missing=(), step=None,
-        executed=action, limits=(), fault=None,
+        sent=None, executed=action, limits=(), fault=None,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from toy_robot import CONTRACT, Bench
 from robodreamer_deploy.driving.dead_man import HEARTBEAT_S, HeartbeatFile, enabling
 from robodreamer_deploy.driving.safety import Safety
 from robodreamer_deploy.driving.states import State
+from robodreamer_deploy.robots.composed import RobotWithCameras
 
 
 class FakeNow:
@@ -105,3 +107,36 @@ def test_a_switch_that_fails_says_no() -> None:
     safety.arm()
     assert safety.send(np.zeros(2, np.float32)).limits == ("dead-man",)
     assert robot.sent == []
+
+
+class Pedal(Bench):
+    """Has a switch that can be read once it is connected."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.is_pressed = False
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.is_pressed
+
+
+def rig_with(robot: Bench) -> Any:
+    return RobotWithCameras(robot, {})
+
+
+@pytest.mark.parametrize("made", [lambda robot: robot, rig_with])
+def test_a_switch_that_cannot_be_read_before_connect_is_one(made: Callable[[Any], Any]) -> None:
+    pedal = Pedal("", CONTRACT)
+    robot = made(pedal)
+    switch = enabling(robot, None)
+    assert switch is not None
+    safety = Safety(robot, CONTRACT.action, control_dt_s=0.02, is_enabled=switch)
+    safety.arm()
+    action = np.full(2, 0.5, np.float32)
+    assert safety.send(action).limits == ("dead-man",)
+    robot.connect()
+    assert safety.send(action).limits == ("dead-man",)
+    assert pedal.sent == []
+    pedal.is_pressed = True
+    assert safety.send(action).limits == ()

@@ -192,6 +192,26 @@ def test_a_robot_that_does_not_fit_is_refused_before_it_is_connected(
         raise ValueError(err)
 
 
+def test_a_robot_that_cannot_hold_is_refused_before_it_is_connected(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    robot = tmp_path / "other.py"
+    robot.write_text(
+        "from toy_robot import Bench\n"
+        "class Other:\n"
+        "    def __init__(self, *words): self.toy = Bench(*words)\n"
+        "    observation_features = Bench.observation_features\n"
+        "    action_features = Bench.action_features\n"
+        "    def connect(self): raise AssertionError('connected')\n"
+        "    def get_observation(self): return self.toy.get_observation()\n"
+        "    def send_action(self, action): return self.toy.send_action(action)\n"
+        "    def disconnect(self): pass\n"
+    )
+    code, _, err = said(policy, "--robot", f"{robot}:Other")
+    assert code == 2
+    assert "this robot has no hold; docs/your-robot.md" in err
+
+
 def test_a_changed_policy_does_not_drive(said: Command, policy: Path, tmp_path: Path) -> None:
     other = shutil.copytree(policy, tmp_path / "other")
     weights = toy_policy.make_weights(seed=1)
@@ -433,6 +453,21 @@ def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
     assert run.stdout.splitlines()[-1] == "stopped     by a fault; the robot holds"
     assert run.stdout.count("told to hold") >= 6  # five ticks of warm-up, and the watchdog's
     assert fault in json.loads(report.read_text())["fault"]
+
+
+def test_last_words_that_nobody_takes_do_not_keep_the_process_alive(
+    policy: Path, tmp_path: Path
+) -> None:
+    robot, report = tmp_path / "stubborn.py", tmp_path / "report.json"
+    robot.write_text(STUBBORN)
+    os.mkfifo(report)  # nobody reads it: opening it hangs
+    run = subprocess.run(
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"{robot}:Stubborn",
+         "--watchdog", "5", "--ramp", "0", "--report", report],
+        env=environment(), capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "told to hold" in run.stdout
 
 
 def test_nothing_moves_while_the_dead_mans_file_is_not_touched(

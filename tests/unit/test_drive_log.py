@@ -9,6 +9,7 @@ import pytest
 import toy_policy
 
 from robodreamer_deploy import cli
+from robodreamer_deploy.recording import recorder
 from robodreamer_deploy.recording.flight import default_folder
 from robodreamer_deploy.recording.marks import Mark, read_marks
 from robodreamer_deploy.recording.mcap_reader import LogReader
@@ -145,6 +146,19 @@ def test_what_cannot_be_read_or_written_is_said(
     code, _, err = said(policy, *words)
     assert code == 2
     assert reason in err
+
+
+def test_a_disk_that_is_full_costs_the_log_and_is_a_fault(
+    said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Path("/dev/full").open("wb")  # noqa: SIM115  the recorder closes it
+    monkeypatch.setattr(recorder, "open_new", lambda _: full)
+    log = tmp_path / "log.mcap"
+    drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 1, "--log", log]
+    code, out, _ = said(*drive)
+    assert code == 1
+    assert f"FAULT       {log} ends early: [Errno 28] No space left on device" in out
+    assert "stopped     all episodes are over; the robot holds" in out
 
 
 def test_without_the_package_mcap_a_robot_drives_but_is_not_recorded(

@@ -92,3 +92,15 @@ def test_the_oldest_value_is_the_signals_or_one_period_of_its_sensor() -> None:
     assert max_age_s(dataclasses.replace(signal, rate_hz=10.0), DT) == 0.1
     assert max_age_s(dataclasses.replace(signal, rate_hz=100.0), DT) == DT
     assert max_age_s(dataclasses.replace(signal, rate_hz=10.0, max_age_s=0.03), DT) == 0.03
+
+
+def test_stamps_that_break_are_not_taken_for_none() -> None:
+    """Or nobody would know how old a value is."""
+
+    class Breaking(Bench):
+        @property
+        def observation_stamps(self) -> dict[str, float]:
+            raise AttributeError("a typing mistake of the driver")
+
+    with pytest.raises(AttributeError, match="typing mistake"):
+        read(Breaking("", CONTRACT))

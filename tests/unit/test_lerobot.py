@@ -113,6 +113,30 @@ def test_where_it_cannot_be_measured_the_last_known_pose_is_held() -> None:
     robot.disconnect()
 
 
+def test_a_pose_that_is_not_finite_is_never_sent(caplog: pytest.LogCaptureFixture) -> None:
+    robot, arm = adapt()
+    robot.connect()
+    robot.get_observation()
+    robot.send_action(np.full(3, 0.1, np.float32))
+    arm.positions["elbow_flex"] = float("nan")  # an encoder that has gone
+    assert np.isnan(robot.get_observation()["proprio/joint_position"][1]), "for others to judge"
+    robot.hold()
+    assert arm.sent[-1] == pytest.approx({"shoulder_pan": 10, "elbow_flex": -20, "gripper": 50})
+    assert "measures no finite pose" in caplog.text
+    robot.disconnect()
+
+
+def test_a_robot_of_unknown_pose_is_sent_nothing() -> None:
+    robot, arm = adapt()
+    robot.connect()
+    arm.positions["elbow_flex"] = float("nan")
+    with pytest.raises(RobotError, match="measures no finite pose, and its pose is unknown"):
+        robot.hold()
+    with pytest.raises(RobotError, match="measures no pose that is finite"):
+        robot.send_action(np.zeros(3, np.float32))
+    assert not arm.sent
+
+
 def test_a_reading_that_hangs_in_another_thread_does_not_keep_it_from_holding() -> None:
     robot, arm = adapt()
     robot.connect()

@@ -16,6 +16,7 @@ from robodreamer_deploy.driving.safety import Safety, Start
 from robodreamer_deploy.driving.surprise import SLOW_RATE, WINDOW, SurpriseGuard
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.faults import HungError
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
 
@@ -329,3 +330,23 @@ def test_a_robot_that_hangs_is_held_and_the_loop_comes_back(policy: Policy, meth
     assert loop.safety.stop_reason == reason
     assert robot.num_holds >= 1
     assert len(robot.sent) == 1
+
+
+def test_a_last_hold_that_hangs_is_no_good_end(policy: Policy) -> None:
+    class Stiff(Bench):
+        def hold(self) -> Array:
+            if self.sent:
+                time.sleep(30.0)
+            return super().hold()
+
+    robot = Stiff("", CONTRACT)
+    watchdog = Watchdog(look_s=0.2, give_up=lambda reason, _: pytest.fail(reason))
+    loop = ControlLoop(
+        Controller(policy, draw="mode"),
+        Safety(robot, CONTRACT.action, control_dt_s=DT),
+        watchdog=watchdog,
+        listeners=(witness := Witness(),),
+    )
+    with watchdog, pytest.raises(HungError, match="hold did not come back within 1 s"):
+        loop.run(robot, lambda: "done" if robot.sent else None)
+    assert [reason.split(" within")[0] for reason in witness.ends] == ["hold did not come back"]

@@ -21,8 +21,9 @@ PAGE = (ROOT / "docs" / "onboard.md").read_text(encoding="utf-8")
 
 def test_every_rule_names_tests_that_there_are() -> None:
     table = PAGE.partition("## Rules and the tests")[2]
-    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
-    assert len(rows) > 10
+    lines = [line for line in table.splitlines() if line.startswith("|")][2:]
+    rows = [line for line in lines if not line.startswith("| **")]  # but headings
+    assert len(rows) > 40
     for row in rows:
         file = ""
         names = re.findall(r"`(?:(test_\w+\.py)(?:::)?)?(test_\w+\*?)?`", row)

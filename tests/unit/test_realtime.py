@@ -48,7 +48,7 @@ def test_a_refusal_says_why_and_what_would_help(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(realtime.resource, "getrlimit", lambda _: (8 << 20, 8 << 20))
     with real_time(97) as privileges:
         details = {p.name: p.detail for p in privileges if not p.is_granted}
-    assert details["FIFO"] == "Operation not permitted: needs `ulimit -r 40` or root"
+    assert details["FIFO"] == "Operation not permitted: needs `ulimit -r 41` or root"
     assert details["mlockall"] == "the limit is 8192 KiB: needs `ulimit -l unlimited` or root"
     assert details["affinity"].startswith("Operation not permitted: core 97; there are ")
 

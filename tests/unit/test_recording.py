@@ -352,3 +352,13 @@ def test_entries_without_a_signal_or_of_other_types_are_refused() -> None:
     for content in (b"[]", b'{"event":"end"}', b'{"event":"end","reason":5,"time_s":0}', b"{"):
         with pytest.raises(ValueError, match=r"\S"):
             entry_of(3, {message.topic: content})
+
+
+def test_names_of_any_kind_of_text_are_recorded(policy: Policy) -> None:
+    """A driver that keeps names in arrays must not end the drive by it."""
+    told: list[Entry] = []
+    drive = ToldDrive(policy, change=lambda _: {np.str_("proprio/more"): np.zeros(1, np.float32)})
+    drive.tell([told.append], range(1))
+    ticks = [entry.event for entry in told if isinstance(entry.event, Tick)]
+    assert ticks
+    assert all(type(name) is str for tick in ticks for name in tick.observation)

@@ -16,7 +16,13 @@ from served import ANY_PORT, served, serving
 from toy_robot import CONTRACT, Bench, Point
 
 from robodreamer_deploy.contract import Array, SignalError
-from robodreamer_deploy.robots import RobotError, check_features, is_episodic, is_stamped
+from robodreamer_deploy.robots import (
+    RobotError,
+    check_features,
+    is_enabling,
+    is_episodic,
+    is_stamped,
+)
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.link import RemoteFault
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot, RemoteRobot, make_robot
@@ -214,6 +220,33 @@ def test_commands_that_cease_hold_the_robot_and_are_not_taken_up_again_without_a
         far.hold()
         far.send_action(ACTION)
         assert len(robot.sent) == 2
+
+
+def test_while_its_dead_mans_switch_is_released_a_served_robot_holds() -> None:
+    robot: Any = Bench("", CONTRACT)
+    robot.is_enabled = False
+    with driven(robot) as far:
+        assert is_enabling(far)
+        assert not far.is_enabled, "so that who drives it goes on through a ramp"
+        np.testing.assert_array_equal(far.send_action(ACTION), [0, 0])
+        assert robot.sent == []
+        robot.is_enabled = True
+        far.get_observation()
+        assert far.is_enabled
+        far.send_action(ACTION)
+        assert len(robot.sent) == 1
+
+
+def test_a_switch_that_fails_is_released() -> None:
+    class Broken(Bench):
+        @property
+        def is_enabled(self) -> bool:
+            raise OSError("no joystick")
+
+    with driven(robot := Broken("", CONTRACT)) as far:
+        far.send_action(ACTION)
+        assert robot.sent == []
+        assert not far.is_enabled
 
 
 def test_an_action_that_comes_late_is_held_instead_of_sent() -> None:

@@ -76,7 +76,12 @@ def next_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def is_posterior(entry: Entry) -> bool:
     event = entry.event
-    return isinstance(event, Tick) and event.step is not None and event.step.kind == "posterior"
+    return (
+        isinstance(event, Tick)
+        and event.step is not None
+        and event.step.kind == "posterior"
+        and event.sent is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,9 @@ def is_posterior(entry: Entry) -> bool:
         (lambda t: t._replace(step=t.step._replace(surprise=t.step.surprise + 1e-9)), "surprise"),
         (lambda t: t._replace(step=t.step._replace(kind="partial")), "a posterior step"),
         (lambda t: t._replace(limits=(*t.limits, "robot")), "limits"),
+        (lambda t: t._replace(sent=next_float(t.sent)), "of the command is"),
+        (lambda t: t._replace(sent=None), "a hold"),
+        (lambda t: t._replace(executed=t.executed + 9), "the limits refuse what was done then"),
         (lambda t: t._replace(observation=dict.fromkeys(t.observation, np.zeros(2))), "refuses"),
         (lambda t: t._replace(is_first=not t.is_first), "in the log"),
         (lambda t: t._replace(skipped=t.skipped + 1), "step"),
@@ -158,6 +166,43 @@ def test_after_a_gap_repeating_goes_on_from_the_next_state(
     num_ticks = sum(isinstance(entry.event, Tick) for entry in left)
     assert result.num_repeated + result.num_unknown == result.num_ticks == num_ticks
     assert result.num_unknown <= 4  # the ticks up to the next state
+
+
+def test_from_the_middle_of_an_episode_on_limits_are_judged_too(
+    drive: ToldDrive, entries: list[Entry]
+) -> None:
+    """As in a flight recorder's dump, which has no beginning."""
+    states = [i for i, entry in enumerate(entries) if entry.state is not None]
+    num_judged = 0
+    for begin in states:
+        rest = entries[begin:]
+        assert replayed(drive, rest).difference is None
+        if len(rest) > 1 and is_posterior(rest[1]):
+            num_judged += 1
+            lied = changed(rest, 1, lambda tick: tick._replace(sent=next_float(tick.sent)))
+            difference = replayed(drive, lied).difference
+            assert difference is not None
+            assert "of the command is" in difference.what
+    assert num_judged > 3
+
+
+def test_what_the_limits_remember_is_compared_like_the_models_state(
+    drive: ToldDrive, entries: list[Entry]
+) -> None:
+    number = next(i for i, entry in enumerate(entries) if i > 9 and entry.state is not None)
+    state = entries[number].state
+    assert state is not None
+    for other in (
+        {"ramp_left": state.safety.ramp_left + 1},
+        {"change": state.safety.change + np.float32(0.5)},
+        {"last": None},
+        {"last": np.full(2, 0.25, np.float32)},
+    ):
+        lie = state._replace(safety=state.safety._replace(**other))
+        lied = [*entries[:number], entries[number]._replace(state=lie), *entries[number + 1 :]]
+        difference = replayed(drive, lied).difference
+        assert difference is not None, other
+        assert difference.what.startswith("what the limits remember")
 
 
 def test_another_policy_differs_at_once(

@@ -1,5 +1,6 @@
 """Safety: whatever is sent, what reaches the robot is finite, in range, not too fast, or a hold."""
 
+import logging
 import threading
 import time
 from typing import Any
@@ -425,3 +426,90 @@ def test_a_stop_from_another_thread_does_not_wait_for_a_command_that_hangs() -> 
     (executed,) = results
     assert executed.limits == ("stopped",)
     assert [type(command) for command in robot.commands] == [str, np.ndarray, str]  # held again
+
+
+class Deaf(logging.Handler):
+    """A terminal that takes nothing in, as after Ctrl-S."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert self.goes_on.wait(5.0), record
+
+
+def test_a_stop_does_not_wait_for_a_terminal_that_takes_nothing_in() -> None:
+    safety = armed(robot := Recorder())
+    deaf, logger = Deaf(), logging.getLogger("robodreamer_deploy.driving")
+    logger.addHandler(deaf)
+    thread = threading.Thread(target=safety.stop, args=("hung",))
+    try:
+        thread.start()
+        thread.join(0.3)
+        assert robot.commands == ["hold"]
+    finally:
+        deaf.goes_on.set()
+        thread.join(5.0)
+        logger.removeHandler(deaf)
+
+
+def test_a_stop_is_told_once_also_where_the_robot_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Array:
+        raise OSError("no bus")
+
+    safety = armed(robot := Recorder())
+    monkeypatch.setattr(robot, "hold", fail)
+    for reason in ("smoke", "fire"):
+        with pytest.raises(OSError, match="no bus"):
+            safety.stop(reason)
+    assert [record.message for record in caplog.records] == ["robot stopped: smoke"]
+
+
+@given(
+    values=st.lists(st.floats(-2.0, 2.0), min_size=3, max_size=12),
+    place=st.integers(0, 11),
+)
+def test_a_restored_one_judges_as_the_other_would_have(values: list[float], place: int) -> None:
+    def make() -> tuple[Safety, Recorder]:
+        limits = Limits(*(np.full(2, value) for value in (-0.9, 0.8, 5.0, 80.0)))
+        robot = Recorder()
+        start = Start(warm_up_ticks=2, ramp_s=3 * DT)
+        return Safety(robot, SPEC, control_dt_s=DT, limits=limits, start=start), robot
+
+    one, robot = make()
+    one.arm()
+    snapshots, executed = [one.snapshot()], []
+    for value in values:
+        executed.append(one.send(vector(value, -value)))
+        snapshots.append(one.snapshot())
+    place = min(place, len(values))
+    other, another_robot = make()
+    other.restore(snapshots[place])
+    for value, expected in zip(values[place:], executed[place:], strict=True):
+        found = other.send(vector(value, -value))
+        assert found.limits == expected.limits
+        np.testing.assert_array_equal(found.action, expected.action)
+        assert (found.sent is None) == (expected.sent is None)
+    np.testing.assert_array_equal(other.snapshot().change, one.snapshot().change)
+    num_sent = len(another_robot.sent)
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(robot.sent[len(robot.sent) - num_sent :], another_robot.sent, strict=True)
+    )
+
+
+def test_only_one_that_is_disarmed_takes_over_from_another() -> None:
+    with pytest.raises(AssertionError, match="no robot is set in motion like this"):
+        armed(Recorder()).restore(armed(Recorder()).snapshot())
+
+
+def test_what_was_sent_is_told_and_a_hold_is_no_command() -> None:
+    safety = armed(Recorder(clip=0.5))
+    executed = safety.send(vector(0.9, 2.0))
+    assert executed.sent is not None
+    np.testing.assert_allclose(executed.sent, [0.9, 1.0])
+    np.testing.assert_allclose(executed.action, [0.5, 0.5])
+    assert safety.send(vector(np.nan, 0.0)).sent is None

@@ -1,5 +1,6 @@
 """The watchdog: what hangs is noticed, the robot held, and the wait broken off within a bound."""
 
+import os
 import signal
 import threading
 import time
@@ -151,3 +152,22 @@ def test_the_signals_handler_is_given_back() -> None:
     with watchdog(Told()):
         assert signal.getsignal(signal.SIGUSR2) != before
     assert signal.getsignal(signal.SIGUSR2) == before
+
+
+def test_one_that_may_not_run_before_the_loop_watches_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with `ulimit -r 40`, which is enough for the loop alone."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_FIFO)
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    dog = watchdog(told := Told())
+    with dog:
+        dog.watch(DEADLINE_S, "a tick", told.act)
+        with pytest.raises(HungError):
+            time.sleep(5.0)
+    assert told.acts
+    assert "does not run before the loop" in caplog.text

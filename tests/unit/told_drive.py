@@ -66,8 +66,8 @@ class ToldDrive:
     def tell(self, sinks: Sequence[Sink], seeds: Iterable[int], ticks_per_state: int = 5) -> None:
         """Drive one episode per seed."""
         tape = Tape(
-            sinks, now=self.clock.now, snapshot=self.controller.snapshot,
-            ticks_per_state=ticks_per_state,
+            sinks, now=self.clock.now, controller=self.controller.snapshot,
+            safety=self.safety.snapshot, ticks_per_state=ticks_per_state,
         )  # fmt: skip
         loop = ControlLoop(
             self.controller, self.safety, clock=self.clock, stopwatch=self.clock.now,

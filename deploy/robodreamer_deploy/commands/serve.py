@@ -2,14 +2,18 @@
 
 import argparse
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.commands.arguments import POLICY, ROBOTS, add_listening
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
-from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.robots import Robot, RobotError, check_features
+from robodreamer_deploy.driving.clock import MonotonicClock
+from robodreamer_deploy.driving.leaving import Leaving, describe_leaving, drive_connected
+from robodreamer_deploy.driving.signals import catch_stop_signals
+from robodreamer_deploy.driving.watchdog import Watchdog, end_process
+from robodreamer_deploy.faults import HungError, sentence
+from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key
@@ -19,6 +23,9 @@ from robodreamer_deploy.robots.remote.watch import Watch
 
 SILENCE_PERIODS = 5
 """Control periods without a command after which a robot is held."""
+
+WITHIN_S = 1.0
+"""How long a robot may keep its process busy, before it is told to hold and the process ends."""
 
 Say = Callable[[str], None]
 
@@ -50,28 +57,50 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
 
 def _serve(robot: Robot, contract: Contract, address: Address, key: Key | None, say: Say) -> int:
     """Connect a robot and answer for it until a signal comes; leave it holding."""
+    watch = Watch(robot, SILENCE_PERIODS * contract.control_dt_s)
     try:
         check_features(robot, contract)
-        watch = Watch(robot, SILENCE_PERIODS * contract.control_dt_s)
         server = Server(robot, watch, contract, address, key)
-        with catch_stop_signals() as signals:
-            try:
-                robot.connect()
-                announce(server, key, say)
-                server.serve(lambda: signals.reason)
-            finally:
-                server.close()
-                _hold(watch, signals, say)
-    finally:
+    except RobotError:
         robot.disconnect()
-    say(f"stopped     {signals.reason}; the robot holds")
-    return 0
+        raise
+    faults: list[str] = []
+
+    def give_up(reason: str, is_held: bool) -> None:
+        leaving = Leaving(hold_fault=None if is_held else reason)
+        end_process(lambda: _tell(leaving, [reason], None, say), 1)
+
+    watchdog = Watchdog(look_s=WITHIN_S, give_up=give_up)
+    with closing(server), catch_stop_signals() as signals, watchdog:
+
+        def answer() -> None:
+            announce(server, key, say)
+            try:
+                server.serve(lambda: _watched(robot, watch, watchdog) or signals.reason)
+            except HungError as error:
+                faults.append(sentence(error))
+
+        leaving = drive_connected(robot, watch, signals, MonotonicClock(), answer, watchdog)
+    if leaving.connect_error is not None:
+        raise RobotError(sentence(leaving.connect_error)) from leaving.connect_error
+    return _tell(leaving, faults, signals.reason, say)
 
 
-def _hold(watch: Watch, signals: StopSignals, say: Say) -> None:
-    signals.shield()
-    try:
+def _watched(robot: Robot, watch: Watch, watchdog: Watchdog) -> None:
+    """Expect the robot to have done what it is asked for next; to begin an episode takes longer."""
+
+    def hold(_reason: str) -> None:
         watch.hold()
-    except Exception as error:
-        say(f"FAULT       holding the robot FAILED ({sentence(error)}): CUT ITS POWER")
-        raise RobotError(sentence(error)) from error
+
+    if not is_episodic(robot):
+        watchdog.watch(WITHIN_S, "the robot", hold)
+
+
+def _tell(leaving: Leaving, faults: list[str], reason: str | None, say: Say) -> int:
+    """Say how the robot was left; return the exit code."""
+    if leaving.disconnect_fault is not None:
+        faults = [*faults, f"disconnecting: {leaving.disconnect_fault}"]
+    for fault in faults:
+        say(f"FAULT       {fault}")
+    say(f"stopped     {reason or 'by a fault'}; {describe_leaving(leaving)}")
+    return 1 if faults or leaving.hold_fault is not None else 0

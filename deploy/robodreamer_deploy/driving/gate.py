@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots import RobotError, is_stamped
 
 MAX_AHEAD_S = 1e-3
 """Stamps may lie in the future by this; beyond, they are not of the monotonic clock."""
@@ -56,8 +56,8 @@ class Gate:
         stamps: Mapping[str, float] = {}
         try:
             observation = sensors.get_observation()
-            if self._has_ages:
-                stamps = dict(getattr(sensors, "observation_stamps", {}))
+            if self._has_ages and is_stamped(sensors):
+                stamps = dict(sensors.observation_stamps)
             passed, missing = self._check(observation, stamps)
         except SignalError as error:
             return Sensed(observation, stamps, {}, frozenset(), error)

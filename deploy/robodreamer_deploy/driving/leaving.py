@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from robodreamer_deploy.driving.clock import Clock
-from robodreamer_deploy.driving.safety import Safety
 from robodreamer_deploy.driving.signals import StopSignals
 from robodreamer_deploy.driving.watchdog import Watchdog
 from robodreamer_deploy.faults import HungError, sentence
@@ -26,6 +26,14 @@ DISCONNECT_WITHIN_S = 5.0
 """What disconnecting may take before the watchdog breaks it off."""
 
 logger = logging.getLogger(__name__)
+
+
+class Holdable(Protocol):
+    """What can be told to hold: a `Safety`, or a robot itself."""
+
+    def hold(self) -> object:
+        """Bring the robot to rest; raise where that fails."""
+        ...
 
 
 @dataclass
@@ -44,7 +52,7 @@ class Leaving:
 
 def drive_connected(
     robot: Robot,
-    safety: Safety,
+    held: Holdable,
     signals: StopSignals,
     clock: Clock,
     drive: Callable[[], None],
@@ -53,9 +61,10 @@ def drive_connected(
     """Connect, `drive`, and on every way out hold and disconnect, undisturbed by signals.
 
     An interrupt ends the drive and is not passed on; errors of `drive` are, after the robot was
-    left. A robot whose `connect` fails is disconnected only; one whose `connect` is interrupted
-    is held as well, for it may have come far. What hangs while the robot is left is broken off by
-    the `watchdog`.
+    left. What is told to hold is `held`, through which the robot was commanded: its `Safety`, or
+    what watches the commands of another process. A robot whose `connect` fails is disconnected
+    only; one whose `connect` is interrupted is held as well, for it may have come far. What hangs
+    while the robot is left is broken off by the `watchdog`.
     """
     leaving = Leaving()
     try:
@@ -69,13 +78,20 @@ def drive_connected(
         leaving.was_interrupted = True
     finally:
         if leaving.connect_error is None:
-            leaving.hold_fault = hold_firmly(safety, clock, watchdog)
+            leaving.hold_fault = hold_firmly(held, clock, watchdog)
         signals.shield()
         leaving.disconnect_fault = _disconnect(robot, watchdog)
     return leaving
 
 
-def hold_firmly(safety: Safety, clock: Clock, watchdog: Watchdog | None = None) -> str | None:
+def describe_leaving(leaving: Leaving) -> str:
+    """Return whether the robot holds, in words for whoever stands beside it."""
+    if leaving.hold_fault is None:
+        return "the robot holds"
+    return f"holding the robot FAILED ({leaving.hold_fault}): CUT ITS POWER"
+
+
+def hold_firmly(held: Holdable, clock: Clock, watchdog: Watchdog | None = None) -> str | None:
     """Have the robot hold, trying again where that fails; return why it failed to the last.
 
     Takes at most `HOLD_WITHIN_S` and one attempt, whatever the robot does.
@@ -85,7 +101,7 @@ def hold_firmly(safety: Safety, clock: Clock, watchdog: Watchdog | None = None) 
     for _ in range(HOLD_ATTEMPTS):
         try:
             with within(watchdog, ATTEMPT_WITHIN_S, "hold"):
-                safety.hold()
+                held.hold()
         except KeyboardInterrupt:  # somebody insists, after the shield has fallen
             return "interrupted while it did not come back"
         except BaseException as error:  # noqa: BLE001  whatever a driver raises, try again

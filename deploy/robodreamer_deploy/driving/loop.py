@@ -123,6 +123,7 @@ class ControlLoop:
 
         Raises:
             RobotError: The robot does not hold, or reports an execution that makes no sense.
+            HungError: It did not come back from the last hold.
             Exception: Whatever the robot raises, but what `robots.Robot` says holds one tick.
         """
         self._begin(seed)
@@ -133,7 +134,10 @@ class ControlLoop:
             self._watch(HOLD_WITHIN_S, "hold")
             self.safety.disarm()
         except HungError as error:
-            reason = self.safety.stop_reason or str(error)
+            if self.safety.stop_reason is None:  # the last hold hung, which is nobody's reason
+                reason = str(error)
+                raise
+            reason = self.safety.stop_reason
         except BaseException as error:
             reason = sentence(error)
             raise
@@ -197,7 +201,7 @@ class ControlLoop:
         tick = Tick(
             grid.index, skipped, time_s, lateness_s, seconds, self._is_first,
             sensed.observation, sensed.stamps, tuple(sorted(sensed.missing)),
-            decision.step, executed.action, executed.limits, fault,
+            decision.step, executed.sent, executed.action, executed.limits, fault,
         )  # fmt: skip
         for listener in self._listeners:
             listener.ticked(tick)

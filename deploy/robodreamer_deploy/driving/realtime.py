@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 PRIORITY = 40
-"""Of SCHED_FIFO: below what kernels use for interrupts (50), and below the watchdog's."""
+"""Of SCHED_FIFO: below what kernels use for interrupts (50), and one below the watchdog's."""
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # <sys/mman.h>
 
 
@@ -64,7 +64,7 @@ def _schedule(undo: ExitStack) -> str:
         # Reset on fork: threads and processes that are started from here stay ordinary.
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     except OSError as error:
-        raise RefusedError(f"{error.strerror}: needs `ulimit -r {PRIORITY}` or root") from error
+        raise RefusedError(f"{error.strerror}: needs `ulimit -r {PRIORITY + 1}` or root") from error
     undo.callback(_schedule_again, policy, parameter)
     return f"priority {PRIORITY}"
 

@@ -52,6 +52,17 @@ class Executed(NamedTuple):
 
     action: Array  # float32 (A,)
     limits: tuple[str, ...]  # which limits changed it, of `Safety`'s list; () if none
+    sent: Array | None = None  # float32 (A,), what the robot was sent; None if it was told to hold
+
+
+class SafetySnapshot(NamedTuple):
+    """Everything that decides what becomes of the next action, but the action."""
+
+    state: State
+    warm_up_left: int  # ticks
+    ramp_left: int  # ticks
+    last: Array | None  # float32 (A,), executed last; None before anything was
+    change: Array  # float32 (A,), from the action before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +137,7 @@ class Safety:
         self._num_warm_up_ticks = max(start.warm_up_ticks, min(1, self._num_ramp_ticks))
         self._warm_up_left = self._ramp_left = 0
         self._last: Array | None = None
-        self._change = np.zeros(action.size)
+        self._change = np.zeros(action.size, np.float32)
         self._states = StateMachine()
         self._write_lock = threading.Lock()
 
@@ -149,7 +160,7 @@ class Safety:
         """Begin to drive: forget the previous action, which belongs to another episode."""
         if self.state is not State.DISARMED:
             self._states.enter(State.DISARMED)
-        self._last, self._change = None, np.zeros(self._spec.size)
+        self._last, self._change = None, np.zeros(self._spec.size, np.float32)
         self._begin()
         self._states.enter(State.WARMING)
 
@@ -193,7 +204,7 @@ class Safety:
                 return self._hold_because("stopped")
             if np.abs(done - safe).max() > ROBOT_TOLERANCE:
                 limits.append("robot")
-            return Executed(self._remember(done), tuple(limits))
+            return Executed(self._remember(done), tuple(limits), safe)
 
     def hold(self) -> Executed:
         """Bring the robot to rest; return the action (A,) this amounts to.
@@ -212,8 +223,24 @@ class Safety:
         May be called from any thread: what another one is about to send is refused from now on,
         and what it is sending is followed by a hold.
         """
-        self._states.stop(reason)
-        self.hold()
+        is_news = self._states.stop(reason)
+        try:
+            self.hold()
+        finally:  # last: a terminal that takes nothing in makes whoever logs wait
+            if is_news:
+                logger.error("robot stopped: %s", reason)
+
+    def snapshot(self) -> SafetySnapshot:
+        """Return what the next action is judged by; nobody changes its arrays any more."""
+        counts = self._warm_up_left, self._ramp_left
+        return SafetySnapshot(self.state, *counts, self._last, self._change)
+
+    def restore(self, snapshot: SafetySnapshot) -> None:
+        """Judge on as another object did, for repeating a drive without its robot."""
+        assert self.state is State.DISARMED, "no robot is set in motion like this"
+        self._states = StateMachine(snapshot.state)
+        self._warm_up_left, self._ramp_left = snapshot.warm_up_left, snapshot.ramp_left
+        self._last, self._change = snapshot.last, snapshot.change
 
     def _begin(self) -> None:
         self._warm_up_left, self._ramp_left = self._num_warm_up_ticks, self._num_ramp_ticks
@@ -265,7 +292,7 @@ class Safety:
         done, is_action = self._read(self._robot.hold(), "hold")
         self._ramp_left = min(self._ramp_left + 1, self._num_ramp_ticks)
         self._remember(done)
-        self._change = np.zeros(self._spec.size)  # it is at rest
+        self._change = np.zeros(self._spec.size, np.float32)  # it is at rest
         assert self._last is not None
         return Executed(self._last, () if is_action else ("hold",))
 

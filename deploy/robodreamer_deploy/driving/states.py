@@ -1,11 +1,8 @@
 """In which state a drive is, and which state may follow which; `docs/onboard.md` draws it."""
 
-import logging
 import threading
 from collections.abc import Mapping
 from enum import Enum
-
-logger = logging.getLogger(__name__)
 
 
 class State(Enum):
@@ -43,9 +40,9 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 class StateMachine:
     """The state, changed by the loop's thread and, to STOPPED, by the watchdog's."""
 
-    def __init__(self) -> None:
-        self._state = State.DISARMED
-        self._stop_reason: str | None = None
+    def __init__(self, state: State = State.DISARMED) -> None:
+        self._state = state
+        self._stop_reason: str | None = None if state is not State.STOPPED else "stopped before"
         self._lock = threading.Lock()
 
     @property
@@ -73,10 +70,13 @@ class StateMachine:
             self._state = state
             return True
 
-    def stop(self, reason: str) -> None:
-        """Go to STOPPED, from any thread. The first reason is kept."""
+    def stop(self, reason: str) -> bool:
+        """Go to STOPPED, from any thread; return whether it was not so before.
+
+        The first reason is kept.
+        """
         with self._lock:
             if self._stop_reason is not None:
-                return
+                return False
             self._state, self._stop_reason = State.STOPPED, reason
-        logger.error("robot stopped: %s", reason)
+            return True

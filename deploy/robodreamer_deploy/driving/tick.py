@@ -36,6 +36,7 @@ class Tick(NamedTuple):
     stamps: Mapping[str, float]  # monotonic seconds at which signals were measured, where known
     missing: tuple[str, ...]  # cameras without a frame to trust, whose place the model's prior took
     step: Step | None  # None if it held undecided: the model took a prior step, unless `is_first`
+    sent: Array | None  # float32 (A,), the command after all limits; None if it was told to hold
     executed: Array  # float32 (A,), what was really done
     limits: tuple[str, ...]  # `Safety`'s, which changed the action
     fault: str | None  # why the tick held; None if it did not

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 1.0
 """From the interrupt until the process is given up."""
+LAST_WORDS_S = 3.0
+"""What is said and written when the process is given up may take so long."""
 LOOKS = 4
 """How often the watchdog looks within the shortest time that it watches."""
 
@@ -165,11 +167,26 @@ class Watchdog:
             raise HungError(self._reason)
 
 
+def end_process(tell: Callable[[], object], code: int) -> None:
+    """Give the process up, from the watchdog's thread: `tell`, as far as that comes back, and end.
+
+    A disk and a terminal may hang as well.
+    """
+    last = threading.Thread(target=tell, name="last words", daemon=True)
+    last.start()
+    last.join(LAST_WORDS_S)
+    os._exit(code)
+
+
 def _hurry() -> None:
     """Run before the main thread, on any core, where that one has been made a real-time thread."""
     if not hasattr(os, "sched_getscheduler"):
         return
-    if os.sched_getscheduler(os.getpid()) & os.SCHED_FIFO:
+    if not os.sched_getscheduler(os.getpid()) & os.SCHED_FIFO:
+        return
+    try:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
         priority = os.sched_getparam(os.getpid()).sched_priority + 1
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:  # a limit that is just enough for the loop; it watches all the same
+        logger.warning("the watchdog does not run before the loop: %s", error)

@@ -54,27 +54,30 @@ class DriveLog:
         self.listener: Listener = Tape(
             sinks,
             now=now,
-            snapshot=loop.controller.snapshot,
+            controller=loop.controller.snapshot,
+            safety=loop.safety.snapshot,
             ticks_per_state=max(1, round(STATE_S / loop.contract.control_dt_s)),
         )
         loop.add_listener(self.listener)
 
-    def close(self, faults: Sequence[str], patience_s: float = CLOSING_S) -> None:
+    def close(self, faults: Sequence[str], patience_s: float = CLOSING_S) -> str | None:
         """End the log, and keep the last seconds if something went wrong; tell where they are.
 
         Args:
             faults: What went wrong.
             patience_s: How long to wait for the disk.
+
+        Returns:
+            Why the log ends early; None if it does not.
         """
         recorder = self._recorder
         if recorder is not None:
             recorder.close(patience_s)
             counts = f"{recorder.num_written} entries, {recorder.num_dropped} lost"
             self._say(f"log         {recorder.path}: {counts}")
-            if recorder.fault is not None:
-                self._say(f"log         {recorder.fault}")
         if faults and self._flight is not None:
             self._dump(self._flight, "; ".join(faults))
+        return None if recorder is None else recorder.fault
 
     def _make_flight(self, about: Any, now: Any, folder: Path | None) -> FlightRecorder | None:
         try:

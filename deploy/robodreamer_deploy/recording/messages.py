@@ -19,6 +19,8 @@ import numpy as np
 
 from robodreamer_deploy.bundle.bundle import Carry
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving import states
+from robodreamer_deploy.driving.safety import SafetySnapshot
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.controller import Snapshot, Step
 from robodreamer_deploy.recording.exact_json import (
@@ -147,13 +149,27 @@ def _tick_fields(tick: Tick) -> dict[str, Any]:
 def _state_fields(state: State) -> dict[str, Any]:
     controller = state.controller
     arrays = {name: _bits(array) for name, array in controller.carry._asdict().items()}
-    return {"start": state.start._asdict(), "counter": controller.counter, **arrays}
+    safety = {**state.safety._asdict(), "state": state.safety.state.value}
+    start = state.start._asdict()
+    return {"start": start, "counter": controller.counter, **arrays, "safety": pack(safety)}
 
 
 def _state(fields: Mapping[str, Any]) -> State:
     start = _read(EpisodeStart, fields["start"])
     carry = Carry(*(_from_bits(fields[name]) for name in Carry._fields))
-    return State(start, Snapshot(carry, start.seed, int(fields["counter"])))
+    controller = Snapshot(carry, start.seed, int(fields["counter"]))
+    return State(start, controller, _safety(dict(fields["safety"])))
+
+
+def _safety(fields: dict[str, Any]) -> SafetySnapshot:
+    last = fields.get("last")
+    return SafetySnapshot(
+        states.State(fields["state"]),
+        int(fields["warm_up_left"]),
+        int(fields["ramp_left"]),
+        None if last is None else np.array(last, np.float32),
+        np.array(fields["change"], np.float32),
+    )
 
 
 def _bits(array: Array) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, SignalError
-from robodreamer_deploy.driving.safety import Safety
+from robodreamer_deploy.driving.safety import Executed, Safety, SafetySnapshot
 from robodreamer_deploy.driving.surprise import SLOW_RATE
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.controller import Controller, NotFiniteError, Snapshot, Step
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.recording.about import About, logged_safety
 from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
+from robodreamer_deploy.robots import RobotError
 
 
 class Difference(NamedTuple):
@@ -98,8 +99,7 @@ class Replay:
     def _start(self, start: EpisodeStart) -> None:
         self._controller.draw = start.draw
         self._controller.reset(start.seed)
-        robot = self._robot
-        self._safety = logged_safety(self._about, robot, lambda: robot.is_enabled)
+        self._safety = self._make_safety()
         self._safety.arm()
         self._is_known, self._episode = True, start.number
 
@@ -120,12 +120,30 @@ class Replay:
             result.num_repeated += 1
         if state is None:
             return
-        if self._is_known and _differs(self._controller.snapshot(), state.controller):
-            what = "the model's state after it is another one than in the log"
+        if what := self._differing_state(state):
             result.difference = Difference(self._episode, tick.index, what)
+        self._go_on_from(state)
+
+    def _differing_state(self, state: State) -> str | None:
+        """Return which state after a tick is another one than in the log, or None."""
+        if not self._is_known:
+            return None
+        if _differs(self._controller.snapshot(), state.controller):
+            return "the model's state after it is another one than in the log"
+        if self._safety is not None and _has_other_memory(self._safety.snapshot(), state.safety):
+            return "what the limits remember after it is not what they did in the log"
+        return None
+
+    def _go_on_from(self, state: State) -> None:
         self._controller.draw = state.start.draw
         self._controller.restore(state.controller)
+        self._safety = self._make_safety()
+        self._safety.restore(state.safety)
         self._is_known, self._episode = True, state.start.number
+
+    def _make_safety(self) -> Safety:
+        robot = self._robot
+        return logged_safety(self._about, robot, lambda: robot.is_enabled)
 
     def _repeat(self, tick: Tick) -> str | None:
         """Compute a tick again; return in what it differs, or None."""
@@ -133,7 +151,7 @@ class Replay:
             step = self._step(tick)
         except (SignalError, NotFiniteError) as error:
             return f"the policy refuses what it took then: {error}"
-        difference = _differing_step(step, tick.step) or self._differing_limits(tick)
+        difference = _differing_step(step, tick.step) or self._differing_command(tick)
         self._controller.executed(tick.executed)
         return difference
 
@@ -160,28 +178,33 @@ class Replay:
         except NotFiniteError:  # as then: the next step begins anew
             pass
 
-    def _differing_limits(self, tick: Tick) -> str | None:
-        """Let the same safety judge the command; return in what it differs, or None."""
-        if self._safety is None:
-            return None
-        limits = self._limits(self._safety, tick)
-        if limits == tick.limits:
-            return None
-        return f"limits {_listed(limits)}, in the log {_listed(tick.limits)}"
+    def _differing_command(self, tick: Tick) -> str | None:
+        """Let the same safety judge the step; return in what the command differs, or None."""
+        assert self._safety is not None, "known as long as the model's state is"
+        try:
+            executed = self._judge(self._safety, tick)
+        except RobotError as error:
+            return f"the limits refuse what was done then: {error}"
+        if executed.limits != tick.limits:
+            return f"limits {_listed(executed.limits)}, in the log {_listed(tick.limits)}"
+        if executed.sent is None or tick.sent is None:
+            is_same = executed.sent is tick.sent
+            return None if is_same else "a command here or there, and a hold in its place"
+        return _differing_element("the command", executed.sent, tick.sent)
 
-    def _limits(self, safety: Safety, tick: Tick) -> tuple[str, ...]:
-        """Return the limits that apply; who stopped or slowed down the drive is taken from it."""
+    def _judge(self, safety: Safety, tick: Tick) -> Executed:
+        """Return what is executed; who stopped or slowed down the drive is taken from the log."""
         self._robot.answer, self._robot.is_enabled = tick.executed, "dead-man" not in tick.limits
         if tick.is_first:
             safety.begin_anew()
         if tick.step is None:
-            return safety.hold().limits
+            return safety.hold()
         if "stopped" in tick.limits:
             safety.stop("as in the log")
         if "surprise" in tick.limits:
             slowed = safety.send(tick.step.action, rate_scale=SLOW_RATE)
-            return ("surprise", *slowed.limits)
-        return safety.send(tick.step.action).limits
+            return slowed._replace(limits=("surprise", *slowed.limits))
+        return safety.send(tick.step.action)
 
 
 def _differing_step(step: Step | None, logged: Step | None) -> str | None:
@@ -192,14 +215,29 @@ def _differing_step(step: Step | None, logged: Step | None) -> str | None:
         return f"a {step.kind} step, in the log a {logged.kind} one"
     if step.counter != logged.counter:
         return f"step {step.counter} of the model, in the log {logged.counter}"
-    differs = step.action.view(np.uint32) != logged.action.view(np.uint32)
-    differs &= ~(np.isnan(step.action) & np.isnan(logged.action))
-    if differs.any():
-        i = int(np.flatnonzero(differs)[0])
-        return f"element {i} of the action is {step.action[i]}, in the log {logged.action[i]}"
+    if what := _differing_element("the action", step.action, logged.action):
+        return what
     if step.surprise != logged.surprise and step.surprise == step.surprise:
         return f"surprise is {step.surprise!r}, in the log {logged.surprise!r}"
     return None
+
+
+def _differing_element(what: str, value: Array, logged: Array) -> str | None:
+    """Return which element of two float32 arrays (A,) differs in any bit, or None; NaN is NaN."""
+    differs = value.view(np.uint32) != logged.view(np.uint32)
+    differs &= ~(np.isnan(value) & np.isnan(logged))
+    if not differs.any():
+        return None
+    i = int(np.flatnonzero(differs)[0])
+    return f"element {i} of {what} is {value[i]}, in the log {logged[i]}"
+
+
+def _has_other_memory(safety: SafetySnapshot, logged: SafetySnapshot) -> bool:
+    def bits(array: Array | None) -> bytes | None:
+        return None if array is None else array.tobytes()
+
+    pairs = (safety.last, logged.last), (safety.change, logged.change)
+    return safety[:3] != logged[:3] or any(bits(one) != bits(other) for one, other in pairs)
 
 
 def _differs(state: Snapshot, logged: Snapshot) -> bool:

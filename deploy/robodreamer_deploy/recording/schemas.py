@@ -64,6 +64,7 @@ SCHEMAS: dict[str, Schema] = {
         stamps=_list(_object(signal=_TEXT, time_s=_NUMBER)),
         missing=_list(_TEXT),
         step=_STEP,
+        sent=_list(_NUMBER),
         executed=_list(_NUMBER),
         limits=_list(_TEXT),
         fault=_TEXT,
@@ -72,6 +73,10 @@ SCHEMAS: dict[str, Schema] = {
         NAMES[STATE],
         start=_object(number=_INTEGER, seed=_INTEGER, draw=_TEXT),
         counter=_INTEGER, deter=_BITS, stoch=_BITS, action=_BITS,
+        safety=_object(
+            state=_TEXT, warm_up_left=_INTEGER, ramp_left=_INTEGER,
+            last=_list(_NUMBER), change=_list(_NUMBER),
+        ),
     ),
     NAMES[EPISODE]: _object(
         NAMES[EPISODE],

@@ -1,8 +1,8 @@
 """What happened, as a recorder keeps it: copies that nobody changes, in order, numbered.
 
 The loop tells `Tape`, which copies what it is told once and hands it to every sink: the ring of a
-log that is being written, the ring of the flight recorder. Every second it adds the controller's
-state, so that a log of which something is missing can still be repeated from there on.
+log that is being written, the ring of the flight recorder. Every second it adds what the next ticks
+depend on, so that a log of which something is missing can still be repeated from there on.
 """
 
 import sys
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.safety import SafetySnapshot
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.controller import Snapshot
 
@@ -26,11 +27,12 @@ class EpisodeEnd(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that the steps after a tick depend on, besides what is read."""
+    """All that the ticks after one depend on, besides what is read."""
 
     start: EpisodeStart
     """Of the episode that the tick is in."""
     controller: Snapshot
+    safety: SafetySnapshot
 
 
 class Entry(NamedTuple):
@@ -62,7 +64,8 @@ class Tape:
     Args:
         sinks: Take entries within microseconds and never raise.
         now: The loop's clock, in seconds.
-        snapshot: The controller's; called after a tick, in the loop's thread.
+        controller: Returns its state; called after a tick, in the loop's thread.
+        safety: Likewise.
         ticks_per_state: A state accompanies every this many ticks, and the first one.
     """
 
@@ -71,13 +74,14 @@ class Tape:
         sinks: Sequence[Sink],
         *,
         now: Callable[[], float],
-        snapshot: Callable[[], Snapshot],
+        controller: Callable[[], Snapshot],
+        safety: Callable[[], SafetySnapshot],
         ticks_per_state: int,
     ) -> None:
         assert ticks_per_state >= 1, ticks_per_state
         self._sinks = tuple(sinks)
         self._now = now
-        self._snapshot = snapshot
+        self._controller, self._safety = controller, safety
         self._ticks_per_state = ticks_per_state
         self._number = 0
         self._ticks = 0
@@ -90,10 +94,10 @@ class Tape:
 
     def ticked(self, tick: Tick) -> None:
         """Take note of a tick; its arrays, which are the robot's, are copied."""
-        copies = {sys.intern(name): copied(value) for name, value in tick.observation.items()}
+        copies = {sys.intern(str(name)): copied(v) for name, v in tick.observation.items()}
         assert self._start is not None, "an episode starts before its ticks"
         has_state = self._ticks % self._ticks_per_state == 0
-        state = State(self._start, self._snapshot()) if has_state else None
+        state = State(self._start, self._controller(), self._safety()) if has_state else None
         self._ticks += 1
         self._put(Entry(self._number, tick.time_s, tick._replace(observation=copies), state))
 

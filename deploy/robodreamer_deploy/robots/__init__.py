@@ -134,14 +134,34 @@ class EpisodicRobot(Robot, Protocol):
         ...
 
 
+METHODS = ("connect", "get_observation", "send_action", "hold", "disconnect")
+"""What every robot can be told."""
+
+
+def has(robot: object, name: str) -> bool:
+    """Tell whether `robot` has a property, also where it cannot be read yet.
+
+    `hasattr` would take a dead-man's switch that opens with `connect` for none at all.
+    """
+    if hasattr(type(robot), name):
+        return True
+    try:
+        getattr(robot, name)
+    except AttributeError:
+        return False
+    except Exception:  # noqa: BLE001  a driver raises what it likes; it is there
+        return True
+    return True
+
+
 def is_episodic(robot: Robot) -> TypeGuard[EpisodicRobot]:
     """Tell whether `robot` can start episodes and judge them."""
     return hasattr(robot, "start_episode")
 
 
-def is_stamped(robot: Robot) -> TypeGuard[StampedRobot]:
+def is_stamped(robot: object) -> TypeGuard[StampedRobot]:
     """Tell whether `robot` knows how old its readings are."""
-    return hasattr(robot, "observation_stamps")
+    return has(robot, "observation_stamps")
 
 
 def is_stepped(robot: Robot) -> bool:
@@ -151,15 +171,19 @@ def is_stepped(robot: Robot) -> bool:
 
 def is_enabling(robot: Robot) -> TypeGuard[EnabledRobot]:
     """Tell whether `robot` has a dead-man's switch."""
-    return hasattr(robot, "is_enabled")
+    return has(robot, "is_enabled")
 
 
 def check_features(robot: Robot, contract: Contract) -> None:
     """Refuse a robot that cannot serve the policy, before it is connected.
 
     Raises:
-        RobotError: It lacks a signal, or a shape differs from the contract's.
+        RobotError: It lacks a method or a signal, or a shape differs from the contract's.
     """
+    if missing := [name for name in METHODS if not callable(getattr(robot, name, None))]:
+        raise RobotError(
+            f"this robot has no {', '.join(missing)}; docs/your-robot.md says what for"
+        )
     features = robot.observation_features
     for signal in contract.inputs:
         if signal.name not in features:

@@ -20,7 +20,7 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.records import parse_json, read_object, read_record
-from robodreamer_deploy.robots import Robot, RobotError, is_stamped
+from robodreamer_deploy.robots import Robot, RobotError, has, is_stamped
 from robodreamer_deploy.robots.camera import CameraSettings, Frame, OpenCVCamera
 from robodreamer_deploy.robots.loading import load_robot
 
@@ -164,9 +164,12 @@ class RobotWithCameras:
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what only some robots have."""
-        if name in PASSED_ON:
+        if name not in PASSED_ON or not has(self.robot, name):
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        try:
             return getattr(self.robot, name)
-        raise AttributeError(f"{type(self).__name__} has no {name}")
+        except AttributeError as error:  # passed on, it would say that there is no such thing
+            raise RobotError(f"{name} of the robot cannot be read: {error}") from error
 
     def disconnect(self) -> None:
         """Close every part, whatever another one raises, the robot first; an error is passed on."""

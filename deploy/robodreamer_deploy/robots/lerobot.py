@@ -8,6 +8,7 @@ counts from when they were returned. It has no `hold` either: it is sent the pos
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,7 +121,7 @@ class LeRobotAdapter:
     def get_observation(self) -> Mapping[str, Array]:
         """Return what the robot measured, in the policy's names, units and shapes."""
         with self._exclusive.use():
-            theirs = self._measured = self.robot.get_observation()
+            theirs = self._observe()
         observation: dict[str, Array] = {}
         for name, channels in self._names.signals.items():
             values = [channel.to_ours(theirs) for channel in channels]
@@ -134,7 +135,9 @@ class LeRobotAdapter:
         """Send goal positions; return the action that was really sent, by the robot's own word."""
         with self._exclusive.use():
             if self._measured is None:
-                self._measured = self.robot.get_observation()
+                self._observe()
+            if self._measured is None:
+                raise RobotError(f"{self._name} measures no pose that is finite")
             if not self._pose:
                 self._pose = self._measure_pose(self._measured)
             goals = self._goals.advance(action, self._driven_positions(self._measured))
@@ -148,9 +151,9 @@ class LeRobotAdapter:
     def hold(self) -> Array:
         """Send the measured pose; return the action this amounts to.
 
-        The pose is measured once, however often this is called; where measuring fails, or another
-        thread hangs in it, the last one known is sent. Before `connect` and after `disconnect`
-        there is nothing to hold.
+        The pose is measured once, however often this is called; where measuring fails, yields NaN,
+        or another thread hangs in it, the last one known is sent. Before `connect` and after
+        `disconnect` there is nothing to hold.
 
         Raises:
             RobotError: The robot has lost its connection.
@@ -161,7 +164,7 @@ class LeRobotAdapter:
             if not self.robot.is_connected:
                 raise RobotError(f"{self._name} is not connected any more")
             if not self._is_holding:
-                theirs = self._observe_or_last() if is_alone else self._require_measured()
+                theirs = self._observe_or_last() if is_alone else self._last_pose("hangs")
                 self._pose, self._is_holding = self._measure_pose(theirs), True
             self._send(self._pose)
             return self._goals.held_at(self._driven_positions(self._pose))
@@ -186,23 +189,31 @@ class LeRobotAdapter:
     def _send(self, command: dict[str, float]) -> Mapping[str, Any]:
         return self.robot.send_action(dict(command))
 
+    def _observe(self) -> Mapping[str, Any]:
+        """Read everything; a pose that is not finite is nothing that motors may be sent to."""
+        theirs = self.robot.get_observation()
+        if all(math.isfinite(value) for value in self._measure_pose(theirs).values()):
+            self._measured = theirs
+        return theirs
+
     def _observe_or_last(self) -> Mapping[str, Any]:
         try:
-            self._measured = self.robot.get_observation()
+            theirs = self._observe()
         except Exception as error:
             if self._measured is None:
                 raise
             logger.warning("holding at the last known pose: %s", error)
-        return self._measured
+            return self._measured
+        return theirs if theirs is self._measured else self._last_pose("measures no finite pose")
 
-    def _require_measured(self) -> Mapping[str, Any]:
+    def _last_pose(self, why: str) -> Mapping[str, Any]:
         if self._measured is None:
-            raise RobotError(f"{self._name} hangs, and its pose is unknown")
-        logger.warning("holding at the last known pose: %s hangs", self._name)
+            raise RobotError(f"{self._name} {why}, and its pose is unknown")
+        logger.warning("holding at the last known pose: %s %s", self._name, why)
         return self._measured
 
     def _measure_pose(self, theirs: Mapping[str, Any]) -> dict[str, float]:
-        return {key: float(theirs[key]) for key in self.robot.action_features}
+        return {key: float(theirs.get(key, math.nan)) for key in self.robot.action_features}
 
     def _driven_positions(self, theirs: Mapping[str, Any]) -> Array:
         return np.array([channel.to_ours(theirs) for channel in self._names.driven])

@@ -82,6 +82,7 @@ class RemoteRobot:
         self._held: Array = np.zeros(contract.action.size, np.float32)
         if contract.action.kind == "discrete":
             self._held[0] = 1.0
+        self._is_enabled = True
 
     @property
     def observation_features(self) -> Mapping[str, tuple[int, ...]]:
@@ -97,6 +98,14 @@ class RemoteRobot:
     def observation_stamps(self) -> Mapping[str, float]:
         """When the newest values were measured, in this machine's monotonic seconds."""
         return self._stamps
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether its dead-man's switch, if it has one, was pressed at the last answer.
+
+        The other side holds by itself while it is released; this side goes on through a ramp.
+        """
+        return self._is_enabled
 
     def connect(self) -> None:
         """Become its driver; it is held.
@@ -177,6 +186,7 @@ class RemoteRobot:
 
     def _take_in(self, answer: Answer) -> None:
         """Remember what every answer tells."""
+        self._is_enabled = answer.message.fields.get("is_enabled") is True
 
     def _read(self, kind: type[Record], message: Message, names: tuple[str, ...]) -> Record:
         values = {name: message.fields[name] for name in names if name in message.fields}
@@ -212,6 +222,7 @@ class EpisodicRemoteRobot(RemoteRobot):
         self._take_in(answer)
 
     def _take_in(self, answer: Answer) -> None:
+        super()._take_in(answer)
         self._status = self._read(_Status, answer.message, ("is_over", "episode_return", "success"))
 
 

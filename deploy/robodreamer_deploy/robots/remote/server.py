@@ -16,6 +16,7 @@ from robodreamer_deploy.robots import EpisodicRobot, Robot, RobotError, is_episo
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.door import Door, Letter
 from robodreamer_deploy.robots.remote.keys import Key
+from robodreamer_deploy.robots.remote.watch import may_move
 from robodreamer_deploy.robots.remote.wire import Message
 
 SILENT_S = 2.0
@@ -212,7 +213,9 @@ class Server:
         return found
 
     def _status(self) -> dict[str, Any]:
-        return _episode_status(self._robot) if is_episodic(self._robot) else {}
+        robot = self._robot
+        episode = _episode_status(robot) if is_episodic(robot) else {}
+        return {"is_enabled": may_move(robot), **episode}
 
 
 def _episode_status(robot: EpisodicRobot) -> dict[str, Any]:

@@ -12,11 +12,22 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.robots import Robot, RobotError
+from robodreamer_deploy.robots import Robot, RobotError, is_enabling
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 0.1
+
+
+def may_move(robot: Robot) -> bool:
+    """Ask a robot's dead-man's switch, if it has one; one that fails says no."""
+    if not is_enabling(robot):
+        return True
+    try:
+        return bool(robot.is_enabled)
+    except Exception:
+        logger.exception("the dead-man's switch failed")
+        return False
 
 
 class Watch:
@@ -41,7 +52,7 @@ class Watch:
         return self._within_s
 
     def send_action(self, action: Array) -> Array:
-        """Pass an action on.
+        """Pass an action on; hold in its place while the robot's dead-man's switch is released.
 
         Raises:
             RobotError: It is not finite, or commands had ceased.
@@ -50,6 +61,8 @@ class Watch:
             raise RobotError(f"commands had ceased for {self._within_s:g} s: the robot was held")
         if not np.isfinite(action).all():
             raise RobotError(f"the action {action} is not finite")
+        if not may_move(self._robot):
+            return self.hold()
         self._due_s = self._now() + self._within_s
         return self._robot.send_action(action)
 
