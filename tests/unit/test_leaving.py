@@ -156,6 +156,17 @@ def test_a_shield_falls_so_that_a_hanging_hold_can_be_broken_off() -> None:
     assert robot.log == ["connect", "hold", "disconnect"]
 
 
+def test_an_interrupt_between_two_attempts_to_hold_does_not_skip_the_rest() -> None:
+    class Impatient(VirtualClock):
+        def sleep(self, seconds: float, /) -> None:
+            raise KeyboardInterrupt
+
+    robot = Logged(hold=fail(OSError("busy"), 9))
+    leaving = drive_connected(robot, safety_of(robot), StopSignals(), Impatient(), lambda: None)
+    assert leaving.hold_fault == "interrupted while it did not come back"
+    assert robot.log == ["connect", "hold", "disconnect"]
+
+
 @pytest.mark.parametrize("during", ["hold", "disconnect"])
 def test_what_hangs_while_a_robot_is_left_is_broken_off(
     monkeypatch: pytest.MonkeyPatch, during: str

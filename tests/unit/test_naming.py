@@ -1,6 +1,6 @@
 """Names in what users are told."""
 
-from robodreamer_sim.naming import closest
+from robodreamer_deploy.naming import closest
 
 
 def test_all_that_exists_is_listed_and_what_was_meant_comes_first() -> None:

@@ -16,7 +16,6 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -26,6 +25,7 @@ import numpy as np
 from robodreamer_deploy.bundle.interface import GRAPHS
 from robodreamer_deploy.bundle.manifest import MANIFEST, FileRecord, Manifest
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.naming import closest
 
 REQUIRED_FILES = (*GRAPHS, "initial.npz", "golden.npz")
 MAX_MANIFEST_BYTES = 4 << 20
@@ -195,6 +195,4 @@ def _neighbours(folder: Path) -> str:
     if not folder.parent.is_dir():
         return ""
     names = sorted(path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}"))
-    close = get_close_matches(folder.name, names, n=len(names) or 1)
-    listed = close + [name for name in names if name not in close]
-    return f"; {folder.parent} has {', '.join(listed)}" if listed else ""
+    return f"; {folder.parent} has {closest(folder.name, names)}" if names else ""

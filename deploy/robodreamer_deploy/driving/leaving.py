@@ -96,14 +96,21 @@ def hold_firmly(held: Holdable, clock: Clock, watchdog: Watchdog | None = None) 
 
     Takes at most `HOLD_WITHIN_S` and one attempt, whatever the robot does.
     """
+    try:
+        return _try_to_hold(held, clock, watchdog)
+    except KeyboardInterrupt:  # somebody insists, after the shield has fallen
+        return "interrupted while it did not come back"
+
+
+def _try_to_hold(held: Holdable, clock: Clock, watchdog: Watchdog | None) -> str | None:
     end = clock.now() + HOLD_WITHIN_S
     fault = ""
     for _ in range(HOLD_ATTEMPTS):
         try:
             with within(watchdog, ATTEMPT_WITHIN_S, "hold"):
                 held.hold()
-        except KeyboardInterrupt:  # somebody insists, after the shield has fallen
-            return "interrupted while it did not come back"
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:  # noqa: BLE001  whatever a driver raises, try again
             fault = sentence(error)
             logger.error("hold failed: %s", fault)  # noqa: TRY400  the sentence is what helps

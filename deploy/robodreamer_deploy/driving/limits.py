@@ -10,13 +10,13 @@ Letters: A action.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_deploy.naming import closest
 from robodreamer_deploy.records import parse_json, read_record
 
 MAX_FILE_BYTES = 1 << 20
@@ -117,8 +117,8 @@ def file_limits(file: LimitsFile, action: ActionSpec) -> Limits:
         raise ValueError("a discrete action has no elements to limit")
     names = action.labels or tuple(map(str, range(action.size)))
     if unknown := [name for name in file.elements if name not in names]:
-        near = get_close_matches(unknown[0], names, len(names), 0.0)
-        raise ValueError(f"the action has no element {unknown[0]!r}; there are {', '.join(near)}")
+        near = closest(unknown[0], names)
+        raise ValueError(f"the action has no element {unknown[0]!r}; there are {near}")
     limits = Limits(*(values.copy() for values in contract_limits(action)))
     for i, name in enumerate(names):
         if name in file.elements:

@@ -5,12 +5,12 @@ action element, J joint.
 """
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_deploy.naming import closest
 from robodreamer_deploy.robots import RobotError
 
 Quantity = Literal["position", "velocity"]
@@ -90,9 +90,8 @@ def action_order(action: ActionSpec, joints: Collection[str]) -> list[int]:
 def _require_labels(what: str, labels: tuple[str, ...], joints: Collection[str]) -> None:
     for label in labels:
         if label not in joints:
-            close = get_close_matches(label, joints, n=len(joints) or 1)
-            names = close + sorted(set(joints) - set(close))
-            raise RobotError(f"{what} needs the joint {label}; this robot has {', '.join(names)}")
+            names = closest(label, joints)
+            raise RobotError(f"{what} needs the joint {label}; this robot has {names}")
 
 
 class _Asked(NamedTuple):

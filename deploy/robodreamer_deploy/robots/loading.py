@@ -19,7 +19,6 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +26,7 @@ from typing import Any, cast
 
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.naming import closest
 from robodreamer_deploy.robots import Robot, RobotError
 
 BUILT_IN = {
@@ -80,7 +80,7 @@ def find_callable(where: str, name: str) -> Callable[..., Any]:
     if callable(found):
         return cast("Callable[..., Any]", found)
     classes = [key for key, value in vars(module).items() if isinstance(value, type)]
-    raise RobotError(f"{where} has no class {name}; it has {', '.join(_closest(name, classes))}")
+    raise RobotError(f"{where} has no class {name}; it has {closest(name, classes)}")
 
 
 def _built_in(name: str) -> Factory | None:
@@ -146,10 +146,4 @@ def _check_signature(factory: Factory, name: str, argument: str, contract: Contr
 def _registered(name: str) -> str:
     names = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
     hint = "" if names else " (is the simulator installed?)"
-    return f"registered: {', '.join(_closest(name, [*names, *BUILT_IN]))}{hint}"
-
-
-def _closest(name: str, names: list[str]) -> list[str]:
-    """Return all of `names`, those most like `name` first."""
-    close = get_close_matches(name, names, n=len(names) or 1)
-    return close + sorted(set(names) - set(close))
+    return f"registered: {closest(name, [*names, *BUILT_IN])}{hint}"

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
+from robodreamer_deploy.naming import closest
 from robodreamer_sim.cameras.pictures import DepthPictures, Picture, Pictures, Taking
-from robodreamer_sim.naming import closest
 from robodreamer_sim.options import CameraRequest, EnvOptions
 
 

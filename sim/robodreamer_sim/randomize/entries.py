@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from robodreamer_deploy.naming import closest
 from robodreamer_deploy.records import read_object, read_record
-from robodreamer_sim.naming import closest
 from robodreamer_sim.randomize.distributions import Distribution, read_distribution
 from robodreamer_sim.randomize.fields import FIELDS, Field, Operation, When
 

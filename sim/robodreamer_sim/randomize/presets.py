@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from robodreamer_deploy.naming import closest
 from robodreamer_deploy.records import parse_json, read_object, read_record
-from robodreamer_sim.naming import closest
 from robodreamer_sim.randomize.distributions import Choice, Distribution, Uniform
 from robodreamer_sim.randomize.entries import EVERY, Entry, Randomization, read_entries
 from robodreamer_sim.randomize.fields import Operation

@@ -14,9 +14,9 @@ from typing import Any
 
 import gymnasium
 
+from robodreamer_deploy.naming import closest
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.env import TaskEnv
-from robodreamer_sim.naming import closest
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
 
