@@ -124,6 +124,8 @@ class Faulty:
         self._fault, self._is_gone, self.is_held = "", False, False
         self.num_observed, self.num_faults, self.num_sent = 0, 0, 0
         self.connect, self.disconnect = robot.connect, robot.disconnect
+        self.observation_features = {s.name: s.shape for s in contract.inputs}
+        self.action_features = {"action": (contract.action.size,)}
 
     def now(self) -> float:
         return self.time

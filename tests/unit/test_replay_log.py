@@ -179,7 +179,9 @@ def test_from_the_middle_of_an_episode_on_limits_are_judged_too(
         assert replayed(drive, rest).difference is None
         if len(rest) > 1 and is_posterior(rest[1]):
             num_judged += 1
-            lied = changed(rest, 1, lambda tick: tick._replace(sent=next_float(tick.sent)))
+            lied = changed(
+                rest, 1, lambda tick: tick._replace(sent=next_float(np.asarray(tick.sent)))
+            )
             difference = replayed(drive, lied).difference
             assert difference is not None
             assert "of the command is" in difference.what

@@ -45,7 +45,8 @@ def tick(index: int, **changes: Any) -> Tick:
     whole = Tick(
         index=index, skipped=0, time_s=0.02 * index, lateness_s=0.0, sense_to_act_s=0.0,
         is_first=index == 0, observation=observation(index), stamps={}, missing=(),
-        step=Step(action, 0.0, index, "posterior"), executed=action, limits=(), fault=None,
+        step=Step(action, 0.0, index, "posterior"), sent=action, executed=action, limits=(),
+        fault=None,
     )  # fmt: skip
     return whole._replace(**changes)
 
