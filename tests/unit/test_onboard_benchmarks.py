@@ -209,8 +209,10 @@ def test_an_export_drives_as_its_agent_does_and_not_as_another(
     assert "mode: 2 of 2 episodes never diverge" in capsys.readouterr().out
 
     agent = names["random_agent"]("debug", seed=0)
-    imported("_bundles").write_bundle(agent, tmp_path / "policy")
-    policy = names["load_policy"](tmp_path / "policy")
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    imported("_bundles").write_bundle(agent, folder)
+    policy = names["load_policy"](folder)
     with torch.no_grad():
         for parameter in agent.behavior.actor.parameters():
             parameter.add_(0.1)
