@@ -24,11 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
     command, words = find_command(sys.argv[1:] if argv is None else argv)
     arguments = command.parser().parse_args(words)
-    logging.basicConfig(format="%(levelname)s %(message)s")
-
     from robodreamer_deploy.bundle.bundle import BundleError
+    from robodreamer_deploy.log_thread import ThreadHandler
     from robodreamer_deploy.robots import RobotError
 
+    handler = ThreadHandler()
+    logging.basicConfig(format="%(levelname)s %(message)s", handlers=[handler])
     try:
         return command.run(arguments, say)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
@@ -36,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_ERROR
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
         return INTERRUPTED
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def find_command(words: Sequence[str]) -> tuple[ModuleType, Sequence[str]]:

@@ -1,0 +1,45 @@
+"""Log lines that never make whoever logs wait: a thread of their own prints them.
+
+A terminal that was told to pause (Ctrl-S), or a reader that reads no more, holds up whoever prints;
+that must not be a loop that drives a robot, nor a hold that is about to be sent.
+"""
+
+import logging
+import os
+import queue
+import threading
+from contextlib import suppress
+
+STDERR = 2
+MAX_LINES = 1000
+"""That wait to be printed; what is logged beyond is lost."""
+FLUSH_WITHIN_S = 1.0
+
+
+class ThreadHandler(logging.Handler):
+    """Prints from a thread, by default to stderr."""
+
+    def __init__(self, descriptor: int = STDERR) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._print, name="log lines", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line; returns at once."""
+        if self._lines.qsize() < MAX_LINES:
+            self._lines.put(self.format(record))
+
+    def close(self) -> None:
+        """Print what is left, as far as somebody takes it within `FLUSH_WITHIN_S`."""
+        self._lines.put(None)
+        self._thread.join(FLUSH_WITHIN_S)
+        super().close()
+
+    def _print(self) -> None:
+        with suppress(OSError):  # nobody reads any more
+            while (line := self._lines.get()) is not None:
+                left = f"{line}\n".encode()
+                while left:  # past Python's buffer, whose lock the program's end would wait for
+                    left = left[os.write(self._descriptor, left) :]
