@@ -91,7 +91,7 @@ def test_the_oldest_value_is_the_signals_or_one_period_of_its_sensor() -> None:
     assert max_age_s(signal, DT) == DT
     assert max_age_s(dataclasses.replace(signal, rate_hz=10.0), DT) == 0.1
     assert max_age_s(dataclasses.replace(signal, rate_hz=100.0), DT) == DT
-    assert max_age_s(dataclasses.replace(signal, rate_hz=10.0, max_age_s=0.03), DT) == 0.03
+    assert max_age_s(dataclasses.replace(signal, rate_hz=10.0, max_age_s=0.03), DT, 0.5) == 0.03
 
 
 def test_stamps_that_break_are_not_taken_for_none() -> None:
@@ -104,3 +104,12 @@ def test_stamps_that_break_are_not_taken_for_none() -> None:
 
     with pytest.raises(AttributeError, match="typing mistake"):
         read(Breaking("", CONTRACT))
+
+
+def test_a_policy_that_was_trained_with_a_delay_takes_values_that_are_so_much_older() -> None:
+    robot = Stamped({"image/eye": NOW - 2.9 * DT, "proprio/position": NOW - 1.9 * DT})
+    gate = Gate(CONTRACT, lambda: NOW, has_ages=True, delays_s={"image/eye": 2 * DT})
+    assert "proprio/position" in str(gate.read(robot).fault)
+    delays = {"image/eye": 2 * DT, "proprio/position": DT}
+    sensed = Gate(CONTRACT, lambda: NOW, has_ages=True, delays_s=delays).read(robot)
+    assert (sensed.missing, sensed.fault) == (frozenset(), None)

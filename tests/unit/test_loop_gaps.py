@@ -1,5 +1,6 @@
 """Gaps in what the robot shows: lost frames, lost time, surprise, and what listeners are told."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -127,6 +128,14 @@ def test_the_model_dreams_through_a_lost_frame(policy: Policy, how: str) -> None
     report = loop.report
     assert (report.prior_steps, report.held_ticks, len(report.surprise)) == (2, 0, 4)
     assert report.missing_frames == {"image/eye": 2}
+
+
+def test_a_frame_as_late_as_in_training_is_not_lost(policy: Policy) -> None:
+    bundle = policy.bundle
+    manifest = dataclasses.replace(bundle.manifest, delays_s={"image/eye": (DT, 1.1 * DT)})
+    used = Policy(dataclasses.replace(bundle, manifest=manifest))
+    _, witness = drive(used, Patchy(late={2, 3}), 6)
+    assert kinds(witness) == ["posterior"] * 6
 
 
 def test_it_does_not_dream_for_ever(policy: Policy) -> None:

@@ -37,16 +37,28 @@ class Sensed(NamedTuple):
 class Gate:
     """Asks a robot and checks its observations against one contract."""
 
-    def __init__(self, contract: Contract, now: Callable[[], float], *, has_ages: bool) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        now: Callable[[], float],
+        *,
+        has_ages: bool,
+        delays_s: Mapping[str, float] | None = None,
+    ) -> None:
         """Put a gate together.
 
         Args:
             contract: What is expected.
             now: The clock of the stamps, in seconds.
             has_ages: Whether to look at stamps; they have no meaning where time stands still.
+            delays_s: Longest delay that the policy was trained with, by signal; None for none.
         """
         self._inputs = contract.inputs
-        self._max_ages = {s.name: max_age_s(s, contract.control_dt_s) for s in contract.inputs}
+        delays = delays_s or {}
+        self._max_ages = {
+            s.name: max_age_s(s, contract.control_dt_s, delays.get(s.name, 0.0))
+            for s in contract.inputs
+        }
         self._now = now
         self._has_ages = has_ages
 
@@ -108,8 +120,11 @@ class Gate:
         return f"{1e3 * age:.0f} ms old, allowed are {1e3 * limit:.0f}" if age > limit else ""
 
 
-def max_age_s(signal: Signal, control_dt_s: float) -> float:
-    """Return the largest age of a value: the signal's own limit, or one period of its sensor."""
+def max_age_s(signal: Signal, control_dt_s: float, delay_s: float = 0.0) -> float:
+    """Return the largest age of a value: the signal's own limit, or one period of its sensor.
+
+    A policy that was trained with values `delay_s` old takes them that much older.
+    """
     if signal.max_age_s is not None:
         return signal.max_age_s
-    return max(control_dt_s, 0.0 if signal.rate_hz is None else 1.0 / signal.rate_hz)
+    return delay_s + max(control_dt_s, 0.0 if signal.rate_hz is None else 1.0 / signal.rate_hz)

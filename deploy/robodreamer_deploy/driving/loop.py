@@ -92,7 +92,13 @@ class ControlLoop:
         self._watchdog = watchdog
         self._listeners = listeners
         self._is_stepped = is_stepped
-        self._gate = Gate(self.contract, self.clock.now, has_ages=not is_stepped)
+        trained = controller.policy.bundle.manifest.delays_s
+        self._gate = Gate(
+            self.contract,
+            self.clock.now,
+            has_ages=not is_stepped,
+            delays_s={name: longest for name, (_, longest) in trained.items()},
+        )
         self._num_runs = 0
         self._counted_until_s = 0.0
         self._faults_in_a_row = self._missing_in_a_row = 0
