@@ -22,8 +22,8 @@ from robodreamer_deploy.contract import Observation
 from robodreamer_deploy.driving.clock import Grid, MonotonicClock
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.summary import QUANTILES
 
-QUANTILES: Mapping[str, float] = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 WARM_UP_STEPS = 10
 
 Milliseconds = dict[str, list[float]]
