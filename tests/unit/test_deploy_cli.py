@@ -359,6 +359,14 @@ def test_a_bare_copy_of_the_folder_drives_without_torch(policy: Path, tmp_path: 
     assert not {"torch", "robodreamer", "robodreamer_sim", "mujoco", "gymnasium"} & imported
 
 
+def test_a_watchdog_that_would_stop_every_drive_is_refused(
+    said: Command, policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        said(policy, "--robot", f"{TOY}:Bench", "--watchdog", "1")
+    assert "1 is below 2: the loop itself waits for one period" in capsys.readouterr().err
+
+
 def test_help_loads_nothing_heavy() -> None:
     run = subprocess.run(
         [sys.executable, "-X", "importtime", ROOT / "deploy", "--help"],

@@ -36,6 +36,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def periods(text: str) -> int:
+    """Read a number of control periods without a command; the loop itself waits for one."""
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{text} is below 2: the loop itself waits for one period")
+    return value
+
+
 def positive_float(text: str) -> float:
     """Read a finite number above 0."""
     value = float(text)

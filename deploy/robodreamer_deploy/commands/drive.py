@@ -12,6 +12,7 @@ from robodreamer_deploy.commands.arguments import (
     ROBOTS,
     duration,
     natural,
+    periods,
     positive_float,
     positive_int,
     seed,
@@ -104,7 +105,7 @@ def _add_driving(parser: argparse.ArgumentParser) -> None:
     add("--on-surprise", choices=("slow", "stop"), help="default: measure it, do nothing")
     add(
         "--watchdog",
-        type=positive_int,
+        type=periods,
         default=10,
         metavar="N",
         help="stop after N control periods without a command (default 10)",
