@@ -1,9 +1,11 @@
-"""Toy agents, exported once for all tests that look at an export."""
+"""Toys made once for all tests that look at them, and the onboard command as users run it."""
 
 from collections.abc import Callable
 
 import pytest
 from exported import CONTRACTS, Exported, export_toy
+
+from robodreamer_deploy import cli
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +19,15 @@ def exported_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ex
         return done[name]
 
     return get
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `robodreamer-deploy`; return its exit code, output and error output."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = cli.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -37,18 +37,6 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy_policy.write_bundle(tmp_path_factory.mktemp("policies") / "toy")
 
 
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command; return its exit code, output and error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def environment(**variables: object) -> dict[str, str]:
     path = os.pathsep.join([str(ROOT / "deploy"), str(TOY.parent)])
     return {**os.environ, "PYTHONPATH": path, **{k: str(v) for k, v in variables.items()}}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_policy
-from toy_robot import CONTRACT, EPISODE_STEPS, Bench, Point
+from toy_robot import CONTRACT, EPISODE_STEPS, Bench, FakeClock, Point
 
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.contract import Array
@@ -27,18 +27,6 @@ NAN_POSITION = {"proprio/position": np.array([0, np.nan], np.float32)}
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float, /) -> None:
-        assert seconds >= 0
-        self.time += seconds
 
 
 class SlowBench(Bench):

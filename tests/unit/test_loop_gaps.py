@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_policy
-from toy_robot import CONTRACT, Bench
+from toy_robot import CONTRACT, Bench, FakeClock
 
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.contract import Array
@@ -27,17 +27,6 @@ DT = CONTRACT.control_dt_s
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float, /) -> None:
-        self.time += seconds
 
 
 class Patchy(Bench):

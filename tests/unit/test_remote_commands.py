@@ -15,7 +15,6 @@ import pytest
 import toy_policy
 from toy_robot import CONTRACT
 
-from robodreamer_deploy import cli
 from robodreamer_deploy.driving.leaving import HOLD_ATTEMPTS
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.loading import load_robot
@@ -28,18 +27,6 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy_policy.write_bundle(tmp_path_factory.mktemp("policies") / "toy")
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command; return its exit code, output and error output."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        code = cli.main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_a_robot_of_ones_own_is_served_with_keys_and_left_holding(

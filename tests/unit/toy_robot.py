@@ -27,6 +27,20 @@ CONTRACT = Contract(
 )
 
 
+class FakeClock:
+    """Time that passes when somebody sleeps, or says so."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float, /) -> None:
+        assert seconds >= 0
+        self.time += seconds
+
+
 class Bench:
     """The point, without episodes."""
 
