@@ -9,7 +9,7 @@ import numpy as np
 
 from robodreamer_deploy.driving.episodes import Episode
 from robodreamer_deploy.driving.realtime import Privilege
-from robodreamer_deploy.driving.report import LoopReport
+from robodreamer_deploy.driving.report import LoopReport, Series
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
@@ -124,12 +124,12 @@ def format_privileges(privileges: Sequence[Privilege]) -> list[str]:
     return ["real time", *lines]
 
 
-def _quantiles(values: Sequence[float], scale: float = 1.0) -> dict[str, float] | None:
-    if not values:
+def _quantiles(series: Series, scale: float = 1.0) -> dict[str, float] | None:
+    """Return quantiles of the values that are kept; the largest one is that of the whole drive."""
+    if not series:
         return None
-    copy = np.array(values[:])  # the loop goes on: an array that is lent cannot be appended to
-    found = np.quantile(copy, list(QUANTILES.values())) * scale
-    return dict(zip(QUANTILES, found.tolist(), strict=True))
+    found = np.quantile(np.array(series[:]), list(QUANTILES.values())) * scale
+    return {**dict(zip(QUANTILES, found.tolist(), strict=True)), "max": series.largest * scale}
 
 
 def _format_quantiles(quantiles: dict[str, float] | None, unit: str) -> str:

@@ -1,8 +1,49 @@
 """What happened in one drive, as it is gathered tick by tick; `summary` makes figures of it."""
 
+import math
 from array import array
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import overload
+
+KEPT = 1 << 18
+"""Newest values of a figure that are kept: 87 minutes at 50 Hz, 2 MB."""
+
+
+class Series(Sequence[float]):
+    """The newest values of a figure, oldest first, in bounded memory; and the largest of all."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self.largest = -math.inf
+        """Of all that were ever appended."""
+        self._values, self._kept, self._oldest = array("d"), kept, 0
+
+    def append(self, value: float) -> None:
+        """Add the newest value, in the place of the oldest one where there is no other."""
+        self.largest = max(self.largest, value)
+        if len(self._values) < self._kept:
+            self._values.append(value)
+        else:
+            self._values[self._oldest] = value
+            self._oldest = (self._oldest + 1) % self._kept
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> "array[float]": ...
+    def __getitem__(self, index: int | slice) -> "float | array[float]":
+        if isinstance(index, slice):
+            return (self._values[self._oldest :] + self._values[: self._oldest])[index]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{index} of {len(self)} values")
+        return self._values[(self._oldest + index) % len(self)]
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self[:])
 
 
 @dataclass(kw_only=True)
@@ -24,14 +65,14 @@ class LoopReport:
     """How often the model had to begin anew within an episode."""
     elapsed_s: float = 0.0
     """Time of the loop's clock from the first tick on, resets excluded."""
-    sense_to_act_s: "array[float]" = field(default_factory=lambda: array("d"))
+    sense_to_act_s: Series = field(default_factory=Series)
     """From asking for the observation until the command was sent, per tick. With a simulator in
     the same process this includes its step."""
-    policy_s: "array[float]" = field(default_factory=lambda: array("d"))
+    policy_s: Series = field(default_factory=Series)
     """The policy's part of it, per step of the model."""
-    lateness_s: "array[float]" = field(default_factory=lambda: array("d"))
+    lateness_s: Series = field(default_factory=Series)
     """From the grid's time until the tick began, per tick."""
-    surprise: "array[float]" = field(default_factory=lambda: array("d"))
+    surprise: Series = field(default_factory=Series)
     """In nats, per step of the model with an observation."""
     limits: Counter[str] = field(default_factory=Counter[str])
     """How often each of `Safety`'s limits changed an action."""
