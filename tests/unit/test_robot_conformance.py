@@ -11,7 +11,8 @@ from toy_policy import write_bundle
 from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.cli import main
-from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.commands import check_robot
+from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.conformance import (
     CHECKS,
@@ -281,6 +282,25 @@ def test_users_can_ask_their_own(
     said = capsys.readouterr().out
     for word in words:
         assert word in said
+
+
+class Stuck(Bench):
+    """Never comes back with a reading."""
+
+    def get_observation(self) -> dict[str, Array]:
+        time.sleep(60.0)
+        return super().get_observation()
+
+
+def test_a_robot_that_hangs_is_broken_off_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = write_bundle(tmp_path / "policy")
+    monkeypatch.setattr(check_robot, "CHECK_WITHIN_S", 0.2)
+    assert main(["check-robot", str(policy), "--robot", f"{HERE}:Stuck"]) == 1
+    out = capsys.readouterr().out
+    assert "the robot did not come back within 0.2 s" in out
+    assert "not ready" in out
 
 
 def test_a_robot_that_cannot_be_made_is_told_once(

@@ -7,8 +7,12 @@ from pathlib import Path
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.commands.arguments import POLICY, ROBOTS
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.driving.watchdog import Watchdog, end_process
 from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
 from robodreamer_deploy.robots.loading import load_robot
+
+CHECK_WITHIN_S = 30.0
+"""How long a check may take, connecting included, before it is broken off."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,10 +43,7 @@ def check_robot(policy: Path, robot: str, say: Callable[[str], None]) -> int:
     contract = load_bundle(policy).contract
     load_robot(robot, contract).disconnect()  # what cannot be made is told once, not by each check
     specimen = Specimen(lambda: load_robot(robot, contract), contract)
-    findings: list[Finding] = []
-    for finding in examine(specimen):
-        say(_format(finding))
-        findings.append(finding)
+    findings = _examine(specimen, say)
     broken = [finding.name for finding in findings if finding.fault is not None]
     if broken:
         say(f"not ready   {robot} breaks {len(broken)} of {len(CHECKS)} promises")
@@ -52,6 +53,23 @@ def check_robot(policy: Path, robot: str, say: Callable[[str], None]) -> int:
             say(f"measures    {line}")
     say(f"ready       {robot} keeps what was asked of it; begin with --dry-run")
     return 0
+
+
+def _examine(specimen: Specimen, say: Callable[[str], None]) -> list[Finding]:
+    """Say what came of every check; one that hangs is broken off."""
+
+    def give_up(reason: str, _is_held: bool) -> None:
+        end_process(lambda: say(f"BROKEN      {reason}"), 1)
+
+    findings: list[Finding] = []
+    watchdog = Watchdog(look_s=CHECK_WITHIN_S, give_up=give_up)
+    with watchdog:
+        watchdog.watch(CHECK_WITHIN_S, "the robot")
+        for finding in examine(specimen):
+            watchdog.watch(CHECK_WITHIN_S, "the robot")
+            say(_format(finding))
+            findings.append(finding)
+    return findings
 
 
 def _describe(observation: Mapping[str, Array], contract: Contract) -> Iterator[str]:

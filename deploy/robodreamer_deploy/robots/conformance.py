@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.faults import HungError, sentence
 from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic, is_stamped
 
 logger = logging.getLogger(__name__)
@@ -262,7 +262,7 @@ def _judge(name: str, check: Check, specimen: Specimen) -> Finding:
         return Finding(name, None, str(reason))
     except UnfitRobotError as error:
         return Finding(name, str(error), None)
-    except Exception as error:  # noqa: BLE001  a driver raises what it likes
+    except (Exception, HungError) as error:  # noqa: BLE001  a driver raises what it likes
         return Finding(name, sentence(error), None)
     return Finding(name, None, None)
 
