@@ -21,7 +21,7 @@ from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.driving.dead_man import IsEnabled
 from robodreamer_deploy.driving.limits import Limiter, Limits, contract_limits
 from robodreamer_deploy.driving.states import State, StateMachine
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots import RobotError, permits
 
 logger = logging.getLogger(__name__)
 
@@ -265,14 +265,7 @@ class Safety:
         return fault
 
     def _may_move(self) -> bool:
-        """Ask the dead-man's switch; one that fails says no."""
-        if self._is_enabled is None:
-            return True
-        try:
-            return bool(self._is_enabled())
-        except Exception:
-            logger.exception("the dead-man's switch failed")
-            return False
+        return self._is_enabled is None or permits(self._is_enabled)
 
     def _limit(self, action: Array, rate_scale: float) -> tuple[Array, list[str]]:
         """Return the nearest allowed action and the names of the limits that changed it."""

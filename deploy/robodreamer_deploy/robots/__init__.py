@@ -11,10 +11,13 @@ stop it. Anything else that a robot raises, and anything out of `send_action`, e
 robot is told to hold, again if that fails, and is disconnected.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeGuard
 
 from robodreamer_deploy.contract import Array, Contract
+
+logger = logging.getLogger(__name__)
 
 
 class RobotError(RuntimeError):
@@ -172,6 +175,15 @@ def is_stepped(robot: Robot) -> bool:
 def is_enabling(robot: Robot) -> TypeGuard[EnabledRobot]:
     """Tell whether `robot` has a dead-man's switch."""
     return has(robot, "is_enabled")
+
+
+def permits(switch: Callable[[], object]) -> bool:
+    """Ask a dead-man's switch whether the robot may move; one that fails says no."""
+    try:
+        return bool(switch())
+    except Exception:
+        logger.exception("the dead-man's switch failed")
+        return False
 
 
 def check_features(robot: Robot, contract: Contract) -> None:

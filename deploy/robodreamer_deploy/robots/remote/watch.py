@@ -12,7 +12,7 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.robots import Robot, RobotError, is_enabling
+from robodreamer_deploy.robots import Robot, RobotError, is_enabling, permits
 
 logger = logging.getLogger(__name__)
 
@@ -20,14 +20,8 @@ RETRY_S = 0.1
 
 
 def may_move(robot: Robot) -> bool:
-    """Ask a robot's dead-man's switch, if it has one; one that fails says no."""
-    if not is_enabling(robot):
-        return True
-    try:
-        return bool(robot.is_enabled)
-    except Exception:
-        logger.exception("the dead-man's switch failed")
-        return False
+    """Ask a robot's dead-man's switch, if it has one."""
+    return not is_enabling(robot) or permits(lambda: robot.is_enabled)
 
 
 class Watch:
