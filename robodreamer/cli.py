@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from robodreamer import __version__
+from robodreamer_deploy.naming import printable_lines
 
 HELP = """\
 usage: robodreamer COMMAND ...
@@ -139,5 +140,5 @@ def _complain(error: Exception) -> int:
         raise error
     if os.environ.get("ROBODREAMER_TRACEBACK"):
         raise error
-    print(f"robodreamer: {error}", file=sys.stderr)
+    print(f"robodreamer: {printable_lines(str(error))}", file=sys.stderr)
     return 2

@@ -9,6 +9,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from robodreamer_deploy.naming import printable_lines
+
 BAR_WIDTH = 40
 
 
@@ -41,7 +43,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(text, markup=False)
+        self._console.print(printable_lines(text), markup=False)
 
     def show(self, share: float, figures: dict[str, str]) -> None:
         """Replace the live display, or print one line where there is no terminal."""

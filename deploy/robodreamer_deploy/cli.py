@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from robodreamer_deploy.naming import printable
+
 USER_ERROR = 2
 INTERRUPTED = 130
 DRIVE = "drive"
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command.run(arguments, say)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
-        print(f"robodreamer-deploy: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"robodreamer-deploy: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
         return INTERRUPTED
@@ -51,8 +53,10 @@ def find_command(words: Sequence[str]) -> tuple[ModuleType, Sequence[str]]:
 
 def say(line: str) -> None:
     """Print a line; where nobody reads any more, go on in silence: a robot may be moving."""
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = printable(line).encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(line, flush=True)
+        print(shown, flush=True)
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # what is still in the buffer goes there too

@@ -10,6 +10,8 @@ import queue
 import threading
 from contextlib import suppress
 
+from robodreamer_deploy.naming import printable_lines
+
 STDERR = 2
 MAX_LINES = 1000
 """That wait to be printed; what is logged beyond is lost."""
@@ -29,7 +31,7 @@ class ThreadHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line; returns at once."""
         if self._lines.qsize() < MAX_LINES:
-            self._lines.put(self.format(record))
+            self._lines.put(printable_lines(self.format(record)))
 
     def close(self) -> None:
         """Print what is left, as far as somebody takes it within `FLUSH_WITHIN_S`."""

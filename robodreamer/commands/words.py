@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
+from robodreamer_deploy.naming import printable_lines
+
 Job = Callable[[], int | None]
 """What a command does once its words were understood; returns the exit status, None is 0."""
 Folder = Annotated[Path, tyro.conf.Positional]
@@ -52,6 +54,6 @@ def _options(kind: Any, prefix: str = "--") -> Iterator[str]:
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{line}\n")
+    """Print a line at once; what in it would steer the terminal is escaped."""
+    sys.stdout.write(f"{printable_lines(line)}\n")
     sys.stdout.flush()

@@ -1,5 +1,6 @@
 """The command `robodreamer-deploy`, from a folder and a robot's name to a table and a report."""
 
+import dataclasses
 import json
 import os
 import re
@@ -294,6 +295,62 @@ def test_a_policy_that_may_not_be_read_is_one_sentence(
     code, _, err = said("inspect", policy)
     assert code == 2
     assert err == "robodreamer-deploy: [Errno 13] Permission denied: 'manifest.json'\n"
+
+
+ESCAPES = "\x1b[2J\x1b]0;gotcha\x07\u202e"
+
+
+def test_a_policys_words_do_not_steer_the_terminal(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    hostile = shutil.copytree(policy, tmp_path / "hostile")
+    manifest = load_bundle(hostile).manifest
+    contract = dataclasses.replace(manifest.contract, task=f"{ESCAPES}reach\nstopped \ud800")
+    write_manifest(hostile, dataclasses.replace(manifest, contract=contract, run=ESCAPES))
+    for words in (("inspect", hostile), (hostile, "--robot", f"{TOY}:Point", "--fast")):
+        code, out, _ = said(*words)
+        assert code == 0
+        assert "\\x1b[2J" in out
+        assert "\\ud800" in out
+        assert out.replace("\n", "").isprintable()
+        assert "\nstopped \\" not in out
+
+
+def test_a_robots_errors_and_logs_do_not_steer_the_terminal(policy: Path, tmp_path: Path) -> None:
+    robot = tmp_path / "hostile.py"
+    robot.write_text(
+        "import logging\n"
+        "from toy_robot import Bench\n"
+        "class Hostile(Bench):\n"
+        f"    words = {ESCAPES!r}\n"
+        "    def send_action(self, action):\n"
+        "        logging.getLogger('bus').error(self.words)\n"
+        "        raise ValueError(self.words)\n"
+        "class Unmade(Bench):\n"
+        "    def __init__(self, argument, contract):\n"
+        "        raise ValueError(Hostile.words)\n"
+    )
+    for name, code in (("Hostile", 1), ("Unmade", 2)):
+        run = subprocess.run(
+            [sys.executable, ROOT / "deploy", policy, "--robot", f"{robot}:{name}",
+             "--seconds", "1", "--no-real-time"],
+            env=environment(), capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert run.returncode == code, run.stderr
+        assert "\\x1b[2J" in run.stderr
+        assert "FAULT" in run.stdout or name == "Unmade"
+        assert (run.stdout + run.stderr).replace("\n", "").isprintable()
+
+
+def test_a_terminal_that_knows_ascii_alone_ends_no_drive(policy: Path, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, ROOT / "deploy", shutil.copytree(policy, tmp_path / "\u00b5"),
+         "--robot", f"{TOY}:Point", "--fast"],
+        env=environment(PYTHONIOENCODING="ascii"), capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "\\xb5: task toy_reach" in run.stdout
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
