@@ -122,6 +122,7 @@ def _known_failures() -> tuple[type[Exception], ...]:
     """Return the errors that a user can do something about while a job runs."""
     from robodreamer.checkpoint import CheckpointError
     from robodreamer.collect import TrainingDivergedError
+    from robodreamer.files import FolderInUseError
     from robodreamer_deploy.bundle.bundle import BundleError
     from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 
@@ -130,6 +131,7 @@ def _known_failures() -> tuple[type[Exception], ...]:
         GraphicsError,
         TrainingDivergedError,
         CheckpointError,
+        FolderInUseError,
         BundleError,
         OSError,
     )

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 import robodreamer
 from robodreamer import config as config_module
 from robodreamer.agent import Agent
-from robodreamer.checkpoint import Checkpoint, Checkpoints
+from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.config import TrainConfig
 from robodreamer.files import write_atomic, write_json_atomic
 from robodreamer_deploy.contract import Contract
@@ -128,16 +129,25 @@ def load_run(folder: Path, checkpoint: str | None = None) -> LoadedRun:
         ValueError: No run, no checkpoint, or one that is damaged.
     """
     config, contract, provenance = read_run(folder)
-    checkpoints = Checkpoints(folder)
-    history = {found.path.name: found for found in checkpoints.history()}
-    if not history:
-        raise ValueError(f"{folder} has no checkpoint yet")
-    name = checkpoint or list(history)[-1]
-    chosen = config_module.choose("checkpoint", name, history)
-    tensors, _ = checkpoints.load(chosen)
+    chosen, weights = _load_weights(folder, checkpoint)
     agent = make_agent(config, contract)
-    agent.load_state_dict(tensors["agent"])
+    agent.load_state_dict(weights)
     return LoadedRun(agent.eval(), config, contract, chosen, provenance)
+
+
+def _load_weights(folder: Path, name: str | None) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """Return a checkpoint and its agent's weights, also while training writes and deletes some."""
+    checkpoints = Checkpoints(folder)
+    while True:
+        history = {found.path.name: found for found in checkpoints.history()}
+        if not history:
+            raise ValueError(f"{folder} has no checkpoint yet")
+        chosen = config_module.choose("checkpoint", name or list(history)[-1], history)
+        try:
+            return chosen, checkpoints.load(chosen)[0]["agent"]
+        except CheckpointError:
+            if name or chosen.path.exists():
+                raise  # it is damaged; otherwise a newer one has taken its place
 
 
 def git_commit() -> str:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -130,9 +130,16 @@ def execute(words: Sequence[str | Path]) -> int:
 
 
 def clear(demo: Demo) -> None:
-    """Delete what a demonstration leaves, and nothing else that may lie in the folder."""
-    for folder in (demo.run, demo.policy):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Delete what a demonstration leaves, and nothing else that may lie in the folder.
+
+    Raises:
+        FolderInUseError: Another process trains there; nothing was deleted.
+    """
+    from robodreamer.files import locked  # imports torch
+
+    with locked(demo.run) if demo.run.exists() else nullcontext():
+        for folder in (demo.run, demo.policy):
+            shutil.rmtree(folder, ignore_errors=True)
     for file in (demo.evaluation, demo.blanked, demo.drive, demo.paced, demo.page):
         file.unlink(missing_ok=True)
 

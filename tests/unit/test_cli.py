@@ -20,6 +20,7 @@ from robodreamer.cli import main
 from robodreamer.commands.train import config_of, parse_train, resumed_config
 from robodreamer.config import SIZES, TrainConfig, from_dict, named_config, to_dict
 from robodreamer.config_check import check_settings
+from robodreamer.files import locked
 from robodreamer.run import read_run, write_run
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
@@ -156,6 +157,17 @@ def test_another_broken_pipe_is_not_taken_for_a_reader_that_left(
 
     monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "tasks", lambda _: job)
     assert "the pipe of a worker" in complaint(capsys, "tasks")
+
+
+def test_a_job_that_finds_its_folder_in_use_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def job() -> None:  # as import-log, which locks when it writes
+        with locked(tmp_path), locked(tmp_path):
+            pass
+
+    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "import-log", lambda _: job)
+    assert "another process is at work in" in complaint(capsys, "import-log")
 
 
 def test_the_release_is_told(capsys: pytest.CaptureFixture[str]) -> None:

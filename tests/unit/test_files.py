@@ -1,6 +1,7 @@
 """Files: complete or as they were before, and damage is noticed."""
 
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from robodreamer.files import (
     copy_tensors,
     locked,
+    locked_new,
     read_tensors,
     tensor_bytes,
     write_atomic,
@@ -74,6 +76,45 @@ def test_damaged_and_missing_weights_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"agent.safetensors is damaged"):
         read_tensors(path)
+
+
+def test_a_new_folder_that_stays_empty_goes_again_with_its_parents(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "new"
+    with (
+        locked_new(folder),
+        pytest.raises(ValueError, match="another process is at work in"),
+        locked_new(folder),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with locked_new(folder):
+        (folder / "config.json").touch()
+    assert (folder / "config.json").exists()
+    with locked_new(folder):
+        pass
+    assert folder.exists(), "it was there before"
+
+
+def test_the_lock_of_a_folder_that_was_deleted_and_made_again_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    flock = fcntl.flock
+    swaps = [1]
+
+    def swap_and_lock(descriptor: int, operation: int) -> None:
+        if swaps and swaps.pop():
+            folder.rmdir()  # between opening and locking
+            folder.mkdir()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", swap_and_lock)
+    with (
+        locked_new(folder),
+        pytest.raises(ValueError, match="another process is at work in"),
+        locked(folder),
+    ):
+        pass
 
 
 def test_a_folder_is_for_one_process_at_a_time(tmp_path: Path) -> None:

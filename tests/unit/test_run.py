@@ -1,16 +1,19 @@
 """A run folder: what it records, and what is brought back from it."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from robodreamer import run as run_module
-from robodreamer.checkpoint import Checkpoints
+from robodreamer.checkpoint import Checkpoint, Checkpoints
 from robodreamer.collect import make_replay
 from robodreamer.config import PROTOCOLS, SIZES, TrainConfig
+from robodreamer.replay import Replay
 from robodreamer.run import (
     git_commit,
     installed_packages,
@@ -90,6 +93,20 @@ def test_the_newest_checkpoint_is_loaded_unless_another_is_named(trained: Path) 
         assert not loaded.agent.training
         assert all((p == loaded.checkpoint.step).all() for p in loaded.agent.parameters())
         assert (loaded.config, loaded.contract) == (CONFIG, CONTRACT)
+
+
+def test_a_checkpoint_that_training_deletes_while_it_is_read_is_no_error(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Checkpoints.load
+
+    def overtaken(self: Checkpoints, chosen: Checkpoint, replay: Replay | None = None) -> Any:
+        if chosen.step == 9:
+            shutil.rmtree(chosen.path)
+        return load(self, chosen, replay)
+
+    monkeypatch.setattr(Checkpoints, "load", overtaken)
+    assert load_run(trained).checkpoint.step == 7
 
 
 def test_an_unknown_checkpoint_is_answered_with_those_that_exist(trained: Path) -> None:

@@ -1,0 +1,148 @@
+"""One run, one folder: whoever comes second is refused and changes nothing, whatever the timing."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import pytest
+from faulty_env import FINE
+from test_refused import content
+from train_runs import PATIENCE_S, QUICK, ROOT, launch, num_lines, result_of, train, wait_until
+
+from robodreamer import session
+from robodreamer.checkpoint import Checkpoints
+from robodreamer.metrics import read_metrics
+from robodreamer.run import read_run
+
+BLIND = "--observe=proprio", "--data.action-repeat=1", "--num-workers=0"
+FEW = (*QUICK, *BLIND, "--steps=40")
+TIMELY = tuple(word for word in QUICK if not word.startswith(("--deterministic", "--steps")))
+ENDLESS = (*TIMELY, *BLIND, "--steps=1000000")
+REFUSED = "another process is at work in"
+
+
+def gathered(commands: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    """Run commands at once, each of which waits until all have imported all; return what came."""
+    code = (
+        "import os, sys, time, robodreamer.session, robodreamer.cli; "
+        "print('ready', flush=True); sys.stdin.readline(); "
+        "sys.exit(robodreamer.cli.main(sys.argv[1:]))"
+    )
+    folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    racers = [
+        Popen([sys.executable, "-c", code, *words], env=environment, text=True, bufsize=1,
+              stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        for words in commands
+    ]  # fmt: skip
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    said = [racer.communicate(timeout=PATIENCE_S)[1] for racer in racers]
+    return [(racer.returncode, words) for racer, words in zip(racers, said, strict=True)]
+
+
+def test_of_new_runs_that_race_for_one_folder_one_trains_and_it_is_the_one_on_record(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "runs" / "run"
+    seeds = range(1, 5)
+    commands = [["train", FINE, f"--run={run}", *FEW, f"--seed={seed}"] for seed in seeds]
+    results = dict(zip(seeds, gathered(commands), strict=True))
+    winners = [seed for seed, (status, _) in results.items() if status == 0]
+    assert len(winners) == 1, results
+    for seed, (status, words) in results.items():
+        if seed not in winners:
+            assert status == 2, words
+            assert REFUSED in words or "holds a run already" in words
+    assert read_run(run)[0].seed == winners[0]
+    alone = tmp_path / "alone"
+    assert train(alone, *BLIND, "--steps=40", f"--seed={winners[0]}", task=FINE) == 0
+    assert [line["step"] for line in read_metrics(run)] == [
+        line["step"] for line in read_metrics(alone)
+    ]
+    assert (run / "contract.json").read_bytes() == (alone / "contract.json").read_bytes()
+
+
+def test_a_second_new_run_is_refused_while_the_first_is_being_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    statuses: list[int] = []
+    make = session.make_envs
+    first = itertools.count()
+
+    def interrupted(*arguments: object) -> object:
+        if next(first) == 0:
+            statuses.append(train(run, *BLIND, "--steps=40", "--seed=7", task=FINE))
+            assert content(run) == {}, "the refused one wrote"
+        return make(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session, "make_envs", interrupted)
+    assert train(run, *BLIND, "--steps=40", "--seed=8", task=FINE) == 0
+    assert statuses == [2]
+    assert REFUSED in capsys.readouterr().err
+    assert read_run(run)[0].seed == 8
+
+
+@contextmanager
+def in_training(run: Path, *words: str) -> Iterator[Popen[bytes]]:
+    """Keep a run going that saves nearly all the time, until the end of the block."""
+    process = launch(FINE, f"--run={run}", *ENDLESS, *words)
+    try:
+        assert wait_until(lambda: len(Checkpoints(run).history()) >= 2, process)
+        yield process
+        assert process.poll() is None, "it did not survive the others"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def settings(run: Path) -> dict[str, bytes]:
+    """Return the files of a run that nobody may change once they are there."""
+    return {name: (run / name).read_bytes() for name in ("config.json", "contract.json")}
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run `robodreamer` in a process of its own."""
+    folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    return subprocess.run(
+        [sys.executable, "-m", "robodreamer", *map(str, words)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_who_would_change_a_run_in_training_is_refused_and_who_reads_it_reads(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "demo"
+    run = out / "run"
+    with in_training(run, "--checkpoint-minutes=0.0005", "--log-seconds=0.1"):
+        before = settings(run)
+        for words in (["--resume"], [FINE, *FEW, "--seed=3"]):
+            done = command("train", f"--run={run}", *words)
+            assert done.returncode == 2, done.stderr
+            assert "Traceback" not in done.stderr
+            assert REFUSED in done.stderr or "holds a run already" in done.stderr
+        done = command("demo", "--out", out, "--task", "fetch_reach", "--fresh")
+        assert (done.returncode, REFUSED in done.stderr) == (2, True), done.stderr
+        assert "Traceback" not in done.stderr
+        done = command("evaluate", run, "--episodes", 1, "--draw", "mode")
+        assert done.returncode == 0, done.stderr
+        done = command("export", run, "--out", tmp_path / "policy", "--episodes", 0)
+        assert done.returncode == 0, done.stderr
+        assert settings(run) == before
+    assert json.loads((tmp_path / "policy" / "manifest.json").read_text())["run"] == "run"
+    assert result_of(run)["step"] > 0
+    assert num_lines(run) > 0
