@@ -28,6 +28,25 @@ def add_listening(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add what bounds the motion: limits, the ramp after a hold, and the dead-man's switch."""
+    part = parser.add_argument_group("motion", "docs/onboard.md explains what bounds it")
+    limits = part.add_mutually_exclusive_group()
+    limits.add_argument(
+        "--limits", type=Path, metavar="FILE", help="range, rate, acceleration of each element"
+    )
+    limits.add_argument(
+        "--max-rate",
+        type=positive_float,
+        nargs="+",
+        metavar="R",
+        help="largest change per second of the action, one or one per element; full range is 2",
+    )
+    add = part.add_argument
+    add("--ramp", type=duration, metavar="S", help="ramp-in from the pose (default 1 s)")
+    add("--dead-man", type=Path, metavar="FILE", help="hold unless FILE is touched every 0.5 s")
+
+
 def positive_int(text: str) -> int:
     """Read a whole number above 0."""
     value = int(text)

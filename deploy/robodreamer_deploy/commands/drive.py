@@ -10,7 +10,7 @@ from typing import Any
 from robodreamer_deploy.commands.arguments import (
     POLICY,
     ROBOTS,
-    duration,
+    add_limits,
     natural,
     periods,
     positive_float,
@@ -87,21 +87,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_driving(parser: argparse.ArgumentParser) -> None:
     """Describe the part about how the robot is driven; `driving.options` says more."""
+    add_limits(parser)
     part = parser.add_argument_group("safety and timing", "docs/onboard.md explains them")
-    limits = part.add_mutually_exclusive_group()
-    limits.add_argument(
-        "--limits", type=Path, metavar="FILE", help="range, rate, acceleration of each element"
-    )
-    limits.add_argument(
-        "--max-rate",
-        type=positive_float,
-        nargs="+",
-        metavar="R",
-        help="largest change per second of the action, one or one per element; full range is 2",
-    )
     add = part.add_argument
-    add("--ramp", type=duration, metavar="S", help="ramp-in from the pose (default 1 s)")
-    add("--dead-man", type=Path, metavar="FILE", help="hold unless FILE is touched every 0.5 s")
     add("--on-surprise", choices=("slow", "stop"), help="default: measure it, do nothing")
     add(
         "--watchdog",

@@ -65,7 +65,7 @@ def make_safety(
         written,
         contract.action,
         control_dt_s=contract.control_dt_s,
-        limits=_limits(options, contract.action),
+        limits=read_limits(options, contract.action),
         start=Start(warm_up_ticks=0 if is_stepped(robot) else WARM_UP_TICKS, ramp_s=ramp_s),
         is_enabled=enabling(robot, options.dead_man),
     )
@@ -92,7 +92,12 @@ def make_guard(
     return SurpriseGuard(limit_nats, options.on_surprise)
 
 
-def _limits(options: DriveOptions, action: ActionSpec) -> Limits:
+def read_limits(options: DriveOptions, action: ActionSpec) -> Limits:
+    """Return the limits that `options` ask for.
+
+    Raises:
+        RobotError: They cannot be read, or do not fit the action.
+    """
     try:
         if options.max_rate is not None:
             return rate_limits(action, options.max_rate)
