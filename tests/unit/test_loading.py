@@ -1,12 +1,17 @@
 """Loading a robot from a user's own file: what works in a script works here, or is refused."""
 
+import json
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
+from toy_policy import write_bundle
 from toy_robot import CONTRACT
 
+from robodreamer_deploy.cli import main
 from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots.composed import RobotWithCameras
 from robodreamer_deploy.robots.loading import load_robot
 
 SIGNATURE = r"calling it with \(argument: str, contract: Contract\)"
@@ -72,9 +77,50 @@ def test_a_file_that_makes_no_robot_is_refused_in_one_sentence(
 
 
 def test_a_file_that_failed_leaves_nothing_half_imported(tmp_path: Path) -> None:
+    before = set(sys.modules)
     with pytest.raises(RobotError):
         load_robot(write(tmp_path, "1 / 0\n"), CONTRACT)
-    assert not [name for name in sys.modules if name.startswith("robot_file_arm")]
+    assert not [name for name in sys.modules.keys() - before if name.startswith("robot_file_arm")]
+
+
+REGISTERS_ITSELF = """
+import toy_robot
+registry = vars(toy_robot).setdefault("REGISTRY", set())
+if __file__ in registry:
+    raise ValueError("already registered")
+registry.add(__file__)
+class Arm(toy_robot.Bench):
+    pass
+"""
+
+
+def test_a_file_is_executed_once_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = write(tmp_path, REGISTERS_ITSELF)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.py").symlink_to("arm.py")
+    rig = tmp_path / "rig.json"
+    rig.write_text(json.dumps({"robot": spec}))
+    kinds = {type(load_robot(other, CONTRACT)) for other in (spec, "arm.py:Arm:x", "link.py:Arm:x")}
+    kinds.add(type(cast("RobotWithCameras", load_robot(f"rig:{rig}", CONTRACT)).robot))
+    assert len(kinds) == 1
+
+
+def test_a_class_that_registers_itself_passes_check_robot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = write_bundle(tmp_path / "policy")
+    code = main(["check-robot", str(policy), "--robot", write(tmp_path, REGISTERS_ITSELF)])
+    assert "already registered" not in capsys.readouterr().out
+    assert code == 0
+
+
+def test_files_of_one_name_in_two_folders_are_two_robots(tmp_path: Path) -> None:
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+        spec = write(tmp_path / side, f"class Arm(Bench):\n    side = {side!r}\n")
+        assert vars(type(load_robot(spec, CONTRACT)))["side"] == side
 
 
 def test_a_plain_folder_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

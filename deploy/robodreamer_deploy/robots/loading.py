@@ -14,9 +14,11 @@ It takes one of
 and calls what it finds as `factory(argument, contract)`.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -95,14 +97,22 @@ def _registered_factory(name: str) -> Factory | None:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a file as a module of its own, which `dataclasses` and `pickle` then find by name."""
+    """Import a file as a module of its own, which `dataclasses` and `pickle` then find by name.
+
+    A file is executed once in a process, however often a robot is made from it: classes that
+    register themselves, as LeRobot's do, raise when they are defined a second time.
+    """
     if not path.is_file():
         raise RobotError(f"there is no robot file {path}")
-    name = f"robot_file_{path.stem}"  # on its own it might be the name of another module
+    path = path.resolve()
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]  # two folders may have an arm.py
+    name = f"robot_file_{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, path
     assert spec.loader is not None, path
-    if (folder := str(path.parent.resolve())) not in sys.path:
+    if (folder := str(path.parent)) not in sys.path:
         sys.path.insert(0, folder)  # for good: drivers are often imported by `connect`
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
