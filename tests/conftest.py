@@ -12,6 +12,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "DISPLAY" not in os.environ:
     os.environ.setdefault("MUJOCO_GL", "egl")
 
+# Some tests import onnxruntime before robodreamer_deploy, which says this to it otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # A shell starts what it puts into the background with Ctrl-C ignored, which children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
