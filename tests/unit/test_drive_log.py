@@ -1,6 +1,7 @@
 """Logs on the command line: written by a drive, dumped after a fault, repeated, marked."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 import toy_policy
 
 from robodreamer_deploy import cli
+from robodreamer_deploy.driving.tick import Tick
 from robodreamer_deploy.recording import recorder
-from robodreamer_deploy.recording.flight import default_folder
+from robodreamer_deploy.recording.flight import FlightRecorder, default_folder
 from robodreamer_deploy.recording.marks import Mark, read_marks
 from robodreamer_deploy.recording.mcap_reader import LogReader
 from robodreamer_deploy.recording.tape import EpisodeEnd
@@ -92,18 +94,24 @@ def test_a_changed_log_and_another_policy_are_told_apart_at_a_tick(
     assert "DIFFERENT   episode 0, tick 0: element 0 of the action" in out
 
 
-def test_after_a_fault_the_last_seconds_are_kept(
-    said: Command, policy: Path, tmp_path: Path
-) -> None:
-    robot = tmp_path / "breaking.py"
-    robot.write_text(
+@pytest.fixture
+def breaking(tmp_path: Path) -> str:
+    """Return a robot that breaks at its 13th step."""
+    path = tmp_path / "breaking.py"
+    path.write_text(
         "from toy_robot import Point\n"
         "class Breaking(Point):\n"
         "    def send_action(self, action):\n"
         "        if self.steps == 13: raise RuntimeError('the gear is stripped')\n"
         "        return super().send_action(action)\n"
     )
-    code, out, _ = said(policy, "--robot", f"{robot}:Breaking", "--fast", "--draw", "sample")
+    return f"{path}:Breaking"
+
+
+def test_after_a_fault_the_last_seconds_are_kept(
+    said: Command, policy: Path, breaking: str
+) -> None:
+    code, out, _ = said(policy, "--robot", breaking, "--fast", "--draw", "sample")
     assert code == 1
     (dump,) = default_folder().iterdir()
     assert f"recorder    the last 20 s are in {dump}" in out
@@ -116,6 +124,47 @@ def test_after_a_fault_the_last_seconds_are_kept(
     assert code == 0
     assert "written because of: " in out
     assert "the same    13 of 13 ticks, bit for bit" in out
+
+
+@pytest.mark.parametrize("stamp", ["nan", "inf", "-1e300"])
+def test_a_stamp_that_is_no_time_stops_the_drive_and_is_on_record(
+    said: Command, policy: Path, tmp_path: Path, stamp: str
+) -> None:
+    robot = tmp_path / "stamping.py"
+    robot.write_text(
+        "from toy_robot import Bench\n"
+        "class Stamping(Bench):\n"
+        f"    observation_stamps = {{'proprio/position': float('{stamp}'), 'more\\udcff': None}}\n"
+    )
+    log, report = tmp_path / "drive.mcap", tmp_path / "report.json"
+    drive = [policy, "--robot", f"{robot}:Stamping", "--no-real-time", "--log", log]
+    code, out, _ = said(*drive, "--report", report)
+    assert code == 1
+    assert "proprio/position: " in json.loads(report.read_text())["fault"]
+    assert out.rstrip().endswith("; the robot holds")
+    (dump,) = default_folder().iterdir()
+    for path in (log, dump):
+        ticks = [e.event for e in LogReader(path).entries() if isinstance(e.event, Tick)]
+        assert len(ticks) > 5
+        for tick in ticks:
+            assert tick.stamps["proprio/position"] == pytest.approx(float(stamp), nan_ok=True)
+            assert math.isnan(tick.stamps["more\\udcff"])
+
+
+def test_whatever_the_flight_recorder_raises_is_one_line(
+    said: Command, policy: Path, breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dump(*_: object) -> None:
+        raise OverflowError("no such\nnumber")
+
+    monkeypatch.setattr(FlightRecorder, "dump", dump)
+    report = tmp_path / "report.json"
+    drive = [policy, "--robot", breaking, "--fast", "--report", report]
+    code, out, _ = said(*drive)
+    assert code == 1
+    assert "recorder    the last 20 s cannot be written: OverflowError in test_drive_log.py" in out
+    assert "no such number\n" in out
+    assert json.loads(report.read_text())["fault"]
 
 
 def test_an_operator_marks_episodes(said: Command, log: Path) -> None:

@@ -251,6 +251,67 @@ def test_a_full_disk_ends_the_log_and_nothing_else(policy: Policy, tmp_path: Pat
     assert not reader.is_whole
 
 
+def test_what_is_not_on_the_disk_at_the_end_is_lost(policy: Policy, tmp_path: Path) -> None:
+    opened: list[StuckFile] = []
+
+    def open_file(path: Path) -> BinaryIO:
+        opened.append(StuckFile(path))
+        return io.BufferedWriter(opened[0], 1)
+
+    drive = ToldDrive(policy)
+    told: list[Entry] = []
+    for name, make in {"full": FullAtOnce, "stuck": open_file}.items():
+        recorder = Recorder(
+            tmp_path / name, drive.about(), now=drive.clock.now, open_file=make
+        )  # fmt: skip
+        drive.tell([told.append, recorder.put], range(2))
+        recorder.close(timeout_s=0.1)
+        assert recorder.fault is not None
+        assert (recorder.num_written, recorder.num_dropped) == (0, len(told))
+        told.clear()
+    opened[0].is_free.set()
+
+
+def FullAtOnce(path: Path) -> BinaryIO:  # noqa: N802  stands in for a kind of file
+    path.touch()
+    return Path("/dev/full").open("wb")
+
+
+class Odd:
+    """A value that cannot even be told in words."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("nobody knows")
+
+
+def test_an_entry_that_cannot_be_told_costs_only_itself(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Entry] = []
+    odd: Any = {"more/odd": Odd()}
+    drive = ToldDrive(policy, change=lambda i: odd if i == 3 else {})
+    recorder = Recorder(tmp_path / "log.mcap", drive.about(), now=drive.clock.now)
+
+    def put(entry: Entry) -> None:
+        told.append(entry)
+        event = entry.event
+        if entry.number == 7:
+            assert isinstance(event, Tick)
+            entry = entry._replace(event=event._replace(fault=object()))
+        recorder.put(entry)
+
+    drive.tell([put], range(1))
+    recorder.close()
+    assert recorder.fault is not None
+    assert "entry 7 is left out: TypeError" in recorder.fault
+    assert (recorder.num_written, recorder.num_dropped) == (len(told) - 1, 1)
+    reader = LogReader(tmp_path / "log.mcap")
+    assert [entry.number for entry in reader.entries()] == [
+        entry.number for entry in told if entry.number != 7
+    ]
+    assert reader.num_dropped == 1
+
+
 def test_no_log_is_overwritten(policy: Policy, tmp_path: Path) -> None:
     path = tmp_path / "log.mcap"
     path.write_text("dear to somebody")

@@ -6,6 +6,7 @@ from typing import Any
 
 from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.tick import Listener
+from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.recording.about import about_drive
 from robodreamer_deploy.recording.flight import SECONDS, FlightRecorder
 from robodreamer_deploy.recording.mcap_writer import require_mcap
@@ -90,8 +91,8 @@ class DriveLog:
     def _dump(self, flight: FlightRecorder, fault: str) -> None:
         try:
             path = flight.dump(fault)
-        except OSError as error:
-            self._say(f"recorder    the last {SECONDS:g} s cannot be written: {error}")
+        except Exception as error:  # noqa: BLE001  the figures and the last line come after this
+            self._say(f"recorder    the last {SECONDS:g} s cannot be written: {sentence(error)}")
         else:
             if path is not None:
                 self._say(f"recorder    the last {SECONDS:g} s are in {path}")

@@ -9,6 +9,7 @@ an element is not, is left out and stands as text under `not_finite` instead.
 
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from robodreamer_deploy.records import parse_json, read_object
 NOT_FINITE = "not_finite"
 KINDS = "buif"  # of numpy types that have numbers as elements
 NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
+_SHORT = reprlib.Repr()  # a value that is no array may be of any size, and its repr may raise
+_SHORT.maxother = _SHORT.maxstring = 200
 
 
 def to_json(fields: Mapping[str, Any]) -> bytes:
@@ -62,7 +65,8 @@ def array_fields(value: Any) -> dict[str, Any]:
     array: Array = np.asarray(value) if is_numpy(value) else np.array(None)
     if array.dtype.kind in KINDS and array.dtype.itemsize <= 8:
         return {"dtype": array.dtype.name, "shape": list(array.shape), "values": array.ravel()}
-    return {"dtype": "", "shape": [], "text": f"{type(value).__name__}: {value!r}"[:200]}
+    described = f"{type(value).__name__}: {_SHORT.repr(value)}"
+    return {"dtype": "", "shape": [], "text": encodable(described)[:200]}
 
 
 def read_array(fields: Mapping[str, Any]) -> Array | str:
@@ -77,6 +81,19 @@ def read_array(fields: Mapping[str, Any]) -> Array | str:
     if kind.kind not in KINDS:
         raise ValueError(f"an array of type {kind}")
     return np.array(fields["values"], kind).reshape(fields["shape"])
+
+
+def number(value: Any) -> float:
+    """Return a value, which may be anything, as a float; NaN where it is no number."""
+    try:
+        return float(value)
+    except Exception:  # noqa: BLE001  a driver's own class raises what it likes
+        return math.nan
+
+
+def encodable(text: object) -> str:
+    """Return text that UTF-8 can hold; half a surrogate pair, as in odd file names, is escaped."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def is_numpy(value: Any) -> bool:

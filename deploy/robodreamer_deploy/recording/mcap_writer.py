@@ -7,7 +7,9 @@ import time
 from typing import BinaryIO
 
 from robodreamer_deploy.driving.tick import Tick
+from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.recording.about import About
+from robodreamer_deploy.recording.exact_json import encodable
 from robodreamer_deploy.recording.messages import WallClock, is_picture, messages_of
 from robodreamer_deploy.recording.schemas import NAMES, PICTURE, SIGNAL, schema_bytes
 from robodreamer_deploy.recording.tape import Entry
@@ -40,6 +42,11 @@ class LogWriter:
         self._channels: dict[tuple[str, str], int] = {}
         self._schemas: dict[str, int] = {}
         self.num_entries = 0
+        """Entries that were written."""
+        self.num_unfit = 0
+        """Entries that cannot be told as messages, and are left out."""
+        self.problem: str | None = None
+        """What is wrong with the first one of those."""
         self._writer = Writer(stream, CHUNK_BYTES, CompressionType.NONE)
         self._writer.start(profile="", library="robodreamer")
         now_ns = time.time_ns()
@@ -49,13 +56,19 @@ class LogWriter:
         )
 
     def write(self, entry: Entry) -> None:
-        """Write all messages of an entry.
+        """Write all messages of an entry, or none of one that cannot be told.
 
         Raises:
             OSError: The disk is full or failed.
         """
+        try:
+            messages = list(messages_of(entry, self._clock))
+        except Exception as error:  # noqa: BLE001  one odd value must not cost all that follows
+            self.num_unfit += 1
+            self.problem = self.problem or f"entry {entry.number} is left out: {sentence(error)}"
+            return
         log_ns = self._clock(entry.time_s)
-        for topic, time_s, content in messages_of(entry, self._clock):
+        for topic, time_s, content in messages:
             channel = self._channel(topic, self._schema_name(topic, entry))
             self._writer.add_message(channel, log_ns, content, self._clock(time_s), entry.number)
         self.num_entries += 1
@@ -72,14 +85,15 @@ class LogWriter:
         """Write what was counted, and the indexes that make a log quick to open.
 
         Args:
-            num_dropped: Entries that were lost on the way.
+            num_dropped: Entries that were lost on the way here.
             fault: Why the log was written, if not for its own sake.
 
         Raises:
             OSError: The disk is full or failed.
         """
-        counts = {"entries": str(self.num_entries), "dropped": str(num_dropped)}
-        self._writer.add_metadata(SUMMARY, {**counts, "fault": fault})
+        dropped = num_dropped + self.num_unfit
+        counts = {"entries": str(self.num_entries), "dropped": str(dropped)}
+        self._writer.add_metadata(SUMMARY, {**counts, "fault": encodable(fault)})
         self._writer.finish()
 
     def _schema_name(self, topic: str, entry: Entry) -> str:

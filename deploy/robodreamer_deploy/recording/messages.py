@@ -11,6 +11,7 @@ all signals that it lists are there.
 """
 
 import base64
+import math
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -26,6 +27,7 @@ from robodreamer_deploy.inference.controller import Snapshot, Step
 from robodreamer_deploy.recording.exact_json import (
     array_fields,
     from_json,
+    number,
     pack,
     read_array,
     to_json,
@@ -36,6 +38,7 @@ from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
 
 TICK, STATE, EPISODE = "/tick", "/state", "/episode"
 NANO = 1_000_000_000
+LATEST_NS = 2**63 - 1
 
 Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
 
@@ -66,7 +69,8 @@ def messages_of(entry: Entry, wall_ns: "WallClock") -> Iterator[Message]:
     if isinstance(entry.event, Tick):
         tick = entry.event
         for name, value in tick.observation.items():
-            time_s = tick.stamps.get(name, tick.time_s)
+            stamp_s = number(tick.stamps.get(name, tick.time_s))
+            time_s = stamp_s if math.isfinite(stamp_s) else tick.time_s
             yield Message(f"/{name}", time_s, _signal(name, value, wall_ns(time_s)))
         if entry.state is not None:
             yield Message(STATE, tick.time_s, to_json(_state_fields(entry.state)))
@@ -88,7 +92,7 @@ def entry_of(number: int, messages: Mapping[str, bytes]) -> Entry:
             return _episode(number, from_json(messages[EPISODE]))
         fields = from_json(messages[TICK])
         observation = {name: _value(name, messages[f"/{name}"]) for name in fields.pop("signals")}
-        stamps = {stamp["signal"]: float(stamp["time_s"]) for stamp in fields.pop("stamps")}
+        stamps = dict(_stamp(stamp) for stamp in fields.pop("stamps"))
         step = fields.pop("step", None)
         fields |= {
             "observation": observation,
@@ -99,7 +103,7 @@ def entry_of(number: int, messages: Mapping[str, bytes]) -> Entry:
         state = _state(from_json(messages[STATE])) if STATE in messages else None
     except KeyError as error:
         raise DamagedError(f"{error.args[0]} is missing") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise DamagedError(" ".join(str(error).split())) from error
     return Entry(number, tick.time_s, tick, state)
 
@@ -111,8 +115,9 @@ class WallClock:
         self._offset_ns = now_ns - round(now_s * NANO)
 
     def __call__(self, time_s: float) -> int:
-        """Return nanoseconds since 1970; never negative."""
-        return max(0, self._offset_ns + round(time_s * NANO))
+        """Return nanoseconds since 1970 of a finite moment, within what MCAP can hold."""
+        moved_ns = round(min(max(time_s * NANO, -LATEST_NS), LATEST_NS))  # infinity does not round
+        return min(max(0, self._offset_ns + moved_ns), LATEST_NS)
 
 
 def _signal(name: str, value: Array, time_ns: int) -> bytes:
@@ -141,9 +146,14 @@ def _tick_fields(tick: Tick) -> dict[str, Any]:
     return {
         **fields,
         "signals": list(observation),
-        "stamps": [{"signal": name, "time_s": stamp} for name, stamp in stamps.items()],
+        "stamps": [pack({"signal": name, "time_s": stamp}) for name, stamp in stamps.items()],
         "step": None if step is None else pack(step._asdict()),
     }
+
+
+def _stamp(fields: Mapping[str, Any]) -> tuple[str, float]:
+    found = unpack(fields)
+    return found["signal"], float(found["time_s"])
 
 
 def _state_fields(state: State) -> dict[str, Any]:

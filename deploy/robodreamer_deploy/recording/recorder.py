@@ -61,8 +61,8 @@ class Recorder:
         self.fault: str | None = None
         """Why the log ends early; None while it does not."""
         self._ring = Ring(ring_bytes)
+        self._num_put = 0
         self._num_written = 0
-        self._lost = 0
         self._is_closing = threading.Event()
         try:
             self._file = (open_file or open_new)(path)
@@ -78,27 +78,26 @@ class Recorder:
 
     def put(self, entry: Entry) -> None:
         """Take an entry; returns within microseconds."""
+        self._num_put += 1
         self._ring.put(entry)
 
     @property
     def num_dropped(self) -> int:
-        """Entries that are not in the log, because the disk was too slow, or failed."""
-        return self._ring.num_dropped + self._lost
+        """Entries that are not known to be on the disk."""
+        return self._num_put - self._num_written
 
     @property
     def num_written(self) -> int:
-        """Entries that are in the log."""
+        """Entries that the disk has confirmed."""
         return self._num_written
 
     def close(self, timeout_s: float = CLOSING_S) -> None:
-        """Write what is left and end the log, as far as the disk manages in time."""
+        """Write what is left and end the log, so much of it as the disk manages in time."""
         self._is_closing.set()
         self._thread.join(timeout_s)
         sys.setswitchinterval(self._switch_s)
         if self._thread.is_alive():
             self.fault = f"{self.path}: the disk did not take the end of the log in {timeout_s:g} s"
-        elif self.fault is not None:
-            self._lost += len(self._ring.take())
 
     def _write(self, about: About) -> None:
         try:
@@ -113,21 +112,20 @@ class Recorder:
         is_last = False
         while not is_last:
             is_last = self._is_closing.wait(POLL_S)  # asked first, so that nothing is left behind
-            entries = self._ring.take()
-            self._lost += len(entries)
-            for entry in entries:
+            for entry in self._ring.take():
                 writer.write(entry)
-                self._lost -= 1
-                self._num_written += 1
             if time.monotonic() - flushed >= FLUSH_S:
                 self._flush(writer, file)
                 flushed = time.monotonic()
-        writer.finish(self.num_dropped)
+        writer.finish(self._ring.num_dropped)
         self._flush(writer, file)
+        if writer.problem is not None:
+            self.fault = f"{self.path}: {writer.problem}; {writer.num_unfit} in all"
 
     def _flush(self, writer: LogWriter, file: BinaryIO) -> None:
         writer.flush()
         os.fsync(file.fileno())
+        self._num_written = writer.num_entries
 
 
 def open_new(path: Path) -> BinaryIO:

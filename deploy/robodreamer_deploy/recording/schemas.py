@@ -37,6 +37,8 @@ def _floats(name: str, /, *arrays: str, **properties: Schema) -> Schema:
 _BITS = _object(shape=_list(_INTEGER), data=_BYTES)  # float32, little-endian
 _STEP = _floats("", "action", action=_list(_NUMBER), surprise=_NUMBER, counter=_INTEGER, kind=_TEXT)
 _STEP["properties"][NOT_FINITE]["properties"]["surprise"] = _TEXT
+_STAMP = _floats("", signal=_TEXT, time_s=_NUMBER)
+_STAMP["properties"][NOT_FINITE]["properties"]["time_s"] = _TEXT
 
 SCHEMAS: dict[str, Schema] = {
     PICTURE: _object(
@@ -61,7 +63,7 @@ SCHEMAS: dict[str, Schema] = {
         sense_to_act_s=_NUMBER,
         is_first=_CLAIM,
         signals=_list(_TEXT),
-        stamps=_list(_object(signal=_TEXT, time_s=_NUMBER)),
+        stamps=_list(_STAMP),
         missing=_list(_TEXT),
         step=_STEP,
         sent=_list(_NUMBER),

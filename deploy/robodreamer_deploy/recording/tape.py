@@ -15,6 +15,7 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.driving.safety import SafetySnapshot
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.controller import Snapshot
+from robodreamer_deploy.recording.exact_json import encodable, number
 
 OVERHEAD_BYTES = 2_000
 """About what an entry takes in memory besides its arrays."""
@@ -94,12 +95,14 @@ class Tape:
 
     def ticked(self, tick: Tick) -> None:
         """Take note of a tick; its arrays, which are the robot's, are copied."""
-        copies = {sys.intern(str(name)): copied(v) for name, v in tick.observation.items()}
+        copies = {sys.intern(encodable(name)): copied(v) for name, v in tick.observation.items()}
+        stamps = {sys.intern(encodable(name)): number(v) for name, v in tick.stamps.items()}
         assert self._start is not None, "an episode starts before its ticks"
         has_state = self._ticks % self._ticks_per_state == 0
         state = State(self._start, self._controller(), self._safety()) if has_state else None
         self._ticks += 1
-        self._put(Entry(self._number, tick.time_s, tick._replace(observation=copies), state))
+        kept = tick._replace(observation=copies, stamps=stamps)
+        self._put(Entry(self._number, tick.time_s, kept, state))
 
     def episode_ended(self, reason: str) -> None:
         """Take note of why driving ended."""
