@@ -3,7 +3,6 @@
 Tensors are kept as safetensors, everything else as JSON; neither executes anything on load.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -30,63 +29,23 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         FolderInUseError: Another process is in it.
     """
-    descriptor = _open_locked(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        _lock(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
 
 
-@contextmanager
-def locked_new(folder: Path) -> Iterator[None]:
-    """Make a folder, unless it is there, and lock it; delete it in the end if it is still empty.
-
-    Raises:
-        FolderInUseError: Another process is in it.
-    """
-    made: list[Path] = []
-    while True:
-        try:
-            made += _make(folder)
-            descriptor = _open_locked(folder)
-            break
-        except FileNotFoundError:
-            continue  # another process deleted what it had made, and is done with it
+def _lock(descriptor: int, folder: Path) -> None:
+    """Lock an open folder, until it is closed."""
     try:
-        yield
-    finally:
-        for path in dict.fromkeys(reversed(made)):
-            with contextlib.suppress(OSError):  # it holds something by now
-                path.rmdir()
-        os.close(descriptor)
-
-
-def _open_locked(folder: Path) -> int:
-    """Return a descriptor that holds the lock of a folder until it is closed."""
-    while True:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever made the folder may have deleted it since, and a third one made it again:
-            # then this is the lock of a folder without a name, which keeps nobody out.
-            if os.path.samestat(os.fstat(descriptor), folder.stat()):
-                return descriptor
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise FolderInUseError(
-                f"another process is at work in {folder}; stop it first"
-            ) from error
-        except OSError:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _make(folder: Path) -> list[Path]:
-    """Make a folder with its parents; return those that were missing, outermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing[::-1]
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FolderInUseError(f"another process is at work in {folder}; stop it first") from error
+    # Deleted and made again since it was opened, it has another lock, which others ask for.
+    if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
+        raise FolderInUseError(f"another process has just deleted {folder}; try again")
 
 
 def write_json_atomic(path: Path, data: Any) -> None:

@@ -13,7 +13,7 @@ from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.collect import Collector, ReplayRatio, TrainingDivergedError, make_replay
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
-from robodreamer.files import locked, locked_new
+from robodreamer.files import locked
 from robodreamer.progress import Progress
 from robodreamer.replay import Replay
 from robodreamer.reporter import Reporter
@@ -45,10 +45,8 @@ def prepare_training(
         require_display()
     device = prepare_torch(config)
     with ExitStack() as stack:
-        # Before anything is looked at or written: whoever is refused has not touched a byte.
-        stack.enter_context(locked(folder) if resume else locked_new(folder))
-        if not resume:
-            require_new(folder)  # again: another process may have begun one since
+        if resume:
+            stack.enter_context(locked(folder))
         checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
         checkpoint = checkpoints.latest() if resume else None
         state = _load_state(checkpoints, checkpoint) if checkpoint else {}
@@ -65,6 +63,9 @@ def prepare_training(
             stack.callback(session.viewer.close)
         _wait_for_simulation(session)  # before there is a run
         if not resume:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder))  # before a byte is written
+            require_new(folder)  # again: another process may have begun one since
             write_run(folder, config, envs.contract)
         session.reporter.begin(session.replay.num_steps if resume else None, session.updates)
         resources = stack.pop_all()

@@ -12,7 +12,6 @@ import torch
 from robodreamer.files import (
     copy_tensors,
     locked,
-    locked_new,
     read_tensors,
     tensor_bytes,
     write_atomic,
@@ -78,42 +77,20 @@ def test_damaged_and_missing_weights_are_named(tmp_path: Path) -> None:
         read_tensors(path)
 
 
-def test_a_new_folder_that_stays_empty_goes_again_with_its_parents(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "new"
-    with (
-        locked_new(folder),
-        pytest.raises(ValueError, match="another process is at work in"),
-        locked_new(folder),
-    ):
-        pass
-    assert list(tmp_path.iterdir()) == []
-    with locked_new(folder):
-        (folder / "config.json").touch()
-    assert (folder / "config.json").exists()
-    with locked_new(folder):
-        pass
-    assert folder.exists(), "it was there before"
-
-
 def test_the_lock_of_a_folder_that_was_deleted_and_made_again_counts_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
+    folder.mkdir()
     flock = fcntl.flock
-    swaps = [1]
 
     def swap_and_lock(descriptor: int, operation: int) -> None:
-        if swaps and swaps.pop():
-            folder.rmdir()  # between opening and locking
-            folder.mkdir()
+        folder.rmdir()  # between opening and locking
+        folder.mkdir()
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", swap_and_lock)
-    with (
-        locked_new(folder),
-        pytest.raises(ValueError, match="another process is at work in"),
-        locked(folder),
-    ):
+    with pytest.raises(ValueError, match="another process has just deleted"), locked(folder):
         pass
 
 
