@@ -262,7 +262,7 @@ def _drive(
 
     def finished(episode: Episode) -> None:
         outcome.episodes.append(episode)
-        say(_format_episode(len(outcome.episodes), episode))
+        say(_format_episode(episode))
 
     should_stop = _when_to_stop(loop, options, signals)
     try:
@@ -363,9 +363,9 @@ def _print_ending(outcome: Outcome, options: Options, say: Say) -> None:
     say(f"stopped     {outcome.stop_reason or 'by a fault'}; {ending}")
 
 
-def _format_episode(number: int, episode: Episode) -> str:
+def _format_episode(episode: Episode) -> str:
     success = {True: "success", False: "no success", None: ""}[episode.success]
     return (
-        f"episode {number:<3} seed {episode.seed}, {episode.ticks} ticks, "
+        f"episode {episode.number:<3} seed {episode.seed}, {episode.ticks} ticks, "
         f"return {episode.episode_return:.2f}  {success}"
     ).rstrip()

@@ -128,7 +128,7 @@ def test_a_robot_that_dies_or_hangs_in_mid_episode_is_said_within_the_bound(
     number: signal.Signals,
 ) -> None:
     with hardware() as robot, driving(robot.address, "--seconds", "60") as driver:
-        wait_for(driver, "episode 1")
+        wait_for(driver, "episode 0")
         robot.process.send_signal(number)
         start = time.monotonic()
         said = driver.communicate(timeout=20)[0]

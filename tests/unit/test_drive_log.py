@@ -2,20 +2,26 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import toy_policy
+from told_drive import ToldDrive
+from toy_robot import CONTRACT
 
+from robodreamer.robot_logs.stretches import Cut
 from robodreamer_deploy import cli
-from robodreamer_deploy.driving.tick import Tick
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.driving.tick import EpisodeStart, Tick
+from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.recording import recorder
 from robodreamer_deploy.recording.flight import FlightRecorder, default_folder
 from robodreamer_deploy.recording.marks import Mark, read_marks
 from robodreamer_deploy.recording.mcap_reader import LogReader
-from robodreamer_deploy.recording.tape import EpisodeEnd
+from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
 
 TOY = Path(__file__).parent / "toy_robot.py"
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -167,6 +173,45 @@ def test_whatever_the_flight_recorder_raises_is_one_line(
     assert json.loads(report.read_text())["fault"]
 
 
+def test_an_episode_has_one_number_on_the_screen_in_report_log_marks_and_replay(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    log, report = tmp_path / "drive.mcap", tmp_path / "report.json"
+    drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 3, "--seed", 7]
+    _, out, _ = said(*drive, "--log", log, "--report", report)
+    shown = {int(n): int(seed) for n, seed in re.findall(r"^episode (\d+) +seed (\d+)", out, re.MULTILINE)}
+    assert shown == {0: 7, 1: 8, 2: 9}
+    told = json.loads(report.read_text())["episodes"]
+    assert {episode["number"]: episode["seed"] for episode in told} == shown
+    starts = [e.event for e in LogReader(log).entries() if isinstance(e.event, EpisodeStart)]
+    assert {start.number: start.seed for start in starts} == shown
+    for number in shown:
+        _, out, _ = said("mark", log, "success", "--episode", number)
+        assert f"episode {number} is a success" in out
+    stretches = Cut(CONTRACT).stretches(LogReader(log).entries())
+    assert {stretch.episode: read_marks(log).of(stretch.episode) for stretch in stretches} == {
+        number: Mark(outcome="success", reward=1.0) for number in shown
+    }
+    other = toy_policy.write_bundle(tmp_path / "other", weights=toy_policy.make_weights(5))
+    assert "DIFFERENT   episode 0, tick 0: " in said(other, "--replay", log)[1]
+
+
+def test_an_episode_of_which_a_dump_has_only_the_end_can_be_marked(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    told: list[Entry] = []
+    drive = ToldDrive(Policy(load_bundle(policy)))
+    drive.tell([told.append], range(3))
+    flight = FlightRecorder(drive.about(), now=drive.clock.now, folder=tmp_path, seconds=0.3)
+    for entry in told:
+        flight.put(entry)
+    dump = flight.dump("over")
+    assert not any(isinstance(entry.event, EpisodeStart) for entry in LogReader(dump).entries())
+    assert said("mark", dump, "failure", "--episode", 2)[0] == 0
+    code, _, err = said("mark", dump, "failure", "--episode", 1)
+    assert (code, "has no episode 1; it holds 2\n" in err) == (2, True)
+
+
 def test_an_operator_marks_episodes(said: Command, log: Path) -> None:
     code, out, _ = said("mark", log, "success", "--episode", 1, "--terminal")
     assert (code, out) == (0, f"{log}.marks.json: episode 1 is a success, reward 1\n")
@@ -175,7 +220,7 @@ def test_an_operator_marks_episodes(said: Command, log: Path) -> None:
     assert read_marks(log).of(0) == Mark(outcome="failure", reward=-2.5)
     assert json.loads(Path(f"{log}.marks.json").read_text())["episodes"].keys() == {"0", "1"}
     code, _, err = said("mark", log, "success", "--episode", 2)
-    assert (code, "has no episode 2; there are 0 to 1" in err) == (2, True)
+    assert (code, "has no episode 2; it holds 0 to 1" in err) == (2, True)
     code, _, err = said("mark", log, "success", "--episode", 0, "--reward", "nan")
     assert (code, "--reward nan is not finite" in err) == (2, True)
 

@@ -2,12 +2,13 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from robodreamer_deploy.driving.tick import EpisodeStart
 from robodreamer_deploy.recording.marks import OUTCOMES, Mark, marks_path, write_mark
 from robodreamer_deploy.recording.mcap_reader import LogReader
+from robodreamer_deploy.recording.tape import Entry
 from robodreamer_deploy.robots import RobotError
 
 REWARDS = {"success": 1.0, "failure": 0.0}
@@ -23,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("log", type=Path, help="file that --log wrote")
     add("outcome", choices=OUTCOMES)
-    add("--episode", type=int, required=True, metavar="N", help="number in the log, from 0 on")
+    add(
+        "--episode", type=int, required=True, metavar="N", help="as the drive printed it, from 0 on"
+    )
     add(
         "--reward",
         type=float,
@@ -32,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--terminal", action="store_true", help="nothing could have been earned afterwards")
     return result
+
+
+def episode_numbers(entries: Iterable[Entry]) -> set[int]:
+    """Return the numbers of all episodes of which there is something in a log."""
+    starts = (entry.state.start if entry.state else entry.event for entry in entries)
+    return {start.number for start in starts if isinstance(start, EpisodeStart)}
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -45,11 +54,11 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     reward = REWARDS[outcome] if arguments.reward is None else arguments.reward
     if not math.isfinite(reward):
         raise RobotError(f"--reward {reward} is not finite")
-    events = (entry.event for entry in LogReader(log).entries())
-    numbers = [event.number for event in events if isinstance(event, EpisodeStart)]
+    numbers = episode_numbers(LogReader(log).entries())
     if arguments.episode not in numbers:
-        there = f"0 to {max(numbers)}" if numbers else "none"
-        raise RobotError(f"{log} has no episode {arguments.episode}; there are {there}")
+        there = sorted({min(numbers), max(numbers)}) if numbers else ["none"]
+        held = " to ".join(map(str, there))
+        raise RobotError(f"{log} has no episode {arguments.episode}; it holds {held}")
     said = Mark(outcome=outcome, reward=reward, is_terminal=arguments.terminal)
     write_mark(log, arguments.episode, said)
     say(f"{marks_path(log)}: episode {arguments.episode} is a {outcome}, reward {reward:g}")

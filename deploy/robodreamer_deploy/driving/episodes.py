@@ -14,6 +14,7 @@ ShouldStop = Callable[[], str | None]
 class Episode(NamedTuple):
     """One completed episode."""
 
+    number: int  # 0, 1, ... in the drive: the same on the screen, in the report, the log and marks
     seed: int
     episode_return: float
     success: bool | None  # None if the task does not know success
@@ -50,9 +51,8 @@ def drive_episodes(
         reason = loop.run(robot, over, seed=seed)
         if reason != EPISODE_OVER:
             return reason
-        finished(
-            Episode(seed, robot.episode_return, robot.episode_success, loop.report.ticks - ticks)
-        )
+        number, ticks = loop.num_episodes - 1, loop.report.ticks - ticks
+        finished(Episode(number, seed, robot.episode_return, robot.episode_success, ticks))
     return "all episodes are over"
 
 

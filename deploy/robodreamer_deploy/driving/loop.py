@@ -113,6 +113,11 @@ class ControlLoop:
         """What the policy reads and sends, and how often."""
         return self.controller.policy.bundle.contract
 
+    @property
+    def num_episodes(self) -> int:
+        """How many episodes have begun; the newest one's number is one less."""
+        return self._num_runs
+
     def run(self, sensors: Sensors, should_stop: Callable[[], str | None], *, seed: int = 0) -> str:
         """Drive from the first step of an episode until `should_stop` gives a reason.
 
