@@ -179,7 +179,10 @@ def test_an_episode_has_one_number_on_the_screen_in_report_log_marks_and_replay(
     log, report = tmp_path / "drive.mcap", tmp_path / "report.json"
     drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 3, "--seed", 7]
     _, out, _ = said(*drive, "--log", log, "--report", report)
-    shown = {int(n): int(seed) for n, seed in re.findall(r"^episode (\d+) +seed (\d+)", out, re.MULTILINE)}
+    shown = {
+        int(n): int(seed)
+        for n, seed in re.findall(r"^episode (\d+) +seed (\d+)", out, re.MULTILINE)
+    }
     assert shown == {0: 7, 1: 8, 2: 9}
     told = json.loads(report.read_text())["episodes"]
     assert {episode["number"]: episode["seed"] for episode in told} == shown
