@@ -209,6 +209,7 @@ def test_an_episode_of_which_a_dump_has_only_the_end_can_be_marked(
     for entry in told:
         flight.put(entry)
     dump = flight.dump("over")
+    assert dump is not None
     assert not any(isinstance(entry.event, EpisodeStart) for entry in LogReader(dump).entries())
     assert said("mark", dump, "failure", "--episode", 2)[0] == 0
     code, _, err = said("mark", dump, "failure", "--episode", 1)
