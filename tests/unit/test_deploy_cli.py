@@ -423,6 +423,18 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"numpy", "onnxruntime"} & imported
 
 
+TELLING = """
+from toy_robot import Bench
+class Telling(Bench):
+    def send_action(self, action):
+        print("moving", flush=True)
+        return super().send_action(action)
+    def hold(self):
+        print("held", flush=True)
+        return super().hold()
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_holds_the_robot_and_still_reports(
     policy: Path, tmp_path: Path, number: signal.Signals
@@ -451,6 +463,26 @@ def test_an_interrupt_holds_the_robot_and_still_reports(
     assert f"stopped     {number.name}; the robot holds" in out
     assert "sense to act" in out
     assert held.exists()
+
+
+def test_a_process_that_was_suspended_does_not_drive_on(policy: Path, tmp_path: Path) -> None:
+    """As a frozen container, a debugger and `kill -STOP` do it; here a watchdog of 0.4 s."""
+    robot = tmp_path / "told.py"
+    robot.write_text(TELLING)
+    with subprocess.Popen(
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"{robot}:Telling",
+         "--watchdog", "20", "--ramp", "0"],
+        env=environment(), stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert any("moving" in line for line in process.stdout)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGCONT)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "did not come back within 0.4 s" in out
+    assert "; the robot holds" in out.splitlines()[-1]
 
 
 def test_a_report_is_printed_on_request_while_the_robot_is_driven(

@@ -348,3 +348,38 @@ def test_a_last_hold_that_hangs_is_no_good_end(policy: Policy) -> None:
     with watchdog, pytest.raises(HungError, match="hold did not come back within 1 s"):
         loop.run(robot, lambda: "done" if robot.sent else None)
     assert [reason.split(" within")[0] for reason in witness.ends] == ["hold did not come back"]
+
+
+@pytest.mark.parametrize("where", ["get_observation", "send_action", "sleep"])
+def test_a_drive_that_was_suspended_does_not_go_on(policy: Policy, where: str) -> None:
+    """Also where the watchdog's thread has not come to itself yet: here it does not run at all."""
+
+    class Frozen(Patchy):
+        is_frozen = False
+
+        def freeze(self, here: str) -> None:
+            if here == where and len(self.sent) == 3 and not self.is_frozen:
+                self.is_frozen = True
+                self.clock.time += 1.5
+
+        def get_observation(self) -> dict[str, Array]:
+            observation = super().get_observation()
+            self.freeze("get_observation")
+            return observation
+
+        def send_action(self, action: Array) -> Array:
+            executed = super().send_action(action)
+            self.freeze("send_action")
+            return executed
+
+    robot = Frozen()
+    robot.clock.sleep = lambda seconds: [  # type: ignore[method-assign]
+        FakeClock.sleep(robot.clock, seconds), robot.freeze("sleep"),
+    ]  # fmt: skip
+    dog = Watchdog(look_s=0.2, give_up=lambda *_: None, now=robot.clock.now)
+    loop = make_loop(policy, robot, witness := Witness(), watchdog=dog)
+    reason = loop.run(robot, lambda: "enough" if robot.num_observed >= 50 else None)
+    assert "did not come back within 0.2 s" in reason
+    assert (loop.safety.stop_reason, witness.ends) == (reason, [reason])
+    assert len(robot.sent) == 3  # not even the command that was on its way
+    assert robot.num_holds >= 1

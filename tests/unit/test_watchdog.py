@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from robodreamer_deploy.driving import watchdog as module
+from robodreamer_deploy.driving.clock import time_with_sleep
 from robodreamer_deploy.driving.watchdog import Watchdog
 from robodreamer_deploy.faults import HungError
 
@@ -80,7 +81,7 @@ def test_what_hangs_is_acted_upon_and_broken_off(hang: Callable[[], None]) -> No
 
     def drive() -> None:
         dog.watch(DEADLINE_S, "a tick", told.act)
-        dog.doing = "the bus"
+        dog.turn_to("the bus")
         hang()
 
     with dog, pytest.raises(HungError, match="the bus did not come back"):
@@ -88,7 +89,7 @@ def test_what_hangs_is_acted_upon_and_broken_off(hang: Callable[[], None]) -> No
     assert time.monotonic() - told.start < 5.0
     ((acted_s, reason),) = told.acts
     assert acted_s >= DEADLINE_S
-    assert reason == "the bus did not come back within 0.06 s: is this computer overloaded?"
+    assert reason == f"the bus did not come back within 0.06 s: {module.OVERLOADED}"
     assert not told.given_up.is_set()
 
 
@@ -142,7 +143,7 @@ def test_after_it_rests_nothing_is_interrupted() -> None:
                 time.sleep(0.01)
                 dog.rest()
             except HungError:
-                dog.rest()
+                dog.forget()
             time.sleep(0.005)  # outside of what is watched
     assert told.last_words is None
 
@@ -171,3 +172,61 @@ def test_one_that_may_not_run_before_the_loop_watches_all_the_same(
             time.sleep(5.0)
     assert told.acts
     assert "does not run before the loop" in caplog.text
+
+
+# --- where nobody but the main thread looks, as after the whole process was suspended ------------
+
+
+class Suspended:
+    """A watchdog whose thread has not run yet, on a clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.time, self.acts = 100.0, list[str]()
+        self.dog = Watchdog(look_s=0.2, give_up=lambda *_: None, now=lambda: self.time)
+        self.dog.watch(0.2, "get_observation", self.acts.append)
+
+
+GO_ON: dict[str, Callable[[Watchdog], None]] = {
+    "the next tick": lambda dog: dog.watch(0.2, "asking whether to stop"),
+    "the command of this tick": lambda dog: dog.turn_to("send_action"),
+    "the end of the drive": lambda dog: dog.rest(),
+}
+
+
+@pytest.mark.parametrize("how", GO_ON)
+def test_a_deadline_that_has_passed_is_a_stop_whoever_looks_first(how: str) -> None:
+    suspended = Suspended()
+    suspended.time += 1.5
+    with pytest.raises(HungError, match=r"get_observation did not come back within 0\.2 s"):
+        GO_ON[how](suspended.dog)
+    assert len(suspended.acts) == 1
+    GO_ON[how](suspended.dog)  # once is enough: what follows is another matter
+
+
+@pytest.mark.parametrize("how", GO_ON)
+def test_whoever_comes_back_in_time_goes_on(how: str) -> None:
+    suspended = Suspended()
+    suspended.time += 0.19
+    GO_ON[how](suspended.dog)
+    assert suspended.acts == []
+
+
+def test_what_fails_on_the_way_to_a_stop_is_a_stop_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_reason: str) -> None:
+        raise OSError("no bus")
+
+    suspended = Suspended()
+    suspended.dog.watch(0.2, "a tick", fail)
+    suspended.time += 0.2
+    with pytest.raises(HungError):
+        suspended.dog.rest()
+    assert "watchdog: no bus" in caplog.text
+
+
+def test_time_in_which_the_computer_slept_counts() -> None:
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        pytest.skip("this system does not tell how long it slept")
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= time_with_sleep() <= time.clock_gettime(time.CLOCK_BOOTTIME)

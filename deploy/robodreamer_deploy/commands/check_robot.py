@@ -7,7 +7,9 @@ from pathlib import Path
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.commands.arguments import POLICY, ROBOTS
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.driving.leaving import within
 from robodreamer_deploy.driving.watchdog import Watchdog, end_process
+from robodreamer_deploy.faults import HungError, sentence
 from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
 from robodreamer_deploy.robots.loading import load_robot
 
@@ -64,9 +66,12 @@ def _examine(specimen: Specimen, say: Callable[[str], None]) -> list[Finding]:
     findings: list[Finding] = []
     watchdog = Watchdog(look_s=CHECK_WITHIN_S, give_up=give_up)
     with watchdog:
-        watchdog.watch(CHECK_WITHIN_S, "the robot")
-        for finding in examine(specimen):
-            watchdog.watch(CHECK_WITHIN_S, "the robot")
+        for name in CHECKS:
+            try:
+                with within(watchdog, CHECK_WITHIN_S, "the robot"):
+                    finding = examine(name, specimen)
+            except HungError as error:  # it came back, but too late
+                finding = Finding(name, sentence(error), None)
             say(_format(finding))
             findings.append(finding)
     return findings

@@ -24,6 +24,11 @@ class MonotonicClock:
     sleep = staticmethod(time.sleep)
 
 
+def time_with_sleep() -> float:
+    """Return monotonic seconds, those included in which the computer slept, where it tells them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class VirtualClock:
     """Time that passes only while the loop waits, and then at once: as fast as possible.
 

@@ -127,7 +127,7 @@ def within(watchdog: Watchdog | None, seconds: float, doing: str) -> Generator[N
     """Break off what takes longer, with `HungError`; without a watchdog, wait for it.
 
     Raises:
-        HungError: It did not come back.
+        HungError: It did not come back in time.
     """
     if watchdog is None:
         yield
@@ -135,8 +135,10 @@ def within(watchdog: Watchdog | None, seconds: float, doing: str) -> Generator[N
     watchdog.watch(seconds, doing)
     try:
         yield
-    finally:
-        watchdog.rest()
+    except BaseException:
+        watchdog.forget()
+        raise
+    watchdog.rest()
 
 
 def _connect(robot: Robot) -> Exception | None:

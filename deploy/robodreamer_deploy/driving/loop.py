@@ -144,6 +144,8 @@ class ControlLoop:
             reason = self._drive(sensors, should_stop)
             self._watch(HOLD_WITHIN_S, "hold")
             self.safety.disarm()
+            if self._watchdog is not None:
+                self._watchdog.rest()
         except HungError as error:
             if self.safety.stop_reason is None:  # the last hold hung, which is nobody's reason
                 reason = str(error)
@@ -154,7 +156,7 @@ class ControlLoop:
             raise
         finally:
             if self._watchdog is not None:
-                self._watchdog.rest()
+                self._watchdog.forget()
             self._count_time()
             for listener in self._listeners:
                 listener.episode_ended(reason)
@@ -181,6 +183,7 @@ class ControlLoop:
             self._tick(sensors, grid, skipped)
             self._look_ahead()
             skipped = self._pass_over(grid.advance())
+            self._doing("the wait for the next tick")
             grid.wait()
             self._count_time()
 
@@ -195,7 +198,7 @@ class ControlLoop:
 
     def _doing(self, what: str) -> None:
         if self._watchdog is not None:
-            self._watchdog.doing = what
+            self._watchdog.turn_to(what)
 
     # --- one tick -------------------------------------------------------------------------------
 

@@ -6,19 +6,22 @@ thread with a signal, which ends every wait of Python's; and where even that doe
 a driver waits in C, it gives the process up. The hold is sent within 1.25 times the time that was
 given, the rest takes no more than two times `GRACE_S` in addition.
 
-It cannot run while a driver's C code keeps Python's lock (GIL) and hangs: only a watchdog in the
-robot's firmware, or a switch that cuts the power, helps then.
+A deadline that has passed is a stop, whoever looks first: the main thread looks as well, before
+it goes on. So a process that was suspended (SIGSTOP, a frozen container, a computer that slept)
+does not drive on when it comes back, nor does one whose watchdog had to wait for a driver's C
+code that held Python's lock (GIL). While such code hangs, only a watchdog in the robot's firmware
+helps, or a switch that cuts the power.
 """
 
 import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
+from robodreamer_deploy.driving.clock import time_with_sleep
 from robodreamer_deploy.faults import HungError, sentence
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,8 @@ HYPOTHESES = {
     "disconnect": "has the bus been unplugged?",
 }
 """What to look at when something hangs, by what hangs."""
+OVERLOADED = "is this computer overloaded, or was this process suspended?"
+"""What to look at where nothing of the robot's hangs."""
 
 
 class Watched(NamedTuple):
@@ -57,7 +62,7 @@ class Watchdog:
         *,
         look_s: float,
         give_up: Callable[[str, bool], None],
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time_with_sleep,
     ) -> None:
         """Put a watchdog together.
 
@@ -65,7 +70,7 @@ class Watchdog:
             look_s: Shortest time that will be watched.
             give_up: Called when the main thread cannot be interrupted, with a sentence and with
                 whether what was asked for has been done; ends the process.
-            now: Monotonic time in seconds.
+            now: Monotonic time in seconds, which goes on while the computer sleeps.
         """
         self.doing = ""
         """What the loop is busy with, for the message."""
@@ -93,7 +98,7 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         """End the thread."""
-        self.rest()
+        self.forget()
         self._closing.set()
         self._thread.join(GRACE_S)
         signal.signal(signal.SIGUSR2, self._previous)
@@ -103,31 +108,76 @@ class Watchdog:
 
         Args:
             seconds: Not below `look_s`.
-            doing: What is being done, if `doing` of this object is not set anew meanwhile.
-            act: Called in the watchdog's thread with a sentence when the time is over.
+            doing: What is being done, unless `turn_to` tells later.
+            act: Called in the watchdog's thread with a sentence when the time is over; or in this
+                thread, where that looks first.
+
+        Raises:
+            HungError: The time that was given before is over, and what was asked for is done.
         """
+        self._replace(lambda now: Watched(now + seconds, seconds, doing, act))
         self.doing = doing
-        self._watched = Watched(self._now() + seconds, seconds, doing, act)
+
+    def turn_to(self, doing: str) -> None:
+        """Go on to something else within the same time.
+
+        Raises:
+            HungError: The time is over, and what was asked for is done.
+        """
+        self._replace(lambda _: self._watched)
+        self.doing = doing
 
     def rest(self) -> None:
-        """Expect nothing; after this has returned nothing is interrupted any more."""
+        """Expect nothing; after this has returned nothing is interrupted any more.
+
+        Raises:
+            HungError: The time that was given is over, and what was asked for is done.
+        """
+        self._replace(lambda _: None)
+
+    def forget(self) -> None:
+        """Expect nothing from now on, whatever the time: the fault that is on its way is enough."""
         with self._lock:
             self._watched = self._interrupted_at = None
+
+    def _replace(self, following: Callable[[float], Watched | None]) -> None:
+        """Watch what follows, unless the time of what is being watched is over."""
+        with self._lock:
+            watched, now = self._watched, self._now()
+            if watched is None or now < watched.until:
+                self._watched = following(now)
+                return
+            self._reason = self._tell(watched)
+            # What is asked for may hang, too: from now on the thread watches that.
+            self._watched = Watched(now + GRACE_S, GRACE_S, "hold", None)
+            self._interrupted_at = None
+        reason = self._reason
+        try:
+            if watched.act is not None:
+                _does(watched.act, reason)
+        finally:
+            self.forget()
+        raise HungError(reason)
 
     def _run(self) -> None:
         _hurry()
         while not self._closing.wait(self._look_s):
             self._look()
 
+    def _tell(self, watched: Watched) -> str:
+        return (
+            f"{self.doing} did not come back within {watched.seconds:.2g} s: "
+            f"{HYPOTHESES.get(self.doing, OVERLOADED)}"
+        )
+
     def _look(self) -> None:
-        watched, interrupted_at, now = self._watched, self._interrupted_at, self._now()
-        if watched is None or now < watched.until:
-            return
+        with self._lock:
+            watched, interrupted_at, now = self._watched, self._interrupted_at, self._now()
+            if watched is None or now < watched.until:
+                return
+            if interrupted_at is None:
+                self._reason = self._tell(watched)
         if interrupted_at is None:
-            self._reason = (
-                f"{self.doing} did not come back within {watched.seconds:.2g} s: "
-                f"{HYPOTHESES.get(self.doing, 'is this computer overloaded?')}"
-            )
             self._has_acted = self._act(watched)
             self._break_off(watched)
         elif now > interrupted_at + GRACE_S:
@@ -140,22 +190,17 @@ class Watchdog:
         act, reason, done = watched.act, self._reason, threading.Event()
 
         def do_it() -> None:
-            try:
-                act(reason)
-            except Exception as error:  # noqa: BLE001  a driver raises what it likes
-                logger.error("watchdog: %s", sentence(error))  # noqa: TRY400
-            else:
+            if _does(act, reason):
                 done.set()
 
         threading.Thread(target=do_it, name="watchdog's hold", daemon=True).start()
         return done.wait(GRACE_S)
 
     def _break_off(self, watched: Watched) -> None:
-        """Interrupt, unless what was watched has ended meanwhile."""
+        """Interrupt, unless the main thread has found out by itself."""
         with self._lock:
-            if self._watched is None:
+            if self._watched is not watched:
                 return
-            self._watched = watched  # also where the loop came back for one more tick
             self._interrupted_at = self._now()
             main = threading.main_thread().ident
             assert main is not None
@@ -165,6 +210,16 @@ class Watchdog:
         if self._interrupted_at is not None:
             self._watched = self._interrupted_at = None
             raise HungError(self._reason)
+
+
+def _does(act: Callable[[str], None], reason: str) -> bool:
+    """Do what was asked for; return whether it came to its end, tell where it did not."""
+    try:
+        act(reason)
+    except Exception as error:  # noqa: BLE001  a driver raises what it likes
+        logger.error("watchdog: %s", sentence(error))  # noqa: TRY400
+        return False
+    return True
 
 
 def end_process(tell: Callable[[], object], code: int) -> None:
