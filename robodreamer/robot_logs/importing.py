@@ -13,7 +13,15 @@ from robodreamer.collect import make_replay
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
 from robodreamer.files import locked
-from robodreamer.robot_logs.records import Record, make_records, side_by_side, with_latents
+from robodreamer.robot_logs.records import (
+    Layout,
+    Record,
+    Records,
+    lay_out,
+    make_records,
+    side_by_side,
+    with_latents,
+)
 from robodreamer.robot_logs.stretches import Cut
 from robodreamer.run import make_agent, read_run
 from robodreamer_deploy.contract import Contract
@@ -48,13 +56,16 @@ def prepare_import(logs: Sequence[Path], run: Path, say: Say) -> Callable[[], No
         imported = read_logs(logs, contract, say)
     except RobotError as error:
         raise ValueError(str(error)) from error
-    num_envs = config.data.num_envs
-    if len(imported.steps) < num_envs:
+    if not imported.steps:
+        raise ValueError("the logs hold 0 steps that can be learned from")
+    num_envs, capacity = config.data.num_envs, config.data.replay_capacity
+    layout = lay_out([bool(step["is_first"]) for step in imported.steps], num_envs)
+    if len(layout.runs[0]) > capacity // num_envs:
         raise ValueError(
-            f"the logs hold {len(imported.steps)} steps that can be learned from; "
-            f"{run} has {num_envs} environments and needs as many"
+            f"the logs hold {len(imported.steps):,} steps, the replay of {run} {capacity:,} at "
+            "most; import fewer logs at once, or train a run with a larger --data.replay-capacity"
         )
-    return lambda: _add(run, config, contract, checkpoint, imported, say)
+    return lambda: _add(run, config, contract, checkpoint, imported, layout, say)
 
 
 def read_logs(logs: Sequence[Path], contract: Contract, say: Say) -> Imported:
@@ -73,7 +84,7 @@ def read_logs(logs: Sequence[Path], contract: Contract, say: Say) -> Imported:
             found = make_records(
                 cut.stretches(reader.entries()), contract, read_marks(log), task.judge
             )
-            say(_describe(log, reader, cut, len(found.steps), found.num_rewarded))
+            say(_describe(log, reader, cut, found))
             steps.extend(found.steps)
             has_unknown |= _has_unknown(found.steps, contract)
     return Imported(steps, has_unknown)
@@ -116,8 +127,13 @@ def _has_unknown(steps: list[Record], contract: Contract) -> bool:
     )
 
 
-def _describe(log: Path, reader: LogReader, cut: Cut, num_steps: int, num_rewarded: int) -> str:
-    parts = [f"{log}: {num_steps} steps, {num_rewarded} of them with a reward"]
+def _describe(log: Path, reader: LogReader, cut: Cut, found: Records) -> str:
+    parts = [f"{log}: {len(found.steps)} steps, {found.num_rewarded} of them with a reward"]
+    parts += [
+        f"the mark of episode {number} is not used: the log lacks the end of that episode, or a "
+        "step that can be learned from close to it"
+        for number in found.unused_marks
+    ]
     if cut.num_left_out:
         parts.append(f"{cut.num_left_out} ticks left out, of which a signal is missing or bad")
     if reader.num_dropped:
@@ -131,6 +147,7 @@ def _add(
     contract: Contract,
     checkpoint: Checkpoint,
     imported: Imported,
+    layout: Layout,
     say: Say,
 ) -> None:
     """Write a checkpoint that is the newest one and these steps.
@@ -155,14 +172,15 @@ def _add(
             raise CheckpointError(f"{run} has a newer checkpoint meanwhile; import the logs again")
         tensors, state = checkpoints.load(checkpoint, replay)
         agent.load_state_dict(tensors["agent"])
-        before = replay.num_steps
         draw = Sample(torch.Generator().manual_seed(config.seed))
-        records = side_by_side(imported.steps, data.num_envs)
-        for record in with_latents(records, agent, draw):
+        for record in with_latents(side_by_side(imported.steps, layout), agent, draw):
             replay.add(record)
-        state["has_unknown"] = state.get("has_unknown", False) or imported.has_unknown
+        has_unknown = imported.has_unknown or layout.num_copies > 0
+        state["has_unknown"] = state.get("has_unknown", False) or has_unknown
         checkpoints.save(replay.num_steps, tensors, state, replay, wait=True)
+    copies = f" and {layout.num_copies} copies without a reward that fill up its"
+    copies += f" {data.num_envs} environments"
     say(
-        f"{run}: {replay.num_steps - before} steps added, {replay.num_steps:,} in all; "
-        "robodreamer train --resume goes on with them"
+        f"{run}: {len(imported.steps)} steps added{copies if layout.num_copies else ''}, "
+        f"{replay.num_steps:,} in all; robodreamer train --resume goes on with them"
     )

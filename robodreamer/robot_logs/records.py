@@ -6,7 +6,8 @@ that were measured. Where neither tells, they are unknown (see `known`).
 Shapes: N environments, T steps, A action.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +26,18 @@ Record = dict[str, Any]
 """Arrays and numpy scalars by name."""
 
 
+MARK_WITHIN_S = 1.0
+"""Where the last ticks of a marked episode cannot be learned from, its last step before them earns
+the mark, if it was not longer ago than this."""
+
+
 class Records(NamedTuple):
     """What a log adds, one step after the other, without latents."""
 
     steps: list[Record]
     num_rewarded: int
+    unused_marks: list[int]
+    """Marked episodes of which no step could earn the mark."""
 
 
 def make_records(
@@ -42,17 +50,18 @@ def make_records(
     """
     steps: list[Record] = []
     num_rewarded = 0
+    unused = {int(number) for number in marks.episodes}
     for stretch in stretches:
         mark = marks.of(stretch.episode)
         judgements = [judge(observation) for observation in stretch.observations]
         records = list(_bare(stretch, contract, judgements))
-        if mark is not None:
-            _reward_as_marked(records, stretch, mark)
-        else:
+        if mark is None:
             _reward_as_judged(records, judgements)
+        elif _reward_as_marked(records, stretch, mark, contract.control_dt_s):
+            unused.discard(stretch.episode)
         num_rewarded += 0 if np.isnan(records[0]["reward"]) else len(records)
         steps.extend(records)
-    return Records(steps, num_rewarded)
+    return Records(steps, num_rewarded, sorted(unused))
 
 
 def _bare(
@@ -82,12 +91,18 @@ def _unknown(signal: Signal) -> Array:
     return np.full(signal.shape, unknown, signal.dtype)
 
 
-def _reward_as_marked(records: list[Record], stretch: Stretch, mark: Mark) -> None:
+def _reward_as_marked(
+    records: list[Record], stretch: Stretch, mark: Mark, control_dt_s: float
+) -> bool:
+    """Let the last step earn the mark, if the episode ended there; tell whether it did."""
     for record in records:
         record["reward"] = np.float32(0.0)
-    if stretch.ends_episode:
-        records[-1]["reward"] = np.float32(mark.reward)
-        records[-1]["is_terminal"] = np.bool_(mark.is_terminal)
+    entries = stretch.entries_to_end
+    if entries is None or entries * control_dt_s > MARK_WITHIN_S:
+        return False
+    records[-1]["reward"] = np.float32(mark.reward)
+    records[-1]["is_terminal"] = np.bool_(mark.is_terminal)
+    return True
 
 
 def _reward_as_judged(records: list[Record], judgements: list[Judgement | None]) -> None:
@@ -100,19 +115,76 @@ def _reward_as_judged(records: list[Record], judgements: list[Judgement | None])
         record["is_terminal"] = np.bool_(judgement.is_terminal)
 
 
-def side_by_side(steps: list[Record], num_envs: int) -> Iterator[Record]:
-    """Yield records of N environments, (N, ...): each gets one run of T consecutive steps.
+class Layout(NamedTuple):
+    """Steps of a log, as runs of N environments that are all equally long."""
 
-    The last steps, fewer than N, find no place and are left out.
+    runs: list[list[int]]
+    """N runs of T steps, by their number in the log; in each, one follows the other."""
+    num_own: list[int]
+    """How many steps at the beginning of each run are its own; those after it are copies from the
+    beginning of the log, which fill the run up."""
+
+    @property
+    def num_copies(self) -> int:
+        """Steps that are there more than once, one for every copy."""
+        held = [step for run in self.runs for step in run]
+        return len(held) - len(set(held))
+
+
+def lay_out(is_first: Sequence[bool], num_envs: int) -> Layout:
+    """Divide steps among N environments, every step at least once, in runs as short as they can be.
+
+    A run that begins within a sequence begins with the step before, so that no transition is lost.
+
+    Args:
+        is_first: Per step, whether a sequence begins there; there is at least one step.
+        num_envs: Environments N.
     """
-    length = len(steps) // num_envs
-    starts = [env * length for env in range(num_envs)]
-    for t in range(length):
-        chosen = [steps[start + t] for start in starts]
-        record = {name: np.stack([step[name] for step in chosen]) for name in chosen[0]}
-        record["is_first"] |= t == 0
-        record["is_last"] |= t == length - 1
-        yield record
+    starts = [i for i, first in enumerate(is_first) if first or i == 0]
+    pairs = list(itertools.pairwise([*starts, len(is_first)]))
+    longest = max(end - start for start, end in pairs)
+    length = max(-(-len(is_first) // num_envs), min(longest, 2))
+    while len(runs := _runs(pairs, length)) > num_envs:
+        length += 1
+    runs += [[] for _ in range(num_envs - len(runs))]
+    filled = [run + [i % len(is_first) for i in range(length - len(run))] for run in runs]
+    return Layout(filled, [len(run) for run in runs])
+
+
+def _runs(pairs: list[tuple[int, int]], length: int) -> list[list[int]]:
+    """Cut sequences (start, end) into runs of at most `length` steps."""
+    runs: list[list[int]] = [[]]
+    for start, end in pairs:
+        place = start
+        while place < end:
+            if len(runs[-1]) == length or (len(runs[-1]) == length - 1 and end - place > 1):
+                runs.append([])
+            begin = place - (place > start)
+            stop = min(end, begin + length - len(runs[-1]))
+            runs[-1].extend(range(begin, stop))
+            place = stop
+    return runs
+
+
+def side_by_side(steps: Sequence[Record], layout: Layout) -> Iterator[Record]:
+    """Yield records of N environments, (N, ...), in which the reward of every step counts once.
+
+    The reward of a copy, and of a step that was told with the step before it already, is unknown.
+    """
+    for t in range(len(layout.runs[0])):
+        chosen = [_placed(steps, run, own, t) for run, own in zip(*layout, strict=True)]
+        yield {name: np.stack([step[name] for step in chosen]) for name in chosen[0]}
+
+
+def _placed(steps: Sequence[Record], run: list[int], num_own: int, t: int) -> Record:
+    """Return step t of a run, which begins there or ends there where its neighbours say so."""
+    step = dict(steps[run[t]])
+    begins, ends = t in (0, num_own), t + 1 in (num_own, len(run))
+    if t >= num_own or (t == 0 and not step["is_first"]):
+        step["reward"] = np.float32("nan")
+    step["is_first"] |= np.bool_(begins)
+    step["is_last"] |= np.bool_(ends)
+    return step
 
 
 @torch.no_grad()

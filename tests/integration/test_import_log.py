@@ -28,6 +28,8 @@ from robodreamer_sim.tasks.registry import make
 
 STEPS, LONGER = 24, 40
 EPISODE_TICKS = 8
+CAPACITY = 80  # of the replay of a quick run
+NUM_COPIES = 2  # of 3 episodes in 2 environments: a step that is cut at, and one that fills up
 FAR_M = 31.4
 """Where the robot's gripper was, so that its steps can be told from simulated ones."""
 GRIPPER = "proprio/gripper_position"
@@ -91,8 +93,9 @@ def test_training_goes_on_with_what_a_robot_recorded(
     assert main(["import-log", str(log), f"--run={run}"]) == 0
     said = capsys.readouterr().out
     assert f"drive.mcap: {3 * EPISODE_TICKS} steps, {EPISODE_TICKS} of them with a reward" in said
+    assert f"{3 * EPISODE_TICKS} steps added and {NUM_COPIES} copies without a reward" in said
     imported = result_of(run)
-    assert imported["step"] == before["step"] + 3 * EPISODE_TICKS
+    assert imported["step"] == before["step"] + 3 * EPISODE_TICKS + NUM_COPIES
     changed = [name for name in differences(before, imported) if not name.startswith("replay/")]
     assert changed == ["replay", "state", "step"]  # the agent is what it was
     learned_from = watch_updates(monkeypatch)
@@ -105,6 +108,28 @@ def test_training_goes_on_with_what_a_robot_recorded(
     assert learned_from["robot"] > 0
     assert learned_from["unknown"] > 0
     assert learned_from["marked"] > 0
+
+
+@pytest.mark.parametrize("num_steps", [1, 5])
+def test_the_last_step_of_every_log_arrives_with_its_mark(run: Path, num_steps: int) -> None:
+    contract = read_run(run)[1]
+    logs = [run.parent / f"{i}.mcap" for i in range(3)]
+    for reward, log in enumerate(logs, start=2):
+        write_log(log, contract, [random_steps(contract, num_steps)])
+        write_mark(log, 0, Mark(outcome="success", reward=reward, is_terminal=True))
+    before = result_of(run)["step"]
+    assert main(["import-log", *map(str, logs), f"--run={run}"]) == 0
+    result = result_of(run)
+
+    def added(name: str) -> torch.Tensor:
+        held = torch.cat([v for k, v in sorted(result.items()) if k.endswith(f"/{name}")])
+        return held[before - result["step"] :]
+
+    reward, is_terminal = added("reward"), added("is_terminal").bool()
+    told = reward[~reward.isnan()]
+    assert sorted(told.tolist()) == sorted([0.0] * 3 * (num_steps - 1) + [2.0, 3.0, 4.0])
+    assert is_terminal[reward >= 2.0].all()
+    assert not is_terminal[reward == 0.0].any()
 
 
 def watch_updates(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
@@ -133,13 +158,15 @@ def test_a_log_that_does_not_fit_is_refused_and_changes_nothing(
     slow = dataclasses.replace(contract, control_dt_s=0.1)
     log = write_log(folder / "other.mcap", slow, [steps])
     dry = write_log(folder / "dry.mcap", contract, [steps], dry_run=True)
-    short = write_log(folder / "short.mcap", contract, [])
+    empty = write_log(folder / "empty.mcap", contract, [])
+    long = write_log(folder / "long.mcap", contract, [random_steps(contract, CAPACITY + 2)])
     cut = folder / "cut.mcap"
     cut.write_bytes(dry.read_bytes()[:60])
     for path, words in {
         log: "was driven with other control_dt_s: 0.1",
         dry: "is of a dry run",
-        short: "the logs hold 0 steps",
+        empty: "the logs hold 0 steps",
+        long: f"the logs hold {CAPACITY + 2} steps, the replay of {run} {CAPACITY} at most",
         cut: "ends before it tells what drove",
         folder / "none.mcap": "cannot be read: No such file",
     }.items():

@@ -15,13 +15,18 @@ from toy_agent import make_agent
 from toy_robot import CONTRACT
 
 from robodreamer.distributions import Mode
-from robodreamer.robot_logs.records import make_records, side_by_side, with_latents
-from robodreamer.robot_logs.stretches import Cut, Stretch
+from robodreamer.robot_logs.records import (
+    lay_out,
+    make_records,
+    side_by_side,
+    with_latents,
+)
+from robodreamer.robot_logs.stretches import UNKNOWN_EPISODE, Cut, Stretch
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.controller import Step
 from robodreamer_deploy.recording.marks import Mark, Marks, marks_path, read_marks, write_mark
-from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
+from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
 from robodreamer_deploy.robots import RobotError
 from robodreamer_sim.env import Judgement
 from robodreamer_sim.options import EnvOptions
@@ -130,39 +135,89 @@ def test_an_operators_mark_goes_before_the_task() -> None:
     assert [bool(r["is_terminal"]) for r in records] == [False, False, False, True]
 
 
-def test_a_marked_episode_that_was_cut_does_not_earn_it() -> None:
-    marks = Marks(episodes={"0": Mark(outcome="success", reward=2.5)})
+def test_a_marked_episode_that_was_cut_does_not_earn_it_and_that_is_said() -> None:
+    marks = Marks(
+        episodes={"0": Mark(outcome="success", reward=2.5), "7": Mark(outcome="failure", reward=0)}
+    )
     cut = Cut(CONTRACT).stretches(drive([tick(0), tick(1)])[:3])
-    records = make_records(cut, CONTRACT, marks, judge).steps
-    assert [float(r["reward"]) for r in records] == [0.0, 0.0]
+    found = make_records(cut, CONTRACT, marks, judge)
+    assert [float(r["reward"]) for r in found.steps] == [0.0, 0.0]
+    assert found.unused_marks == [0, 7]
 
 
-@given(num_steps=st.integers(1, 40), num_envs=st.integers(1, 5))
-def test_side_by_side_no_step_follows_another_one_than_before(
-    num_steps: int, num_envs: int
+@pytest.mark.parametrize(("num_bad", "is_earned"), [(1, True), (50, True), (51, False)])
+def test_where_the_last_ticks_are_bad_the_last_good_step_earns_the_mark(
+    num_bad: int, *, is_earned: bool
+) -> None:
+    marks = Marks(episodes={"0": Mark(outcome="success", reward=2.5, is_terminal=True)})
+    blind = {k: v for k, v in observation(2).items() if k != "image/eye"}
+    bad = [tick(i, observation=blind, missing=("image/eye",)) for i in range(2, 2 + num_bad)]
+    entries = drive([tick(0), tick(1), *bad], [tick(0)])
+    found = make_records(Cut(CONTRACT).stretches(entries), CONTRACT, marks, judge)
+    assert [float(r["reward"]) for r in found.steps] == [0.0, 2.5 * is_earned, 0.0]
+    assert [bool(r["is_terminal"]) for r in found.steps] == [False, is_earned, False]
+    assert found.unused_marks == ([] if is_earned else [0])
+
+
+def test_steps_after_lost_entries_belong_to_the_episode_that_the_log_tells() -> None:
+    whole = drive([tick(i) for i in range(4)], [tick(i) for i in range(4)])
+    start = whole[6].event
+    assert isinstance(start, EpisodeStart)
+    cut = whole[:3] + whole[4:5] + whole[8:]  # a tick is lost, and later the end and the beginning
+    assert stretches(cut) == [
+        (0, [0, 1], False), (0, [3], False), (UNKNOWN_EPISODE, [1, 2, 3], True),
+    ]  # fmt: skip
+    controller: Any = None
+    told = whole[9]._replace(state=State(start, controller, controller))
+    cut = [*whole[:3], whole[8], told, *whole[10:]]
+    assert stretches(cut) == [(0, [0, 1], False), (1, [1, 2, 3], True)]
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8), num_envs=st.integers(1, 20))
+def test_every_step_and_every_transition_arrives_and_every_reward_once(
+    lengths: list[int], num_envs: int
 ) -> None:
     steps = [
-        {"i": np.array(i), "is_first": np.bool_(i % 7 == 0), "is_last": np.bool_(i % 7 == 6)}
-        for i in range(num_steps)
-    ]
-    records = list(side_by_side(steps, num_envs))
-    assert len(records) * num_envs > num_steps - num_envs
+        {
+            "i": np.array(i), "reward": np.float32(i),
+            "is_first": np.bool_(place == 0), "is_last": np.bool_(place == length - 1),
+        }
+        for i, (place, length) in enumerate((p, n) for n in lengths for p in range(n))
+    ]  # fmt: skip
+    layout = lay_out([bool(step["is_first"]) for step in steps], num_envs)
+    records = list(side_by_side(steps, layout))
+    rewards: list[int] = []
+    pairs: set[tuple[int, int]] = set()
     for env in range(num_envs):
-        run = [(int(r["i"][env]), r["is_first"][env], r["is_last"][env]) for r in records]
-        assert all(
-            first or i == before + 1 for (before, *_), (i, first, _) in itertools.pairwise(run)
-        )
-        assert not run or (run[0][1] and run[-1][2])
-        assert all(last or not first for (_, _, last), (_, first, _) in itertools.pairwise(run))
-    held = sorted(int(i) for record in records for i in record["i"])
-    assert held == list(range(len(held)))
+        run = [{name: value[env] for name, value in record.items()} for record in records]
+        assert run[0]["is_first"]
+        assert run[-1]["is_last"]
+        rewards += [int(step["i"]) for step in run if not np.isnan(step["reward"])]
+        for step, following in itertools.pairwise(run):
+            assert following["is_first"] == step["is_last"]
+            if not following["is_first"]:
+                assert following["i"] == step["i"] + 1
+                pairs.add((int(step["i"]), int(following["i"])))
+    assert sorted(rewards) == list(range(len(steps)))
+    assert pairs == {(i, i + 1) for i, step in enumerate(steps[:-1]) if not step["is_last"]}
+    assert layout.num_copies == num_envs * len(records) - len(steps)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "num_envs", "num_records"),
+    [([12], 8, 3), ([100] * 16, 16, 100), ([1000], 16, 64), ([3], 16, 2), ([1] * 5, 16, 1)],
+)
+def test_few_steps_are_told_twice(lengths: list[int], num_envs: int, num_records: int) -> None:
+    is_first = [place == 0 for length in lengths for place in range(length)]
+    assert [len(run) for run in lay_out(is_first, num_envs).runs] == [num_records] * num_envs
 
 
 def test_latents_are_those_of_acting_with_what_was_executed() -> None:
     images_first = sorted(CONTRACT.observations, key=lambda signal: not signal.is_image)
     agent = make_agent(dataclasses.replace(CONTRACT, observations=tuple(images_first))).eval()
     steps = records_of([tick(i) for i in range(4)])
-    found = list(with_latents(side_by_side(steps, 1), agent, Mode()))
+    layout = lay_out([bool(step["is_first"]) for step in steps], 1)
+    found = list(with_latents(side_by_side(steps, layout), agent, Mode()))
     carry = agent.initial_carry(1)
     for i, record in enumerate(found):
         inputs = {s.name: torch.from_numpy(steps[i][s.name])[None] for s in agent.contract.inputs}
