@@ -23,7 +23,12 @@ from robodreamer_deploy.driving.episodes import (
     drive_episodes,
     stop_after,
 )
-from robodreamer_deploy.driving.leaving import Leaving, describe_leaving, drive_connected
+from robodreamer_deploy.driving.leaving import (
+    MOTORS_ARE_OFF,
+    Leaving,
+    describe_leaving,
+    drive_connected,
+)
 from robodreamer_deploy.driving.loop import HOLD_WITHIN_S, ControlLoop
 from robodreamer_deploy.driving.options import DriveOptions, make_guard, make_safety
 from robodreamer_deploy.driving.realtime import Privilege, real_time
@@ -359,7 +364,10 @@ def _print_loop(options: Options, policy: Policy, loop: ControlLoop, say: Say) -
 def _print_ending(outcome: Outcome, options: Options, say: Say) -> None:
     for fault in outcome.faults:
         say(f"FAULT       {fault}")
-    ending = "nothing was commanded" if options.dry_run else describe_leaving(outcome.leaving)
+    ending = describe_leaving(outcome.leaving)
+    if options.dry_run:
+        limp = f"; {MOTORS_ARE_OFF}" if outcome.leaving.is_limp else ""
+        ending = f"nothing was commanded{limp}"
     say(f"stopped     {outcome.stop_reason or 'by a fault'}; {ending}")
 
 

@@ -1,22 +1,39 @@
 """A robot class as LeRobot's documentation describes one, knowing nothing of this project.
 
-A `config_class`, flat features with `float` and (h, w, c), `connect(calibrate)`, `is_calibrated`,
-`send_action` that returns what was sent after its own limit, errors as LeRobot raises them. The
-motors are a few numbers that follow their goals.
+A `config_class` that registers itself, and raises when it is defined a second time; flat features
+with `float` and (h, w, c), `connect(calibrate)`, `is_calibrated`, `send_action` that returns what
+was sent after its own limit, motors that go off with `disconnect`, errors as LeRobot raises them.
+The motors are a few numbers that follow their goals.
 """
 
+import builtins
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+REGISTERED = cast("Any", builtins).__dict__.setdefault("registered_robots", {})
+"""Of the process, as LeRobot's registry is: it outlives a module that is executed anew."""
 
+
+def register_subclass(name: str) -> Callable[[type], type]:
+    def register(kind: type) -> type:
+        if name in REGISTERED:
+            raise ValueError(f"{name} is already registered")
+        return REGISTERED.setdefault(name, kind)
+
+    return register
+
+
+@register_subclass("toy_arm")
 @dataclass
 class ArmConfig:
     port: str = "/dev/ttyACM0"
     id: str | None = None
     max_relative_target: float | None = None  # degrees
     is_calibrated: bool = True
+    disable_torque_on_disconnect: bool = True
 
 
 class Arm:
@@ -30,6 +47,7 @@ class Arm:
         self.positions = {"shoulder_pan": 10.0, "elbow_flex": -20.0, "gripper": 50.0}
         self.sent: list[dict[str, float]] = []
         self.is_deaf = False
+        self.are_motors_on = False
         self._is_connected = False
 
     @property
@@ -57,7 +75,7 @@ class Arm:
             raise ConnectionError("already connected")
         if self.config.port == "/dev/nowhere":
             raise ConnectionError("no such port")
-        self._is_connected = True
+        self._is_connected = self.are_motors_on = True
         if calibrate and not self.is_calibrated:
             self.calibrate()
 
@@ -93,6 +111,7 @@ class Arm:
     def disconnect(self) -> None:
         self._require_connected()
         self._is_connected = False
+        self.are_motors_on = not self.config.disable_torque_on_disconnect
 
     def _require_connected(self) -> None:
         if not self._is_connected:

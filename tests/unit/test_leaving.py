@@ -16,6 +16,7 @@ from robodreamer_deploy.driving.leaving import (
     HOLD_ATTEMPTS,
     HOLD_WITHIN_S,
     Leaving,
+    describe_leaving,
     drive_connected,
     hold_firmly,
 )
@@ -245,3 +246,17 @@ def test_what_nohup_ignores_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_robot_whose_motors_go_off_in_the_end_does_not_hold_and_it_is_said() -> None:
+    class Falling(Logged):
+        is_limp_when_disconnected = True
+
+    for robot, words in (
+        (Falling(), "the robot held; its motors are off now"),
+        (Logged(), "the robot holds"),
+    ):
+        signals, clock = StopSignals(), VirtualClock()
+        left = drive_connected(robot, robot, signals, clock, lambda: None)
+        assert describe_leaving(left) == words
+        assert robot.log == ["connect", "hold", "disconnect"]

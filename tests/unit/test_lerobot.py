@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from lerobot_arm import Arm, ArmConfig
+from toy_robot import FakeClock
 
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
-from robodreamer_deploy.robots import RobotError, check_features, is_stamped
+from robodreamer_deploy.robots import (
+    RobotError,
+    check_features,
+    is_limp_when_disconnected,
+    is_stamped,
+)
+from robodreamer_deploy.robots.composed import RobotWithCameras
+from robodreamer_deploy.robots.joints import LEAD_S
 from robodreamer_deploy.robots.lerobot import LeRobotAdapter
 from robodreamer_deploy.robots.lerobot_names import Joint, LeRobotFile, Picture
 from robodreamer_deploy.robots.loading import load_robot
@@ -41,9 +49,38 @@ GRIPPER = {"gripper": Joint(factor=0.0008)}  # 0..100 opens it by 8 cm
 SETTINGS = LeRobotFile(joints=GRIPPER)
 
 
+RANGED = Signal(
+    name="proprio/joint_position",
+    shape=(2,),
+    dtype="float32",
+    unit="rad",
+    labels=JOINTS,
+    low=(-np.pi * 170 / 180,) * 2,
+    high=(np.pi * 170 / 180,) * 2,
+)
+VELOCITY = Signal(
+    name="proprio/joint_velocity", shape=(2,), dtype="float32", unit="rad/s", labels=JOINTS
+)
+DRIVEN_BY_VELOCITY = dataclasses.replace(
+    CONTRACT,
+    observations=(RANGED, VELOCITY),
+    action=ActionSpec(size=2, low=(-1.5,) * 2, high=(1.5,) * 2, labels=JOINTS, unit="rad/s"),
+)  # fmt: skip
+MOST = np.degrees(1.5 * LEAD_S)
+"""Degrees by which a commanded velocity moves a goal ahead of the joint at most."""
+
+
 def adapt(**config: Any) -> tuple[LeRobotAdapter, Arm]:
     arm = Arm(ArmConfig(**config))
     return LeRobotAdapter(arm, CONTRACT, SETTINGS), arm
+
+
+def adapt_velocity(
+    settings: LeRobotFile = SETTINGS, contract: Contract = DRIVEN_BY_VELOCITY
+) -> tuple[LeRobotAdapter, Arm, FakeClock]:
+    """Return an arm that is driven by velocities, and its time."""
+    arm, clock = Arm(ArmConfig()), FakeClock()
+    return LeRobotAdapter(arm, contract, settings, clock.now), arm, clock
 
 
 def test_degrees_become_radians_and_the_picture_the_policys_own() -> None:
@@ -99,6 +136,120 @@ def test_hold_resends_the_pose_it_measured_first() -> None:
     assert len(arm.sent) == 3
 
 
+@pytest.mark.parametrize(
+    ("start", "reading"),
+    [
+        (10.0, 3276.8),  # one lost sign bit
+        (169.0, -169.9),  # an encoder that wraps, the range not left
+        (179.0, -180.0),
+        (10.0, 150.0),  # farther than the joint can go in the time
+        (10.0, 1e30),
+    ],
+)
+@pytest.mark.parametrize("ticks", [1, 5])
+def test_a_pose_that_the_joint_cannot_have_is_neither_driven_to_nor_held_at(
+    start: float, reading: float, ticks: int
+) -> None:
+    robot, arm, clock = adapt_velocity()
+    arm.positions["elbow_flex"] = start
+    robot.connect()
+    for tick in range(12):
+        clock.time += 0.02
+        is_wrong = 3 <= tick < 3 + ticks
+        stood = arm.positions["elbow_flex"]
+        if is_wrong:
+            arm.positions["elbow_flex"] = reading
+        robot.get_observation()
+        arm.positions["elbow_flex"] = stood
+        robot.send_action(np.array([0.0, 1.0], np.float32))
+        assert abs(arm.sent[-1]["elbow_flex"] - stood) <= MOST
+        assert abs(arm.sent[-1]["elbow_flex"]) <= max(170.001, abs(stood))
+    arm.positions["elbow_flex"], stood = reading, arm.positions["elbow_flex"]
+    robot.hold()
+    assert arm.sent[-1]["elbow_flex"] == pytest.approx(stood, abs=2.0)
+    robot.disconnect()
+
+
+def test_a_pose_that_was_never_possible_starts_no_drive() -> None:
+    robot, arm, _ = adapt_velocity()
+    arm.positions["elbow_flex"] = -3276.8
+    robot.connect()
+    robot.get_observation()
+    with pytest.raises(
+        RobotError, match=r"elbow_flex is said to be at -57\.19, its range is -2\.9"
+    ):
+        robot.send_action(np.zeros(2, np.float32))
+    assert not arm.sent
+    robot.disconnect()
+
+
+def test_a_joint_that_does_move_fast_is_believed() -> None:
+    robot, arm, clock = adapt_velocity()
+    robot.connect()
+    for degrees in range(-160, 160, 3):  # 2.6 rad/s, a good deal faster than commanded
+        clock.time += 0.02
+        arm.positions["elbow_flex"] = float(degrees)
+        robot.get_observation()
+    robot.hold()
+    assert arm.sent[-1]["elbow_flex"] == 158.0
+    robot.disconnect()
+
+
+def test_goals_stay_within_the_range_of_the_joint_whatever_is_asked_for() -> None:
+    for settings, edge in (
+        (SETTINGS, 170.0),
+        (LeRobotFile(joints={"elbow_flex": Joint(low=-0.5, high=np.radians(45))}), 45.0),
+    ):
+        robot, arm, clock = adapt_velocity(settings)
+        robot.connect()
+        executed = np.ones(2)
+        for _ in range(300):
+            clock.time += 0.02
+            robot.get_observation()
+            executed = robot.send_action(np.array([0.0, 1.0], np.float32))
+        assert arm.sent[-1]["elbow_flex"] == pytest.approx(edge)
+        assert executed == pytest.approx([0.0, 0.0]), "at the end of its range it stands still"
+        robot.disconnect()
+
+
+def test_whose_range_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    boundless = dataclasses.replace(RANGED, low=None, high=None)
+    contract = dataclasses.replace(DRIVEN_BY_VELOCITY, observations=(boundless,))
+    robot, _, _ = adapt_velocity(contract=contract)
+    robot.connect()
+    assert "nobody says how far shoulder_pan, elbow_flex may go" in caplog.text
+    robot.disconnect()
+
+
+def test_velocities_that_it_does_not_measure_are_derived_from_its_positions() -> None:
+    robot, arm, clock = adapt_velocity()
+    check_features(robot, DRIVEN_BY_VELOCITY)
+    robot.connect()
+    velocities = []
+    for tick in range(20):
+        clock.time += 0.02
+        arm.positions["elbow_flex"] = -20.0 + 0.5 * tick
+        observation = robot.get_observation()
+        DRIVEN_BY_VELOCITY.check(observation)
+        velocities.append(observation["proprio/joint_velocity"])
+    np.testing.assert_array_equal(velocities[0], 0)
+    np.testing.assert_allclose(velocities[-1], [0, np.radians(0.5) / 0.02], rtol=1e-4)
+    share = 1 - np.exp(-1)  # the filter, as it is documented
+    np.testing.assert_allclose(velocities[1], [0, share * np.radians(0.5) / 0.02], rtol=1e-4)
+    robot.disconnect()
+
+
+def test_that_its_motors_go_off_in_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    for goes_off in (True, False):
+        robot, arm = adapt(disable_torque_on_disconnect=goes_off)
+        caplog.clear()
+        robot.connect()
+        assert is_limp_when_disconnected(RobotWithCameras(robot, {})) is goes_off
+        assert ("switches its motors off" in caplog.text) is goes_off
+        robot.disconnect()
+        assert arm.are_motors_on is not goes_off
+
+
 def test_where_it_cannot_be_measured_the_last_known_pose_is_held() -> None:
     robot, arm = adapt()
     robot.connect()
@@ -122,7 +273,7 @@ def test_a_pose_that_is_not_finite_is_never_sent(caplog: pytest.LogCaptureFixtur
     assert np.isnan(robot.get_observation()["proprio/joint_position"][1]), "for others to judge"
     robot.hold()
     assert arm.sent[-1] == pytest.approx({"shoulder_pan": 10, "elbow_flex": -20, "gripper": 50})
-    assert "measures no finite pose" in caplog.text
+    assert "measures no pose to stay at (elbow_flex.pos is nan)" in caplog.text
     robot.disconnect()
 
 
@@ -130,9 +281,9 @@ def test_a_robot_of_unknown_pose_is_sent_nothing() -> None:
     robot, arm = adapt()
     robot.connect()
     arm.positions["elbow_flex"] = float("nan")
-    with pytest.raises(RobotError, match="measures no finite pose, and its pose is unknown"):
+    with pytest.raises(RobotError, match=r"elbow_flex\.pos is nan.*and its pose is unknown"):
         robot.hold()
-    with pytest.raises(RobotError, match="measures no pose that is finite"):
+    with pytest.raises(RobotError, match=r"no pose to start from: elbow_flex\.pos is nan"):
         robot.send_action(np.zeros(3, np.float32))
     assert not arm.sent
 

@@ -14,7 +14,7 @@ from robodreamer_deploy.driving.clock import Clock
 from robodreamer_deploy.driving.signals import StopSignals
 from robodreamer_deploy.driving.watchdog import Watchdog
 from robodreamer_deploy.faults import HungError, sentence
-from robodreamer_deploy.robots import Robot
+from robodreamer_deploy.robots import Robot, is_limp_when_disconnected
 
 HOLD_ATTEMPTS = 5
 HOLD_PAUSE_S = 0.1
@@ -24,6 +24,7 @@ ATTEMPT_WITHIN_S = 1.0
 """What one attempt to hold may take before the watchdog breaks it off."""
 DISCONNECT_WITHIN_S = 5.0
 """What disconnecting may take before the watchdog breaks it off."""
+MOTORS_ARE_OFF = "its motors are off now"
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class Leaving:
     """Why the last attempt to hold failed; None if the robot holds."""
     disconnect_fault: str | None = None
     """Why it could not be disconnected."""
+    is_limp: bool = False
+    """Whether disconnecting it switched its motors off, so that nothing holds it any more."""
 
 
 def drive_connected(
@@ -80,6 +83,7 @@ def drive_connected(
         if leaving.connect_error is None:
             leaving.hold_fault = hold_firmly(held, clock, watchdog)
         signals.shield()
+        leaving.is_limp = leaving.connect_error is None and is_limp_when_disconnected(robot)
         leaving.disconnect_fault = _disconnect(robot, watchdog)
     return leaving
 
@@ -87,7 +91,7 @@ def drive_connected(
 def describe_leaving(leaving: Leaving) -> str:
     """Return whether the robot holds, in words for whoever stands beside it."""
     if leaving.hold_fault is None:
-        return "the robot holds"
+        return f"the robot held; {MOTORS_ARE_OFF}" if leaving.is_limp else "the robot holds"
     return f"holding the robot FAILED ({leaving.hold_fault}): CUT ITS POWER"
 
 

@@ -137,6 +137,15 @@ class EpisodicRobot(Robot, Protocol):
         ...
 
 
+class LimpRobot(Robot, Protocol):
+    """A robot that may switch its motors off when it is disconnected, so that it falls."""
+
+    @property
+    def is_limp_when_disconnected(self) -> bool:
+        """Whether `disconnect` switches the motors off; readable while connected."""
+        ...
+
+
 METHODS = ("connect", "get_observation", "send_action", "hold", "disconnect")
 """What every robot can be told."""
 
@@ -170,6 +179,15 @@ def is_stamped(robot: object) -> TypeGuard[StampedRobot]:
 def is_stepped(robot: Robot) -> bool:
     """Tell whether the time of `robot` passes only with its commands."""
     return getattr(robot, "is_stepped", False) is True
+
+
+def is_limp_when_disconnected(robot: object) -> bool:
+    """Tell whether nothing holds `robot` any more once it has been disconnected, if it says so."""
+    try:
+        return getattr(robot, "is_limp_when_disconnected", False) is True
+    except Exception:
+        logger.exception("whether the robot's motors stay on cannot be told")
+        return False
 
 
 def is_enabling(robot: Robot) -> TypeGuard[EnabledRobot]:

@@ -27,12 +27,13 @@ from robodreamer_deploy.robots.loading import load_robot
 PASSED_ON = (
     "is_enabled",
     "is_stepped",
+    "is_limp_when_disconnected",
     "start_episode",
     "is_episode_over",
     "episode_return",
     "episode_success",
 )
-"""What a robot may have or not: a dead-man's switch, a time of its own, episodes."""
+"""What a robot may have or not: a dead-man's switch, its own time, motors that go off, episodes."""
 
 
 class PictureSource(Protocol):

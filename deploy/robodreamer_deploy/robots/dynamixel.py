@@ -106,6 +106,11 @@ class DynamixelRobot:
         return {"action": (self._contract.action.size,)}
 
     @property
+    def is_limp_when_disconnected(self) -> bool:
+        """Whether the joints are let go in the end."""
+        return self.bus.config.release_at_disconnect
+
+    @property
     def observation_stamps(self) -> Mapping[str, float]:
         """When the servos were asked for the newest observation, in monotonic seconds."""
         return dict.fromkeys(self._signals, self._stamp)

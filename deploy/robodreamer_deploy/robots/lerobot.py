@@ -4,12 +4,15 @@ LeRobot's robots speak in flat dictionaries: a number per motor (`shoulder_pan.p
 degrees), a picture per camera (`front`). The policy's labels find the motors and its picture
 signals the cameras; what cannot be known from names stands in a JSON file given as the argument
 (`LeRobotFile`). Such a robot does not tell when its values were measured: their age is unknown and
-counts from when they were returned. It has no `hold` either: it is sent the pose that it measured.
+counts from when they were returned. Velocities that it does not measure are derived from its
+positions (`velocity`). It has no `hold` either: it is sent the pose that it measured, unless no
+joint could have that pose (`plausible`).
 """
 
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +22,15 @@ from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.exclusive import Exclusive
 from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantity
-from robodreamer_deploy.robots.lerobot_names import LeRobotFile, Vocabulary, read_lerobot_file
+from robodreamer_deploy.robots.lerobot_names import (
+    Channel,
+    LeRobotFile,
+    Vocabulary,
+    read_lerobot_file,
+)
 from robodreamer_deploy.robots.loading import find_callable
+from robodreamer_deploy.robots.plausible import PoseCheck
+from robodreamer_deploy.robots.velocity import VelocityFilter
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +76,22 @@ class LeRobotLike(Protocol):
 class LeRobotAdapter:
     """A LeRobot-style robot as one of ours; methods may be called from several threads.
 
+    Args:
+        robot: An object of the class.
+        contract: Of the policy.
+        settings: What names do not tell.
+        now: Monotonic time in seconds.
+
     Raises (when it is made):
         RobotError: A joint that the policy needs is missing or of unknown unit, or cannot be held.
     """
 
     def __init__(
-        self, robot: LeRobotLike, contract: Contract, settings: LeRobotFile | None = None
+        self,
+        robot: LeRobotLike,
+        contract: Contract,
+        settings: LeRobotFile | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.robot = robot
         self._contract = contract
@@ -81,28 +101,46 @@ class LeRobotAdapter:
         self._names = Vocabulary(
             self._name, robot.observation_features, robot.action_features, contract, settings
         )
+        self._now = now
+        quantity = commanded_quantity(contract.action, settings.command)
         self._goals = GoalPositions(
             contract.action,
-            commanded_quantity(contract.action, settings.command),
-            low=np.full(contract.action.size, -np.inf),
-            high=np.full(contract.action.size, np.inf),
+            quantity,
+            low=self._names.lowest_goals,
+            high=self._names.highest_goals,
             dt_s=contract.control_dt_s,
         )
+        fastest = np.maximum(np.abs(contract.action.low), np.abs(contract.action.high))
+        self._check = PoseCheck(
+            contract.action.labels,
+            self._names.low,
+            self._names.high,
+            fastest if quantity == "velocity" else self._names.speed,
+        )
+        self._velocities = {
+            name: VelocityFilter(contract.control_dt_s) for name in self._names.derived
+        }
         self._is_opened = False
-        self._measured: Mapping[str, Any] | None = None
+        self._doubt = ""  # why the newest reading is no pose to drive from
+        self._measured: Mapping[str, Any] | None = None  # the newest that is
         self._pose: dict[str, float] = {}  # what every motor was last sent to
         self._is_holding = False
 
     @property
     def observation_features(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of every signal of the policy that the robot has."""
-        names = (*self._names.signals, *self._names.pictures)
+        names = (*self._names.signals, *self._names.derived, *self._names.pictures)
         return {name: self._contract[name].shape for name in names}
 
     @property
     def action_features(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of an action, `{"action": (A,)}`."""
         return {"action": (self._contract.action.size,)}
+
+    @property
+    def is_limp_when_disconnected(self) -> bool:
+        """Whether `disconnect` switches the motors off, by LeRobot's own setting, True there."""
+        return bool(getattr(_config_of(self.robot), "disable_torque_on_disconnect", False))
 
     def connect(self) -> None:
         """Connect without calibrating, which asks questions.
@@ -112,20 +150,29 @@ class LeRobotAdapter:
         """
         with self._exclusive.use():
             self._is_opened, self._is_holding, self._measured = True, False, None
+            self._check.reset()
+            for velocity in self._velocities.values():
+                velocity.reset()
             self.robot.connect(calibrate=False)
             if not getattr(self.robot, "is_calibrated", True):
                 self.disconnect()
                 raise RobotError(f"{self._name} is not calibrated; do that with LeRobot's own tool")
         logger.warning("%s does not tell when its values were measured: age unknown", self._name)
+        self._warn_of_limits()
 
     def get_observation(self) -> Mapping[str, Array]:
         """Return what the robot measured, in the policy's names, units and shapes."""
         with self._exclusive.use():
+            time_s = self._now()  # LeRobot reads its motors first, then its cameras
             theirs = self._observe()
-        observation: dict[str, Array] = {}
-        for name, channels in self._names.signals.items():
-            values = [channel.to_ours(theirs) for channel in channels]
-            observation[name] = np.array(values, np.float32).reshape(self._contract[name].shape)
+            vectors = {k: _values(channels, theirs) for k, channels in self._names.signals.items()}
+            for name, channels in self._names.derived.items():
+                positions = _values(channels, theirs)
+                vectors[name] = self._velocities[name].update(positions, time_s)
+        observation: dict[str, Array] = {
+            name: values.astype(np.float32).reshape(self._contract[name].shape)
+            for name, values in vectors.items()
+        }
         for name, (camera, fit) in self._names.pictures.items():
             if camera in theirs:  # a camera without a new frame may be left out
                 observation[name] = fit(np.asarray(theirs[camera]))
@@ -137,7 +184,7 @@ class LeRobotAdapter:
             if self._measured is None:
                 self._observe()
             if self._measured is None:
-                raise RobotError(f"{self._name} measures no pose that is finite")
+                raise RobotError(f"{self._name} measures no pose to start from: {self._doubt}")
             if not self._pose:
                 self._pose = self._measure_pose(self._measured)
             goals = self._goals.advance(action, self._driven_positions(self._measured))
@@ -151,9 +198,10 @@ class LeRobotAdapter:
     def hold(self) -> Array:
         """Send the measured pose; return the action this amounts to.
 
-        The pose is measured once, however often this is called; where measuring fails, yields NaN,
-        or another thread hangs in it, the last one known is sent. Before `connect` and after
-        `disconnect` there is nothing to hold.
+        The pose is measured once, however often this is called; where measuring fails, yields what
+        no joint can have, or another thread hangs in it, the last good one is sent. Motors that the
+        policy does not drive stay where they were sent. Before `connect` and after `disconnect`
+        there is nothing to hold.
 
         Raises:
             RobotError: The robot has lost its connection.
@@ -165,7 +213,7 @@ class LeRobotAdapter:
                 raise RobotError(f"{self._name} is not connected any more")
             if not self._is_holding:
                 theirs = self._observe_or_last() if is_alone else self._last_pose("hangs")
-                self._pose, self._is_holding = self._measure_pose(theirs), True
+                self._pose, self._is_holding = self._pose_to_hold(theirs), True
             self._send(self._pose)
             return self._goals.held_at(self._driven_positions(self._pose))
 
@@ -190,9 +238,16 @@ class LeRobotAdapter:
         return self.robot.send_action(dict(command))
 
     def _observe(self) -> Mapping[str, Any]:
-        """Read everything; a pose that is not finite is nothing that motors may be sent to."""
+        """Read everything; take it for the pose that is known, if motors may be sent there."""
+        time_s = self._now()
         theirs = self.robot.get_observation()
-        if all(math.isfinite(value) for value in self._measure_pose(theirs).values()):
+        pose = self._measure_pose(theirs)
+        if lost := [key for key, value in pose.items() if not math.isfinite(value)]:
+            doubt = f"{lost[0]} is {pose[lost[0]]}"
+        else:
+            doubt = self._check.doubt(self._driven_positions(theirs), time_s)
+        self._doubt = doubt or ""
+        if doubt is None:
             self._measured = theirs
         return theirs
 
@@ -204,7 +259,11 @@ class LeRobotAdapter:
                 raise
             logger.warning("holding at the last known pose: %s", error)
             return self._measured
-        return theirs if theirs is self._measured else self._last_pose("measures no finite pose")
+        return (
+            theirs
+            if not self._doubt
+            else self._last_pose(f"measures no pose to stay at ({self._doubt})")
+        )
 
     def _last_pose(self, why: str) -> Mapping[str, Any]:
         if self._measured is None:
@@ -215,8 +274,34 @@ class LeRobotAdapter:
     def _measure_pose(self, theirs: Mapping[str, Any]) -> dict[str, float]:
         return {key: float(theirs.get(key, math.nan)) for key in self.robot.action_features}
 
+    def _pose_to_hold(self, theirs: Mapping[str, Any]) -> dict[str, float]:
+        """Return the pose of the driven motors, and where all others were sent."""
+        measured = self._measure_pose(theirs)
+        driven = {channel.key for channel in self._names.driven}
+        return {k: v if k in driven else self._pose.get(k, v) for k, v in measured.items()}
+
     def _driven_positions(self, theirs: Mapping[str, Any]) -> Array:
-        return np.array([channel.to_ours(theirs) for channel in self._names.driven])
+        return _values(self._names.driven, theirs)
+
+    def _warn_of_limits(self) -> None:
+        """Say what a user should know before the arm moves."""
+        bounds = zip(
+            self._contract.action.labels,
+            self._names.lowest_goals,
+            self._names.highest_goals,
+            strict=True,
+        )
+        if unbounded := [label for label, *ends in bounds if not np.isfinite(ends).all()]:
+            logger.warning(
+                'nobody says how far %s may go; set "low" and "high" in the file\'s "joints"',
+                ", ".join(unbounded),
+            )
+        if self.is_limp_when_disconnected:
+            logger.warning(
+                "%s switches its motors off when it is disconnected, and an arm falls then; set "
+                "disable_torque_on_disconnect to false in its config to have it stay",
+                self._name,
+            )
 
 
 def make_robot(argument: str, contract: Contract) -> LeRobotAdapter:
@@ -237,6 +322,14 @@ def make_robot(argument: str, contract: Contract) -> LeRobotAdapter:
     )
     factory = find_callable(where, name)
     return LeRobotAdapter(_make(factory, name, settings), contract, settings)
+
+
+def _values(channels: Sequence[Channel], theirs: Mapping[str, Any]) -> Array:
+    return np.array([channel.to_ours(theirs) for channel in channels])
+
+
+def _config_of(robot: LeRobotLike) -> object:
+    return getattr(robot, "config", None)
 
 
 def _make(factory: Any, name: str, settings: LeRobotFile) -> LeRobotLike:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from robodreamer_deploy.contract import Array, Contract
+import numpy as np
+
+from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.records import parse_json, read_object, read_record
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.pictures import make_fit
@@ -32,11 +34,17 @@ class Joint:
     opens by 8 cm has 0.0008."""
     offset: float = 0.0
     """Where the policy's joint is when theirs reads 0; velocities have none."""
+    low: float | None = None
+    """Lowest position it is sent to, in rad or m; None for the policy's own range."""
+    high: float | None = None
+    """Highest one."""
 
     def __post_init__(self) -> None:
-        """Refuse a joint that every value would leave in one place."""
+        """Refuse a joint that every value would leave in one place, and an empty range."""
         if self.factor == 0.0:
             raise ValueError("factor is 0")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,31 +130,50 @@ class Vocabulary:
         self._measured, self._accepted = measured, accepted
         self._contract = contract
         self._settings = settings
-        self.signals = self._find_signals()
+        self.signals: dict[str, list[Channel]] = {}
         """The motors behind each signal of which the robot has them all."""
+        self.derived: dict[str, list[Channel]] = {}
+        """The motors, as positions, behind each velocity that the robot does not measure."""
+        self._find_signals()
         self.pictures = self._find_pictures()
         """By signal, the camera's key and what makes its pictures fit."""
         self.driven = self._find_driven()
         """The motor behind each element of the action, as a position."""
+        labels = self._contract.action.labels
+        self.low, self.high = self._range(labels, ".pos")
+        """Between which positions (A,) the policy's driven joints are; infinite where it has no
+        range, and the file none either."""
+        lowest, highest = self._range(labels, ".vel")
+        self.speed = np.maximum(np.abs(lowest), np.abs(highest))
+        """How fast they are at most (A,), by the range of the policy's signals; or infinite."""
+        own = [settings.joints.get(label, Joint()) for label in labels]
+        self.lowest_goals = _given([joint.low for joint in own], self.low)
+        """Between which positions they may be sent (A,): what the file says, else their range."""
+        self.highest_goals = _given([joint.high for joint in own], self.high)
+        self.low = np.where(np.isfinite(self.low), self.low, self.lowest_goals)
+        self.high = np.where(np.isfinite(self.high), self.high, self.highest_goals)
 
-    def _find_signals(self) -> dict[str, list[Channel]]:
-        features = self._measured
-        found: dict[str, list[Channel]] = {}
+    def _find_signals(self) -> None:
         for signal in self._contract.inputs:
             suffix = SUFFIXES.get(signal.unit)
             if suffix is None or not signal.labels:
                 continue
-            keys = [self._motor(label) + suffix for label in signal.labels]
-            missing = [key for key in keys if key not in features]
-            if len(missing) == len(keys):
-                continue
-            if missing:
-                raise RobotError(
-                    f"{signal.name} needs {', '.join(missing)}; {self._robot} has "
-                    f"{', '.join(features)}"
-                )
-            found[signal.name] = [self._channel(label, signal.unit) for label in signal.labels]
-        return found
+            if self._has_all(signal, suffix):
+                self.signals[signal.name] = [self._channel(k, signal.unit) for k in signal.labels]
+            elif suffix == ".vel" and self._has_all(signal, ".pos"):
+                unit = signal.unit.removesuffix("/s")
+                self.derived[signal.name] = [self._channel(k, unit) for k in signal.labels]
+
+    def _has_all(self, signal: Signal, suffix: str) -> bool:
+        """Tell whether the robot measures every element of a signal, rather than none."""
+        keys = [self._motor(label) + suffix for label in signal.labels]
+        missing = [key for key in keys if key not in self._measured]
+        if missing and len(missing) < len(keys):
+            raise RobotError(
+                f"{signal.name} needs {', '.join(missing)}; {self._robot} has "
+                f"{', '.join(self._measured)}"
+            )
+        return not missing
 
     def _find_pictures(self) -> dict[str, tuple[str, Callable[[Array], Array]]]:
         features = self._measured
@@ -179,6 +206,18 @@ class Vocabulary:
             raise RobotError(f"{self._robot} cannot be held: it does not measure {unheld[0]}")
         return channels
 
+    def _range(self, labels: tuple[str, ...], suffix: str) -> tuple[Array, Array]:
+        """Return the lower and upper ends (A,) that the policy's signals have for some joints."""
+        low, high = np.full(len(labels), -np.inf), np.full(len(labels), np.inf)
+        for signal in self._contract.inputs:
+            if SUFFIXES.get(signal.unit) != suffix or signal.low is None or signal.high is None:
+                continue
+            for label, lower, upper in zip(signal.labels, signal.low, signal.high, strict=False):
+                if label in labels:
+                    i = labels.index(label)
+                    low[i], high[i] = lower, upper
+        return low, high
+
     def _motor(self, label: str) -> str:
         motor = self._settings.joints.get(label, Joint()).motor or label
         return motor.removesuffix(".pos").removesuffix(".vel")
@@ -195,3 +234,9 @@ class Vocabulary:
                 )
             factor = DEGREE
         return Channel(key, factor, joint.offset if SUFFIXES[unit] == ".pos" else 0.0)
+
+
+def _given(values: list[float | None], others: Array) -> Array:
+    """Return values (A,), where they are given, else the others."""
+    pairs = zip(values, others, strict=True)
+    return np.array([other if value is None else value for value, other in pairs])

@@ -107,8 +107,8 @@ def _import_file(path: Path) -> ModuleType:
     path = path.resolve()
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]  # two folders may have an arm.py
     name = f"robot_file_{path.stem}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
+    if (known := sys.modules.get(name) or _imported_from(path)) is not None:
+        return known
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, path
     assert spec.loader is not None, path
@@ -122,6 +122,15 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _imported_from(path: Path) -> ModuleType | None:
+    """Return the module that a file was imported as by other code, such as one beside it."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and Path(file).name == path.name and Path(file).resolve() == path:
+            return module
+    return None
 
 
 def _import_module(name: str) -> ModuleType:
