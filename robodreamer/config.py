@@ -170,6 +170,11 @@ class ProtocolConfig:
     """Height and width of every camera."""
     look: Literal["lean", "reference"] = "lean"
     """Rendering: without shadows and reflections, or as the published scores."""
+    geom_groups: tuple[int, ...] | None = None
+    """Groups of geoms that are drawn, such as 1 2 where a model keeps collision geoms in group 0;
+    by default the task's own choice, mostly 0 to 2."""
+    meshes: Literal["full", "thin"] = "full"
+    """`thin` draws at most 2,000 triangles of each mesh, for models from CAD programs."""
     decode_fraction: float = 1.0
     """Share of the replayed frames that the image decoder reconstructs, drawn anew each update."""
     replay_capacity: int = 1_000_000
@@ -227,7 +232,7 @@ returns that reach less far, which a critic learns sooner; actions that stay ran
 
 ABSENT: Mapping[str, Any] = {
     "auxiliary": 0.0, "randomize": "none", "on_crash": "stop", "camera_dropout": 0.0,
-    "camera_gap": 3.0,
+    "camera_gap": 3.0, "geom_groups": None, "meshes": "full",
 }  # fmt: skip
 """Settings that older runs were saved without, and what they were made with."""
 

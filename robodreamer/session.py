@@ -126,6 +126,8 @@ def env_options(config: TrainConfig) -> EnvOptions:
         image_size=(data.image_size, data.image_size),
         action_repeat=data.action_repeat,
         look=data.look,
+        geom_groups=data.geom_groups,
+        meshes=data.meshes,
         randomize=config.randomize,
     )
 

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     from robodreamer_sim.randomize import Randomization
@@ -18,6 +18,21 @@ CAMERA_WORD = re.compile(
 
 Observe = Literal["camera", "proprio", "both", "state"]
 Look = Literal["lean", "shadows", "reference"]
+Meshes = Literal["full", "thin"]
+NUM_GROUPS = 6
+"""Of geoms in MuJoCo; a larger number of a model counts as the last."""
+
+
+class Appearance(NamedTuple):
+    """How everything that a camera sees is drawn."""
+
+    look: Look = "lean"
+    geom_groups: tuple[int, ...] | None = None
+    """Groups of geoms that are drawn; None draws 0 to 2, as MuJoCo's own viewer."""
+    meshes: Meshes = "full"
+
+
+LEAN = Appearance()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +98,11 @@ class EnvOptions:
     """`lean` renders without shadows, reflections and multisampling, several times faster;
     `shadows` adds shadows of low resolution; `reference` renders as the model asks, as published
     scores did."""
+    geom_groups: tuple[int, ...] | None = None
+    """Groups of geoms that are drawn, such as (1, 2) where a model keeps its collision geoms in
+    group 0. None leaves it to the task: 0 to 2, unless its class says otherwise."""
+    meshes: Meshes = "full"
+    """`thin` draws at most `thinning.MAX_FACES` triangles of each mesh; physics is the same."""
     randomize: "str | Randomization" = "none"
     """What is randomised: `none`, `mild`, `strong`, or JSON such as
     `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomize`. A contract's options
@@ -92,6 +112,8 @@ class EnvOptions:
         """Refuse values that no environment could be made with."""
         _require_one_of("observe", self.observe, get_args(Observe))
         _require_one_of("look", self.look, get_args(Look))
+        _require_one_of("meshes", self.meshes, get_args(Meshes))
+        self._require_drawable()
         if self.randomize != "none":
             from robodreamer_sim.randomize import resolve
 
@@ -105,6 +127,18 @@ class EnvOptions:
             raise ValueError(f"a camera is named twice: {', '.join(names)}")
         if self.cameras == () and self.uses_cameras:
             raise ValueError(f"observe={self.observe!r} needs a camera; observe proprio has none")
+
+    def _require_drawable(self) -> None:
+        groups = self.geom_groups
+        if groups is not None and not (groups and set(groups) <= set(range(NUM_GROUPS))):
+            raise ValueError(f"geom_groups are some of 0 to {NUM_GROUPS - 1}, got {groups}")
+        if self.meshes == "thin" and self.look == "reference":
+            raise ValueError("look=reference draws as the model asks, so not with meshes=thin")
+
+    @property
+    def appearance(self) -> Appearance:
+        """How everything is drawn."""
+        return Appearance(self.look, self.geom_groups, self.meshes)
 
     @property
     def camera_requests(self) -> tuple["CameraRequest", ...]:
@@ -128,6 +162,10 @@ class EnvOptions:
             values["randomize"] = self.randomize.to_dict()
         elif self.randomize == "none":
             del values["randomize"]
+        if self.geom_groups is None:
+            del values["geom_groups"]
+        if self.meshes == "full":
+            del values["meshes"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod

@@ -5,6 +5,7 @@ Subclass `RobotTask`, say what the class attributes ask for, and write `build`, 
 docs/your-task.md.
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,10 +56,15 @@ class RobotTask(TaskEnv):
     policy only where it has no camera (`observe` proprio or state)."""
     cameras: ClassVar[Mapping[str, Aim | Mounted]] = {}
     """Cameras to add to those of the model; the first of all is the default."""
+    geom_groups: ClassVar[tuple[int, ...] | None] = None
+    """Groups of geoms that are drawn, such as (1, 2) where the model keeps its collision geoms in
+    group 0; None draws 0 to 2. The option of that name goes before."""
     knows_success: ClassVar[bool] = True
     """Whether `is_success` tells anything."""
 
     def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+        if options.geom_groups is None:  # so that the contract tells what was seen
+            options = dataclasses.replace(options, geom_groups=self.geom_groups)
         self.model = self._compile()
         self.data = mujoco.MjData(self.model)
         self._num_substeps = self._count_substeps()
@@ -220,7 +226,7 @@ class RobotTask(TaskEnv):
         if not names and options.uses_cameras:
             raise ValueError(f"{task} has no camera; name some in `cameras`, or observe proprio")
         views = {name: fixed_camera(model, name) for name in names}
-        pictures = MujocoPictures(model, self.data, views, options.look, renderers)
+        pictures = MujocoPictures(model, self.data, views, options.appearance, renderers)
         return CameraRig(
             task, pictures, options, tuple(names[:1]), control_dt_s, is_used=options.uses_cameras
         )

@@ -94,13 +94,14 @@ def draw() -> dict[str, Any]:
     from robodreamer_sim.cameras.rendering import Renderers, View
     from robodreamer_sim.cameras.sight import BLANK
     from robodreamer_sim.faults import GraphicsError
+    from robodreamer_sim.options import LEAN
 
     model = mujoco.MjModel.from_xml_string(SCENE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     view = View(model, data, fixed_camera(model, "eye"))
     try:
-        renderer = Renderers().get(model, "lean", SIZE, SIZE)
+        renderer = Renderers().get(model, LEAN, SIZE, SIZE)
     except GraphicsError as error:
         raise error.__cause__ or error from None  # what to do about it depends on who asks
     if renderer.stage(view, SIZE, SIZE)().color.std() <= BLANK:  # this scene has 50

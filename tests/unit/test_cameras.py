@@ -14,6 +14,7 @@ from robodreamer_sim.cameras.mounting import Aim, add_camera, cameras_added, fix
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.pictures import resize
 from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.options import LEAN
 
 Array = NDArray[Any]
 
@@ -45,7 +46,7 @@ def scene(aim: Aim, body: str = "", xml: str = BALL) -> tuple[mujoco.MjModel, mu
 def pictures_of(
     model: mujoco.MjModel, data: mujoco.MjData, renderers: Renderers | None = None
 ) -> MujocoPictures:
-    return MujocoPictures(model, data, {"eye": fixed_camera(model, "eye")}, "lean", renderers)
+    return MujocoPictures(model, data, {"eye": fixed_camera(model, "eye")}, LEAN, renderers)
 
 
 def look(model: mujoco.MjModel, data: mujoco.MjData, height: int, width: int) -> Array:

@@ -11,7 +11,7 @@ import pytest
 from robodreamer_sim.cameras.mounting import Aim, add_camera, fixed_camera
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.rig import CameraRig
-from robodreamer_sim.options import CameraRequest, EnvOptions
+from robodreamer_sim.options import LEAN, Appearance, CameraRequest, EnvOptions, Look
 from robodreamer_sim.tasks.registry import make
 
 WALL = """
@@ -37,7 +37,7 @@ class Scene:
         self.data = mujoco.MjData(self.model)
         mujoco.mj_forward(self.model, self.data)
         views = {name: fixed_camera(self.model, name) for name in ("eye", "ear")}
-        self.pictures = MujocoPictures(self.model, self.data, views, "lean")
+        self.pictures = MujocoPictures(self.model, self.data, views, LEAN)
 
     def rig(self, *words: str, control_dt_s: float = 0.02) -> CameraRig:
         options = EnvOptions(cameras=words or None, image_size=(20, 24))
@@ -141,6 +141,79 @@ def test_depth_is_the_distance_along_the_view_in_shares_of_the_range(scene: Scen
     assert depth[20, 2, 0] == pytest.approx(255 * (3 - 0.1) / 4, abs=1.5)  # the wall, off the axis
     assert scene.rig("eye+depth=2:41x41").capture(0)["image/eye_depth"][20, 2, 0] == 255
     np.testing.assert_array_equal(seen["image/eye"], scene.pictures.draw("eye", 41, 41))
+
+
+STAIRS = """
+<mujoco>
+  <statistic center="0 0 0" extent="2"/>
+  <visual><map znear=".05" zfar="20"/><quality offsamples="4"/></visual>
+  <worldbody>
+    <camera name="eye" pos="0 0 0" xyaxes="1 0 0 0 1 0" fovy="90"/>
+    <geom type="plane" size="9 9 .1" pos="0 0 -3" rgba=".5 .5 .5 1"/>
+    <geom type="box" size=".5 .5 .1" pos="-.5 .5 -1.1" rgba="1 0 0 1"/>
+    <geom type="box" size=".5 .5 .1" pos="-.5 -.5 -.2" rgba="0 1 0 1"/>
+    <geom type="box" size=".5 .5 .1" pos=".5 .5 -.6" rgba="0 0 1 1"/>
+  </worldbody>
+</mujoco>
+"""
+"""Seen from above, a box at another distance in each quarter but the right lower one."""
+
+
+@pytest.mark.parametrize("look", ["lean", "shadows", "reference"])
+def test_every_pixel_of_depth_is_the_distance_of_what_the_picture_shows_there(look: Look) -> None:
+    model = mujoco.MjModel.from_xml_string(STAIRS)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    pictures = MujocoPictures(model, data, {"eye": fixed_camera(model, "eye")}, Appearance(look))
+    color, depth = pictures.stage("eye", 40, 40, has_depth=True)()
+    pictures.close()
+    assert depth is not None
+    places = {"red": (14, 14), "green": (30, 10), "blue": (10, 30), "floor": (30, 30)}
+    measured = {name: float(depth[place]) for name, place in places.items()}
+    expected = {"red": 1.0, "green": 0.1, "blue": 0.5, "floor": 3.0}
+    assert measured == pytest.approx(expected, rel=1e-3)
+    assert [int(color[places[name]].argmax()) for name in ("red", "green", "blue")] == [0, 1, 2]
+
+
+SLOPE = """
+<mujoco>
+  <statistic center="0 0 0" extent="2"/>
+  <visual><map znear=".01" zfar="40"/><quality offsamples="4"/></visual>
+  <asset><material name="mirror" reflectance=".5"/></asset>
+  <worldbody>
+    <light pos="0 0 4"/>
+    <camera name="eye" pos="0 0 .5" xyaxes="0 -1 0 .1 0 1" fovy="40"/>
+    <geom type="plane" size="90 90 .1" material="mirror"/>
+    <geom type="box" size=".1 .1 .1" pos="1.5 .1 .1"/>
+  </worldbody>
+</mujoco>
+"""
+"""A floor that mirrors, seen at a grazing angle; near and far plane at 2 cm and 80 m."""
+
+
+def test_depth_is_that_of_the_pixels_centre_whatever_the_look_does_for_the_picture() -> None:
+    model = mujoco.MjModel.from_xml_string(SLOPE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    seen = {}
+    for look in ("lean", "shadows", "reference"):
+        pictures = MujocoPictures(
+            model, data, {"eye": fixed_camera(model, "eye")}, Appearance(look)
+        )
+        alone = pictures.draw("eye", 60, 60)
+        seen[look] = pictures.stage("eye", 60, 60, has_depth=True)()
+        np.testing.assert_array_equal(seen[look].color, alone)
+        pictures.close()
+    assert not np.array_equal(seen["reference"].color, seen["lean"].color)
+    for look in ("shadows", "reference"):
+        np.testing.assert_array_equal(seen[look].depth, seen["lean"].depth)
+    up, forward = np.array([0.1, 0, 1]), np.array([1, 0, -0.1])
+    heights = (29.5 - np.arange(60)) / 30 * np.tan(np.radians(20))
+    rays = (forward + heights[:, None] * up) / np.linalg.norm(forward)  # 1 m along the view
+    on_floor = rays[:, 2] < -0.01
+    expected = 0.5 / -rays[on_floor, 2]  # of the column at the right edge, beside the box
+    np.testing.assert_allclose(seen["reference"].depth[on_floor, 59], expected, rtol=2e-3)
+    assert expected.max() > 5 * expected.min()
 
 
 def test_the_range_of_depth_is_in_the_contract(scene: Scene) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
+from test_thinning import scene as scene_with_fine_mesh
 
 from robodreamer_sim import EnvOptions, VectorEnv, make
 from robodreamer_sim.cameras import graphics
@@ -22,6 +23,7 @@ from robodreamer_sim.cameras.sight import BLANK
 from robodreamer_sim.cameras.warp.batch import Batch
 from robodreamer_sim.conformance import CHECKS, OPTIONS, Specimen
 from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.options import LEAN, Appearance
 
 needs_warp = pytest.mark.skipif(
     not graphics.has_warp(), reason="needs the extra `warp`: pip install robodreamer[warp]"
@@ -96,8 +98,8 @@ def share_alike(one: Any, other: Any, tolerance: int = 40) -> float:
 @needs_warp
 @pytest.mark.usefixtures("warp")
 def test_it_draws_what_opengl_draws(scene: View) -> None:
-    expected = Renderer(scene.model, "lean", *SIZE).stage(scene, *SIZE, has_depth=True)()
-    drawn = Renderers().get(scene.model, "lean", *SIZE).stage(scene, *SIZE, has_depth=True)()
+    expected = Renderer(scene.model, LEAN, *SIZE).stage(scene, *SIZE, has_depth=True)()
+    drawn = Renderers().get(scene.model, LEAN, *SIZE).stage(scene, *SIZE, has_depth=True)()
     assert share_alike(drawn.color, expected.color) > 0.9
     assert drawn.depth is not None
     assert expected.depth is not None
@@ -111,7 +113,7 @@ def test_it_draws_what_opengl_draws(scene: View) -> None:
 @pytest.mark.usefixtures("warp")
 @pytest.mark.parametrize("part", ["site", "tendon", "cube", "sky"])
 def test_sites_tendons_cubes_and_the_sky_are_drawn(scene: View, part: str) -> None:
-    with_it = Renderers().get(scene.model, "lean", *SIZE).stage(scene, *SIZE)().color
+    with_it = Renderers().get(scene.model, LEAN, *SIZE).stage(scene, *SIZE)().color
     model = scene.model
     if part == "site":
         model.site_rgba[0, 3] = 0
@@ -122,8 +124,8 @@ def test_sites_tendons_cubes_and_the_sky_are_drawn(scene: View, part: str) -> No
     else:
         model.tex_data[: 64 * 384 * 3] = 0
     renderers = Renderers()
-    without = renderers.get(model, "lean", *SIZE).stage(scene, *SIZE)().color
-    expected = Renderer(model, "lean", *SIZE).stage(scene, *SIZE)().color
+    without = renderers.get(model, LEAN, *SIZE).stage(scene, *SIZE)().color
+    expected = Renderer(model, LEAN, *SIZE).stage(scene, *SIZE)().color
     assert share_alike(with_it, without) < 0.995
     assert share_alike(without, expected) > 0.9
 
@@ -159,8 +161,8 @@ def test_each_side_of_a_cube_texture_is_where_opengl_has_it(
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     view = View(model, data, fixed_camera(model, "eye"))
-    drawn = Renderers().get(model, "lean", 64, 64).stage(view, 64, 64)().color
-    assert share_alike(drawn, Renderer(model, "lean", 64, 64).draw(view, 64, 64), 60) > 0.9
+    drawn = Renderers().get(model, LEAN, 64, 64).stage(view, 64, 64)().color
+    assert share_alike(drawn, Renderer(model, LEAN, 64, 64).draw(view, 64, 64), 60) > 0.9
 
 
 @needs_warp
@@ -174,7 +176,7 @@ def test_shadows_are_cast_where_they_are_asked_for(scene: View) -> None:
     mujoco.mj_forward(model, data)
     view, renderers = View(model, data, fixed_camera(model, "eye")), Renderers()
     lean, shadows = (
-        renderers.get(model, look, *SIZE).stage(view, *SIZE)().color.astype(int)
+        renderers.get(model, Appearance(look), *SIZE).stage(view, *SIZE)().color.astype(int)
         for look in ("lean", "shadows")
     )
     assert (lean - shadows).min() == 0
@@ -189,7 +191,7 @@ def test_pictures_that_are_staged_together_are_drawn_in_one_call(
     calls: list[int] = []
     draw = Batch._draw
     monkeypatch.setattr(Batch, "_draw", lambda self: (calls.append(len(self._pending)), draw(self)))
-    renderer, goal = Renderers().get(scene.model, "lean", *SIZE), scene.model.site("goal").id
+    renderer, goal = Renderers().get(scene.model, LEAN, *SIZE), scene.model.site("goal").id
     heights = np.linspace(0.3, 1.2, 5)
     alone, takings = [], []
     for height in heights:
@@ -266,13 +268,27 @@ def test_pictures_do_not_depend_on_workers(task: str, camera: str) -> None:
 
 @needs_warp
 @pytest.mark.usefixtures("warp")
+@pytest.mark.parametrize("appearance", [Appearance("lean", (0, 4)), Appearance(meshes="thin")])
+def test_groups_of_geoms_and_thin_meshes_are_those_of_opengl(appearance: Appearance) -> None:
+    model, data = scene_with_fine_mesh()
+    view = View(model, data, fixed_camera(model, "eye"))
+    usual, drawn = (
+        Renderers().get(model, one, *SIZE).stage(view, *SIZE)().color for one in (LEAN, appearance)
+    )
+    expected = Renderer(model, appearance, *SIZE).draw(view, *SIZE)
+    assert share_alike(drawn, expected) > 0.97
+    assert (drawn != usual).any()
+
+
+@needs_warp
+@pytest.mark.usefixtures("warp")
 def test_what_it_cannot_draw_is_refused_in_words(scene: View) -> None:
     with pytest.raises(
         GraphicsError, match=r"`reference` has OpenGL's reflections .* look=shadows"
     ):
-        Renderers().get(scene.model, "reference", *SIZE)
+        Renderers().get(scene.model, Appearance("reference"), *SIZE)
     scene.model.cam_projection[0] = 1
-    renderer = Renderers().get(scene.model, "lean", *SIZE)
+    renderer = Renderers().get(scene.model, LEAN, *SIZE)
     with pytest.raises(GraphicsError, match="this one is orthographic"):
         renderer.stage(scene, *SIZE)
 
@@ -292,7 +308,7 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setenv(OWN_VARIABLE, WARP)
     monkeypatch.setattr(graphics, "find_spec", lambda _: None)
     with pytest.raises(GraphicsError, match=r"not installed; `pip install robodreamer\[warp\]`"):
-        Renderers().get(scene.model, "lean", *SIZE)
+        Renderers().get(scene.model, LEAN, *SIZE)
 
 
 def test_a_gpus_camera_comes_before_opengl_in_software(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Camera
+from robodreamer_sim.cameras.faces import require_geoms
 from robodreamer_sim.cameras.pictures import Taking
 from robodreamer_sim.cameras.rendering import AnyRenderer, Renderers, View
-from robodreamer_sim.options import Look
+from robodreamer_sim.options import Appearance
 
 
 class MujocoPictures:
@@ -21,9 +22,12 @@ class MujocoPictures:
         model: What is drawn.
         data: Its state.
         views: The cameras, by name.
-        look: Quality of the pictures.
+        appearance: How they are drawn.
         renderers: Shared among the environments of a process; None makes some of its own.
         while_drawing: Entered around every picture, for what has to be put in place for it.
+
+    Raises:
+        ValueError: The groups of geoms to be drawn have none.
     """
 
     def __init__(
@@ -31,14 +35,15 @@ class MujocoPictures:
         model: mujoco.MjModel,
         data: mujoco.MjData,
         views: Mapping[str, mujoco.MjvCamera],
-        look: Look,
+        appearance: Appearance,
         renderers: Renderers | None = None,
         while_drawing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        require_geoms(model, appearance.geom_groups)
         self.names = tuple(views)
         self._views = {name: View(model, data, camera) for name, camera in views.items()}
         self._model = model
-        self._look: Look = look
+        self._appearance = appearance
         self._renderers = renderers or Renderers()
         self._owns_renderers = renderers is None
         self._renderer: AnyRenderer | None = None
@@ -96,5 +101,5 @@ class MujocoPictures:
         terrain = self._model.hfield_data
         if self._renderer is None or not np.array_equal(terrain, self._terrain):
             self._terrain = terrain.copy()  # which an episode may bring
-            self._renderer = self._renderers.get(self._model, self._look, height, width)
+            self._renderer = self._renderers.get(self._model, self._appearance, height, width)
         return self._renderer

@@ -11,7 +11,7 @@ Drawing never changes the simulation: a run that is rendered equals one that is 
 import atexit
 import hashlib
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -28,7 +28,8 @@ from robodreamer_sim.cameras.graphics import (
     settled_back_end,
 )
 from robodreamer_sim.cameras.pictures import Picture, Taking
-from robodreamer_sim.options import Look
+from robodreamer_sim.cameras.thinning import thin
+from robodreamer_sim.options import LEAN, NUM_GROUPS, Appearance, Look
 
 MAX_GEOMS = 10_000
 SHADOW_SIZE = 512
@@ -76,15 +77,17 @@ class AnyRenderer(Protocol):
 class Renderer:
     """Draws models that share their meshes and textures. For the thread that first draws."""
 
-    def __init__(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, appearance: Appearance, height: int, width: int
+    ) -> None:
         self._gl: GLContext | None = make_gl_context(width, height)
-        with _visual_quality(model, look, height, width):
-            self._context = _make_context(model)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._context = _make_context(model, appearance, height, width)
+        self._exact: mujoco.MjrContext | None = None
+        """Without multisampling, for depth; None where `_context` is, or before it is needed."""
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
-        for flag in UNDRAWN[look]:
+        for flag in UNDRAWN[appearance.look]:
             self._scene.flags[flag] = False
-        self._option = mujoco.MjvOption()
+        self._option = _option(appearance.geom_groups)
         # MuJoCo ends EGL at exit; handlers run last first, so this one frees the context before.
         atexit.register(_close_if_alive, weakref.ref(self))
 
@@ -99,7 +102,7 @@ class Renderer:
 
     def draw(self, view: View, height: int, width: int) -> NDArray[np.uint8]:
         """Return what is seen now, uint8 (height, width, 3), top row first."""
-        rectangle = self._render(view, height, width)
+        rectangle = self._render(self._context, view, height, width)
         color = np.empty((height, width, 3), np.uint8)
         mujoco.mjr_readPixels(color, None, rectangle, self._context)
         return np.ascontiguousarray(color[::-1])  # OpenGL counts rows from the bottom
@@ -112,32 +115,39 @@ class Renderer:
         Depth is in metres along the viewing direction, not along the ray; the sky is as far as the
         model's far plane.
         """
-        rectangle = self._render(view, height, width)
         color, depth = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
-        mujoco.mjr_readPixels(color, depth, rectangle, self._context)
+        rectangle = self._render(self._context, view, height, width)
+        if self._context.offSamples:  # depth between two surfaces is that of neither
+            mujoco.mjr_readPixels(color, None, rectangle, self._context)
+            if self._exact is None:
+                self._exact = _make_context(view.model, LEAN, height, width)
+            self._render(self._exact, view, height, width)
+            mujoco.mjr_readPixels(None, depth, rectangle, self._exact)
+        else:
+            mujoco.mjr_readPixels(color, depth, rectangle, self._context)
         near = view.model.vis.map.znear * view.model.stat.extent
         far = view.model.vis.map.zfar * view.model.stat.extent
         metres = (near * far / (far - depth.astype(np.float64) * (far - near))).astype(np.float32)
         return np.ascontiguousarray(color[::-1]), np.ascontiguousarray(metres[::-1])
 
-    def _render(self, view: View, height: int, width: int) -> mujoco.MjrRect:
+    def _render(
+        self, context: mujoco.MjrContext, view: View, height: int, width: int
+    ) -> mujoco.MjrRect:
         """Draw into the offscreen buffer; return the part of it that was drawn to."""
         assert self._gl is not None, "the renderer is closed"
         self._gl.make_current()
-        if height > self._context.offHeight or width > self._context.offWidth:
+        if height > context.offHeight or width > context.offWidth:
             mujoco.mjr_resizeOffscreen(
-                max(width, self._context.offWidth),
-                max(height, self._context.offHeight),
-                self._context,
+                max(width, context.offWidth), max(height, context.offHeight), context
             )
         for index in range(view.model.nhfield):  # an episode may bring its own terrain
-            mujoco.mjr_uploadHField(view.model, self._context, index)
+            mujoco.mjr_uploadHField(view.model, context, index)
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(
             view.model, view.data, self._option, None, view.camera, everything, self._scene
         )
         rectangle = mujoco.MjrRect(0, 0, width, height)
-        mujoco.mjr_render(rectangle, self._scene, self._context)
+        mujoco.mjr_render(rectangle, self._scene, context)
         return rectangle
 
     @property
@@ -152,29 +162,33 @@ class Renderer:
         if self._gl is not None:
             self._gl.make_current()
             self._context.free()
+            if self._exact is not None:
+                self._exact.free()
             self._gl.free()
         self._gl = None
 
 
 class Renderers:
-    """The renderers of one process, one for each set of meshes and textures and look."""
+    """The renderers of one process, one for each set of meshes and textures and appearance."""
 
     def __init__(self) -> None:
-        self._renderers: dict[tuple[str, str], Renderer] = {}
+        self._renderers: dict[tuple[str, Appearance], Renderer] = {}
         # One is made for every terrain, and goes when no environment has that any more.
-        self._warp_renderers: weakref.WeakValueDictionary[tuple[str, str], AnyRenderer]
+        self._warp_renderers: weakref.WeakValueDictionary[tuple[str, Appearance], AnyRenderer]
         self._warp_renderers = weakref.WeakValueDictionary()
 
-    def get(self, model: mujoco.MjModel, look: Look, height: int, width: int) -> AnyRenderer:
+    def get(
+        self, model: mujoco.MjModel, appearance: Appearance, height: int, width: int
+    ) -> AnyRenderer:
         """Return the renderer that can draw `model`, made at its first use."""
         if settled_back_end() == WARP:
-            key = _digest(model, WARP_ASSETS), look
-            renderer = self._warp_renderers.get(key) or _make_warp_renderer(model, look)
+            key = _digest(model, WARP_ASSETS), appearance
+            renderer = self._warp_renderers.get(key) or _make_warp_renderer(model, appearance)
             self._warp_renderers[key] = renderer
             return renderer
-        key = _digest(model, ASSETS), look
+        key = _digest(model, ASSETS), appearance
         if key not in self._renderers:
-            self._renderers[key] = Renderer(model, look, height, width)
+            self._renderers[key] = Renderer(model, appearance, height, width)
         return self._renderers[key]
 
     @property
@@ -207,10 +221,10 @@ def _visual_quality(model: mujoco.MjModel, look: Look, height: int, width: int) 
         quality.shadowsize, quality.offsamples, buffer.offheight, buffer.offwidth = saved
 
 
-def _make_warp_renderer(model: mujoco.MjModel, look: Look) -> AnyRenderer:
+def _make_warp_renderer(model: mujoco.MjModel, appearance: Appearance) -> AnyRenderer:
     from robodreamer_sim.cameras.warp.renderer import WarpRenderer
 
-    return WarpRenderer(model, look)
+    return WarpRenderer(model, appearance)
 
 
 def _digest(model: mujoco.MjModel, assets: tuple[str, ...]) -> str:
@@ -221,12 +235,26 @@ def _digest(model: mujoco.MjModel, assets: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def _make_context(model: mujoco.MjModel) -> mujoco.MjrContext:
+def _make_context(
+    model: mujoco.MjModel, appearance: Appearance, height: int, width: int
+) -> mujoco.MjrContext:
     """Upload a model; what only seemed to start, as GLFW without a display, fails here."""
-    try:
-        return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
-    except mujoco.FatalError as error:
-        raise graphics_error(error) from error
+    drawn = thin(model) if appearance.meshes == "thin" else model
+    with _visual_quality(drawn, appearance.look, height, width):
+        try:
+            context = mujoco.MjrContext(drawn, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        except mujoco.FatalError as error:
+            raise graphics_error(error) from error
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
+    return context
+
+
+def _option(geom_groups: Sequence[int] | None) -> mujoco.MjvOption:
+    """Return MuJoCo's settings of what is drawn, with these groups of geoms."""
+    option = mujoco.MjvOption()
+    if geom_groups is not None:
+        option.geomgroup[:] = [group in geom_groups for group in range(NUM_GROUPS)]
+    return option
 
 
 def _close_if_alive(reference: "weakref.ref[Renderer]") -> None:

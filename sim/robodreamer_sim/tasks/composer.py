@@ -27,7 +27,7 @@ from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.options import EnvOptions, Look
+from robodreamer_sim.options import Appearance, EnvOptions
 from robodreamer_sim.tasks.dm_env_step import Entry, read, to_transition
 from robodreamer_sim.tasks.names import LOCOMOTION
 
@@ -77,7 +77,7 @@ class ComposerTask(TaskEnv):
         control_dt_s = float(self._composed.control_timestep()) * options.action_repeat
         rig = CameraRig(
             task,
-            FollowingPictures(lambda: self.mujoco_handles, cameras, options.look, renderers),
+            FollowingPictures(lambda: self.mujoco_handles, cameras, options.appearance, renderers),
             options,
             usual=(usual,),
             control_dt_s=control_dt_s,
@@ -134,7 +134,7 @@ class FollowingPictures:
     Args:
         handles: Returns the model and data of the moment.
         cameras: Index of each camera, which every such model has.
-        look: Quality of the pictures.
+        appearance: How they are drawn.
         renderers: Shared among the environments of a process; None makes some of its own.
     """
 
@@ -142,13 +142,13 @@ class FollowingPictures:
         self,
         handles: Callable[[], tuple[mujoco.MjModel, mujoco.MjData]],
         cameras: Mapping[str, int],
-        look: Look,
+        appearance: Appearance,
         renderers: Renderers | None,
     ) -> None:
         self.names = tuple(cameras)
         self._handles = handles
         self._indices = cameras
-        self._look: Look = look
+        self._appearance = appearance
         self._renderers = renderers or Renderers()
         self._owns_renderers = renderers is None
         self._model: mujoco.MjModel | None = None
@@ -183,7 +183,7 @@ class FollowingPictures:
             # for some is where the last episode left them; the first model's serves all.
             model.stat.extent = self._extent_m
             views = {name: fixed_camera(model, i) for name, i in self._indices.items()}
-            self._current = MujocoPictures(model, data, views, self._look, self._renderers)
+            self._current = MujocoPictures(model, data, views, self._appearance, self._renderers)
             self._model = model
         return self._current
 

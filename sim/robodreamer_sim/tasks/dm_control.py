@@ -40,7 +40,7 @@ class DmControlTask(TaskEnv):
         control_dt_s = float(suite.control_timestep()) * options.action_repeat
         rig = CameraRig(
             task,
-            MujocoPictures(model, suite.physics.data.ptr, views, options.look, renderers),
+            MujocoPictures(model, suite.physics.data.ptr, views, options.appearance, renderers),
             options,
             usual=(available[DEFAULT_CAMERAS.get(domain, 0)],),
             control_dt_s=control_dt_s,

@@ -11,23 +11,31 @@ from robodreamer_sim.cameras.mounting import fixed_camera
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.pictures import RENDERED, Pictures, RenderedPictures
 from robodreamer_sim.cameras.rendering import Renderers
-from robodreamer_sim.options import Look
+from robodreamer_sim.options import Appearance
 
 
-def pictures_of(env: Any, look: Look, renderers: Renderers | None) -> Pictures:
+def pictures_of(env: Any, appearance: Appearance, renderers: Renderers | None) -> Pictures:
     """Return how a Gymnasium environment is shown best.
 
     Of MuJoCo the model's cameras can be drawn, and first the view that `render()` would show.
+
+    Raises:
+        ValueError: What the appearance asks for is not drawn by us.
     """
     base = env.unwrapped
     model: Any = getattr(base, "model", None)
     if not isinstance(model, mujoco.MjModel):
+        if appearance.geom_groups is not None or appearance.meshes != "full":
+            raise ValueError(
+                "this environment draws itself by render(), which knows neither geom_groups nor "
+                "meshes: leave them as they are"
+            )
         return RenderedPictures(env)
     named = [model.camera(i).name for i in range(model.ncam)]
     views = {RENDERED: _default_view(base, named)}
     views |= {name: fixed_camera(model, name) for name in named if name}
     return MujocoPictures(
-        model, base.data, views, look, renderers, while_drawing=lambda: _markers_placed(base)
+        model, base.data, views, appearance, renderers, while_drawing=lambda: _markers_placed(base)
     )
 
 

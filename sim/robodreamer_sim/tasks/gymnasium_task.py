@@ -118,7 +118,7 @@ class GymnasiumTask(TaskEnv):
         Raises:
             ValueError: Pictures are wanted and there are none.
         """
-        pictures = pictures_of(self._env, options.look, renderers)
+        pictures = pictures_of(self._env, options.appearance, renderers)
         is_used = options.uses_cameras and not has_image
         if is_used and not pictures.names:
             raise ValueError(

@@ -76,7 +76,7 @@ class RoboticsTask(TaskEnv):
         control_dt_s = layout.dt_s * options.action_repeat
         rig = CameraRig(
             task,
-            MujocoPictures(model, data, views, options.look, renderers, self._markers_placed),
+            MujocoPictures(model, data, views, options.appearance, renderers, self._markers_placed),
             options,
             usual=layout.usual_cameras,
             control_dt_s=control_dt_s,

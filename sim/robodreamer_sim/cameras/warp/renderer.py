@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
+from robodreamer_sim.cameras.faces import USUAL_GROUPS
 from robodreamer_sim.cameras.graphics import WARP_PACKAGE, has_warp
 from robodreamer_sim.cameras.pictures import Taking
 from robodreamer_sim.cameras.rendering import View
+from robodreamer_sim.cameras.thinning import thin
 from robodreamer_sim.cameras.warp.batch import Batch, Toolkit
 from robodreamer_sim.cameras.warp.meshes import tables_of
-from robodreamer_sim.cameras.warp.scene import DRAWN_GROUPS, Scene
+from robodreamer_sim.cameras.warp.scene import Scene
 from robodreamer_sim.faults import GraphicsError
-from robodreamer_sim.options import Look
+from robodreamer_sim.options import Appearance, Look
 
 NOT_INSTALLED = (
     "MuJoCo Warp's camera is not installed; `pip install robodreamer[warp]` brings it (392 MB)"
@@ -39,18 +41,20 @@ class WarpRenderer:
         GraphicsError: Warp is not installed, or cannot draw such a model or look.
     """
 
-    def __init__(self, model: mujoco.MjModel, look: Look) -> None:
-        _refuse_undrawable(model, look)
+    def __init__(self, model: mujoco.MjModel, appearance: Appearance) -> None:
+        _refuse_undrawable(model, appearance.look)
+        if appearance.meshes == "thin":
+            model = thin(model)
         self._toolkit = load_toolkit()
-        self._scene = Scene(model)
+        self._scene = Scene(model, appearance.geom_groups)
         with self._toolkit.warp.ScopedDevice(self._toolkit.device):
             self._context = self._toolkit.mujoco_warp.create_render_context(
                 model,
                 cam_active=[],  # every picture brings its own
-                use_shadows=look == "shadows",
+                use_shadows=appearance.look == "shadows",
                 render_skybox=True,
                 use_precomputed_rays=False,
-                enabled_geom_groups=list(range(DRAWN_GROUPS)),
+                enabled_geom_groups=list(appearance.geom_groups or USUAL_GROUPS),
             )
             self._tables = tables_of(model, self._scene.added_meshes, self._scene.coordinates)
             self._context = self._with_meshes(self._context)

@@ -7,13 +7,14 @@ R pictures (rows), S shapes, L lights, M materials.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
+from robodreamer_sim.cameras.faces import USUAL_GROUPS, is_drawn
 from robodreamer_sim.cameras.rendering import View
 from robodreamer_sim.cameras.warp.cubes import (
     BOX,
@@ -30,8 +31,6 @@ from robodreamer_sim.cameras.warp.cubes import (
 from robodreamer_sim.cameras.warp.meshes import triangles_of
 from robodreamer_sim.faults import GraphicsError
 
-DRAWN_GROUPS = 3
-"""Geoms, sites and tendons of groups 0 to 2 are drawn, as by OpenGL."""
 CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
 MATERIALS_COLOR = (0.5, 0.5, 0.5, 1.0)
 """Of what has none of its own, and so is drawn in that of its material."""
@@ -43,9 +42,14 @@ Row = Mapping[str, Array]
 
 
 class Scene:
-    """The shapes and lights of models that differ in no more than places, sizes and colours."""
+    """The shapes and lights of models that differ in no more than places, sizes and colours.
 
-    def __init__(self, model: mujoco.MjModel) -> None:
+    Args:
+        model: One of them.
+        geom_groups: Groups of geoms that are drawn; None and of sites and tendons `USUAL_GROUPS`.
+    """
+
+    def __init__(self, model: mujoco.MjModel, geom_groups: Sequence[int] | None = None) -> None:
         self._tendons = [i for i in range(model.ntendon) if _is_drawn_tendon(model, i)]
         num_capsules = 2 * model.nwrap if self._tendons else 0
         self._num_geoms, self._num_solids = model.ngeom, model.ngeom + model.nsite
@@ -58,8 +62,14 @@ class Scene:
         """(S,), -1 where there is none. Of a tendon the colour is given instead."""
         self.meshes = np.append(model.geom_dataid, np.full(model.nsite + num_capsules, -1))
         """(S,), -1 where there is none."""
-        is_drawn = np.concatenate([model.geom_group, model.site_group, np.zeros(num_capsules)])
-        self.drawn = np.flatnonzero(is_drawn < DRAWN_GROUPS).astype(np.int32)
+        are_drawn = np.concatenate(
+            [
+                is_drawn(model, geom_groups),
+                np.isin(model.site_group, USUAL_GROUPS),
+                np.full(num_capsules, fill_value=True),
+            ]
+        )
+        self.drawn = np.flatnonzero(are_drawn).astype(np.int32)
         """Which shapes are."""
         self._model = model
         self._dress_cubes()
@@ -197,7 +207,7 @@ def _write_lights(view: View, row: Row) -> None:
 
 def _is_drawn_tendon(model: mujoco.MjModel, tendon: int) -> bool:
     is_spatial = model.wrap_type[model.tendon_adr[tendon]] != mujoco.mjtWrap.mjWRAP_JOINT.value
-    return bool(is_spatial and model.tendon_group[tendon] < DRAWN_GROUPS)
+    return bool(is_spatial and model.tendon_group[tendon] in USUAL_GROUPS)
 
 
 def _segments(data: mujoco.MjData, tendon: int) -> Iterator[tuple[Array, Array]]:
