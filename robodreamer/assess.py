@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robodreamer.bin_range import describe_range
 from robodreamer.evaluate import EVALUATION_SEED, Evaluation, evaluate, make_evaluation_envs
 from robodreamer.files import write_json_atomic
 from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
@@ -49,6 +50,8 @@ def prepare_evaluation(
             for draw, result in assess(candidate, envs, episodes, draws, black):
                 say(format_row(draw, result))
                 results[draw] = result
+            if warning := _warn_of_bins(candidate, results):
+                say(f"warning: {warning}")
             if json_file:
                 write_json_atomic(json_file, as_json(candidate, results, black, randomize))
 
@@ -68,6 +71,14 @@ def assess(
         if black:
             policy = Blindfolded(policy, black)
         yield draw, evaluate(policy, envs, episodes)
+
+
+def _warn_of_bins(candidate: Candidate, results: Mapping[Draw, Evaluation]) -> str | None:
+    """Return a warning if the agent's heads cannot represent a reward of these episodes."""
+    if candidate.config is None:
+        return None
+    largest = max(float(result.largest_rewards.max()) for result in results.values())
+    return describe_range(candidate.config, largest, 0.0)
 
 
 def format_row(draw: Draw, evaluation: Evaluation) -> str:

@@ -148,6 +148,7 @@ class Behavior(nn.Module):
         weight = outlook.continuation.cumprod(1)[:, :-1]
         counted = returns if known is None else returns[known]
         scale = self.return_range.update(counted) if len(counted) else self.return_range.scale
+        magnitude = counted.abs() if len(counted) else returns.new_zeros(1)
         advantage = (returns - value[:, :-1]) / scale
         value_loss = self._value_loss(
             feature[:-1], value_logits[:-1], returns.T, self.config.slow_critic_scale
@@ -164,6 +165,8 @@ class Behavior(nn.Module):
             "value": value.mean(),
             "advantage_magnitude": advantage.abs().mean(),
             "imagined_reward": outlook.reward.mean(),
+            "largest_return": magnitude.max(),
+            "returns_beyond_bins": (magnitude > self.critic.reach).float().mean(),
         }
         return losses, returns, metrics
 

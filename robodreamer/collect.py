@@ -77,6 +77,8 @@ class Collector:
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, np.int64)
         self._was_cut = False
+        self.largest_reward = 0.0
+        """Largest magnitude of a reward so far."""
         self.latest: Mapping[str, Array] = {}
         """The last record of every environment and the action that followed, (N, ...)."""
         envs.start()
@@ -136,6 +138,8 @@ class Collector:
     def _count(self, record: Mapping[str, Array]) -> list[Episode]:
         self._returns = np.where(record["is_first"], 0.0, self._returns + record["reward"])
         self._lengths = np.where(record["is_first"], 0, self._lengths + 1)
+        rewards = np.where(record["is_first"], 0.0, record["reward"])
+        self.largest_reward = max(self.largest_reward, float(np.abs(rewards).max()))
         if self._was_cut:
             return []
         return [

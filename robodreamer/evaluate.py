@@ -63,6 +63,8 @@ class Evaluation(NamedTuple):
     successes: Array | None
     """None if the task does not know success."""
     lengths: Array
+    largest_rewards: Array
+    """Largest magnitude of a reward, by episode."""
 
     def summary(self) -> dict[str, float]:
         """Return means and their 95 % intervals: normal for the return, Wilson's for success.
@@ -98,22 +100,26 @@ def evaluate(policy: Policy, envs: VectorEnv, episodes: int) -> Evaluation:
     if episodes % envs.num_envs:
         raise ValueError(f"{episodes} episodes cannot be shared by {envs.num_envs} environments")
     share = episodes // envs.num_envs
-    finished: list[list[tuple[float, bool, int]]] = [[] for _ in range(envs.num_envs)]
+    finished: list[list[tuple[float, bool, int, float]]] = [[] for _ in range(envs.num_envs)]
     returns, lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, np.int64)
+    largest = np.zeros(envs.num_envs)
     envs.start()
     while True:
         record = envs.recv()
         returns = np.where(record["is_first"], 0.0, returns + record["reward"])
         lengths = np.where(record["is_first"], 0, lengths + 1)
+        largest = np.where(record["is_first"], 0.0, np.maximum(largest, np.abs(record["reward"])))
         for i in np.flatnonzero(record["is_last"]):
             if len(finished[i]) < share:
-                finished[i].append((returns[i], bool(record["success"][i]), int(lengths[i])))
+                success = bool(record["success"][i])
+                finished[i].append((returns[i], success, int(lengths[i]), largest[i]))
         if all(len(done) == share for done in finished):
             break
         envs.send(policy.act(record, record["is_first"]))
     rows = [row for done in finished for row in done]
-    returned, successes, lengths = (np.array(column) for column in zip(*rows, strict=True))
-    return Evaluation(returned, successes if envs.contract.knows_success else None, lengths)
+    returned, successes, lengths, largest = (np.array(c) for c in zip(*rows, strict=True))
+    known_successes = successes if envs.contract.knows_success else None
+    return Evaluation(returned, known_successes, lengths, largest)
 
 
 def format_success(summary: Mapping[str, float]) -> str:

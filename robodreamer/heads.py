@@ -24,7 +24,11 @@ POLICY_OUTPUT_SCALE = 0.01
 
 
 class TwoHotHead(nn.Module):
-    """Predict a number of any magnitude as a distribution over bins; predicts 0 at the start."""
+    """Predictor of a number as a distribution over bins; predicts 0 at the start.
+
+    The bins end at e^`bin_limit` - 1 in magnitude. Every number beyond has the outer bin as its
+    target and looks the same; `robodreamer.bin_range` warns of that.
+    """
 
     bins: Tensor
 
@@ -38,6 +42,11 @@ class TwoHotHead(nn.Module):
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch N"]:
         """Return the logits of the bins, for `mean` and `loss`."""
         return self.output(self.mlp(feature)).float()
+
+    @property
+    def reach(self) -> Float[Tensor, ""]:
+        """The largest number that can be told from others."""
+        return self.bins[-1]
 
     def mean(self, logits: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch"]:
         """Return the predicted number."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robodreamer.config import choose
+from robodreamer.config import TrainConfig, choose
 from robodreamer.distributions import Mode, Sample
 from robodreamer.evaluate import EVALUATION_SEED, AgentPolicy, Policy
 from robodreamer.run import LoadedRun, load_run
@@ -66,6 +66,8 @@ class Candidate(NamedTuple):
     contract: Contract
     make_policy: Callable[[int, Draw], Policy]
     """Takes the number of environments; every call begins with fresh memories."""
+    config: TrainConfig | None = None
+    """Settings of the run; None for an exported policy, which has neither critic nor rewards."""
 
 
 def load_candidate(folder: Path, checkpoint: str | None = None) -> Candidate:
@@ -128,4 +130,5 @@ def _trained(run: LoadedRun) -> Candidate:
         source = Mode() if draw == "mode" else Sample(generator)
         return AgentPolicy(run.agent, num_envs, source)
 
-    return Candidate(f"{run.checkpoint.path}: torch", "torch", run.contract, make_policy)
+    title = f"{run.checkpoint.path}: torch"
+    return Candidate(title, "torch", run.contract, make_policy, run.config)

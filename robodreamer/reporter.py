@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer.agent import Agent
+from robodreamer.bin_range import describe_figures
 from robodreamer.collect import Collector, Episode, TrainingDivergedError
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Mode
@@ -77,6 +78,7 @@ class Reporter:
         self._last = _Mark(clock(), 0, 0, 0.0)
         self._latest_evaluation = "-"
         self._num_faults = 0
+        self._has_warned_of_bins = False
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
@@ -111,6 +113,7 @@ class Reporter:
             "updates_per_s": (updates - last.updates) / elapsed,
             "steps_per_s": (steps - last.steps) / elapsed,
             "wait_share": (self._last.waited_s - last.waited_s) / elapsed,
+            "largest_reward": collector.largest_reward,
         }
         figures |= self._tell_restarts(collector.envs)
         if self.episodes:
@@ -122,6 +125,7 @@ class Reporter:
         self._write(steps, schedule, figures)
         if broken := sorted(name for name, value in figures.items() if not math.isfinite(value)):
             raise TrainingDivergedError(f"not finite at step {steps:,}: {', '.join(broken)}")
+        self._warn_of_bins(figures)
         self.progress.show(schedule.share_done(steps), self._shown(steps, figures))
 
     def evaluate(self, agent: Agent, steps: int, schedule: Schedule, stop: StopRequest) -> None:
@@ -145,6 +149,13 @@ class Reporter:
         assert self._writer is not None, "begin comes first"
         self._writer.write_pictures(steps, stills)
         self.say(f"evaluation: {self._latest_evaluation}")
+
+    def _warn_of_bins(self, figures: Mapping[str, float]) -> None:
+        """Say once that rewards or returns leave the bins of the heads."""
+        warning = describe_figures(self.config, figures)
+        if warning and not self._has_warned_of_bins:
+            self.say(f"warning: {warning}")
+            self._has_warned_of_bins = True
 
     def _tell_restarts(self, envs: VectorEnv) -> dict[str, float]:
         """Say which simulators were restarted since the last report; return what that cost."""

@@ -88,6 +88,7 @@ class WorldModel(nn.Module):
         metrics = {
             "prior_entropy": self.rssm.latent.entropy(prior.detach()).mean(),
             "posterior_entropy": self.rssm.latent.entropy(posterior.detach()).mean(),
+            "rewards_beyond_bins": (sequence.reward.abs() > self.reward.reach).float().mean(),
         }
         return losses, states, metrics
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robodreamer.bin_range import describe_figures
 from robodreamer.files import write_atomic
 from robodreamer.progress import format_duration
 from robodreamer.report.findings import RANDOM, Findings, prepare_findings
@@ -92,7 +93,8 @@ def summary_section(findings: Findings) -> Section:
         tiles.append(Tile(f"{times['p50']:.1f} ms", f"for a decision (median), of {period}"))
     tiles.append(Tile(format_duration(60 * findings.last.get("minutes", 0.0)), "of training"))
     tiles.append(Tile(f"{findings.last.get('step', 0):,}", "steps of experience"))
-    return Section("In short", [Tiles(tiles)])
+    warning = describe_figures(findings.config, findings.last)
+    return Section("In short", [Tiles(tiles), *([Text(f"Warning: {warning}")] if warning else [])])
 
 
 def policy_section(findings: Findings) -> Section:

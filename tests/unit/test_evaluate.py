@@ -109,7 +109,7 @@ def test_episodes_that_cannot_be_shared_are_refused(envs: VectorEnv) -> None:
 
 def test_a_summary_knows_how_little_it_knows() -> None:
     successes = np.array([True] * 9 + [False])
-    summary = Evaluation(np.arange(10.0), successes, np.full(10, 50)).summary()
+    summary = Evaluation(np.arange(10.0), successes, np.full(10, 50), np.ones(10)).summary()
     assert summary["success"] == 0.9
     # 9 of 10 in Wilson's score interval, as in Newcombe's tables
     assert summary["success_low"] == pytest.approx(0.5958, abs=1e-4)
@@ -122,7 +122,7 @@ def test_a_summary_knows_how_little_it_knows() -> None:
 
 
 def test_one_episode_has_no_spread_and_certain_success_no_upper_gap() -> None:
-    summary = Evaluation(np.array([3.0]), np.array([True]), np.array([7])).summary()
+    summary = Evaluation(np.array([3.0]), np.array([True]), np.array([7]), np.ones(1)).summary()
     assert (summary["return_low"], summary["return_high"]) == (3.0, 3.0)
     assert summary["success_high"] == 1.0
     assert summary["success_low"] == pytest.approx(0.2065, abs=1e-4)

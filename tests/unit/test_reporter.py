@@ -1,5 +1,6 @@
 """Reporter: an evaluation takes time that is not training's, whether it ends or is stopped."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from robodreamer.agent import Agent
+from robodreamer.bin_range import reach
 from robodreamer.collect import Collector, make_replay
 from robodreamer.config import PRESETS, SIZES, TrainConfig
 from robodreamer.distributions import Sample
@@ -77,3 +79,24 @@ def test_rates_and_training_time_leave_an_evaluation_out(
     assert (figures["steps_per_s"], figures["updates_per_s"]) == (2 / 5, 10 / 5)
     assert schedule.seconds == 5.0
     assert figures["minutes"] == round(5 / 60, 4)
+
+
+def test_rewards_beyond_the_bins_are_said_once_and_logged(
+    collector: Collector, tmp_path: Path
+) -> None:
+    network = dataclasses.replace(CONFIG.network, bin_limit=0.1)
+    clock, said = Clock(), list[str]()
+    progress = Progress("toy")
+    progress.say = said.append
+    config = dataclasses.replace(CONFIG, network=network)
+    reporter = Reporter(config, tmp_path, progress, clock)
+    reporter.begin(None, 0)
+    for _ in range(2):
+        for _ in range(4):
+            collector.step()
+        clock.now += 1.0
+        reporter.report(collector, Schedule(config, clock), updates=0)
+    reporter.close()
+    assert sum("lies beyond the bins" in line for line in said) == 1, said
+    first, second = (line["largest_reward"] for line in read_metrics(tmp_path))
+    assert reach(0.1) < first <= second <= 4.0
