@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from subprocess import Popen
 
+import numpy as np
 import pytest
 import torch
 from train_runs import (
@@ -35,6 +36,7 @@ from robodreamer.checkpoint import Checkpoints
 from robodreamer.collect import make_replay
 from robodreamer.config import LossScales
 from robodreamer.distributions import Sample
+from robodreamer.evaluate import Evaluation
 from robodreamer.metrics import read_metrics
 from robodreamer.run import load_run, make_agent, read_run
 
@@ -61,6 +63,16 @@ def test_every_loss_is_logged_and_finite(quick_run: Path) -> None:
     *_, last = read_metrics(quick_run)
     assert {name.removeprefix("loss/") for name in last if name.startswith("loss/")} == names
     assert all(math.isfinite(value) for value in last.values())
+
+
+def test_every_figure_is_explained_on_the_page_about_metrics(quick_run: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    told = set(re.findall(r"`([a-z_/.]+)`", page))
+    families = tuple(name.removesuffix("...") for name in told if name.endswith("/..."))
+    logged = {name for line in read_metrics(quick_run) for name in line}
+    one = np.ones(1)
+    logged |= {f"evaluation/{name}" for name in Evaluation(one, one, one, one).summary()}
+    assert {name for name in logged - told if not name.startswith(families)} == set()
 
 
 def test_losses_on_a_fixed_batch_fall(quick_run: Path) -> None:

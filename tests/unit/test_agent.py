@@ -100,6 +100,19 @@ def test_privileged_signals_are_reconstructed() -> None:
     assert [key for key in losses if not torch.equal(losses[key], changed[key])] == [name]
 
 
+def test_imagination_from_the_last_steps_is_that_part_of_imagination_from_all() -> None:
+    last = 3
+    few = make_agent(algorithm=replace(ALGORITHM, imagination_last=last))
+    (from_all, _, _), (from_last, _, _) = (
+        agent.losses(split_context(make_batch(agent), agent, 1), Mode())
+        for agent in (make_agent(), few)
+    )
+    for name, count in {"value": last, "replay_value": last - 1}.items():
+        assert from_last[name].shape == (3, count)
+        assert torch.allclose(from_last[name], from_all[name][:, -count:], atol=1e-5), name
+        assert not torch.allclose(from_last[name], from_all[name][:, :count], atol=1e-3), name
+
+
 AUXILIARY = replace(ALGORITHM, loss_scales=replace(ALGORITHM.loss_scales, auxiliary=0.5))
 
 
