@@ -5,6 +5,7 @@ Colours can be told apart by everybody (Okabe and Ito, 2008); lines differ in st
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 PUBLISHED_COLOR = "#666666"
 AXES: Mapping[Axis, str] = {"step": "environment steps", "minutes": "minutes of training"}
 FIGURES = {"return": "Return per episode", "success": "Success"}
+PANEL_IN = (4.5, 3.0)
+"""Width and height of a panel of the learning curves, in inches."""
 LOSS_COLUMNS = 4
+NARROW = "-narrow"
+"""Ends the names of files whose panels stand below each other, for a phone."""
 
 
 def prepare_plots(
@@ -41,7 +46,12 @@ def prepare_plots(
 
 def write_plots(groups: Sequence[Group], references: Mapping[str, Curve], out: Path) -> list[Path]:
     """Write all plots for which there is something to show; return their files."""
-    pictures = {"learning": plot_learning(groups, references), "losses": plot_losses(groups)}
+    pictures = {
+        "learning": plot_learning(groups, references),
+        f"learning{NARROW}": plot_learning(groups, references, is_narrow=True),
+        "losses": plot_losses(groups),
+        f"losses{NARROW}": plot_losses(groups, columns=LOSS_COLUMNS // 2),
+    }
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, picture in pictures.items():
@@ -51,45 +61,52 @@ def write_plots(groups: Sequence[Group], references: Mapping[str, Curve], out: P
     return written
 
 
-def plot_learning(groups: Sequence[Group], references: Mapping[str, Curve]) -> Pictures | None:
+def plot_learning(
+    groups: Sequence[Group], references: Mapping[str, Curve], *, is_narrow: bool = False
+) -> Pictures | None:
     """Draw return and success over steps and minutes; None if no episode has ended yet.
 
-    Success is left out where there never was any: there are tasks without it.
+    Success is left out where there never was any: there are tasks without it. A narrow picture has
+    one column: a phone shows it in full width, where letters of 8 points are still 8 pixels high.
     """
     from matplotlib.figure import Figure
 
     figures = [figure for figure in FIGURES if _has_values(groups, figure)]
     if not figures:
         return None
-    chart = Figure((9.0, 3.0 * len(figures) + 0.7), dpi=DPI, layout="constrained")
-    tasks = dict.fromkeys(group.config.task for group in groups)
-    chart.suptitle(", ".join(tasks), size=12)
-    panels = chart.subplots(len(figures), len(AXES), squeeze=False, sharex="col", sharey="row")
-    for row, figure in zip(panels, figures, strict=True):
-        for panel, axis in zip(row, AXES, strict=True):
-            _draw_figure(panel, groups, figure, axis)
-            if figure == "return" and axis == "step":
-                for label, curve in references.items():
-                    _draw(panel, curve, PUBLISHED_COLOR, label, linestyle="dashed")
-            _dress(panel, FIGURES[figure] if axis == "step" else "", axis)
-            if figure == "success":
-                panel.set_ylim(-0.03, 1.03)
-                panel.yaxis.set_major_formatter("{x:.0%}")
-    for panel, text in zip(panels[-1], AXES.values(), strict=True):
-        panel.set_xlabel(text, size=9)
+    columns = 1 if is_narrow else len(AXES)
+    rows = len(figures) * len(AXES) // columns
+    chart = Figure((PANEL_IN[0] * columns, PANEL_IN[1] * rows + 0.7), dpi=DPI, layout="constrained")
+    chart.suptitle(", ".join(dict.fromkeys(group.config.task for group in groups)), size=12)
+    shared: dict[str, Any] = {} if is_narrow else {"sharex": "col", "sharey": "row"}
+    panels = chart.subplots(rows, columns, squeeze=False, **shared).reshape(-1, len(AXES))
+    for (figure, axis), panel in zip(product(figures, AXES), panels.flat, strict=True):
+        _draw_figure(panel, groups, figure, axis)
+        if figure == "return" and axis == "step":
+            for label, curve in references.items():
+                _draw(panel, curve, PUBLISHED_COLOR, label, linestyle="dashed")
+        _dress(panel, FIGURES[figure], axis)
+        if figure == "success":
+            panel.set_ylim(-0.03, 1.03)
+            panel.yaxis.set_major_formatter("{x:.0%}")
+        panel.set_xlabel(AXES[axis], size=9)
+        if not is_narrow:
+            panel.label_outer()
     handles, labels = panels[0][0].get_legend_handles_labels()
-    chart.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    chart.legend(
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+    )
     return rasterize(chart)
 
 
-def plot_losses(groups: Sequence[Group]) -> Pictures | None:
-    """Draw every loss over steps, a panel each; None before the first update."""
+def plot_losses(groups: Sequence[Group], columns: int = LOSS_COLUMNS) -> Pictures | None:
+    """Draw every loss over steps, `columns` panels in a row; None before the first update."""
     from matplotlib.figure import Figure
 
     names = sorted({n for group in groups for n in group.names if n.startswith("loss/")})
     if not names:
         return None
-    columns = min(LOSS_COLUMNS, len(names))
+    columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     chart = Figure((3.0 * columns, 1.9 * rows + 0.7), dpi=DPI, layout="constrained")
     chart.suptitle("Losses by name; total is their weighted sum", size=12)

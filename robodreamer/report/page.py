@@ -58,27 +58,36 @@ class Table(NamedTuple):
     header: Sequence[str] = ()
 
     def html(self) -> str:
-        """Return a table, which scrolls by itself where the screen is narrow."""
+        """Return a table; on a narrow screen every row becomes a list below its name."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
-        )
+        body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
         head = f"<thead><tr>{head}</tr></thead>" if head else ""
-        return f"<div class=scroll><table>{head}<tbody>{body}</tbody></table></div>"
+        return f"<table>{head}<tbody>{body}</tbody></table>"
+
+    def _cells(self, row: Sequence[str]) -> str:
+        """Return the cells of a row; each carries its column's name, to be shown in a list."""
+        names = [*self.header, *[""] * len(row)]
+        return "".join(
+            f'<td data-name="{html.escape(name, quote=True)}">{html.escape(cell)}</td>'
+            for name, cell in zip(names, row, strict=False)
+        )
 
 
 class Picture(NamedTuple):
-    """A PNG file."""
+    """A PNG file, and one that a narrow screen shows instead."""
 
     path: Path
     caption: str
+    narrow: Path | None = None
 
     def html(self) -> str:
         """Return the picture with its caption."""
-        source = f"data:image/png;base64,{_base64(self.path)}"
         alt = html.escape(self.caption, quote=True)
-        return _figure(f'<div class=scroll><img src="{source}" alt="{alt}"></div>', self.caption)
+        picture = f'<img src="{_png(self.path)}" alt="{alt}">'
+        if self.narrow is not None:
+            other = f'<source media="(max-width: {NARROW_REM}rem)" srcset="{_png(self.narrow)}">'
+            picture = f"<picture>{other}{picture}</picture>"
+        return _figure(picture, self.caption)
 
 
 class Film(NamedTuple):
@@ -140,9 +149,16 @@ def _figure(content: str, caption: str) -> str:
     return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
+def _png(path: Path) -> str:
+    return f"data:image/png;base64,{_base64(path)}"
+
+
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode("ascii")
 
+
+NARROW_REM = 40
+"""Width below which tables become lists and pictures have their narrow form."""
 
 STYLE = """
 :root { color-scheme: light; }
@@ -158,7 +174,6 @@ p { max-width: 46rem; margin: 0.5rem 0; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0.8rem; }
 .tile { background: #eef4f9; border-radius: 6px; padding: 0.7rem 0.9rem; font-size: 0.88rem; }
 .tile b { display: block; font-size: 1.55rem; color: #00507d; }
-.scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 0.6rem 0; font-size: 0.92rem; }
 th, td { text-align: left; padding: 0.28rem 1.1rem 0.28rem 0; border-bottom: 1px solid #e6e9ed;
   vertical-align: top; font-variant-numeric: tabular-nums; }
@@ -171,7 +186,16 @@ figcaption { color: #566; font-size: 0.88rem; max-width: 46rem; }
 pre { background: #f0f2f5; border-radius: 6px; padding: 0.7rem 0.9rem; overflow-x: auto;
   font-size: 0.86rem; }
 summary { cursor: pointer; color: #00507d; margin: 0.4rem 0; }
-@media (max-width: 40rem) { img { max-width: none; width: 50rem; } }
+td { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  table, tbody, tr, td { display: block; }
+  thead { display: none; }
+  tr { border-bottom: 1px solid #e6e9ed; padding: 0.4rem 0; }
+  td { border: none; padding: 0.1rem 0; }
+  td:first-child { white-space: normal; font-weight: 600; }
+  td:empty { display: none; }
+  td + td:not([data-name=""])::before { content: attr(data-name) ": "; color: #566; }
+}
 @media print { body { background: white; } section { break-inside: avoid; border: none; } }
 """
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from robodreamer.bin_range import describe_figures
 from robodreamer.files import write_atomic
+from robodreamer.pictures.plot import NARROW
 from robodreamer.progress import format_duration
 from robodreamer.report.findings import RANDOM, Findings, prepare_findings
 from robodreamer.report.page import (
@@ -237,7 +238,9 @@ SECTIONS: Sequence[Callable[[Findings], Section]] = (
 def _media(files: Mapping[str, Path], *names: str) -> list[Block]:
     """Return the films and pictures that there are."""
     return [
-        (Film if name.endswith(".mp4") else Picture)(files[name], CAPTIONS[name])
+        Film(files[name], CAPTIONS[name])
+        if name.endswith(".mp4")
+        else Picture(files[name], CAPTIONS[name], files.get(name.replace(".png", f"{NARROW}.png")))
         for name in names
         if name in files
     ]

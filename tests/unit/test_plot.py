@@ -10,7 +10,7 @@ from toy_run import TASK, make_run
 from robodreamer.cli import main
 from robodreamer.config import TrainConfig
 from robodreamer.pictures.curves import average, read_groups, read_published
-from robodreamer.pictures.plot import plot_learning, plot_losses
+from robodreamer.pictures.plot import NARROW, plot_learning, plot_losses
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs/data/dreamerv3_dmc_curves.csv"
@@ -118,7 +118,8 @@ def test_every_loss_has_its_panel(runs: list[Path]) -> None:
 def test_the_command_writes_both_plots(runs: list[Path], tmp_path: Path) -> None:
     assert main(["plot", *map(str, runs), "--out", str(tmp_path / "plots")]) == 0
     written = {path.name: path.stat().st_size for path in (tmp_path / "plots").iterdir()}
-    assert set(written) == {"learning.png", "losses.png"}
+    names = {f"{kind}{form}.png" for kind in ("learning", "losses") for form in ("", NARROW)}
+    assert set(written) == names
     assert min(written.values()) > 5000
 
 

@@ -42,6 +42,9 @@ DRIVE = {
 }  # fmt: skip
 
 
+PLOTS = ("learning.png", "learning-narrow.png", "losses.png", "losses-narrow.png")
+
+
 class Outline(HTMLParser):
     """Collects what a page refers to, and checks that its tags match."""
 
@@ -54,9 +57,9 @@ class Outline(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [v or "" for k, v in attrs if k in {"src", "href", "poster", "data"}]
+        self.sources += [v or "" for k, v in attrs if k in {"src", "srcset", "href", "poster"}]
         assert tag not in {"script", "link", "iframe", "object"}
-        if tag not in {"meta", "img"}:
+        if tag not in {"meta", "img", "source"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -115,8 +118,16 @@ def test_films_and_pictures_are_inside_bit_by_bit(run: Path, page: str) -> None:
     inside = {base64.b64decode(source.partition("base64,")[2]) for source in Outline(page).sources}
     names = ["episode.mp4", "dream.mp4", "dream.png", "signals.png"]
     expected = [run / "videos" / f"step-{STEP:09d}-{name}" for name in names]
-    expected += [run / "plots" / name for name in ("learning.png", "losses.png")]
+    expected += [run / "plots" / name for name in PLOTS]
     assert inside == {path.read_bytes() for path in expected}
+
+
+def test_a_narrow_screen_shows_pictures_and_results_of_its_own(run: Path, page: str) -> None:
+    narrow = base64.b64encode((run / "plots" / "learning-narrow.png").read_bytes()).decode()
+    assert f'<source media="(max-width: 40rem)" srcset="data:image/png;base64,{narrow}">' in page
+    # every result carries the name of its column, which the list below a row's name shows
+    assert '<td data-name="success">90%</td>' in page
+    assert "scroll" not in page.partition("</style>")[2]
 
 
 def test_scores_stand_with_their_intervals(page: str) -> None:
