@@ -10,7 +10,7 @@ Importing this module costs no torch; the command line builds its help from it.
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
@@ -85,7 +85,10 @@ class LossScales:
 
 @dataclass(frozen=True, kw_only=True)
 class AlgorithmConfig:
-    """How the agent learns (`--preset`); ALGORITHM.md gives the sources."""
+    """Settings of learning (`--preset`): world model, imagination, returns, actor and critic.
+
+    Defaults are those of DreamerV3 (Hafner et al., 2025, "Hyperparameters").
+    """
 
     latent: Literal["categorical"] = "categorical"
     """Family of the latent variables; categorical is straight-through with a uniform mix."""
@@ -255,7 +258,8 @@ class TrainConfig:
     preset: str = "dreamer_v3"
     """Family of the algorithm: dreamer_v3 (the published one) or multimodal."""
     protocol: str = "default"
-    """How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu or debug."""
+    """How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu or debug. Where
+    time is short, cpu and debug change the algorithm, too; the first lines of a run say how."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     data: ProtocolConfig = field(default_factory=ProtocolConfig)
@@ -313,6 +317,16 @@ def named_config(task: str, size: str, preset: str, protocol: str) -> TrainConfi
         algorithm=dataclasses.replace(algorithm, **ADAPTATIONS.get(protocol, {})),
         data=data,
     )
+
+
+def departures(config: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield every setting of the algorithm that is not its preset's: name, value, the preset's."""
+    ours = dataclasses.asdict(config.algorithm)
+    theirs = dataclasses.asdict(choose("preset", config.preset, PRESETS))
+    scales, usual = ours.pop("loss_scales"), theirs.pop("loss_scales")
+    ours |= {f"loss_scales.{name}": value for name, value in scales.items()}
+    theirs |= {f"loss_scales.{name}": value for name, value in usual.items()}
+    yield from ((name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name])
 
 
 def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import torch
 from robodreamer.agent import Agent, Learner
 from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.collect import Collector, ReplayRatio, TrainingDivergedError, make_replay
-from robodreamer.config import TrainConfig
+from robodreamer.config import TrainConfig, departures
 from robodreamer.distributions import Sample
 from robodreamer.files import locked
 from robodreamer.progress import Progress
@@ -178,6 +178,7 @@ def _build(
     draw = Sample(torch.Generator(device).manual_seed(config.seed))
     reporter = Reporter(config, folder, Progress(f"{config.task} in {folder}"))
     reporter.say(_describe(config, agent, replay, device))
+    reporter.say(describe_learning(config, agent.contract.control_dt_s))
     batch_steps = data.batch_size * data.batch_length
     return Session(
         config=config,
@@ -251,6 +252,24 @@ def _describe(config: TrainConfig, agent: Agent, replay: Replay, device: torch.d
         f"size {config.size} ({parameters / 1e6:.1f} M parameters) on {device}, "
         f"replay of {config.data.replay_capacity:,} steps takes up to {memory:.1f} GB{place}"
     )
+
+
+def describe_learning(config: TrainConfig, control_dt_s: float) -> str:
+    """Say what differs from the preset, and how far returns reach in seconds of the task.
+
+    A discount of 1 - 1/n weighs rewards n steps ahead by 1/e; what comes much later does not count.
+    """
+    horizon = config.algorithm.discount_horizon
+    reach = (
+        f"returns reach {horizon} steps, {horizon * control_dt_s:.3g} s of the task; where rewards "
+        "come later: --algorithm.discount-horizon"
+    )
+    changed = [f"{name} {ours} (not {theirs})" for name, ours, theirs in departures(config)]
+    if start := config.data.optimizer.actor_start:
+        changed.append(f"an actor that waits {start} updates")
+    if not changed:
+        return reach
+    return f"learns as {config.preset}, but with {', '.join(changed)}\n{reach}"
 
 
 def describe_simulation(

@@ -27,7 +27,7 @@ class TrainArguments(TrainConfig):
     """Learn a task; every setting of the run can be given here.
 
     Three words choose the rest: --size the networks, --preset the algorithm, --protocol how data
-    is collected and replayed.
+    is collected and replayed. The protocols cpu and debug change the algorithm, too.
     """
 
     task: Task = ""

@@ -82,14 +82,13 @@ def test_rates_and_training_time_leave_an_evaluation_out(
 
 
 def test_rewards_beyond_the_bins_are_said_once_and_logged(
-    collector: Collector, tmp_path: Path
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = dataclasses.replace(CONFIG.network, bin_limit=0.1)
     clock, said = Clock(), list[str]()
-    progress = Progress("toy")
-    progress.say = said.append
     config = dataclasses.replace(CONFIG, network=network)
-    reporter = Reporter(config, tmp_path, progress, clock)
+    reporter = Reporter(config, tmp_path, Progress("toy"), clock)
+    monkeypatch.setattr(reporter.progress, "say", said.append)
     reporter.begin(None, 0)
     for _ in range(2):
         for _ in range(4):
