@@ -4,7 +4,8 @@ import difflib
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from robodreamer_deploy.contract import Contract, Signal
+from robodreamer_deploy.bundle.describe import element_words, mapping_words
+from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
 OTHERS = (
     ("gym:ID", "any Gymnasium environment with Box or Dict observations, such as gym:CarRacing-v3"),
@@ -12,6 +13,8 @@ OTHERS = (
 )
 WIDEST_NAME = 32
 """Longer names have their text on the next line."""
+FEW_GROUPS, FEW_LABELS = 12, 6
+"""So many kinds of an action's elements are told, and so many labels of each."""
 FEW = 4
 """So many tasks are told in full, which takes a second or two for each."""
 
@@ -65,7 +68,7 @@ def format_details(
         ("", text),
         *(("observes", _observed(signal)) for signal in contract.inputs),
         *(("in training", _observed(signal)) for signal in contract.privileged),
-        ("action", _action(contract)),
+        *(("action", line) for line in _action(contract.action)),
         ("control", f"every {contract.control_dt_s:g} s, {steps or 'any number of'} steps"),
         ("cameras", ", ".join(cameras) or "none"),
         ("success", "told after each step" if contract.knows_success else "not told"),
@@ -83,11 +86,24 @@ def _observed(signal: Signal) -> str:
     return f"{signal.name} {size}{f' {signal.unit}' if signal.unit else ''}{labels}"
 
 
-def _action(contract: Contract) -> str:
-    action = contract.action
-    unit = f" {action.unit}" if action.unit else ""
-    labels = f": {', '.join(action.labels)}" if action.labels else ""
-    return f"{action.size} {action.kind}{unit}{labels}"
+def _action(action: ActionSpec) -> Iterator[str]:
+    """Yield how many elements there are, then each kind of element with the labels of that kind."""
+    yield f"{action.size} {action.kind}"
+    if action.kind == "discrete":
+        if action.labels:
+            yield ", ".join(action.labels)
+        return
+    labels = action.labels or tuple(map(str, range(action.size)))
+    groups: dict[str, list[str]] = {}
+    elements = zip(labels, action.low, action.high, element_words(action), strict=True)
+    for label, low, high, words in elements:
+        groups.setdefault(f"{low:.4g} .. {high:.4g} {words}", []).append(label)
+    for words, members in list(groups.items())[:FEW_GROUPS]:
+        yield f"{', '.join(members[:FEW_LABELS])}{', ...' * (len(members) > FEW_LABELS)}: {words}"
+    if len(groups) > FEW_GROUPS:
+        yield f"and {len(groups) - FEW_GROUPS} other ranges"
+    if action.mapping is not None:
+        yield mapping_words(action.mapping)[0].partition(",")[0]
 
 
 def _entry(name: str, text: str, column: int, width: int) -> list[str]:

@@ -24,9 +24,11 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from robodreamer_deploy.joint_mapping import JointMapping, Quantity
+from robodreamer_deploy.kinematics import Quaternion, Vector
 from robodreamer_deploy.records import parse_json, read_object, read_record
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 FAMILIES = ("image", "proprio", "goal", "privileged")
 
 Array = NDArray[Any]
@@ -134,29 +136,43 @@ class Signal:
 class ActionSpec:
     """What the policy sends: a vector in [-1, 1], or a one-hot choice.
 
-    Continuous: element i maps linearly from [-1, 1] to [low[i], high[i]] of the actuator.
-    Discrete: the policy sends a one-hot vector, the actuator receives the index of its largest
-    element.
+    Continuous: element i stands linearly for [low[i], high[i]] in its unit. Without a `mapping`
+    that is what its actuator is sent; with one it is a change, from which the mapping computes
+    what the actuators are sent. Discrete: the policy sends a one-hot vector, the actuator receives
+    the index of its largest element.
     """
 
     size: int
     """Number of elements A of the policy's action."""
     kind: Literal["continuous", "discrete"] = "continuous"
     low: tuple[float, ...] = ()
-    """Actuator value at -1, per element; empty for a discrete action."""
+    """Value at -1, per element, in its unit; empty for a discrete action."""
     high: tuple[float, ...] = ()
-    """Actuator value at +1, per element; empty for a discrete action."""
+    """Value at +1, per element; empty for a discrete action."""
     labels: tuple[str, ...] = ()
     """Actuator or choice names, in order."""
-    unit: str = ""
-    """Unit of the actuator values."""
+    units: tuple[str, ...] = ()
+    """SI unit of every element's value, such as `rad` or `N m`; empty for what has none."""
+    quantities: tuple[Quantity, ...] = ()
+    """What every element's value is; empty if nobody said."""
+    frame: str = ""
+    """Coordinate frame of displacements along axes, such as `world`; joints need none."""
+    mapping: JointMapping | None = None
+    """How an action that is a change becomes what the actuators are sent."""
 
     def __post_init__(self) -> None:
         """Refuse a map that has not one finite interval per element."""
         if self.size < 1:
             raise ValueError(f"an action has at least one element, not {self.size}")
-        if self.kind == "discrete":
-            return
+        for what in ("labels", "units", "quantities"):
+            if (number := len(getattr(self, what))) not in (0, self.size):
+                raise ValueError(f"{number} {what} for an action of {self.size} elements")
+        if self.kind == "continuous":
+            self._check_limits()
+        if self.mapping is not None:
+            self._check_mapping(self.mapping)
+
+    def _check_limits(self) -> None:
         if len(self.low) != self.size or len(self.high) != self.size:
             raise ValueError(
                 f"an action of {self.size} elements needs as many limits, "
@@ -167,24 +183,88 @@ class ActionSpec:
         if any(low > high for low, high in zip(self.low, self.high, strict=True)):
             raise ValueError(f"low lies above high: low {self.low}, high {self.high}")
 
-    def to_actuators(self, action: Array) -> Array:
-        """Map a policy action (A,) to actuator values: float64 (A,), or int64 () if discrete.
+    def _check_mapping(self, mapping: JointMapping) -> None:
+        if self.kind == "discrete":
+            raise ValueError("a choice is no change of position: it takes no mapping")
+        if mapping.elements != list(range(self.size)):
+            raise ValueError(
+                f"the mapping uses the elements {mapping.elements}, "
+                f"the action has {self.size}, of which each counts once"
+            )
+
+    @property
+    def num_actuators(self) -> int:
+        """Number U of values that the actuators are sent; A where there is no mapping."""
+        return self.size if self.mapping is None else len(self.mapping.targets)
+
+    @property
+    def actuator_labels(self) -> tuple[str, ...]:
+        """Name of what each actuator moves, (U,); empty if nobody said."""
+        return self.labels if self.mapping is None else self.mapping.labels
+
+    @property
+    def actuator_units(self) -> tuple[str, ...]:
+        """Unit of what each actuator is sent, (U,); empty if nobody said."""
+        if self.mapping is None:
+            return self.units
+        return tuple(target.unit for target in self.mapping.targets)
+
+    @property
+    def actuator_quantities(self) -> tuple[Quantity, ...]:
+        """What each actuator is sent, (U,); empty if nobody said."""
+        if self.mapping is None:
+            return self.quantities
+        return tuple(target.quantity for target in self.mapping.targets)
+
+    def values(self, action: Array) -> Array:
+        """Return what a continuous action (A,) stands for in the elements' units, float64 (A,).
 
         Values beyond [-1, 1] are clipped first. NaN is the caller's to refuse.
         """
-        if self.kind == "discrete":
-            return np.asarray(np.argmax(action))
         low, high = np.asarray(self.low), np.asarray(self.high)
         unit = (np.clip(action.astype(np.float64), -1.0, 1.0) + 1.0) / 2.0
         return np.clip(low + unit * (high - low), low, high)
 
-    def from_actuators(self, values: Array) -> Array:
-        """Return the continuous action, float32 (A,), that stands for actuator `values` (A,).
+    def to_actuators(self, action: Array, observation: Observation | None = None) -> Array:
+        """Map an action (A,) to what the actuators are sent: float64 (U,), or int64 () if discrete.
+
+        Values beyond [-1, 1] are clipped first. NaN is the caller's to refuse.
+
+        Args:
+            action: What the policy sends.
+            observation: What was measured right before it is carried out; needed where the action
+                is a change (`mapping`), and best always passed.
+
+        Raises:
+            ValueError: The action is a change, and the observation does not tell from where.
+        """
+        if self.kind == "discrete":
+            return np.asarray(np.argmax(action))
+        values = self.values(action)
+        if self.mapping is None:
+            return values
+        return self.mapping.to_targets(values, self.mapping.positions(observation))
+
+    def from_actuators(self, values: Array, observation: Observation | None = None) -> Array:
+        """Return the continuous action, float32 (A,), that stands for what actuators were sent.
 
         The inverse of `to_actuators`; beyond [-1, 1] where a value lies beyond its range. An
         element whose range is a single value is 0.
+
+        Args:
+            values: What the actuators were sent.
+            observation: What was measured before; needed where the action is a change.
+
+        Raises:
+            ValueError: The action is a change, and the observation does not tell from where.
         """
         assert self.kind == "continuous", self.kind
+        if self.mapping is not None:
+            values = self.mapping.to_values(values, self.mapping.positions(observation))
+        return self.from_values(values)
+
+    def from_values(self, values: Array) -> Array:
+        """Return the continuous action, float32 (A,), that stands for the elements' `values`."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         width = np.where(high > low, high - low, 1.0)
         action = np.where(high > low, 2.0 * (values - low) / width - 1.0, 0.0)
@@ -193,7 +273,7 @@ class ActionSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Geometry of the camera behind an image signal."""
+    """Geometry of the camera behind an image signal, as the model was built: the nominal one."""
 
     signal: str
     """Name of the signal, `image/<camera>`."""
@@ -201,10 +281,35 @@ class Camera:
     """Vertical field of view; None if the model does not tell."""
     mount: str = ""
     """Body or link that carries it; empty for one that stands in the world."""
+    frame: str = ""
+    """Frame of the pose: `world`, which is that of the signals, or the body that carries it, or
+    `world axes at` a place that moves. Empty if the pose is not known, or changes with what the
+    camera looks at."""
+    position: Vector | None = None
+    """Of the optical centre in `frame`, m; None if it is not known."""
+    quaternion: Quaternion | None = None
+    """How the camera is turned in `frame`: w, x, y, z. Its axes are MuJoCo's and OpenGL's: x to the
+    right, y up, and it looks along -z."""
     color_order: Literal["rgb"] = "rgb"
     depth_range_m: float | None = None
     """For a picture of depth (one channel), the distance along the viewing direction that 255
     stands for; 0 is the camera itself. None for a picture of colours."""
+
+    def __post_init__(self) -> None:
+        """Refuse half a pose."""
+        if len({self.position is None, self.quaternion is None, not self.frame}) > 1:
+            raise ValueError(f"{self.signal} needs position, quaternion and frame, or none of them")
+
+    @property
+    def opencv_quaternion(self) -> Quaternion | None:
+        """How it is turned in `frame` with OpenCV's and ROS' optical axes, w, x, y, z.
+
+        There x goes to the right, y down, and it looks along z, as the manifest's pinholes have it.
+        """
+        if self.quaternion is None:
+            return None
+        w, x, y, z = self.quaternion  # times (0, 1, 0, 0): half a turn about its own x
+        return (-x, w, z, -y) if x <= 0.0 else (x, -w, -z, y)  # the same turn, w not below 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +343,24 @@ class Contract:
                 raise ValueError(f"camera {camera.signal} is no signal; there are {sorted(names)}")
         if not 0.0 < self.control_dt_s < math.inf:
             raise ValueError(f"control_dt_s must be above 0, got {self.control_dt_s}")
+        if self.action.mapping is not None:
+            self._check_mapping(self.action.mapping)
+
+    def _check_mapping(self, mapping: JointMapping) -> None:
+        """Refuse an action that is a change from what the policy's robot does not measure."""
+        known = {signal.name: signal for signal in self.inputs if signal.dtype == "float32"}
+        if mapping.signal not in known:
+            raise ValueError(
+                f"the action is a change from {mapping.signal}, which has to be observed; "
+                f"the policy reads {', '.join(known) or 'no measurement'}"
+            )
+        size = known[mapping.signal].num_elements
+        for target in mapping.targets:
+            if target.measured is not None and not 0 <= target.measured < size:
+                raise ValueError(
+                    f"{target.label} is element {target.measured} of {mapping.signal}, "
+                    f"which has {size}"
+                )
 
     def __getitem__(self, name: str) -> Signal:
         """Return the signal called `name`."""
@@ -286,7 +409,10 @@ class Contract:
         """
         version = data.get("version")
         if version != CONTRACT_VERSION:
-            raise ValueError(f"contract version {version!r}; this release reads {CONTRACT_VERSION}")
+            raise ValueError(
+                f"contract version {version!r}; this release reads {CONTRACT_VERSION}: train or "
+                "export again, or install the release that wrote it"
+            )
         return read_record(cls, data, "contract")
 
     def to_json(self) -> str:

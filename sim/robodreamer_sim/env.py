@@ -62,6 +62,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self._num_steps = 0
         self._num_actions = 0
         self._gap: RealityGap | None = None
+        self._measured: Mapping[str, Array] | None = None  # what an action is a change from
         self.observation_space: Any = observation_space(contract)
         self.action_space = action_space(contract)
 
@@ -94,6 +95,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         """Do what `reset` does before it observes."""
         super().reset(seed=seed, options=options)
         self._num_steps = self._num_actions = 0
+        self._measured = None
         with self._randomized(seed, options or {}):
             self._begin(seed)
 
@@ -105,7 +107,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self._num_actions += 1
         if self._gap is not None:
             action = self._gap.act(action)
-        actuators = self.contract.action.to_actuators(action)
+        actuators = self.to_controls(action)
         transition = self._advance_in_time(actuators)
         reward = transition.reward
         for _ in range(self._action_repeat - 1):
@@ -115,6 +117,10 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
             reward += transition.reward
         return transition._replace(reward=reward)
 
+    def to_controls(self, action: Array) -> Array:
+        """Return what the simulation is given for an action; by default the actuators' values."""
+        return self.contract.action.to_actuators(action, self._measured or self._measure())
+
     def look(self) -> None:
         """Let the cameras look at what `observe` will return; see `CameraRig.stage`."""
         self._rig.stage(self._num_actions)
@@ -122,7 +128,11 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     def observe(self) -> dict[str, Array]:
         """Return what there is to observe, once after each `begin_episode` and `take_action`."""
         observation = self._rig.capture(self._num_actions) | self._measure()
-        return observation if self._gap is None else self._gap.observe(observation)
+        if self._gap is not None:
+            observation = self._gap.observe(observation)
+        if (mapping := self.contract.action.mapping) is not None:  # from where the robot would move
+            self._measured = {mapping.signal: observation[mapping.signal].copy()}
+        return observation
 
     @property
     def mujoco_handles(self) -> "tuple[mujoco.MjModel, mujoco.MjData] | None":

@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
+from robodreamer_sim.actuators import actuator_label, physical_action
 from robodreamer_sim.cameras.mounting import Aim, add_camera, fixed_camera
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.rendering import Renderers
@@ -121,6 +122,10 @@ class RobotTask(TaskEnv):
         """Model and data of the simulation."""
         return self.model, self.data
 
+    def to_controls(self, action: Array) -> Array:
+        """Return MuJoCo's controls for an action."""
+        return self._controls.to_actuators(action)
+
     def _begin(self, seed: int | None) -> None:
         mujoco.mj_resetData(self.model, self.data)
         self._elapsed_steps = 0
@@ -195,7 +200,7 @@ class RobotTask(TaskEnv):
 
     def _action(self) -> ActionSpec:
         model = self.model
-        labels = tuple(model.actuator(i).name or f"actuator_{i}" for i in range(model.nu))
+        labels = [actuator_label(model, i) for i in range(model.nu)]
         without = [label for i, label in enumerate(labels) if not model.actuator_ctrllimited[i]]
         if without:
             raise ValueError(
@@ -203,7 +208,8 @@ class RobotTask(TaskEnv):
                 "actions in [-1, 1] are mapped to"
             )
         low, high = model.actuator_ctrlrange.T.tolist()
-        return ActionSpec(size=model.nu, low=tuple(low), high=tuple(high), labels=labels)
+        self._controls = ActionSpec(size=model.nu, low=tuple(low), high=tuple(high))
+        return physical_action(model, low, high, labels)
 
     def _bind(self, options: EnvOptions) -> Iterator[Bound]:
         """Bind what is observed: privileged measurements are the robot's where it has no camera."""

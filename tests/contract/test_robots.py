@@ -42,7 +42,7 @@ LEROBOT = Contract(
         ),
         Signal(name="image/front", shape=(24, 32, 3), dtype="uint8"),
     ),
-    action=ActionSpec(size=1, low=(-2.0,), high=(2.0,), labels=("elbow_flex",), unit="rad"),
+    action=ActionSpec(size=1, low=(-2.0,), high=(2.0,), labels=("elbow_flex",), units=("rad",)),
     control_dt_s=0.02,
 )
 

@@ -42,7 +42,8 @@ def arm_contract(unit: str = "rad", extra: tuple[Signal, ...] = ()) -> Contract:
             *extra,
         ),
         action=ActionSpec(
-            size=6, low=tuple(low.tolist()), high=tuple(high.tolist()), labels=JOINTS, unit=unit
+            size=6, low=tuple(low.tolist()), high=tuple(high.tolist()), labels=JOINTS,
+            units=(unit,) * 6,
         ),
         control_dt_s=0.02,
     )  # fmt: skip

@@ -115,7 +115,7 @@ def test_a_contract_with_one_wrong_value_never_raises_anything_but_value_error(
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("version",), 2, "contract version 2; this release reads 1"),
+        (("version",), 1, "contract version 1; this release reads 2: train or export again"),
         (("colour",), "red", "contract has unknown fields: colour"),
         (("action", "size"), "2", "contract.action.size is '2', expected a whole number"),
         (("action", "size"), True, "contract.action.size is True, expected a whole number"),

@@ -120,7 +120,7 @@ def test_commanded_velocities_become_goals_that_move_at_that_speed(bus: Simulate
 
 
 def test_servos_that_the_policy_does_not_drive_stay_where_they_are(bus: SimulatedBus) -> None:
-    action = ActionSpec(size=1, low=(-1.0,), high=(1.0,), labels=("base_yaw",), unit="rad")
+    action = ActionSpec(size=1, low=(-1.0,), high=(1.0,), labels=("base_yaw",), units=("rad",))
     robot = DynamixelRobot(bus_config(bus.port), dataclasses.replace(CONTRACT, action=action))
     robot.connect()
     before = goals(bus)
@@ -194,7 +194,9 @@ def test_in_the_end_it_holds_or_lets_go_as_the_file_says(bus: SimulatedBus, rele
         (
             Contract(
                 task="t", observations=CONTRACT.observations, control_dt_s=0.02,
-                action=ActionSpec(size=1, low=(-1.0,), high=(1.0,), labels=("elbow",), unit="rad"),
+                action=ActionSpec(
+                    size=1, low=(-1.0,), high=(1.0,), labels=("elbow",), units=("rad",)
+                ),
             ),
             "the action needs the joint elbow; this robot has elbow_pitch, ",
         ),

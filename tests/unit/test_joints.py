@@ -17,7 +17,7 @@ SPEC = ActionSpec(size=2, low=(-2.0, -1.0), high=(2.0, 3.0), labels=("a", "b"))
 
 
 def goal_positions(quantity: Quantity) -> GoalPositions:
-    return GoalPositions(SPEC, quantity, low=LOW, high=HIGH, dt_s=DT_S)
+    return GoalPositions(SPEC, (quantity, quantity), low=LOW, high=HIGH, dt_s=DT_S)
 
 
 @pytest.mark.parametrize("quantity", ["position", "velocity"])

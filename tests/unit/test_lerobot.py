@@ -41,7 +41,7 @@ CONTRACT = Contract(
     ),
     action=ActionSpec(
         size=3, low=(-1.5, -1.5, 0.0), high=(1.5, 1.5, 0.08), labels=(*JOINTS, "gripper"),
-        unit="rad",
+        units=("rad", "rad", "m"),
     ),
     control_dt_s=0.02,
 )  # fmt: skip
@@ -64,7 +64,9 @@ VELOCITY = Signal(
 DRIVEN_BY_VELOCITY = dataclasses.replace(
     CONTRACT,
     observations=(RANGED, VELOCITY),
-    action=ActionSpec(size=2, low=(-1.5,) * 2, high=(1.5,) * 2, labels=JOINTS, unit="rad/s"),
+    action=ActionSpec(
+        size=2, low=(-1.5,) * 2, high=(1.5,) * 2, labels=JOINTS, units=("rad/s",) * 2
+    ),
 )  # fmt: skip
 MOST = np.degrees(1.5 * LEAD_S)
 """Degrees by which a commanded velocity moves a goal ahead of the joint at most."""
@@ -317,7 +319,7 @@ def test_a_lost_connection_is_no_hold() -> None:
 
 
 def test_motors_that_the_policy_does_not_drive_keep_their_pose() -> None:
-    action = ActionSpec(size=1, low=(-1.5,), high=(1.5,), labels=("elbow_flex",), unit="rad")
+    action = ActionSpec(size=1, low=(-1.5,), high=(1.5,), labels=("elbow_flex",), units=("rad",))
     contract = dataclasses.replace(CONTRACT, action=action)
     arm = Arm(ArmConfig())
     robot = LeRobotAdapter(arm, contract, SETTINGS)
@@ -333,7 +335,9 @@ def test_names_and_zeros_that_differ_are_said_in_the_file(tmp_path: Path) -> Non
     labels = ("pan", "elbow")
     signal = Signal(name="proprio/angles", shape=(2,), dtype="float32", unit="rad", labels=labels)
     eye = Signal(name="image/eye", shape=(48, 64, 3), dtype="uint8")
-    action = ActionSpec(size=2, low=(-3.0,) * 2, high=(3.0,) * 2, labels=labels, unit="rad/s")
+    action = ActionSpec(
+        size=2, low=(-3.0,) * 2, high=(3.0,) * 2, labels=labels, units=("rad/s",) * 2
+    )
     contract = dataclasses.replace(CONTRACT, observations=(signal, eye), action=action)
     file = tmp_path / "arm.json"
     text = {
@@ -388,7 +392,9 @@ def test_a_function_that_makes_it_gets_what_follows() -> None:
     contract = dataclasses.replace(
         CONTRACT,
         observations=CONTRACT.observations[:1],
-        action=ActionSpec(size=2, low=(-1.0,) * 2, high=(1.0,) * 2, labels=JOINTS, unit="rad"),
+        action=ActionSpec(
+            size=2, low=(-1.0,) * 2, high=(1.0,) * 2, labels=JOINTS, units=("rad",) * 2
+        ),
     )
     for spec, port in ((":/dev/ttyACM3", "/dev/ttyACM3"), ("", "/dev/ttyACM0")):
         robot: Any = load_robot(f"lerobot:{FILE}:make_arm{spec}", contract)
@@ -409,7 +415,11 @@ def test_a_function_that_makes_it_gets_what_follows() -> None:
         ),
         (
             SETTINGS,
-            {"action": ActionSpec(size=1, low=(0.0,), high=(1.0,), labels=("wrist",), unit="rad")},
+            {
+                "action": ActionSpec(
+                    size=1, low=(0.0,), high=(1.0,), labels=("wrist",), units=("rad",)
+                )
+            },
             "the action drives wrist, Arm takes shoulder_pan.pos, ",
         ),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robodreamer_sim.actuators import meanings
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
@@ -106,7 +107,9 @@ def test_the_contract_maps_actions_to_the_servos_themselves(task: str) -> None:
     env = robotics(task, observe="state")
     _, action = act(env)
     model, data = env.mujoco_handles
-    np.testing.assert_allclose(data.ctrl, env.contract.action.to_actuators(action), atol=1e-6)
+    told = zip(meanings(model), env.contract.action.to_actuators(action), strict=True)
+    controls = [meaning.to_control(value) for meaning, value in told]
+    np.testing.assert_allclose(data.ctrl, controls, atol=1e-6)
     names = [plain(model.actuator(i).name) for i in range(model.nu)]
     assert list(env.contract.action.labels) == names
     env.close()

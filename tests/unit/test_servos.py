@@ -4,7 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from robodreamer_deploy.contract import ActionSpec
+from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_sim.actuators import physical_action
 from robodreamer_sim.servos import hold_pose
 
 MODEL = """
@@ -21,26 +22,30 @@ MODEL = """
   </actuator>
 </mujoco>
 """
-LOW, HIGH = (-1.0, -2.0, -2.0), (3.0, 2.0, 2.0)
 
 
 @pytest.mark.parametrize(
-    ("pose", "low", "held"),
-    [
-        (2.0, LOW, [0.5, 0, 0]),
-        (-1.0, LOW, [-1.0, 0, 0]),
-        (9.0, LOW, [1.0, 0, 0]),  # beyond its range
-        (2.0, (-1.5, -2.0, -2.0), [0, 0, 0]),  # the task's actions are something else
-        (2.0, LOW[:2], [0, 0]),
-    ],
+    ("pose", "held"),
+    [(2.0, [0.5, 0, 0]), (-1.0, [-1.0, 0, 0]), (9.0, [1.0, 0, 0])],  # the last beyond its range
 )
-def test_only_position_servos_are_told_where_they_are(
-    pose: float, low: tuple[float, ...], held: list[float]
-) -> None:
+def test_only_position_servos_are_told_where_they_are(pose: float, held: list[float]) -> None:
     model = mujoco.MjModel.from_xml_string(MODEL)
+    spec = physical_action(model, *model.actuator_ctrlrange.T, labels=("a", "b", "c"))
+    np.testing.assert_allclose(held_action(spec, model, pose), held, atol=1e-6)
+
+
+def test_actions_that_are_not_the_model_s_actuators_are_left_alone() -> None:
+    model = mujoco.MjModel.from_xml_string(MODEL)
+    spec = ActionSpec(size=3, low=(-1.0,) * 3, high=(1.0,) * 3)
+    assert not held_action(spec, model, 2.0).any()
+    two = ActionSpec(size=2, low=(-1.0,) * 2, high=(1.0,) * 2, quantities=("position",) * 2)
+    assert not held_action(two, model, 2.0).any()
+
+
+def held_action(spec: ActionSpec, model: mujoco.MjModel, pose: float) -> Array:
     data = mujoco.MjData(model)
     data.qpos[:] = pose
     mujoco.mj_forward(model, data)
-    action = np.zeros(len(low), np.float32)
-    hold_pose(action, ActionSpec(size=len(low), low=low, high=HIGH[: len(low)]), model, data)
-    np.testing.assert_allclose(action, held, atol=1e-6)
+    action = np.zeros(spec.size, np.float32)
+    hold_pose(action, spec, model, data)
+    return action

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from robodreamer_deploy.bundle.manifest import DrawResult, Manifest
 from robodreamer_deploy.contract import ActionSpec, Camera, Signal
+from robodreamer_deploy.joint_mapping import JointMapping
 
 WIDTH = 80
 INDENT = 14  # of what stands beside a title
@@ -19,7 +20,7 @@ def describe(manifest: Manifest) -> list[str]:
         ("trained", [f"run {manifest.run}", f"commit {manifest.commit or 'unknown'}"]),
         ("rate", [f"{1.0 / contract.control_dt_s:g} Hz (dt {contract.control_dt_s!r} s)"]),
         ("reads", [line for signal in contract.inputs for line in _signal(signal)]),
-        ("cameras", [_camera(camera, manifest) for camera in contract.cameras]),
+        ("cameras", [line for camera in contract.cameras for line in _camera(camera, manifest)]),
         ("lost frames", _lost_frames(manifest)),
         ("sends", _action(contract.action)),
         ("delays", _delays(manifest)),
@@ -65,7 +66,8 @@ def _signal(signal: Signal) -> list[str]:
     return [head, *(f"  {label}: {low!r} .. {high!r}" for label, low, high in limits)]
 
 
-def _camera(camera: Camera, manifest: Manifest) -> str:
+def _camera(camera: Camera, manifest: Manifest) -> list[str]:
+    """Return how a camera projects, and under it where it stands."""
     words = [f"{camera.signal} {camera.color_order}"]
     if camera.mount:
         words.append(f"on {camera.mount}")
@@ -76,17 +78,63 @@ def _camera(camera: Camera, manifest: Manifest) -> str:
         words.append(f"fx {pinhole.fx:g} fy {pinhole.fy:g} cx {pinhole.cx:g} cy {pinhole.cy:g}")
     if camera.depth_range_m is not None:
         words.append(f"255 is {camera.depth_range_m!r} m away")
-    return ", ".join(words)
+    return [", ".join(words), *(f"  {line}" for line in camera_pose(camera))]
+
+
+def camera_pose(camera: Camera) -> list[str]:
+    """Return where a camera stands and how it is turned, in both conventions of its axes."""
+    if camera.position is None or camera.quaternion is None or camera.opencv_quaternion is None:
+        return ["place unknown"]
+    return [
+        f"at {_numbers(camera.position)} m in the frame {camera.frame}",
+        f"wxyz {_numbers(camera.quaternion)} (MuJoCo, OpenGL: looks along -z, y up)",
+        f"wxyz {_numbers(camera.opencv_quaternion)} (OpenCV, ROS: looks along z, y down)",
+    ]
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.5g}" for value in values)
 
 
 def _action(action: ActionSpec) -> list[str]:
     labels = action.labels or tuple(str(i) for i in range(action.size))
     if action.kind == "discrete":
         return [f"one of {action.size} choices: {', '.join(labels)}"]
-    limits = zip(labels, action.low, action.high, strict=True)
+    limits = zip(labels, action.low, action.high, element_words(action), strict=True)
     return [
         f"{action.size} numbers in [-1, 1], which stand for",
-        *(f"  {label}: {low!r} .. {high!r} {action.unit}".rstrip() for label, low, high in limits),
+        *(f"  {label}: {low!r} .. {high!r} {words}".rstrip() for label, low, high, words in limits),
+        *(mapping_words(action.mapping) if action.mapping is not None else ()),
+    ]
+
+
+def element_words(action: ActionSpec) -> list[str]:
+    """Return unit and kind of every element's value, such as `m, displacement in world`."""
+    units = action.units or ("",) * action.size
+    quantities = action.quantities or ("unknown",) * action.size
+    return [_element(*pair, action.frame) for pair in zip(units, quantities, strict=True)]
+
+
+def _element(unit: str, quantity: str, frame: str) -> str:
+    if quantity == "displacement":
+        kind = f"displacement per period{f' in {frame}' if frame else ''}"
+    else:
+        kind = "of unknown kind" if quantity == "unknown" else quantity
+    return f"{unit}, {kind}" if unit else kind
+
+
+def mapping_words(mapping: JointMapping) -> list[str]:
+    """Return how an action that is a change becomes what the actuators are sent."""
+    lines = [f"added to {mapping.signal} as measured, and sent as"]
+    if mapping.chain is not None:
+        chain = mapping.chain
+        joints = ", ".join(link.joint for link in chain.links)
+        way = f"moving {chain.frame} by {joints}, {chain.max_step:g} rad or m at most"
+        lines = [f"{way}, from {mapping.signal} as measured; sent as"]
+    return lines + [
+        f"  {target.label}: {target.low!r} .. {target.high!r} "
+        f"{_element(target.unit, target.quantity, '')}"
+        for target in mapping.targets
     ]
 
 

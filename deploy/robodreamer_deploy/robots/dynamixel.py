@@ -19,7 +19,7 @@ from robodreamer_deploy.robots.exclusive import Exclusive
 from robodreamer_deploy.robots.joints import (
     GoalPositions,
     action_order,
-    commanded_quantity,
+    commanded_quantities,
     joint_signals,
 )
 from robodreamer_deploy.robots.servo_bus import (
@@ -79,7 +79,7 @@ class DynamixelRobot:
         driven = [servos[i] for i in self._order]
         self._goals = GoalPositions(
             contract.action,
-            commanded_quantity(contract.action, config.command),
+            commanded_quantities(contract.action, config.command),
             low=np.array([servo.low for servo in driven]),
             high=np.array([servo.high for servo in driven]),
             dt_s=contract.control_dt_s,
@@ -234,11 +234,11 @@ class DynamixelRobot:
         return ticks
 
     def _driven(self, ticks: Array) -> Array:
-        """Return the positions (A,) of the joints that the action drives, in its order."""
+        """Return the positions (U,) of the joints that the action drives, in its order."""
         return ((ticks - self._zero) * self._scale)[self._order]
 
     def _to_ticks(self, positions: Array) -> Array:
-        """Return where servos go for joint positions (A,) in the action's order."""
+        """Return where servos go for joint positions (U,) in the action's order."""
         ticks = positions / self._scale[self._order] + self._zero[self._order]
         return np.rint(ticks).astype(np.int64)
 

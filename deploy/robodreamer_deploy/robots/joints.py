@@ -1,10 +1,10 @@
 """Joints by label: which signals of a contract they make up, and what an action asks of them.
 
 Shared by robots whose hardware knows joints by name: a servo bus, a LeRobot class. Letters: A
-action element, J joint.
+action element, U actuator.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -55,36 +55,53 @@ def joint_signals(contract: Contract, joints: Collection[str]) -> dict[str, Join
     return found
 
 
-def commanded_quantity(action: ActionSpec, command: Quantity | None) -> Quantity:
-    """Return what the policy commands: as its unit says, else as the user says by `command`.
+def commanded_quantities(action: ActionSpec, command: Quantity | None) -> tuple[Quantity, ...]:
+    """Return what the policy commands, (U,): as the contract says, else as `command` says.
 
     Raises:
-        RobotError: Neither says, both say and differ, or the action is a choice.
+        RobotError: Neither says, both say and differ, or the action is nothing that joints can be
+            sent.
     """
     if action.kind == "discrete":
         raise RobotError("the policy chooses one of several actions; joints need continuous ones")
-    told = QUANTITIES.get(action.unit)
-    if told is None and command is None:
+    told = action.actuator_quantities or ("unknown",) * action.num_actuators
+    units = action.actuator_units or ("",) * action.num_actuators
+    labels = action.actuator_labels or tuple(map(str, range(action.num_actuators)))
+    return tuple(
+        _commanded(label, quantity, unit, command)
+        for label, quantity, unit in zip(labels, told, units, strict=True)
+    )
+
+
+def _commanded(label: str, told: str, unit: str, command: Quantity | None) -> Quantity:
+    if told == "unknown":
+        told = QUANTITIES.get(unit, told)
+    if told == "unknown" and command is None:
         raise RobotError(
-            f"the policy's action has the unit {action.unit!r}, which does not tell what the "
-            'joints are sent; set "command" to "position" or "velocity"'
+            f"the contract does not say what {label} is sent (its unit is {unit!r}); "
+            'set "command" to "position" or "velocity"'
         )
-    if told is not None and command is not None and told != command:
-        raise RobotError(f'"command" is {command}, but the policy sends {told} in {action.unit}')
-    return told or command or "position"
+    if told not in ("position", "velocity", "unknown"):
+        raise RobotError(
+            f"the policy sends {label} a value of {unit or 'no unit'} that is its {told}; joints "
+            "are sent positions or velocities"
+        )
+    if command is not None and told not in (command, "unknown"):
+        raise RobotError(f'"command" is {command}, but the policy sends {label} a {told} in {unit}')
+    return command or ("velocity" if told == "velocity" else "position")
 
 
 def action_order(action: ActionSpec, joints: Collection[str]) -> list[int]:
-    """Return, for each element of the action, the place of its joint in `joints`.
+    """Return, for each actuator of the action, the place of its joint in `joints`: (U,).
 
     Raises:
         RobotError: The action names no joints, or one that is not here.
     """
-    if not action.labels:
+    if not action.actuator_labels:
         raise RobotError("the policy's action has no labels, so its joints are unknown")
-    _require_labels("the action", action.labels, joints)
+    _require_labels("the action", action.actuator_labels, joints)
     places = {label: i for i, label in enumerate(joints)}
-    return [places[label] for label in action.labels]
+    return [places[label] for label in action.actuator_labels]
 
 
 def _require_labels(what: str, labels: tuple[str, ...], joints: Collection[str]) -> None:
@@ -98,47 +115,65 @@ class _Asked(NamedTuple):
     """What an action asked of the joints."""
 
     action: Array  # (A,), the policy's
-    actuators: Array  # (A,), positions or velocities
-    goals: Array  # (A,), where the joints would go
-    start: Array  # (A,), where they were going before
+    measured: Array  # (U,), where the joints were
+    goals: Array  # (U,), where the joints would go
+    start: Array  # (U,), where they were going before
 
 
 class GoalPositions:
-    """Turns actions into goal positions of joints, (A,) in the action's order.
+    """Turns actions into goal positions of joints, (U,) in the order of the action's actuators.
 
     Args:
         action: The policy's.
-        quantity: What its elements command.
-        low: Lowest position each joint may be sent to.
+        quantities: What its actuators are sent, (U,).
+        low: Lowest position each joint may be sent to, (U,).
         high: Highest one.
         dt_s: Seconds from one action to the next.
     """
 
     def __init__(
-        self, action: ActionSpec, quantity: Quantity, *, low: Array, high: Array, dt_s: float
+        self,
+        action: ActionSpec,
+        quantities: Sequence[Quantity],
+        *,
+        low: Array,
+        high: Array,
+        dt_s: float,
     ) -> None:
-        self._action = action
-        self._is_velocity = quantity == "velocity"
+        self._action, self._mapping = action, action.mapping
+        self._is_velocity = np.array([quantity == "velocity" for quantity in quantities])
         self._low, self._high, self._dt_s = low, high, dt_s
-        fastest = np.maximum(np.abs(action.low), np.abs(action.high))
-        self._max_lead = LEAD_S * fastest
+        lowest, highest = (
+            (action.low, action.high)
+            if self._mapping is None
+            else (self._mapping.low, self._mapping.high)
+        )
+        fastest = np.maximum(np.abs(lowest), np.abs(highest))
+        self.speed: Array = np.where(self._is_velocity, fastest, np.inf)
+        """Largest velocity that each joint is commanded, (U,); infinite where it is positions."""
+        self._max_lead = LEAD_S * self.speed
         self._last: Array | None = None
         self._asked: _Asked | None = None
 
+    @property
+    def starts_from_measured(self) -> bool:
+        """Whether goals are reckoned from where the joints are, so that an old reading misleads."""
+        return self._mapping is not None
+
     def held_at(self, positions: Array) -> Array:
-        """Begin anew at `positions` (A,); return the action (A,) that staying there amounts to."""
+        """Restart at `positions` (U,); return the action (A,) that staying there amounts to."""
         self._last = positions
-        at_rest = np.zeros_like(positions) if self._is_velocity else positions
-        return self._action.from_actuators(at_rest)
+        return self._to_action(np.where(self._is_velocity, 0.0, positions), positions)
 
     def advance(self, action: Array, measured: Array) -> Array:
-        """Return goals (A,) for the joints, which are `measured`; `executed` has to follow."""
-        actuators = self._action.to_actuators(action)
+        """Return goals (U,) for the joints, which are `measured`; `executed` has to follow."""
+        actuators = self._action.values(action)
+        if self._mapping is not None:
+            actuators = self._mapping.to_targets(actuators, measured)
         start = measured if self._last is None else self._last
-        goals = start + actuators * self._dt_s if self._is_velocity else actuators
-        self._asked = _Asked(action.copy(), actuators, goals, start)
-        if self._is_velocity:
-            goals = np.clip(goals, measured - self._max_lead, measured + self._max_lead)
+        goals = np.where(self._is_velocity, start + actuators * self._dt_s, actuators)
+        self._asked = _Asked(action.copy(), measured.copy(), goals, start)
+        goals = np.clip(goals, measured - self._max_lead, measured + self._max_lead)
         return np.clip(goals, self._low, self._high)
 
     def executed(self, sent: Array) -> Array:
@@ -146,6 +181,14 @@ class GoalPositions:
         assert self._asked is not None, "advance first"
         asked, self._last = self._asked, sent
         is_as_asked = np.isclose(sent, asked.goals, rtol=0.0, atol=SAME_GOAL)
-        done = (sent - asked.start) / self._dt_s if self._is_velocity else sent
-        nearest = np.clip(self._action.from_actuators(done), -1.0, 1.0)
+        if self._mapping is not None:  # an element may move several joints
+            is_as_asked = is_as_asked.all()
+        done = np.where(self._is_velocity, (sent - asked.start) / self._dt_s, sent)
+        nearest = np.clip(self._to_action(done, asked.measured), -1.0, 1.0)
         return np.where(is_as_asked, asked.action, nearest).astype(np.float32)
+
+    def _to_action(self, actuators: Array, measured: Array) -> Array:
+        """Return the action (A,) that what the actuators were sent (U,) amounts to."""
+        if self._mapping is not None:
+            actuators = self._mapping.to_values(actuators, measured)
+        return self._action.from_values(actuators)

@@ -21,7 +21,7 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.exclusive import Exclusive
-from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantity
+from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
 from robodreamer_deploy.robots.lerobot_names import (
     Channel,
     LeRobotFile,
@@ -102,20 +102,18 @@ class LeRobotAdapter:
             self._name, robot.observation_features, robot.action_features, contract, settings
         )
         self._now = now
-        quantity = commanded_quantity(contract.action, settings.command)
         self._goals = GoalPositions(
             contract.action,
-            quantity,
+            commanded_quantities(contract.action, settings.command),
             low=self._names.lowest_goals,
             high=self._names.highest_goals,
             dt_s=contract.control_dt_s,
         )
-        fastest = np.maximum(np.abs(contract.action.low), np.abs(contract.action.high))
         self._check = PoseCheck(
-            contract.action.labels,
+            contract.action.actuator_labels,
             self._names.low,
             self._names.high,
-            fastest if quantity == "velocity" else self._names.speed,
+            np.where(np.isfinite(self._goals.speed), self._goals.speed, self._names.speed),
         )
         self._velocities = {
             name: VelocityFilter(contract.control_dt_s) for name in self._names.derived
@@ -286,7 +284,7 @@ class LeRobotAdapter:
     def _warn_of_limits(self) -> None:
         """Say what a user should know before the arm moves."""
         bounds = zip(
-            self._contract.action.labels,
+            self._contract.action.actuator_labels,
             self._names.lowest_goals,
             self._names.highest_goals,
             strict=True,

@@ -138,17 +138,17 @@ class Vocabulary:
         self.pictures = self._find_pictures()
         """By signal, the camera's key and what makes its pictures fit."""
         self.driven = self._find_driven()
-        """The motor behind each element of the action, as a position."""
-        labels = self._contract.action.labels
+        """The motor behind each actuator of the action, as a position."""
+        labels = self._contract.action.actuator_labels
         self.low, self.high = self._range(labels, ".pos")
-        """Between which positions (A,) the policy's driven joints are; infinite where it has no
+        """Between which positions (U,) the policy's driven joints are; infinite where it has no
         range, and the file none either."""
         lowest, highest = self._range(labels, ".vel")
         self.speed = np.maximum(np.abs(lowest), np.abs(highest))
-        """How fast they are at most (A,), by the range of the policy's signals; or infinite."""
+        """How fast they are at most (U,), by the range of the policy's signals; or infinite."""
         own = [settings.joints.get(label, Joint()) for label in labels]
         self.lowest_goals = _given([joint.low for joint in own], self.low)
-        """Between which positions they may be sent (A,): what the file says, else their range."""
+        """Between which positions they may be sent (U,): what the file says, else their range."""
         self.highest_goals = _given([joint.high for joint in own], self.high)
         self.low = np.where(np.isfinite(self.low), self.low, self.lowest_goals)
         self.high = np.where(np.isfinite(self.high), self.high, self.highest_goals)
@@ -192,8 +192,9 @@ class Vocabulary:
         positions = [s for s in self._contract.inputs if SUFFIXES.get(s.unit) == ".pos"]
         units = {label: s.unit for s in positions for label in s.labels}
         channels: list[Channel] = []
-        for label in action.labels:
-            unit = units.get(label, "rad" if action.unit in ("", *ANGLES) else "m")
+        told = action.actuator_units or ("",) * action.num_actuators
+        for label, command in zip(action.actuator_labels, told, strict=False):
+            unit = units.get(label, "rad" if command in ("", *ANGLES) else "m")
             channel = self._channel(label, unit)
             if channel.key not in features:
                 raise RobotError(
@@ -207,7 +208,7 @@ class Vocabulary:
         return channels
 
     def _range(self, labels: tuple[str, ...], suffix: str) -> tuple[Array, Array]:
-        """Return the lower and upper ends (A,) that the policy's signals have for some joints."""
+        """Return the lower and upper ends (U,) that the policy's signals have for some joints."""
         low, high = np.full(len(labels), -np.inf), np.full(len(labels), np.inf)
         for signal in self._contract.inputs:
             if SUFFIXES.get(signal.unit) != suffix or signal.low is None or signal.high is None:
@@ -237,6 +238,6 @@ class Vocabulary:
 
 
 def _given(values: list[float | None], others: Array) -> Array:
-    """Return values (A,), where they are given, else the others."""
+    """Return values (U,), where they are given, else the others."""
     pairs = zip(values, others, strict=True)
     return np.array([other if value is None else value for value, other in pairs])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from robodreamer_deploy.contract import Camera
 from robodreamer_sim.cameras.faces import require_geoms
 from robodreamer_sim.cameras.pictures import Taking
+from robodreamer_sim.cameras.pose import nominal_pose
 from robodreamer_sim.cameras.rendering import AnyRenderer, Renderers, View
 from robodreamer_sim.options import Appearance
 
@@ -63,13 +64,15 @@ class MujocoPictures:
     def describe(self, name: str) -> Camera:
         """Return the geometry of a camera, as the contract records it."""
         model, camera = self._model, self._view(name).camera
-        if camera.type != mujoco.mjtCamera.mjCAMERA_FIXED.value:
-            return Camera(signal=f"image/{name}", fovy_rad=math.radians(model.vis.global_.fovy))
-        body = int(model.cam_bodyid[camera.fixedcamid])
+        is_of_model = camera.type == mujoco.mjtCamera.mjCAMERA_FIXED.value
+        fovy_deg = model.cam_fovy[camera.fixedcamid] if is_of_model else model.vis.global_.fovy
+        body = int(model.cam_bodyid[camera.fixedcamid]) if is_of_model else 0
+        pose = nominal_pose(model, camera)
         return Camera(
             signal=f"image/{name}",
-            fovy_rad=math.radians(float(model.cam_fovy[camera.fixedcamid])),
+            fovy_rad=math.radians(float(fovy_deg)),
             mount=model.body(body).name if body else "",
+            **(pose._asdict() if pose is not None else {}),
         )
 
     def usual_depth_m(self, name: str) -> float:

@@ -98,7 +98,7 @@ class NativeShard:
 
     def _advance(self, records: Records, rows: Rows) -> None:
         """Take the actions (R, A) of some environments and write what they led to."""
-        self._control[rows] = self.contract.action.to_actuators(records["action"][rows])
+        self._control[rows] = self._env.to_controls(records["action"][rows])
         self._simulate(records, rows)
         reward = self._task.get_reward(self._physics)
         for _ in range(self._repeat - 1):

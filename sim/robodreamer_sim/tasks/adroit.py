@@ -20,7 +20,7 @@ from robodreamer_sim.tasks.robotics import (
     add_cameras,
     make_physics,
     max_steps,
-    position_action,
+    whole_range_action,
 )
 
 # `scene` looks past the hand at what it is to move; `wrist` from under the wrist past the fingers.
@@ -44,10 +44,9 @@ class AdroitTask(RoboticsTask):
         kind = task.removesuffix("_sparse")
         cameras = {"scene": (SCENES[kind], ""), "wrist": WRIST}
         physics = make_physics(gymnasium_id, lambda spec: add_cameras(spec, cameras))
-        has_shifts = any(name.startswith("ART") for name in joint_names(physics.model))
         layout = Layout(
             parts=PARTS[kind](physics.model),
-            action=position_action(physics.model, "rad, m for ART" if has_shifts else "rad"),
+            action=whole_range_action(physics.model),
             dt_s=float(physics.dt),
             max_steps=max_steps(gymnasium_id),
             cameras=(*cameras, *OWN_CAMERAS),

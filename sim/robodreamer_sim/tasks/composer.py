@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract, Signal
+from robodreamer_sim.actuators import physical_action
 from robodreamer_sim.cameras.mounting import Aim, fixed_camera, quaternion
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.pictures import Taking
@@ -30,6 +31,7 @@ from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import Appearance, EnvOptions
 from robodreamer_sim.tasks.dm_env_step import Entry, read, to_transition
 from robodreamer_sim.tasks.names import LOCOMOTION
+from robodreamer_sim.tasks.spaces import actuator_limits
 
 HAND = "jaco_arm/jaco_hand/hand"
 WRIST = Aim((-0.16, 0.0, -0.02), (0.0, 0.0, -0.24), 75)
@@ -84,10 +86,18 @@ class ComposerTask(TaskEnv):
             is_used=options.uses_cameras,
         )
         self._entries = list(_entries(self._composed.observation_spec(), family, options))
+        spec = self._composed.action_spec()
+        low, high = actuator_limits(spec.minimum, spec.maximum)
+        self._controls = ActionSpec(size=model.nu, low=low, high=high)
         contract = Contract(
             task=task,
             observations=(*rig.signals, *(entry.signal for entry in self._entries)),
-            action=_action(self._composed.action_spec(), model),
+            action=physical_action(
+                model,
+                self._controls.low,
+                self._controls.high,
+                [_plain(model.actuator(i).name) for i in range(model.nu)],
+            ),
             control_dt_s=control_dt_s,
             max_episode_steps=self._max_steps(options.action_repeat),
             cameras=tuple(rig.cameras),
@@ -101,6 +111,10 @@ class ComposerTask(TaskEnv):
         """Model and data of the simulation; others after every reset."""
         physics = self._composed.physics
         return physics.model.ptr, physics.data.ptr
+
+    def to_controls(self, action: Array) -> Array:
+        """Return MuJoCo's controls for an action."""
+        return self._controls.to_actuators(action)
 
     def _begin(self, seed: int | None) -> None:
         self._restart(seed)
@@ -285,12 +299,3 @@ def _readable(key: str) -> str:
 
 def _plain(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _action(spec: Any, model: mujoco.MjModel) -> ActionSpec:
-    return ActionSpec(
-        size=model.nu,
-        low=tuple(spec.minimum.tolist()),
-        high=tuple(spec.maximum.tolist()),
-        labels=tuple(_plain(model.actuator(i).name) for i in range(model.nu)),
-    )

@@ -11,6 +11,7 @@ from typing import Any
 import mujoco
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_sim.actuators import actuator_label, physical_action
 from robodreamer_sim.cameras.mounting import fixed_camera
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.rendering import Renderers
@@ -48,10 +49,16 @@ class DmControlTask(TaskEnv):
         )
         spec = suite.observation_spec() if options.uses_vectors else {}
         self._entries = [Entry(key, _signal(key, value.shape)) for key, value in spec.items()]
+        self._controls = _controls(suite.action_spec())
         contract = Contract(
             task=task,
             observations=(*rig.signals, *(entry.signal for entry in self._entries)),
-            action=_action(suite.action_spec(), model),
+            action=physical_action(
+                model,
+                self._controls.low,
+                self._controls.high,
+                [actuator_label(model, i) for i in range(model.nu)],
+            ),
             control_dt_s=control_dt_s,
             max_episode_steps=_max_steps(suite, options.action_repeat),
             cameras=tuple(rig.cameras),
@@ -67,6 +74,10 @@ class DmControlTask(TaskEnv):
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Model and data of the simulation."""
         return self.suite.physics.model.ptr, self.suite.physics.data.ptr
+
+    def to_controls(self, action: Array) -> Array:
+        """Return MuJoCo's controls for an action, or for many actions at once."""
+        return self._controls.to_actuators(action)
 
     def _begin(self, seed: int | None) -> None:
         if seed is not None:
@@ -93,10 +104,9 @@ def _signal(name: str, shape: tuple[int, ...]) -> Signal:
     return Signal(name=f"proprio/{name}", shape=shape, dtype="float32")
 
 
-def _action(spec: Any, model: mujoco.MjModel) -> ActionSpec:
+def _controls(spec: Any) -> ActionSpec:
     low, high = actuator_limits(spec.minimum, spec.maximum)
-    names = tuple(model.actuator(i).name for i in range(model.nu))
-    return ActionSpec(size=len(low), low=low, high=high, labels=names)
+    return ActionSpec(size=len(low), low=low, high=high)
 
 
 def _max_steps(suite: Any, action_repeat: int) -> int | None:

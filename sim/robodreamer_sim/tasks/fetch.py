@@ -82,7 +82,10 @@ PARTS = (
     Part("finger_velocity", "m/s", FINGERS, -0.2, 0.2, "joint"),
 )
 GOAL = Part("position", "m", XYZ, *WORKSPACE, of="goal")
-ACTION = ActionSpec(size=4, low=(-1.0,) * 4, high=(1.0,) * 4, labels=("x", "y", "z", "fingers"))
+DISPLACEMENT_M = 0.05
+"""How far an action of 1 moves the gripper, as gymnasium-robotics has it."""
+FINGER_DISPLACEMENT_M = 1.0
+"""How far from where it is an action of 1 sends a finger, which has a way of 5 cm."""
 
 
 class FetchTask(RoboticsTask):
@@ -109,7 +112,7 @@ class FetchTask(RoboticsTask):
         layout = Layout(
             parts=parts,
             goal=(GOAL,),
-            action=ACTION,
+            action=_action(moves_fingers=not physics.block_gripper),
             dt_s=float(physics.dt),
             max_steps=MAX_STEPS,
             cameras=CAMERAS,
@@ -142,6 +145,20 @@ class FetchTask(RoboticsTask):
         """
         self._physics.data.site_xpos[self._target_site] = self._physics.goal
         yield
+
+
+def _action(*, moves_fingers: bool) -> ActionSpec:
+    """Return how the gripper moves along the world's axes; fingers that are blocked stay shut."""
+    high = (*(DISPLACEMENT_M,) * 3, FINGER_DISPLACEMENT_M if moves_fingers else 0.0)
+    return ActionSpec(
+        size=4,
+        low=tuple(0.0 - value for value in high),
+        high=high,
+        labels=(*XYZ, "fingers"),
+        units=("m",) * 4,
+        quantities=("displacement",) * 4,
+        frame="world",
+    )
 
 
 def _make_physics(kind: str, look: Look, *, is_dense: bool) -> Any:

@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
-from robodreamer_deploy.contract import Array, Camera, Contract
+from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract
+from robodreamer_sim.actuators import actuator_label, physical_action
 from robodreamer_sim.cameras.pictures import resize
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.cameras.rig import CameraRig
@@ -24,7 +25,7 @@ from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.gymnasium_pictures import pictures_of
-from robodreamer_sim.tasks.spaces import Leaf, action_spec, leaves, to_action
+from robodreamer_sim.tasks.spaces import Leaf, action_spec, actuator_limits, leaves, to_action
 
 SUCCESS_KEYS = ("is_success", "success")
 UNKNOWN_DT_S = 0.05  # of an environment that tells neither `dt` nor a frame rate
@@ -47,13 +48,14 @@ class GymnasiumTask(TaskEnv):
         has_image = any(leaf.signal.is_image for leaf in everything)
         control_dt_s = _control_dt(self._env.unwrapped) * options.action_repeat
         rig = self._make_rig(task, options, renderers, control_dt_s, has_image=has_image)
+        self._controls = action_spec(self._env.action_space)
         contract = Contract(
             task=task,
             observations=(
                 *rig.signals,
                 *(leaf.signal for leaf in self._leaves),
             ),
-            action=action_spec(self._env.action_space),
+            action=self._physical_action(),
             control_dt_s=control_dt_s,
             max_episode_steps=_max_steps(self._env, options.action_repeat),
             cameras=(
@@ -90,6 +92,10 @@ class GymnasiumTask(TaskEnv):
         super().close()
         self._env.close()
 
+    def to_controls(self, action: Array) -> Array:
+        """Return the values of the environment's own action for one of the policy's."""
+        return self._controls.to_actuators(action)
+
     def _begin(self, seed: int | None) -> None:
         self._raw, _ = self._env.reset(seed=seed)
 
@@ -103,6 +109,23 @@ class GymnasiumTask(TaskEnv):
 
     def _measure(self) -> dict[str, Array]:
         return {leaf.signal.name: leaf.read(self._raw) for leaf in self._leaves}
+
+    def _physical_action(self) -> ActionSpec:
+        """Return the action in physical units, where it is the controls of a MuJoCo model.
+
+        It is taken for that where the environment itself, not a wrapper, accepts exactly the
+        control range of the model's actuators.
+        """
+        controls, handles = self._controls, self.mujoco_handles
+        if controls.kind == "discrete":
+            return controls
+        if handles is not None and self._env.action_space is self._env.unwrapped.action_space:
+            model, _ = handles
+            limits = actuator_limits(*model.actuator_ctrlrange.T)
+            if model.nu and np.allclose(limits, (controls.low, controls.high)):
+                labels = [actuator_label(model, i) for i in range(model.nu)]
+                return physical_action(model, controls.low, controls.high, labels)
+        return dataclasses.replace(controls, quantities=("unknown",) * controls.size)
 
     def _make_rig(
         self,

@@ -28,7 +28,7 @@ from robodreamer_sim.tasks.robotics import (
     add_cameras,
     make_physics,
     max_steps,
-    position_action,
+    whole_range_action,
 )
 
 # `scene` looks from the thumb's side, so that it sees the fingers curl; `top` into the palm. In the
@@ -68,7 +68,7 @@ class HandTask(RoboticsTask):
         layout = Layout(
             parts=parts,
             goal=goal,
-            action=position_action(physics.model),
+            action=whole_range_action(physics.model),
             dt_s=float(physics.dt),
             max_steps=max_steps(gymnasium_id),
             cameras=tuple(cameras),

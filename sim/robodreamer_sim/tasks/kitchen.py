@@ -63,7 +63,8 @@ class KitchenTask(RoboticsTask):
                 low=(-FASTEST,) * NUM_DRIVEN,
                 high=(FASTEST,) * NUM_DRIVEN,
                 labels=labels,
-                unit="rad/s, m/s for fingers",
+                units=tuple("m/s" if _slides(model, i) else "rad/s" for i in range(NUM_DRIVEN)),
+                quantities=("velocity",) * NUM_DRIVEN,
             ),
             dt_s=float(physics.robot_env.dt),
             max_steps=max_steps(gymnasium_id),
@@ -101,6 +102,10 @@ def _parts(model: mujoco.MjModel) -> tuple[Part, ...]:
         Part("kettle_velocity", "m/s", XYZ, -1.0, 1.0, of="object"),
         Part("kettle_angular_velocity", "rad/s", XYZ, -5.0, 5.0, of="object"),
     )
+
+
+def _slides(model: mujoco.MjModel, joint: int) -> bool:
+    return int(model.jnt_type[joint]) == int(mujoco.mjtJoint.mjJNT_SLIDE)
 
 
 def _goal(model: mujoco.MjModel, goal: str) -> Part:

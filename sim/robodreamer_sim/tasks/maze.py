@@ -12,7 +12,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robodreamer_deploy.contract import ActionSpec, Array
+from robodreamer_deploy.contract import Array
+from robodreamer_sim.actuators import physical_action
 from robodreamer_sim.cameras.mounting import Aim, add_camera
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.options import EnvOptions
@@ -46,9 +47,7 @@ class MazeTask(RoboticsTask):
         layout = Layout(
             parts=_ant_parts(position, model) if self._is_ant else _point_parts(position),
             goal=(position._replace(of="goal"),),
-            action=ActionSpec(
-                size=model.nu, low=(-1.0,) * model.nu, high=(1.0,) * model.nu, labels=_motors(model)
-            ),
+            action=physical_action(model, (-1.0,) * model.nu, (1.0,) * model.nu, _motors(model)),
             dt_s=float((physics.ant_env if self._is_ant else physics.point_env).dt),
             max_steps=max_steps(gymnasium_id),
             cameras=("scene", "follow", *(("track",) if self._is_ant else ())),

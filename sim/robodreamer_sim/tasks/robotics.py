@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_sim.actuators import actuator_label, physical_action
 from robodreamer_sim.cameras.mounting import Aim, add_camera, cameras_added, fixed_camera
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.rendering import Renderers
@@ -98,13 +99,16 @@ class RoboticsTask(TaskEnv):
         """Model and data of the simulation."""
         return self._physics.model, self._physics.data
 
+    def to_controls(self, action: Array) -> Array:
+        """Return the action of the package's environment, which lies in [-1, 1] as well."""
+        return np.clip(action.astype(np.float64), -1.0, 1.0)
+
     def _begin(self, seed: int | None) -> None:
         self._raw, _ = self._physics.reset(seed=seed)
         self._steps = 0
 
     def _advance(self, actuators: Array) -> Transition:
-        action = self._to_action(actuators)
-        self._raw, reward, is_terminated, _, info = self._physics.step(action)
+        self._raw, reward, is_terminated, _, info = self._physics.step(actuators)
         self._steps += 1
         return Transition(
             reward=float(reward),
@@ -128,12 +132,6 @@ class RoboticsTask(TaskEnv):
         if not self._layout.goal:
             return self._raw
         return np.concatenate([self._raw["observation"], _flat(self._raw["desired_goal"])])
-
-    def _to_action(self, actuators: Array) -> Array:
-        """Return the environment's action, in [-1, 1], for values of the actuators."""
-        action = self._layout.action
-        low, high = np.array(action.low), np.array(action.high)
-        return (2.0 * actuators - low - high) / (high - low)
 
     def _is_success(self, info: Mapping[str, Any]) -> bool:
         return bool(next(info[key] for key in SUCCESS_KEYS if key in info))
@@ -177,16 +175,11 @@ def add_cameras(spec: Any, cameras: Mapping[str, tuple[Aim, str]]) -> None:
         add_camera(spec, name, aim, body)
 
 
-def position_action(model: mujoco.MjModel, unit: str = "rad") -> ActionSpec:
-    """Return the map of actions to the positions that a model's servos are to hold."""
+def whole_range_action(model: mujoco.MjModel) -> ActionSpec:
+    """Return the map of actions to the whole control range of a model's actuators."""
     low, high = model.actuator_ctrlrange.T
-    return ActionSpec(
-        size=model.nu,
-        low=tuple(low.tolist()),
-        high=tuple(high.tolist()),
-        labels=tuple(plain(model.actuator(i).name) for i in range(model.nu)),
-        unit=unit,
-    )
+    labels = [plain(actuator_label(model, i)) for i in range(model.nu)]
+    return physical_action(model, low, high, labels)
 
 
 def _flat(goal: Any) -> Array:
