@@ -8,7 +8,7 @@ the next one begins; so there is always one control step between two of its step
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from robodreamer_deploy.contract import Array, Contract, SignalError
+from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
 
@@ -81,6 +81,11 @@ class Cut:
     num_left_out: int = 0
     """Ticks of which something is missing or bad."""
 
+    def __post_init__(self) -> None:
+        """Tell what an executed action has to be."""
+        shape = (self.contract.action.size,)
+        self._executed = Signal(name="proprio/executed", shape=shape, dtype="float32")
+
     def stretches(self, entries: Iterable[Entry]) -> Iterator[Stretch]:
         """Yield the stretches, in order."""
         place, stretch = _Place(), Stretch(UNKNOWN_EPISODE)
@@ -110,6 +115,7 @@ class Cut:
         read = {name: tick.observation[name] for name in names if name in tick.observation}
         try:
             self.contract.check(read, inputs_only=True)
+            self._executed.check(tick.executed)
         except SignalError:
             self.num_left_out += 1
             return None

@@ -6,9 +6,12 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_policy
+from mcap.writer import CompressionType
+from mcap_copies import Change, copy_log
 from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
@@ -17,7 +20,7 @@ from robodreamer_deploy import cli
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.recording import recorder
+from robodreamer_deploy.recording import mcap_writer, recorder
 from robodreamer_deploy.recording.flight import FlightRecorder, default_folder
 from robodreamer_deploy.recording.marks import Mark, read_marks
 from robodreamer_deploy.recording.mcap_reader import LogReader
@@ -49,8 +52,9 @@ def said(
 
 
 @pytest.fixture
-def log(said: Command, policy: Path, tmp_path: Path) -> Path:
-    """Return the log of two episodes."""
+def log(said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the log of two episodes, in many chunks."""
+    monkeypatch.setattr(mcap_writer, "CHUNK_BYTES", 4000)
     path = tmp_path / "drive.mcap"
     drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--draw", "sample", "--episodes", 2]
     code, out, _ = said(*drive, "--max-rate", 4, 4, "--log", path)
@@ -69,35 +73,119 @@ def test_a_log_is_repeated_from_the_command_line(said: Command, policy: Path, lo
     assert (options["max_rate"], options["draw"], options["seed"]) == ([4.0, 4.0], "sample", 0)
 
 
-def test_a_log_that_was_cut_is_repeated_as_far_as_it_goes(
+def test_a_log_that_was_cut_is_repeated_as_far_as_it_goes_and_is_not_called_good(
     said: Command, policy: Path, log: Path
 ) -> None:
     content = log.read_bytes()
-    log.write_bytes(content[: len(content) // 2])
+    log.write_bytes(content[: 2 * len(content) // 3])
     code, out, _ = said(policy, "--replay", log)
-    assert code == 0
-    assert f"DAMAGED     the log was cut at byte {len(content) // 2}" in out
+    assert code == 1
+    assert f"DAMAGED     the log was cut at byte {2 * len(content) // 3}" in out
     assert "bit for bit" in out
+
+
+@pytest.mark.parametrize("part", range(20))
+def test_no_log_with_a_flipped_bit_is_called_good(
+    said: Command, policy: Path, log: Path, part: int
+) -> None:
+    content = bytearray(log.read_bytes())
+    end = content.rindex(b"\x0f\x04\0\0\0\0\0\0\0")  # of what is read: the rest are indexes
+    content[8 + part * (end - 8) // 20] ^= 1 << part % 8
+    log.write_bytes(content)
+    code, out, err = said(policy, "--replay", log)
+    assert code in (1, 2)
+    assert "DAMAGED" in out or "does not tell what drove" in err or "ends before" in err
+
+
+def changing(number: int, **changes: Any) -> Change:
+    """Return what changes fields of the tick with a number in the second episode."""
+    ticks: list[str] = []
+
+    def change(topic: str, fields: dict[str, Any]) -> dict[str, Any]:
+        ticks.extend([topic] if topic == "/tick" else [])
+        return {**fields, **changes} if topic == "/tick" and len(ticks) == 21 + number else fields
+
+    return change
 
 
 def test_a_changed_log_and_another_policy_are_told_apart_at_a_tick(
     said: Command, policy: Path, log: Path, tmp_path: Path
 ) -> None:
-    content = log.read_bytes()
-    tick = content.index(b'{"index":13,')
-    digit = content.index(b"executed", tick) + 18
-    log.write_bytes(content[:digit] + (b"1" if content[digit : digit + 1] != b"1" else b"2")
-                    + content[digit + 1 :])  # fmt: skip
-    code, out, _ = said(policy, "--replay", log)
+    changed = copy_log(log, tmp_path / "changed.mcap", changing(13, executed=[0.25, 0.5]))
+    code, out, _ = said(policy, "--replay", changed)
     assert code == 1
-    assert "DAMAGED     a chunk was changed: its checksum differs" in out
-    assert "DIFFERENT   episode 0, tick 13: " in out or "DIFFERENT   episode 0, tick 14: " in out
-    log.write_bytes(content)
+    assert "DAMAGED" not in out  # its checksums are right
+    assert re.search("DIFFERENT   episode 1, tick 1[34]: ", out)
     other = toy_policy.write_bundle(tmp_path / "other", weights=toy_policy.make_weights(5))
     code, out, _ = said(other, "--replay", log)
     assert code == 1
     assert "the policy is another one than in the log" in out
     assert "DIFFERENT   episode 0, tick 0: element 0 of the action" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"skipped": 1_000_000_000}, "1000000000 ticks were skipped before it"),
+        ({"executed": [0.0]}, "another number of elements than 2"),
+        ({"sent": [0.0] * 9}, "another number of elements than 2"),
+        ({"limits": ["rate"] * 100_000}, "limits is ['rate', 'rate', "),
+        ({"limits": ["r" * 100_000]}, "limits is ['rrrr"),
+        ({"limits": [["rate"]]}, "limits is [['rate']]"),
+        ({"missing": 5}, "missing is 5"),
+        ({"skipped": -1}, "skipped is -1"),
+        ({"index": 10**4000}, "index is 1000"),
+        ({"time_s": 10**400}, "int too large to convert to float"),
+        ({"lateness_s": [1, 2]}, "lateness_s is [1, 2]"),
+        ({"signals": [[[]]]}, "[[]] is missing"),
+        ({"stamps": [{"signal": "a", "time_s": {}}]}, "float() argument"),
+        ({"step": {"kind": "guess", "action": [0, 0], "surprise": 0, "counter": 0}}, "kind is"),
+        ({"step": {"kind": "prior", "action": [0, 0], "surprise": 0, "counter": -9}}, "counter"),
+        ({"executed": [[[[[[[0]]]]]]]}, "another number of elements"),
+        ({"what": "x" * 10_000}, "unknown fields: what"),
+    ],
+)
+def test_a_tick_that_no_drive_has_is_said_at_once(
+    said: Command, policy: Path, log: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    changed = copy_log(log, tmp_path / "changed.mcap", changing(13, **changes))
+    code, out, _ = said(policy, "--replay", changed)
+    assert code == 1
+    assert re.search("(DIFFERENT   episode 1, tick 13: |DAMAGED     entry 36 is damaged: )", out)
+    assert words in out
+    assert max(map(len, out.splitlines())) < 300
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+def test_a_log_that_other_programs_packed_anew_is_as_good(
+    said: Command, policy: Path, log: Path, tmp_path: Path, compression: CompressionType
+) -> None:
+    copy = copy_log(log, tmp_path / "copy.mcap", compression=compression)
+    code, out, _ = said(policy, "--replay", copy)
+    assert code == 0
+    assert "the same    40 of 40 ticks, bit for bit" in out
+    assert said("mark", copy, "success", "--episode", 1)[0] == 0
+
+
+def test_what_was_left_out_of_a_copy_is_said(
+    said: Command, policy: Path, log: Path, tmp_path: Path
+) -> None:
+    def first_episode(topic: str, fields: dict[str, Any]) -> dict[str, Any] | None:
+        began.extend([topic] if fields.get("event") == "start" else [])
+        return fields if len(began) < 2 else None
+
+    began: list[str] = []
+    code, out, _ = said(policy, "--replay", copy_log(log, tmp_path / "part.mcap", first_episode))
+    assert code == 0
+    assert "part        22 of 44 entries were left out" in out
+    assert "the same    20 of 20 ticks, bit for bit" in out
+    ticks = copy_log(
+        log, tmp_path / "ticks.mcap", lambda t, fields: fields if t != "/goal/target" else None
+    )
+    code, out, err = said(policy, "--replay", ticks)
+    assert (code, "holds no tick that can be repeated" in err) == (2, True)
+    assert "DAMAGED     entry 1 is damaged: /goal/target is missing" in out
+    assert "DAMAGED     and 30 times more" in out
 
 
 @pytest.fixture

@@ -93,10 +93,11 @@ def test_a_bad_signal_a_missing_frame_and_skipped_ticks_split_a_stretch() -> Non
     ticks[4] = tick(4, observation=blind, missing=("image/eye",))
     ticks[6] = tick(9, skipped=3)
     ticks[7] = tick(10)
+    ticks += [tick(11, executed=np.zeros(3, np.float32)), tick(12, executed=np.full(2, np.nan))]
     cut = Cut(CONTRACT)
     found = [indices(stretch) for stretch in cut.stretches(drive(ticks))]
     assert found == [[0, 1], [3], [5], [9, 10]]
-    assert cut.num_left_out == 2
+    assert cut.num_left_out == 4
 
 
 def judge(signals: Mapping[str, Array]) -> Judgement | None:

@@ -18,7 +18,7 @@ from robodreamer_deploy.driving.dead_man import IsEnabled
 from robodreamer_deploy.driving.limits import Limits
 from robodreamer_deploy.driving.safety import Safety, Start, Writable
 from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.recording.exact_json import pack, unpack
+from robodreamer_deploy.recording.exact_json import encodable, pack, unpack
 from robodreamer_deploy.records import parse_json, read_object, read_record
 
 LOG_VERSION = 1
@@ -49,12 +49,16 @@ class About:
         """
         return Manifest.from_json(self.manifest)
 
+    def has_other_manifest(self, sha256: str) -> bool:
+        """Tell whether the manifest is not the one with this checksum of its bytes."""
+        return bool(self.manifest_sha256) and self.manifest_sha256 != sha256
+
     def to_metadata(self) -> dict[str, str]:
         """Return everything but the manifest as text by name, as MCAP wants it."""
         return {
             "log_version": str(LOG_VERSION),
             "manifest_sha256": self.manifest_sha256,
-            "robot": self.robot,
+            "robot": encodable(self.robot),
             "options": json.dumps(self.options, allow_nan=False),
             "safety": json.dumps(self.safety, allow_nan=False),
             "versions": json.dumps(self.versions),
@@ -95,7 +99,7 @@ def about_drive(policy: Policy, safety: Safety, robot: str, options: Mapping[str
         manifest=manifest.text,
         manifest_sha256=manifest.sha256,
         robot=robot,
-        options=json.loads(json.dumps(options, default=str)),
+        options=pack(json.loads(json.dumps(options, default=str))),
         safety=pack(safety.limits._asdict() | dataclasses.asdict(safety.start)),
         versions=versions(),
     )
@@ -112,16 +116,16 @@ def logged_safety(about: About, robot: Writable, is_enabled: IsEnabled) -> Safet
     try:
         limits = Limits(*(np.array(fields[name], np.float64) for name in Limits._fields))
         start = Start(warm_up_ticks=int(fields["warm_up_ticks"]), ramp_s=float(fields["ramp_s"]))
-    except (KeyError, TypeError) as error:
+        return Safety(
+            robot,
+            contract.action,
+            control_dt_s=contract.control_dt_s,
+            limits=limits,
+            start=start,
+            is_enabled=is_enabled,
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"the log does not tell the limits of its drive: {error!r}") from error
-    return Safety(
-        robot,
-        contract.action,
-        control_dt_s=contract.control_dt_s,
-        limits=limits,
-        start=start,
-        is_enabled=is_enabled,
-    )
 
 
 def versions() -> dict[str, str]:

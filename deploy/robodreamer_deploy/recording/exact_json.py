@@ -20,6 +20,7 @@ from robodreamer_deploy.records import parse_json, read_object
 
 NOT_FINITE = "not_finite"
 KINDS = "buif"  # of numpy types that have numbers as elements
+TYPES = {np.dtype(code).name for code in "?bBhHiIlLqQefd"}
 NAMES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 _SHORT = reprlib.Repr()  # a value that is no array may be of any size, and its repr may raise
 _SHORT.maxother = _SHORT.maxstring = 200
@@ -77,10 +78,9 @@ def read_array(fields: Mapping[str, Any]) -> Array | str:
     """
     if not fields["dtype"]:
         return str(fields["text"])
-    kind = np.dtype(fields["dtype"])
-    if kind.kind not in KINDS:
-        raise ValueError(f"an array of type {kind}")
-    return np.array(fields["values"], kind).reshape(fields["shape"])
+    if fields["dtype"] not in TYPES:
+        raise ValueError("an array of a type that is not recorded")
+    return np.array(fields["values"], fields["dtype"]).reshape(fields["shape"])
 
 
 def number(value: Any) -> float:

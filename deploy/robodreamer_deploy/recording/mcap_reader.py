@@ -1,34 +1,29 @@
-"""Reading a log, also one that was cut in the middle or damaged: all that is whole, in order.
+"""Reading a log, also one that was cut in the middle or damaged: all that is whole, in order."""
 
-The package `mcap` reads whole files; here records are cut out of what there is, one after the
-other, and only whole ones are handed to it.
-"""
-
-import io
-import struct
-import zlib
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 from robodreamer_deploy.recording.about import About
+from robodreamer_deploy.recording.mcap_file import (
+    ATTACHMENT,
+    CHANNEL,
+    DATA_END,
+    MESSAGE,
+    METADATA,
+    Record,
+    parse,
+    read_records,
+)
 from robodreamer_deploy.recording.mcap_writer import ABOUT, MANIFEST_NAME, SUMMARY, require_mcap
 from robodreamer_deploy.recording.messages import EPISODE, TICK, DamagedError, entry_of
 from robodreamer_deploy.recording.tape import Entry
 from robodreamer_deploy.robots import RobotError
 
-MAGIC = b"\x89MCAP0\r\n"
-HEAD = struct.Struct("<BQ")  # of a record: kind, bytes that follow
-CHUNK_HEAD = struct.Struct("<QQQII")  # first and last time, size, checksum, length of compression
-LENGTH = struct.Struct("<Q")
-CHANNEL, MESSAGE, CHUNK, ATTACHMENT, METADATA, DATA_END = 4, 5, 6, 9, 12, 15
-
-
-class Record(NamedTuple):
-    """A whole record of a file."""
-
-    kind: int
-    content: bytes
+MAX_SENTENCES = 10
+"""About damage; what is wrong beyond is counted."""
+SENTENCE_LENGTH = 200
 
 
 class LogReader:
@@ -52,28 +47,49 @@ class LogReader:
         """Why a flight recorder wrote this."""
         self.is_whole = False
         """Whether the log was ended by its recorder, and not cut."""
+        self.missing: list[str] = []
+        """Entries at the beginning or the end that somebody left out, as sentences."""
+        self._num_damages = 0
+        self._num_entries: int | None = None  # that were written
         self._channels: dict[int, str] = {}
         self.about = self._read_about()
 
     def entries(self) -> Iterator[Entry]:
         """Yield all whole entries, in the order of the file; start anew at every call."""
-        self.damage, self.is_whole, self._channels = [], False, {}
+        self.damage, self.missing, self._num_damages = [], [], 0
+        self.is_whole, self._channels = False, {}
+        if self.about.has_other_manifest(sha256(self.about.manifest.encode()).hexdigest()):
+            self._complain("the manifest was changed: its checksum differs")
+        count = _Count()
+        for number, messages in self._groups():
+            if why := count.add(number):
+                self._complain(why)
+            if TICK not in messages and EPISODE not in messages:
+                self._complain(f"entry {number} is not whole: it has only {', '.join(messages)}")
+                continue
+            try:
+                yield entry_of(number, messages)
+            except DamagedError as error:
+                self._complain(f"entry {number} is damaged: {error}")
+        self._compare(count)
+
+    def _groups(self) -> Iterator[tuple[int, dict[str, bytes]]]:
+        """Yield the messages of each entry by topic; other programs may have put them in order."""
         messages: dict[str, bytes] = {}
         number = -1
         for message in self._messages():
-            if message.sequence != number:
-                self._complain_of_rest(number, messages)
-                number, messages = message.sequence, {}
+            if message.sequence != number and messages:
+                yield number, messages
+                messages = {}
+            number = message.sequence
             topic = self._channels.get(message.channel_id, f"channel {message.channel_id}")
             messages[topic] = message.data
-            if topic in (TICK, EPISODE):
-                yield from self._entry(number, messages)
-                messages = {}
-        self._complain_of_rest(number, messages)
+        if messages:
+            yield number, messages
 
     def _messages(self) -> Iterator[Any]:
         """Yield the message records, and take in what the others tell on the way."""
-        for record in self._records():
+        for record in read_records(self.path, self._complain):
             if (message := self._take(record)) is not None:
                 yield message
 
@@ -84,104 +100,83 @@ class LogReader:
                 channel = parse("Channel", record)
                 self._channels[channel.id] = channel.topic
             elif record.kind == METADATA:
-                self._read_summary(record)
+                self._read_metadata(record)
             elif record.kind == MESSAGE:
                 return parse("Message", record)
+            elif record.kind == DATA_END:
+                self.is_whole = True
         except (KeyError, ValueError) as error:  # a DamagedError is one
-            self.damage.append(f"a record is damaged: {error}")
+            self._complain(f"a record is damaged: {error}")
         return None
 
-    def _entry(self, number: int, messages: dict[str, bytes]) -> Iterator[Entry]:
-        try:
-            yield entry_of(number, messages)
-        except DamagedError as error:
-            self.damage.append(f"entry {number} is damaged: {error}")
+    def _complain(self, sentence: str) -> None:
+        self._num_damages += 1
+        if self._num_damages <= MAX_SENTENCES:
+            self.damage.append(shortened(sentence))
+        else:
+            self.damage[MAX_SENTENCES:] = [f"and {self._num_damages - MAX_SENTENCES} times more"]
 
-    def _complain_of_rest(self, number: int, messages: dict[str, bytes]) -> None:
-        if messages:
-            self.damage.append(f"entry {number} is not whole: it has only {', '.join(messages)}")
+    def _compare(self, count: "_Count") -> None:
+        """Compare what is there with what was written, where the log tells it."""
+        if not self.is_whole or self._num_entries is None or self.damage:
+            return
+        if count.num_lost > self.num_dropped:
+            self._complain(f"{count.num_lost - self.num_dropped} entries in between are not there")
+        elif (lacking := self._num_entries - count.num_entries) > 0:
+            self.missing.append(f"{lacking} of {self._num_entries} entries were left out")
+        elif lacking < 0:
+            self._complain(f"{-lacking} entries are there that were not recorded")
 
     def _read_about(self) -> About:
         metadata: Mapping[str, str] | None = None
         manifest: str | None = None
         try:
-            for record in self._records():
+            for record in read_records(self.path, lambda _: None, has_chunks=False):
                 if record.kind == METADATA and (found := parse("Metadata", record)).name == ABOUT:
                     metadata = found.metadata
                 elif record.kind == ATTACHMENT:
                     found = parse("Attachment", record)
-                    manifest = found.data.decode() if found.name == MANIFEST_NAME else None
+                    manifest = found.data.decode() if found.name == MANIFEST_NAME else manifest
                 if metadata is not None and manifest is not None:
                     return About.from_metadata(metadata, manifest)
         except ValueError as error:
-            raise RobotError(f"{self.path} does not tell what drove: {error}") from error
-        raise RobotError(f"{self.path} ends before it tells what drove")
+            raise RobotError(f"{self.path} does not tell what drove: {shortened(error)}") from error
+        raise RobotError(
+            f"{self.path} ends before it tells what drove; a program that copied it has to copy "
+            "metadata and attachments, too"
+        )
 
-    def _read_summary(self, record: Record) -> None:
+    def _read_metadata(self, record: Record) -> None:
         found = parse("Metadata", record)
         if found.name == SUMMARY:
             self.num_dropped = int(found.metadata["dropped"])
-            self.fault = found.metadata["fault"]
-
-    def _records(self) -> Iterator[Record]:
-        """Yield the whole records of the data section, those in chunks included."""
-        try:
-            with self.path.open("rb") as file:
-                if file.read(len(MAGIC)) != MAGIC:
-                    raise RobotError(f"{self.path} is no MCAP file")
-                yield from self._data_section(file)
-        except OSError as error:
-            raise RobotError(f"{self.path} cannot be read: {error.strerror}") from error
-
-    def _data_section(self, file: BinaryIO) -> Iterator[Record]:
-        size = self.path.stat().st_size
-        while len(head := file.read(HEAD.size)) == HEAD.size:
-            kind, length = HEAD.unpack(head)
-            begin = file.tell()
-            content = file.read(min(length, size - begin))
-            if kind == CHUNK:
-                yield from self._chunk(content, is_whole=len(content) == length)
-            if len(content) < length:
-                break
-            if kind == DATA_END:
-                self.is_whole = True
-                return
-            if kind != CHUNK:
-                yield Record(kind, content)
-        self.damage.append(f"the log was cut at byte {size}")
-
-    def _chunk(self, content: bytes, *, is_whole: bool) -> Iterator[Record]:
-        if len(content) < CHUNK_HEAD.size:
-            return
-        *_, checksum, compression = CHUNK_HEAD.unpack_from(content)
-        body = content[CHUNK_HEAD.size + compression + LENGTH.size :]
-        if compression:
-            self.damage.append("a chunk is compressed, as no recorder of this release does it")
-            return
-        if is_whole and zlib.crc32(body) != checksum:
-            self.damage.append("a chunk was changed: its checksum differs")
-        place = 0
-        while place + HEAD.size <= len(body):
-            kind, length = HEAD.unpack_from(body, place)
-            place += HEAD.size + length
-            if place > len(body):
-                return
-            yield Record(kind, body[place - length : place])
+            self._num_entries = int(found.metadata["entries"])
+            self.fault = shortened(found.metadata["fault"])
+        elif found.name == ABOUT and found.metadata != self.about.to_metadata():
+            self._complain("there are several drives in it; each needs a log of its own")
 
 
-def parse(kind: str, record: Record) -> Any:
-    """Return a record as the package `mcap` reads it.
+class _Count:
+    """Entries of a log so far, and what is not there between them."""
 
-    Raises:
-        DamagedError: It is not one of this kind.
-    """
-    from mcap import records
-    from mcap.data_stream import ReadDataStream
+    def __init__(self) -> None:
+        self.num_entries = 0
+        self.num_lost = 0
+        self._number: int | None = None
 
-    stream = ReadDataStream(io.BytesIO(record.content))
-    try:
-        if kind == "Message":
-            return records.Message.read(stream, len(record.content))
-        return getattr(records, kind).read(stream)
-    except Exception as error:  # mcap documents no set of errors for damaged records
-        raise DamagedError(f"{kind} ({error!r})") from error
+    def add(self, number: int) -> str | None:
+        """Count an entry; return what is wrong with its place, None if nothing is."""
+        before, self._number = self._number, number
+        self.num_entries += 1
+        if before is None:
+            return None
+        if number <= before:
+            return f"entry {number} comes after entry {before}"
+        self.num_lost += number - before - 1
+        return None
+
+
+def shortened(text: object) -> str:
+    """Return text as one line that a person can read, however long it was."""
+    line = " ".join(str(text)[: 2 * SENTENCE_LENGTH].split())
+    return line if len(line) <= SENTENCE_LENGTH else f"{line[: SENTENCE_LENGTH - 3]}..."

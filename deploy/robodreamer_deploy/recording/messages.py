@@ -1,10 +1,12 @@
 """Entries as messages of a log, and back: one topic per signal, and one for each kind of event.
 
-    /image/<camera>                  foxglove.CompressedImage, a PNG
-    /proprio/<name>, /goal/<name>    values, with type and shape; cameras that are no pictures too
-    /tick                            all else about a tick; ends its messages
+    /image/<camera>                  foxglove.RawImage
+    /proprio/<name>, /goal/<name>    values, with type, shape and labels; cameras that are no
+                                     pictures too
+    /tick                            all else about a tick
     /state                           the controller's state after a tick, in some
     /episode                         an episode began, or driving ended
+    /joint_states, /calibration/...  of `named_signals`, for people
 
 All messages of an entry have its number as sequence number. A tick is whole when its `/tick` and
 all signals that it lists are there.
@@ -12,9 +14,10 @@ all signals that it lists are there.
 
 import base64
 import math
+import reprlib
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -33,13 +36,16 @@ from robodreamer_deploy.recording.exact_json import (
     to_json,
     unpack,
 )
-from robodreamer_deploy.recording.png import COLOR_TYPES, decode_png, encode_png
+from robodreamer_deploy.recording.named_signals import JOINTS, NamedSignals
+from robodreamer_deploy.recording.raw_image import NANO, image_message, is_picture, read_image
 from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
 
 TICK, STATE, EPISODE = "/tick", "/state", "/episode"
-NANO = 1_000_000_000
+MAX_WORDS, MAX_WORD = 100, 1000
+"""Of a tick's limits and missing cameras, and characters of each: no drive has as many."""
 LATEST_NS = 2**63 - 1
 
+_SHORT = reprlib.Repr()
 Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
 
 
@@ -55,24 +61,21 @@ class DamagedError(ValueError):
     """A message is not what a recorder writes."""
 
 
-def is_picture(value: object) -> bool:
-    """Tell whether a signal's value is kept as a picture."""
-    if not isinstance(value, np.ndarray):
-        return False
-    image = cast("Array", value)
-    is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] in COLOR_TYPES
-    return is_image and image.size > 0
-
-
-def messages_of(entry: Entry, wall_ns: "WallClock") -> Iterator[Message]:
+def messages_of(entry: Entry, wall_ns: "WallClock", named: NamedSignals) -> Iterator[Message]:
     """Yield the messages of an entry, in order."""
     if isinstance(entry.event, Tick):
         tick = entry.event
+        tick_ns = wall_ns(tick.time_s)
         for name, value in tick.observation.items():
             stamp_s = number(tick.stamps.get(name, tick.time_s))
             time_s = stamp_s if math.isfinite(stamp_s) else tick.time_s
-            yield Message(f"/{name}", time_s, _signal(name, value, wall_ns(time_s)))
+            labels = named.labels(name, value)
+            yield Message(f"/{name}", time_s, _signal(name, value, wall_ns(time_s), labels))
+        if (joints := named.joint_states(tick.observation, tick_ns)) is not None:
+            yield Message(JOINTS, tick.time_s, to_json(joints))
         if entry.state is not None:
+            for topic, fields in named.calibrations(tick_ns):
+                yield Message(topic, tick.time_s, to_json(fields))
             yield Message(STATE, tick.time_s, to_json(_state_fields(entry.state)))
         yield Message(TICK, tick.time_s, to_json(_tick_fields(tick)))
     else:
@@ -120,24 +123,15 @@ class WallClock:
         return min(max(0, self._offset_ns + moved_ns), LATEST_NS)
 
 
-def _signal(name: str, value: Array, time_ns: int) -> bytes:
-    if not is_picture(value):
-        return to_json(array_fields(value))
-    return to_json(
-        {
-            "timestamp": {"sec": time_ns // NANO, "nsec": time_ns % NANO},
-            "frame_id": name,
-            "format": "png",
-            "data": base64.b64encode(encode_png(value)).decode(),
-        }
-    )
+def _signal(name: str, value: Array, time_ns: int, labels: list[str] | None) -> bytes:
+    if is_picture(value):
+        return image_message(name, value, time_ns)
+    return to_json({**array_fields(value), "labels": labels})
 
 
 def _value(name: str, content: bytes) -> Any:
     fields = from_json(content)
-    if fields.get("format") == "png" and fields["frame_id"] == name:
-        return decode_png(base64.b64decode(fields["data"], validate=True))
-    return read_array(fields)
+    return read_image(fields) if fields.get("frame_id") == name else read_array(fields)
 
 
 def _tick_fields(tick: Tick) -> dict[str, Any]:
@@ -210,17 +204,31 @@ def _read_field(hint: Any, name: str, fields: Mapping[str, Any]) -> Any:
     kinds = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
     if name not in fields and types.NoneType in kinds:
         return None
-    value = fields[name]
-    if Array in kinds:
-        return np.array(value, np.float32)
-    if isinstance(value, list):
-        return tuple(cast("list[Any]", value))
-    return _typed(kinds[0], name, value)
+    return _typed(kinds[0], name, fields[name])
 
 
 def _typed(kind: Any, name: str, value: Any) -> Any:
-    if kind is float and type(value) in (int, float):
+    if kind == Array:
+        return np.array(value, np.float32)
+    if not _fits(kind, value):
+        raise DamagedError(f"{name} is {_SHORT.repr(value)}")
+    if kind is float:
         return float(value)
-    if kind in (int, bool, str) and type(value) is not kind:
-        raise DamagedError(f"{name} is {value!r}")
-    return value
+    return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Tell whether a value is of an annotated type: numbers count from 0, texts are few, short."""
+    origin = get_origin(kind)
+    if origin is Literal:
+        return value in get_args(kind)
+    if origin is tuple:
+        words = cast("list[Any]", value) if isinstance(value, list) else [None]
+        return len(words) <= MAX_WORDS and all(
+            type(word) is str and len(word) <= MAX_WORD for word in words
+        )
+    if kind is float:
+        return type(value) in (int, float)
+    if kind is int:
+        return type(value) is int and 0 <= value < LATEST_NS
+    return kind not in (bool, str) or type(value) is kind

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, SignalError
+from robodreamer_deploy.driving.loop import Bounds
 from robodreamer_deploy.driving.safety import Executed, Safety, SafetySnapshot
 from robodreamer_deploy.driving.surprise import SLOW_RATE
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
@@ -120,9 +121,10 @@ class Replay:
             result.num_repeated += 1
         if state is None:
             return
-        if what := self._differing_state(state):
+        if what := self._differing_state(state) or self._why_no_state(state):
             result.difference = Difference(self._episode, tick.index, what)
-        self._go_on_from(state)
+        else:
+            self._go_on_from(state)
 
     def _differing_state(self, state: State) -> str | None:
         """Return which state after a tick is another one than in the log, or None."""
@@ -133,6 +135,19 @@ class Replay:
         if self._safety is not None and _has_other_memory(self._safety.snapshot(), state.safety):
             return "what the limits remember after it is not what they did in the log"
         return None
+
+    def _why_no_state(self, state: State) -> str | None:
+        """Return why the controller and the limits cannot go on from a state; None if they can."""
+        own = self._controller.snapshot().carry
+        sizes = [array.shape for array in state.controller.carry]
+        safety = state.safety
+        memory = [array for array in (safety.last, safety.change) if array is not None]
+        if sizes == [array.shape for array in own] and self._fits(*memory):
+            return None
+        return "the state after it is none of this policy"
+
+    def _fits(self, *actions: Array) -> bool:
+        return all(action.shape == (self._contract.action.size,) for action in actions)
 
     def _go_on_from(self, state: State) -> None:
         self._controller.draw = state.start.draw
@@ -147,6 +162,8 @@ class Replay:
 
     def _repeat(self, tick: Tick) -> str | None:
         """Compute a tick again; return in what it differs, or None."""
+        if what := self._why_impossible(tick):
+            return what
         try:
             step = self._step(tick)
         except (SignalError, NotFiniteError) as error:
@@ -154,6 +171,18 @@ class Replay:
         difference = _differing_step(step, tick.step) or self._differing_command(tick)
         self._controller.executed(tick.executed)
         return difference
+
+    def _why_impossible(self, tick: Tick) -> str | None:
+        """Return why no drive has such a tick, or None."""
+        actions = [tick.executed, tick.sent, None if tick.step is None else tick.step.action]
+        if not self._fits(*(action for action in actions if action is not None)):
+            return f"an action has another number of elements than {self._contract.action.size}"
+        if tick.skipped > Bounds.skipped_in_a_row and not tick.is_first:
+            return (
+                f"{tick.skipped} ticks were skipped before it; after more than "
+                f"{Bounds.skipped_in_a_row} a model begins anew"
+            )
+        return None
 
     def _step(self, tick: Tick) -> Step | None:
         """Advance the model as it was advanced then, the ticks that were skipped included."""

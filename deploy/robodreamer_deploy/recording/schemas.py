@@ -5,17 +5,28 @@ from typing import Any
 
 from robodreamer_deploy.recording.exact_json import NOT_FINITE
 from robodreamer_deploy.recording.messages import EPISODE, STATE, TICK
+from robodreamer_deploy.recording.named_signals import JOINTS
 
 Schema = dict[str, Any]
 
-PICTURE, SIGNAL = "foxglove.CompressedImage", "robodreamer.Signal"
-NAMES = {TICK: "robodreamer.Tick", STATE: "robodreamer.State", EPISODE: "robodreamer.Episode"}
+PICTURE, SIGNAL = "foxglove.RawImage", "robodreamer.Signal"
+JOINT_STATES, CAMERA = "foxglove.JointStates", "foxglove.CameraCalibration"
+NAMES = {
+    TICK: "robodreamer.Tick", STATE: "robodreamer.State", EPISODE: "robodreamer.Episode",
+    JOINTS: JOINT_STATES,
+}  # fmt: skip
 
 _NUMBER: Schema = {"type": "number"}
 _INTEGER: Schema = {"type": "integer"}
 _TEXT: Schema = {"type": "string"}
 _CLAIM: Schema = {"type": "boolean"}
 _BYTES: Schema = {"type": "string", "contentEncoding": "base64"}
+
+
+_TIME: Schema = {"type": "object", "title": "time", "properties": {
+    "sec": {"type": "integer", "minimum": 0},
+    "nsec": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+}}  # fmt: skip
 
 
 def _list(items: Schema) -> Schema:
@@ -43,16 +54,34 @@ _STAMP["properties"][NOT_FINITE]["properties"]["time_s"] = _TEXT
 SCHEMAS: dict[str, Schema] = {
     PICTURE: _object(
         PICTURE,
-        timestamp={"type": "object", "title": "time", "properties": {
-            "sec": {"type": "integer", "minimum": 0},
-            "nsec": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
-        }},
+        timestamp=_TIME,
         frame_id=_TEXT,
+        width=_INTEGER,
+        height=_INTEGER,
+        encoding=_TEXT,
+        step=_INTEGER,
         data=_BYTES,
-        format=_TEXT,
+    ),
+    JOINT_STATES: _object(
+        JOINT_STATES,
+        timestamp=_TIME,
+        joints=_list(_object(
+            "foxglove.JointState",
+            name=_TEXT, position=_NUMBER, velocity=_NUMBER, acceleration=_NUMBER, effort=_NUMBER,
+        )),
+    ),
+    CAMERA: _object(
+        CAMERA,
+        timestamp=_TIME,
+        frame_id=_TEXT,
+        width=_INTEGER,
+        height=_INTEGER,
+        distortion_model=_TEXT,
+        D=_list(_NUMBER), K=_list(_NUMBER), R=_list(_NUMBER), P=_list(_NUMBER),
     ),
     SIGNAL: _floats(
-        SIGNAL, "values", dtype=_TEXT, shape=_list(_INTEGER), values=_list(_NUMBER), text=_TEXT
+        SIGNAL, "values",
+        dtype=_TEXT, shape=_list(_INTEGER), values=_list(_NUMBER), text=_TEXT, labels=_list(_TEXT),
     ),
     NAMES[TICK]: _object(
         NAMES[TICK],
