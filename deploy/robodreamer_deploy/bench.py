@@ -19,7 +19,7 @@ import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from robodreamer_deploy.bundle.golden import Golden
 from robodreamer_deploy.contract import Observation
-from robodreamer_deploy.driving.clock import Grid, MonotonicClock
+from robodreamer_deploy.driving.clock import Clock, Grid, MonotonicClock
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.summary import QUANTILES
@@ -144,12 +144,14 @@ def _observations(golden: Golden) -> Iterator[Observation]:
     return cycle([{name: recorded[name][i] for name in recorded} for i in range(len(golden))])
 
 
-def _measure(tick: Tick, seconds: float, period_s: float | None) -> Milliseconds:
+def _measure(
+    tick: Tick, seconds: float, period_s: float | None, clock: Clock | None = None
+) -> Milliseconds:
     """Run ticks for `seconds`, one per period if there is one; return milliseconds by part."""
     for _ in range(WARM_UP_STEPS):
         tick()
     found: Milliseconds = {}
-    clock = MonotonicClock()
+    clock = clock or MonotonicClock()
     grid = None if period_s is None else Grid(clock, period_s)
     end = clock.now() + seconds
     while clock.now() < end:

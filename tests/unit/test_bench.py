@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import toy_policy
 
-from robodreamer_deploy.bench import QUANTILES, bench, format_bench
+from robodreamer_deploy.bench import QUANTILES, _measure, bench, format_bench
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
+from robodreamer_deploy.driving.clock import VirtualClock
 from robodreamer_deploy.inference.policy import Policy
 
 SECONDS = 0.15
@@ -38,15 +39,23 @@ def test_every_part_is_measured_under_every_condition(
             assert 0 < values[0] <= values[1] <= values[2] <= values[3]
 
 
-def test_a_paced_bench_takes_one_step_per_period_and_flat_out_takes_more(
+def test_a_paced_bench_takes_one_step_per_period_and_flat_out_one_after_the_other() -> None:
+    for period_s, steps in ((0.5, 20), (None, 80)):
+        clock = VirtualClock()
+
+        def tick(clock: VirtualClock = clock) -> dict[str, float]:
+            clock.sleep(0.125)
+            return {"all": 0.125}
+
+        assert _measure(tick, 10.0, period_s, clock) == {"all": pytest.approx([125.0] * steps)}
+
+
+def test_the_paced_conditions_take_no_more_steps_than_there_are_periods(
     figures: dict[str, Any],
 ) -> None:
-    dt = 1.0 / figures["rate_hz"]
     for condition in figures["conditions"]:
         if condition["is_paced"]:
-            assert condition["num_steps"] <= SECONDS / dt + 2
-        else:
-            assert condition["num_steps"] > 2 * SECONDS / dt
+            assert condition["num_steps"] <= SECONDS * figures["rate_hz"] + 2
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no choice of cores here")

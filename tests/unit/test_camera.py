@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,13 @@ class Capture:
         self.is_released = True
 
 
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for what another thread does; the bound is for a test that fails."""
+    end = time.monotonic() + 60.0
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.005)
+
+
 def device(capture: Capture) -> OpenCVCamera:
     return OpenCVCamera(
         CameraSettings(source="/dev/video0"), SHAPE, open_capture=lambda settings: capture
@@ -152,7 +159,7 @@ def test_an_unplugged_camera_is_told_and_left_out(caplog: pytest.LogCaptureFixtu
     robot = RobotWithCameras(Bench("", CONTRACT), {"image/side": device(capture)})
     robot.connect()
     with caplog.at_level(logging.ERROR):
-        time.sleep(0.1)
+        wait_until(lambda: bool(caplog.text))
     assert "/dev/video0 gives no more frames, 3 came; was it unplugged?" in caplog.text
     assert "image/side" not in robot.get_observation()
     robot.disconnect()
@@ -167,12 +174,11 @@ def test_a_driver_that_hangs_neither_delays_a_reading_nor_the_end(
     camera = device(capture)
     camera.connect()
     time.sleep(0.1)
-    start = time.monotonic()
     frame = camera.newest()
     assert frame is not None
     assert time.monotonic() - frame.stamp_s > 0.05, "its age shows that it hangs"
     camera.disconnect()
-    assert time.monotonic() - start < 0.5
+    assert not capture.is_released, "the thread hangs in the driver and is left behind"
     assert "does not let itself be closed" in caplog.text
     capture.let_go.set()
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -300,9 +299,8 @@ def test_a_reading_that_hangs_in_another_thread_does_not_keep_it_from_holding() 
     arm.get_observation = lambda: observe() if let_go.wait() else {}
     reader = threading.Thread(target=robot.get_observation, daemon=True)
     reader.start()
-    start = time.monotonic()
-    robot.hold()
-    assert time.monotonic() - start < 0.5
+    robot.hold()  # returns: nothing lets the reading go before
+    assert reader.is_alive()
     assert arm.sent[-1] == pytest.approx({"shoulder_pan": 10, "elbow_flex": -20, "gripper": 50})
     let_go.set()
     reader.join()
