@@ -30,7 +30,12 @@ from robodreamer_deploy.driving.leaving import (
     drive_connected,
 )
 from robodreamer_deploy.driving.loop import HOLD_WITHIN_S, ControlLoop
-from robodreamer_deploy.driving.options import DriveOptions, make_guard, make_safety
+from robodreamer_deploy.driving.options import (
+    DriveOptions,
+    check_max_age,
+    make_guard,
+    make_safety,
+)
 from robodreamer_deploy.driving.realtime import Privilege, real_time
 from robodreamer_deploy.driving.safety import ReadOnly
 from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals, tell_on_request
@@ -211,6 +216,7 @@ def _compose(
 ) -> ControlLoop:
     contract = policy.bundle.contract
     written = ReadOnly(contract.action) if options.dry_run else robot
+    check_max_age(options, contract)
     safety = make_safety(options, written, robot, contract)
     return ControlLoop(
         Controller(policy, draw=options.draw),
@@ -220,6 +226,7 @@ def _compose(
         surprise=make_guard(options, safety, policy.bundle.manifest.surprise_quantiles),
         watchdog=watchdog,
         is_stepped=is_stepped(robot),
+        max_ages_s=options.max_age,
     )
 
 
@@ -318,6 +325,8 @@ def _summarize(
         "seed": options.seed,
         "is_paced": not options.fast,
         "is_dry_run": options.dry_run,
+        "max_age_s": dict(options.max_age),
+        "max_speed": options.max_speed,
         "stop_reason": outcome.stop_reason,
         "fault": outcome.fault,
         "fault_traceback": outcome.traceback,

@@ -61,8 +61,72 @@ def test_a_file_left_over_from_before_counts_for_nothing(
     assert not switch()
 
 
+class TwoClocks:
+    """A monotonic clock and one of the day, which run alike until one is set."""
+
+    def __init__(self) -> None:
+        self.time, self.day = 100.0, 1.7e9
+
+    def pass_by(self, seconds: float) -> None:
+        self.time += seconds
+        self.day += seconds
+
+    def watch(self, path: Path) -> HeartbeatFile:
+        day_ns = lambda: round(self.day * 1e9)  # noqa: E731
+        return HeartbeatFile(path, now=lambda: self.time, day_ns=day_ns)
+
+    def touch(self, path: Path) -> None:
+        path.touch()
+        os.utime(path, ns=(round(self.day * 1e9), round(self.day * 1e9)))
+
+
+def test_a_touch_counts_from_when_it_was_made(tmp_path: Path) -> None:
+    clocks, path = TwoClocks(), tmp_path / "alive"
+    switch = clocks.watch(path)
+    clocks.pass_by(1.0)
+    clocks.touch(path)
+    clocks.pass_by(0.4)  # a tick that took its time
+    assert switch()
+    clocks.pass_by(0.09)
+    assert switch()
+    clocks.pass_by(0.02)
+    assert not switch()
+    clocks.touch(path)
+    clocks.pass_by(HEARTBEAT_S + 0.01)  # noticed when it is over
+    assert not switch()
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 3600.0, 0.2])
+def test_a_clock_that_is_set_makes_a_touch_no_younger(tmp_path: Path, jump_s: float) -> None:
+    """A time server, or a drive on another computer: then it was made at the last look."""
+    clocks, path = TwoClocks(), tmp_path / "alive"
+    switch = clocks.watch(path)
+    clocks.touch(path)
+    clocks.pass_by(0.4)
+    clocks.day += jump_s
+    assert switch()
+    clocks.pass_by(0.09)
+    assert switch()
+    clocks.pass_by(0.02)
+    assert not switch()
+
+
+@pytest.mark.parametrize("made_s", [-3600.0, 3600.0])
+def test_a_touch_of_another_computers_time_counts_from_the_last_look(
+    tmp_path: Path, made_s: float
+) -> None:
+    clocks, path = TwoClocks(), tmp_path / "alive"
+    switch = clocks.watch(path)
+    clocks.touch(path)
+    os.utime(path, (clocks.day, clocks.day + made_s))
+    clocks.pass_by(0.4)
+    assert switch()
+    clocks.pass_by(0.11)
+    assert not switch()
+
+
 class Button(Bench):
-    is_enabled = True
+    is_enabled: Any = True
 
 
 def test_the_robots_switch_and_the_file_have_to_agree(
@@ -96,6 +160,27 @@ def test_a_robot_holds_while_the_switch_is_released_and_goes_on_after() -> None:
     robot.is_enabled = True
     assert safety.send(action).limits == ()
     assert safety.state is State.DRIVING
+
+
+ODD = [
+    "no", "yes", 1, 1.0, np.nan, None, [False], np.True_, np.array([True]), lambda: True,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ODD)
+def test_yes_is_true_alone(
+    tmp_path: Path, beat: Callable[[], None], answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    robot = Button("", CONTRACT)
+    robot.is_enabled = answer
+    for file in (None, tmp_path / "alive"):
+        switch = enabling(robot, file)
+        beat()
+        safety = Safety(robot, CONTRACT.action, control_dt_s=0.02, is_enabled=switch)
+        safety.arm()
+        assert safety.send(np.full(2, 0.5, np.float32)).limits == ("dead-man",)
+    assert robot.sent == []
+    assert "counts as no: yes is True alone" in caplog.text
 
 
 def test_a_switch_that_fails_says_no() -> None:

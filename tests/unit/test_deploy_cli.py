@@ -133,6 +133,7 @@ def test_inspecting_prints_the_manifest(said: Command, policy: Path) -> None:
         (["{policy}", "--robot", "{toy}:Bench", "--fast"], "--fast needs a simulator in this"),
         (["{policy}", "--robot", "{toy}:Bench", "--episodes", "2"], "--episodes needs a robot"),
         (["{policy}", "--robot", "{toy}:Point", "--max-rate", *"123"], "3 rate limits for 2 acti"),
+        (["{policy}", "--robot", "{toy}:Point", "--max-age", "image/ear=1"], "reads no image/ear"),
         (["{policy}", "--robot", "{toy}:Point", "--limits", "no.json"], "no.json cannot be read"),
         (
             ["{policy}", "--robot", "{toy}:Point", "--limits", "{toy}"],
@@ -580,6 +581,37 @@ def test_a_file_of_limits_is_kept_to(said: Command, policy: Path, tmp_path: Path
     assert code == 0
     assert counts["rate"] > 0
     assert counts["range"] > 0
+
+
+def test_a_first_drive_at_a_fifth_of_the_speed(said: Command, policy: Path, tmp_path: Path) -> None:
+    robot, report = tmp_path / "slow.py", tmp_path / "report.json"
+    robot.write_text(
+        "import numpy as np\nfrom toy_robot import Point\nclass Slow(Point):\n"
+        "    def send_action(self, action):\n"
+        "        assert (np.abs(action) <= 0.2).all(), action\n"
+        "        return super().send_action(action)\n"
+    )
+    code, out, _ = said(
+        policy, "--robot", f"{robot}:Slow", "--fast", "--episodes", 1, "--max-speed", 0.2,
+        "--report", report,
+    )  # fmt: skip
+    assert code == 0, out
+    figures = json.loads(report.read_text())
+    assert (figures["max_speed"], figures["limits"]["range"] > 0) == (0.2, True)
+
+
+def test_an_older_camera_is_allowed_on_purpose(said: Command, policy: Path, tmp_path: Path) -> None:
+    robot, report = tmp_path / "old.py", tmp_path / "report.json"
+    robot.write_text(
+        "import time\nfrom toy_robot import Bench\nclass Old(Bench):\n"
+        "    @property\n"
+        "    def observation_stamps(self): return {'image/eye': time.monotonic() - 1.0}\n"
+    )
+    command = [policy, "--robot", f"{robot}:Old", "--seconds", 0.3, "--report", report]
+    assert said(*command)[0] == 1  # no frame to begin with
+    said(*command, "--max-age", "image/eye=9.5")
+    figures = json.loads(report.read_text())
+    assert (figures["max_age_s"], figures["missing_frames"]) == ({"image/eye": 9.5}, {})
 
 
 def test_a_drive_tells_what_became_of_real_time(

@@ -31,7 +31,7 @@ def read(robot: Any, *, has_ages: bool = True, contract: Contract = CONTRACT) ->
 
 def test_what_the_policy_does_not_read_is_ignored() -> None:
     sensed = read(Stamped({}))
-    assert (sensed.missing, sensed.fault) == (frozenset(), None)
+    assert (sensed.missing, sensed.fault) == ({}, None)
     assert sensed.passed.keys() == {signal.name for signal in CONTRACT.inputs}
     assert "privileged/distance" in sensed.observation
 
@@ -48,7 +48,7 @@ def test_what_the_policy_does_not_read_is_ignored() -> None:
 def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bool) -> None:
     sensed = read(robot)
     assert sensed.fault is None
-    assert sensed.missing == ({"image/eye"} if is_missing else set())
+    assert set(sensed.missing) == ({"image/eye"} if is_missing else set())
     assert ("image/eye" in sensed.passed) != is_missing
 
 
@@ -63,6 +63,12 @@ def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bo
         (Stamped({}, {"image/eye": np.zeros((6, 8, 3), np.uint8)}), r"shape \(6, 8, 3\)"),
         (Stamped({"image/eye": 1.7e9}), r"stamped 17.*, now is 50\.000: is that time\.monotonic"),
         (Stamped({"image/eye": np.nan}), "stamped nan"),
+        (Stamped({"proprio/position": np.inf}), "stamped inf"),
+        (Stamped({"proprio/position": -np.inf}), "stamped -inf"),
+        (Stamped({"proprio/position": None}), "position: stamped None, expected time.monotonic"),  # type: ignore[dict-item]
+        (Stamped({"image/eye": "now"}), "image/eye: stamped 'now', expected time.monotonic"),  # type: ignore[dict-item]
+        (Stamped({"image/other": [1.0]}), r"image/other: stamped \[1\.0\]"),  # type: ignore[dict-item]
+        (Stamped(None), "observation_stamps: NoneType, expected a mapping"),  # type: ignore[arg-type]
     ],
 )
 def test_a_sensor_that_cannot_be_trusted_is_a_fault(robot: Stamped, words: str) -> None:
@@ -70,6 +76,34 @@ def test_a_sensor_that_cannot_be_trusted_is_a_fault(robot: Stamped, words: str) 
     with pytest.raises(ValueError, match=words):
         raise sensed.fault
     assert sensed.passed == {}
+
+
+@pytest.mark.parametrize("returned", [None, [], 3.0])
+def test_an_observation_that_is_none_is_a_fault(returned: Any) -> None:
+    class Forgetful(Bench):
+        def get_observation(self) -> Any:
+            return returned
+
+    fault = read(Forgetful("", CONTRACT)).fault
+    assert str(fault) == f"observation: {type(returned).__name__}, expected a mapping by signal"
+
+
+def test_a_reading_that_no_robot_can_have_is_a_fault() -> None:
+    low_high = {"low": (-1.0, -1.0), "high": (1.0, 1.0)}
+    position, *others = CONTRACT.observations
+    position = dataclasses.replace(position, **low_high)
+    contract = dataclasses.replace(CONTRACT, observations=(position, *others))
+    robot = Stamped({}, {"proprio/position": np.array([0.0, 1e30], np.float32)})
+    sensed = read(robot, contract=contract)
+    assert (sensed.fault.key, sensed.passed) == ("proprio/position", {})
+    assert "element y is 1e+30 m, which no robot has that works within -1 .. 1" in str(sensed.fault)
+
+
+def test_older_values_are_taken_where_the_user_allows_them() -> None:
+    robot = Stamped({"image/eye": NOW - 1.9 * DT, "proprio/position": NOW - 0.9 * DT})
+    assert set(read(robot).missing) == {"image/eye"}
+    gate = Gate(CONTRACT, lambda: NOW, has_ages=True, max_ages_s={"image/eye": 2 * DT})
+    assert gate.read(robot).missing == {}
 
 
 @pytest.mark.parametrize("error", [RobotError("no answer"), TimeoutError("no answer")])
@@ -83,7 +117,7 @@ def test_a_reading_that_failed_is_a_fault(error: Exception) -> None:
 
 
 def test_stamps_have_no_meaning_where_time_stands_still() -> None:
-    assert read(Stamped({"image/eye": 0.0}), has_ages=False).missing == set()
+    assert read(Stamped({"image/eye": 0.0}), has_ages=False).missing == {}
 
 
 def test_the_oldest_value_is_the_signals_or_one_period_of_its_sensor() -> None:
@@ -112,4 +146,4 @@ def test_a_policy_that_was_trained_with_a_delay_takes_values_that_are_so_much_ol
     assert "proprio/position" in str(gate.read(robot).fault)
     delays = {"image/eye": 2 * DT, "proprio/position": DT}
     sensed = Gate(CONTRACT, lambda: NOW, has_ages=True, delays_s=delays).read(robot)
-    assert (sensed.missing, sensed.fault) == (frozenset(), None)
+    assert (sensed.missing, sensed.fault) == ({}, None)

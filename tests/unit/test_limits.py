@@ -17,6 +17,7 @@ from robodreamer_deploy.driving.limits import (
     file_limits,
     rate_limits,
     read_limits_file,
+    slow,
 )
 
 DT = 0.02
@@ -89,6 +90,31 @@ def test_a_choice_has_no_elements_to_limit(tmp_path: Path) -> None:
 
 def test_one_rate_counts_for_all_elements() -> None:
     assert rate_limits(SPEC, (3.0,)).rate.tolist() == [3.0, 3.0, 3.0]
+
+
+SPEEDS = ActionSpec(size=3, low=(-1.5, -0.5, 0.0), high=(1.5, 1.0, 0.0), labels=("a", "b", "c"))
+
+
+def test_a_share_of_the_speed_is_a_share_of_the_range_about_rest() -> None:
+    limits = slow(contract_limits(SPEEDS), SPEEDS, 0.2)
+    limiter = Limiter(limits, DT)
+    for wanted, values in ((1.0, [0.3, 0.2, 0.0]), (-1.0, [-0.3, -0.1, 0.0])):
+        sent = limiter.apply(np.full(3, wanted), None, np.zeros(3)).action
+        np.testing.assert_allclose(SPEEDS.to_actuators(sent), values, atol=1e-12)
+    narrow = slow(limits._replace(high=np.array([-0.1, 1.0, 1.0])), SPEEDS, 1.0)
+    assert narrow.high.tolist() == [-0.1, 1.0, 1.0]  # what else is limited stays so
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (ActionSpec(size=2, kind="discrete"), "a discrete action has no speed"),
+        (ActionSpec(size=1, low=(0.2,), high=(0.4,), labels=("grip",)), "grip never rests at 0"),
+    ],
+)
+def test_what_is_no_speed_is_not_slowed_down(action: ActionSpec, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        slow(contract_limits(action), action, 0.2)
 
 
 def follow(limits: Limits, wanted: list[float], start: float = 0.0) -> Array:

@@ -11,8 +11,9 @@ from toy_robot import CONTRACT, Bench, FakeClock
 
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.bounds import Bounds
 from robodreamer_deploy.driving.limits import rate_limits
-from robodreamer_deploy.driving.loop import Bounds, ControlLoop
+from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.safety import Safety, Start
 from robodreamer_deploy.driving.surprise import SLOW_RATE, WINDOW, SurpriseGuard
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
@@ -132,7 +133,9 @@ def test_it_does_not_dream_for_ever(policy: Policy) -> None:
     robot = Patchy(blind=range(4, 99))
     loop, witness = drive(policy, robot, 100, bounds=bounds)
     assert kinds(witness)[4:] == ["prior"] * 3 + [None] * 3
-    assert witness.ends == ["3 faults in a row, the last one: image/eye: no frame for 6 ticks"]
+    assert witness.ends == [
+        "3 faults in a row, the last one: image/eye: no frame for 6 ticks: none came"
+    ]
     assert (len(robot.sent), loop.report.held_ticks) == (7, 3)
 
 
@@ -253,6 +256,72 @@ def test_an_episode_that_ends_by_an_error_is_told_as_such(policy: Policy) -> Non
     with pytest.raises(OSError, match="cable lost"):
         loop.run(robot, lambda: None)
     assert witness.ends == ["cable lost"]
+
+
+def test_a_camera_that_is_mostly_too_old_stops_the_robot(
+    policy: Policy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One good frame in eight, so that never more than seven ticks in a row go without."""
+    robot = Patchy(late={tick for tick in range(400) if tick % 8})
+    _, witness = drive(policy, robot, 400)
+    (reason,) = witness.ends
+    assert reason == (
+        "11 faults in a row, the last one: image/eye: no frame to trust in 35 of the last 50 "
+        "ticks: 40 ms old, allowed are 20 (--max-age allows older ones)"
+    )
+    assert len(robot.sent) == 29  # then half of 50 ticks had been without
+    warnings = [r.message for r in caplog.records if "the model dreams" in r.message]
+    assert len(warnings) == 1
+    assert "image/eye: no frame to trust in 6 of the last 50 ticks: 40 ms old" in warnings[0]
+
+
+@pytest.mark.parametrize("how", ["blind", "late"])
+def test_less_than_half_of_the_frames_may_be_lost_for_ever(policy: Policy, how: str) -> None:
+    lost = {tick for tick in range(400) if tick % 2}
+    robot = Patchy(blind=lost) if how == "blind" else Patchy(late=lost)
+    loop, witness = drive(policy, robot, 400)
+    assert (witness.ends, loop.report.held_ticks) == (["enough"], 0)
+
+
+def test_half_the_rate_is_told_from_the_first_second_on_and_then_stopped(
+    policy: Policy, caplog: pytest.LogCaptureFixture
+) -> None:
+    robot = Patchy(seconds=dict.fromkeys(range(1000), 1.5 * DT))
+    loop, witness = drive(policy, robot, 24)  # of two periods each: not yet a second
+    assert (witness.ends, caplog.text) == (["enough"], "")
+    loop, witness = drive(policy, robot, 1000)
+    assert "of the last 50 periods were skipped" in caplog.text
+    assert "reach 25.0 of 50.0 Hz" in caplog.text
+    assert loop.report.ticks == 125
+    assert witness.ends[0].startswith("125 of the last 250 periods were skipped: this computer")
+
+
+def test_a_stall_now_and_then_is_no_rate_that_is_too_low(policy: Policy) -> None:
+    robot = Patchy(seconds=dict.fromkeys(range(5, 1000, 50), 4.5 * DT))
+    loop, witness = drive(policy, robot, 500)
+    assert witness.ends == ["enough"]
+    assert loop.report.skipped_ticks == 40
+
+
+@pytest.mark.parametrize("when", ["episode_started", "ticked", "episode_ended"])
+def test_a_listener_that_raises_ends_no_drive(policy: Policy, when: str) -> None:
+    class Fragile(Witness):
+        pass
+
+    def fail(*_: object) -> None:
+        raise OverflowError("cannot convert float infinity to integer")
+
+    robot = Patchy()
+    fragile = Fragile()
+    setattr(fragile, when, fail)
+    loop = make_loop(policy, robot, witness := Witness())
+    loop.add_listener(fragile)
+    loop.run(robot, lambda: "enough" if robot.num_observed >= 5 else None)
+    assert (len(robot.sent), len(witness.ticks), witness.ends) == (5, 5, ["enough"])
+    told = loop.report.listener_fault
+    assert told is not None
+    assert told.startswith("Fragile: OverflowError in ")
+    assert told.endswith(": cannot convert float infinity to integer")
 
 
 # --- surprise ------------------------------------------------------------------------------------

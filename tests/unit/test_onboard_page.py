@@ -8,9 +8,9 @@ import pytest
 
 from robodreamer_deploy.commands import drive
 from robodreamer_deploy.driving import leaving, realtime, surprise
+from robodreamer_deploy.driving.bounds import Bounds
 from robodreamer_deploy.driving.dead_man import HEARTBEAT_S
 from robodreamer_deploy.driving.limits import ElementLimits, LimitsFile
-from robodreamer_deploy.driving.loop import Bounds
 from robodreamer_deploy.driving.options import RAMP_S, WARM_UP_TICKS
 from robodreamer_deploy.driving.states import State
 from robodreamer_deploy.records import parse_json, read_record

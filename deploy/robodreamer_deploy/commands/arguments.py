@@ -93,3 +93,19 @@ def seed(text: str) -> int:
     if not 0 <= value < 1 << 31:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2147483647")
     return value
+
+
+def share(text: str) -> float:
+    """Read a share, above 0 and at most 1."""
+    value = float(text)
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+def age(text: str) -> tuple[str, float]:
+    """Read SIGNAL=SECONDS."""
+    name, separator, seconds = text.rpartition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text} is not of the form image/scene=0.08")
+    return name, positive_float(seconds)

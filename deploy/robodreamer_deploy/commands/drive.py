@@ -11,11 +11,13 @@ from robodreamer_deploy.commands.arguments import (
     POLICY,
     ROBOTS,
     add_limits,
+    age,
     natural,
     periods,
     positive_float,
     positive_int,
     seed,
+    share,
 )
 
 BENCH_SECONDS = 5.0
@@ -90,6 +92,22 @@ def _add_driving(parser: argparse.ArgumentParser) -> None:
     add_limits(parser)
     part = parser.add_argument_group("safety and timing", "docs/onboard.md explains them")
     add = part.add_argument
+    add(
+        "--max-speed",
+        type=share,
+        metavar="SHARE",
+        help="of the range that each element has, for a first drive: 0.2 moves at a fifth of the "
+        "speed where the action is a velocity or a displacement",
+    )
+    add(
+        "--max-age",
+        type=age,
+        nargs="+",
+        default=[],
+        metavar="SIGNAL=S",
+        help="oldest value in seconds that is acted on, such as image/scene=0.08; default: what "
+        "the policy was trained with",
+    )
     add("--on-surprise", choices=("slow", "stop"), help="default: measure it, do nothing")
     add(
         "--watchdog",
@@ -136,6 +154,7 @@ def _drive(arguments: argparse.Namespace, say: Say) -> int:
     del options["replay"], options["bench"]
     if options["max_rate"] is not None:
         options["max_rate"] = tuple(options["max_rate"])
+    options["max_age"] = dict(options["max_age"])
     code = run(Options(**options), say)
     if str(arguments.robot).startswith("sim:") and "torch" in sys.modules:
         say("FAULT       torch was imported, which no policy needs; please report this")

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from robodreamer_deploy.robots import Robot, is_enabling
+from robodreamer_deploy.driving.clock import time_with_sleep
+from robodreamer_deploy.robots import Robot, is_enabling, permits
 
 HEARTBEAT_S = 0.5
+CLOCKS_AGREE_S = 0.05
+"""Difference of two clocks over the time between two looks, from which on neither is believed."""
 
 IsEnabled = Callable[[], bool]
 
@@ -18,9 +21,11 @@ IsEnabled = Callable[[], bool]
 class HeartbeatFile:
     """A file that has to be touched again and again: by a joystick's driver, or over ssh.
 
-    What counts is when its time of modification was last seen to change, on the monotonic clock:
-    no time server can keep a dead operator alive, and a file left over from before counts for
-    nothing.
+    A touch counts from when it was made, not from when it was noticed. That is the file's time of
+    modification where the clock of the day can be trusted: it has gone on like the monotonic one
+    since the last look, and the touch lies between the two looks. Otherwise (a time server, a
+    network drive) it is the last look, before which it was not made. So no clock keeps a dead
+    operator alive, and a file left over from before counts for nothing.
     """
 
     def __init__(
@@ -28,20 +33,38 @@ class HeartbeatFile:
         path: Path,
         *,
         within_s: float = HEARTBEAT_S,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time_with_sleep,
+        day_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Watch `path`, which need not exist yet; a touch counts for `within_s` seconds."""
-        self._path, self._within_s, self._now = path, within_s, now
+        """Watch `path`, which need not exist yet; a touch counts for `within_s` seconds.
+
+        Args:
+            path: Of the file.
+            within_s: For how long a touch counts, in seconds.
+            now: Monotonic time in seconds, which goes on while the computer sleeps.
+            day_ns: The clock of the day, in nanoseconds since 1970.
+        """
+        self._path, self._within_s, self._now, self._day_ns = path, within_s, now, day_ns
         self._modified_ns = self._read()
+        self._looked_s, self._looked_ns = now(), day_ns()
         self._until = now()
 
     def __call__(self) -> bool:
         """Tell whether it was touched in time."""
-        modified_ns, now = self._read(), self._now()
+        modified_ns, now, day_ns = self._read(), self._now(), self._day_ns()
         if modified_ns is not None and modified_ns != self._modified_ns:
-            self._until = now + self._within_s
-        self._modified_ns = modified_ns
+            self._until = self._touched_s(modified_ns, now, day_ns) + self._within_s
+        self._modified_ns, self._looked_s, self._looked_ns = modified_ns, now, day_ns
         return modified_ns is not None and now < self._until
+
+    def _touched_s(self, modified_ns: int, now: float, day_ns: int) -> float:
+        """Return when a touch was made that is new now, on the monotonic clock."""
+        since_look_s = now - self._looked_s
+        age_s = (day_ns - modified_ns) / 1e9
+        drift_s = (day_ns - self._looked_ns) / 1e9 - since_look_s
+        if abs(drift_s) <= CLOCKS_AGREE_S and 0.0 <= age_s <= since_look_s:
+            return now - age_s
+        return self._looked_s
 
     def _read(self) -> int | None:
         try:
@@ -57,4 +80,9 @@ def enabling(robot: Robot, file: Path | None) -> IsEnabled | None:
         return heartbeat
     if heartbeat is None:
         return lambda: robot.is_enabled
-    return lambda: robot.is_enabled and heartbeat()
+
+    def both() -> bool:
+        is_alive = heartbeat()  # looked at every time, so that a touch is noticed when it is made
+        return permits(lambda: robot.is_enabled) and is_alive
+
+    return both

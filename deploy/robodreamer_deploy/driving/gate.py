@@ -1,15 +1,17 @@
 """What may enter the model: checks every observation, and tells lost pictures from bad sensors.
 
 A camera without a frame, or with one that is too old, leaves a gap that the model can dream
-through. Everything else that is missing, old, not finite or of the wrong shape is a sensor that
-cannot be trusted, and the robot holds.
+through. Everything else that is missing, old, not finite, impossible or of the wrong shape is a
+sensor that cannot be trusted, and the robot holds.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from numbers import Real
+from typing import Any, NamedTuple, Protocol, cast
 
 from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
+from robodreamer_deploy.driving.plausible import Plausibility
 from robodreamer_deploy.robots import RobotError, is_stamped
 
 MAX_AHEAD_S = 1e-3
@@ -30,7 +32,7 @@ class Sensed(NamedTuple):
     observation: Mapping[str, Array]  # as read; empty if it was not
     stamps: Mapping[str, float]  # when its values were measured, as far as known
     passed: Mapping[str, Array]  # what the policy reads of it, checked
-    missing: frozenset[str]  # cameras without a frame to trust, which `passed` lacks
+    missing: Mapping[str, str]  # why, by camera without a frame to trust, which `passed` lacks
     fault: SignalError | None  # why nothing of it may be used; None if it may
 
 
@@ -44,6 +46,7 @@ class Gate:
         *,
         has_ages: bool,
         delays_s: Mapping[str, float] | None = None,
+        max_ages_s: Mapping[str, float] | None = None,
     ) -> None:
         """Put a gate together.
 
@@ -52,56 +55,59 @@ class Gate:
             now: The clock of the stamps, in seconds.
             has_ages: Whether to look at stamps; they have no meaning where time stands still.
             delays_s: Longest delay that the policy was trained with, by signal; None for none.
+            max_ages_s: Largest age by signal, where the user allows another one.
         """
         self._inputs = contract.inputs
-        delays = delays_s or {}
-        self._max_ages = {
-            s.name: max_age_s(s, contract.control_dt_s, delays.get(s.name, 0.0))
-            for s in contract.inputs
-        }
+        self._max_ages = {**max_ages_of(contract, delays_s or {}), **(max_ages_s or {})}
         self._now = now
         self._has_ages = has_ages
+        self._plausibility = Plausibility(contract.inputs, now)
+
+    def begin(self) -> None:
+        """Forget the readings of another episode."""
+        self._plausibility.begin()
 
     def read(self, sensors: Sensors) -> Sensed:
         """Ask the robot; a reading that failed is a signal that cannot be trusted."""
         observation: Mapping[str, Array] = {}
         stamps: Mapping[str, float] = {}
         try:
-            observation = sensors.get_observation()
+            observation = _mapping(sensors.get_observation(), "observation")
             if self._has_ages and is_stamped(sensors):
-                stamps = dict(sensors.observation_stamps)
+                stamps = _times(_mapping(sensors.observation_stamps, "observation_stamps"))
             passed, missing = self._check(observation, stamps)
         except SignalError as error:
-            return Sensed(observation, stamps, {}, frozenset(), error)
+            return Sensed(observation, stamps, {}, {}, error)
         except (RobotError, OSError) as error:
             fault = SignalError("observation", f"not read: {error}")
-            return Sensed({}, {}, {}, frozenset(), fault)
+            return Sensed({}, {}, {}, {}, fault)
         return Sensed(observation, stamps, passed, missing, None)
 
     def _check(
         self, observation: Mapping[str, Array], stamps: Mapping[str, float]
-    ) -> tuple[Mapping[str, Array], frozenset[str]]:
-        """Return what the policy may read, and which cameras have no frame to trust.
+    ) -> tuple[Mapping[str, Array], Mapping[str, str]]:
+        """Return what the policy may read, and why which cameras have no frame to trust.
 
         Raises:
             SignalError: A signal is bad, and is no camera whose frame is merely missing or late.
         """
         now = self._now()
         passed: dict[str, Array] = {}
-        missing: set[str] = set()
+        missing: dict[str, str] = {}
         for signal in self._inputs:
             value = observation.get(signal.name)
             late = self._why_late(signal, stamps.get(signal.name), now)
             if signal.is_image and (value is None or late):
-                missing.add(signal.name)
+                missing[signal.name] = late or "none came"
             elif value is None:
                 raise SignalError(signal.name, "missing from the observation")
             elif late:
                 raise SignalError(signal.name, late)
             else:
                 signal.check(value)
+                self._plausibility.check(signal.name, value)
                 passed[signal.name] = value
-        return passed, frozenset(missing)
+        return passed, missing
 
     def _why_late(self, signal: Signal, stamp: float | None, now: float) -> str:
         """Return why the value is too old to be used; empty if it is not.
@@ -120,6 +126,14 @@ class Gate:
         return f"{1e3 * age:.0f} ms old, allowed are {1e3 * limit:.0f}" if age > limit else ""
 
 
+def max_ages_of(contract: Contract, delays_s: Mapping[str, float]) -> dict[str, float]:
+    """Return the largest age of every signal, for a policy trained with `delays_s`."""
+    return {
+        s.name: max_age_s(s, contract.control_dt_s, delays_s.get(s.name, 0.0))
+        for s in contract.inputs
+    }
+
+
 def max_age_s(signal: Signal, control_dt_s: float, delay_s: float = 0.0) -> float:
     """Return the largest age of a value: the signal's own limit, or one period of its sensor.
 
@@ -128,3 +142,26 @@ def max_age_s(signal: Signal, control_dt_s: float, delay_s: float = 0.0) -> floa
     if signal.max_age_s is not None:
         return signal.max_age_s
     return delay_s + max(control_dt_s, 0.0 if signal.rate_hz is None else 1.0 / signal.rate_hz)
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    """Return what a driver returned, if it is a mapping.
+
+    Raises:
+        SignalError: It is anything else, such as None out of a function that forgot to return.
+    """
+    if not isinstance(value, Mapping):
+        raise SignalError(what, f"{type(value).__name__}, expected a mapping by signal")
+    return cast("Mapping[str, Any]", value)
+
+
+def _times(stamps: Mapping[str, Any]) -> dict[str, float]:
+    """Return stamps as floats, also those that are no finite time, which `_why_late` refuses.
+
+    Raises:
+        SignalError: One is no number.
+    """
+    for name, stamp in stamps.items():
+        if not isinstance(stamp, Real):
+            raise SignalError(name, f"stamped {stamp!r}, expected time.monotonic() in seconds")
+    return {name: float(stamp) for name, stamp in stamps.items()}

@@ -91,6 +91,32 @@ def rate_limits(action: ActionSpec, rates: tuple[float, ...]) -> Limits:
     return contract_limits(action)._replace(rate=np.broadcast_to(np.array(rates), action.size))
 
 
+def slow(limits: Limits, action: ActionSpec, share: float) -> Limits:
+    """Narrow the range of every element to `share` of the contract's, about where it rests.
+
+    That is the actuator's 0 where its range goes through it: a velocity or a displacement of 0.
+
+    Raises:
+        ValueError: Nothing rests at 0, because it is a choice or the range does not hold it; or the
+            range that is left is empty.
+    """
+    if action.kind == "discrete":
+        raise ValueError("a discrete action has no speed to limit")
+    lowest, highest = np.asarray(action.low), np.asarray(action.high)
+    names = action.labels or tuple(map(str, range(action.size)))
+    if away := [n for n, a, b in zip(names, lowest, highest, strict=True) if not a <= 0.0 <= b]:
+        raise ValueError(f"{away[0]} never rests at 0, so it is no speed; --max-rate limits it")
+    half = (highest - lowest) / 2.0
+    moves = half > 0.0
+    half = np.where(moves, half, 1.0)
+    low = np.where(moves, (share - 1.0) * lowest / half - 1.0, -1.0)
+    high = np.where(moves, (share * highest - lowest) / half - 1.0, 1.0)
+    low, high = np.maximum(limits.low, low), np.minimum(limits.high, high)
+    if (low > high).any():
+        raise ValueError(f"nothing is left of the range of {names[int(np.argmax(low > high))]}")
+    return limits._replace(low=low, high=high)
+
+
 def read_limits_file(path: Path) -> LimitsFile:
     """Read a file of limits.
 

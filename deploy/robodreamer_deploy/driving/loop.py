@@ -10,11 +10,11 @@ between two runs, and `leaving` has it hold on every way out. `docs/onboard.md` 
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from robodreamer_deploy.contract import Contract, SignalError
+from robodreamer_deploy.driving.bounds import Bounds, Patience
 from robodreamer_deploy.driving.clock import Clock, Grid, MonotonicClock
 from robodreamer_deploy.driving.gate import Gate, Sensed, Sensors
 from robodreamer_deploy.driving.report import LoopReport
@@ -29,20 +29,6 @@ logger = logging.getLogger(__name__)
 
 HOLD_WITHIN_S = 1.0
 """How long a hold may take before the watchdog breaks it off."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """How long what must not last may last, in ticks."""
-
-    faults_in_a_row: int = 10
-    """Held ticks, after which the robot is stopped."""
-    missing_in_a_row: int = 10
-    """Ticks without a camera's frame through which the model may dream; the robot holds then."""
-    skipped_in_a_row: int = 5
-    """Periods in one overrun that the model can make up for; it begins anew beyond."""
-    silent_ticks: int = 10
-    """Periods without a command, after which the watchdog stops the robot."""
 
 
 class Decision(NamedTuple):
@@ -67,6 +53,7 @@ class ControlLoop:
         watchdog: Watchdog | None = None,
         listeners: tuple[Listener, ...] = (),
         is_stepped: bool = False,
+        max_ages_s: Mapping[str, float] | None = None,
     ) -> None:
         """Put a loop together.
 
@@ -81,13 +68,14 @@ class ControlLoop:
             listeners: Told of every tick.
             is_stepped: The robot's time passes with its commands only, see `robots.is_stepped`:
                 a skipped tick is no step of the model then, and stamps have no meaning.
+            max_ages_s: Largest age by signal, where the user allows another than training.
         """
         self.controller = controller
         self.safety = safety
         self.clock = clock or MonotonicClock()
         self.report = LoopReport()
         self._stopwatch = stopwatch
-        self._bounds = bounds or Bounds()
+        self._patience = Patience(bounds or Bounds(), self.contract.control_dt_s)
         self._surprise = surprise
         self._watchdog = watchdog
         self._listeners = listeners
@@ -98,10 +86,10 @@ class ControlLoop:
             self.clock.now,
             has_ages=not is_stepped,
             delays_s={name: longest for name, (_, longest) in trained.items()},
+            max_ages_s=max_ages_s,
         )
         self._num_runs = 0
         self._counted_until_s = 0.0
-        self._faults_in_a_row = self._missing_in_a_row = 0
         self._is_first = True
 
     def add_listener(self, listener: Listener) -> None:
@@ -158,22 +146,23 @@ class ControlLoop:
             if self._watchdog is not None:
                 self._watchdog.forget()
             self._count_time()
-            for listener in self._listeners:
-                listener.episode_ended(reason)
+            self._tell(lambda listener: listener.episode_ended(reason))
         return reason
 
     def _begin(self, seed: int) -> None:
         self.controller.reset(seed)
-        self._is_first, self._faults_in_a_row, self._missing_in_a_row = True, 0, 0
+        self._is_first = True
+        self._patience.begin()
+        self._gate.begin()
         if self._surprise is not None:
             self._surprise.forget()
-        for listener in self._listeners:
-            listener.episode_started(EpisodeStart(self._num_runs, seed, self.controller.draw))
+        start = EpisodeStart(self._num_runs, seed, self.controller.draw)
+        self._tell(lambda listener: listener.episode_started(start))
         self._num_runs += 1
         self.safety.arm()
 
     def _drive(self, sensors: Sensors, should_stop: Callable[[], str | None]) -> str:
-        silence_s = self._bounds.silent_ticks * self.contract.control_dt_s
+        silence_s = self._patience.bounds.silent_ticks * self.contract.control_dt_s
         grid = Grid(self.clock, self.contract.control_dt_s)
         skipped = 0
         while True:
@@ -217,8 +206,7 @@ class ControlLoop:
             sensed.observation, sensed.stamps, tuple(sorted(sensed.missing)),
             decision.step, executed.sent, executed.action, executed.limits, fault,
         )  # fmt: skip
-        for listener in self._listeners:
-            listener.ticked(tick)
+        self._tell(lambda listener: listener.ticked(tick))
         if decision.step is not None:
             self._is_first = False
             if NOT_FINITE in executed.limits:
@@ -231,7 +219,7 @@ class ControlLoop:
             self._check_sensed(sensed)
             start = self._stopwatch()
             step = self.controller.step(
-                sensed.passed, is_first=self._is_first, missing=sensed.missing
+                sensed.passed, is_first=self._is_first, missing=frozenset(sensed.missing)
             )
         except SignalError as error:
             self.report.bad_observations[error.key] += 1
@@ -251,12 +239,8 @@ class ControlLoop:
         """
         if sensed.fault is not None:
             raise sensed.fault
-        self.report.missing_frames.update(sensed.missing)
-        self._missing_in_a_row = self._missing_in_a_row + 1 if sensed.missing else 0
-        if sensed.missing and self._is_first:
-            raise SignalError(min(sensed.missing), "no frame to begin with")
-        if self._missing_in_a_row > self._bounds.missing_in_a_row:
-            raise SignalError(min(sensed.missing), f"no frame for {self._missing_in_a_row} ticks")
+        self.report.missing_frames.update(sensed.missing.keys())
+        self._patience.count_missing(sensed.missing, is_first=self._is_first)
 
     def _act(self, decision: Decision) -> Executed:
         """Have the robot do what was decided, or hold; tell the model what it did."""
@@ -303,7 +287,9 @@ class ControlLoop:
         self.report.skipped_ticks += skipped
         if self._is_stepped:
             return 0
-        if skipped > self._bounds.skipped_in_a_row:
+        if (reason := self._patience.count_period(skipped)) is not None:
+            self.safety.stop(reason)
+        if skipped > self._patience.bounds.skipped_in_a_row:
             logger.warning("%d ticks skipped in a row: the model begins anew", skipped)
             self._begin_anew()
         self._dream(skipped)
@@ -347,11 +333,24 @@ class ControlLoop:
 
     def _count_fault(self, fault: str | None) -> None:
         """Count a held tick, and stop the robot when there are too many in a row."""
-        if fault is None:
-            self._faults_in_a_row = 0
-            return
-        logger.warning("tick %d held: %s", self.report.ticks, fault)
-        self.report.held_ticks += 1
-        self._faults_in_a_row += 1
-        if self._faults_in_a_row > self._bounds.faults_in_a_row:
-            self.safety.stop(f"{self._faults_in_a_row} faults in a row, the last one: {fault}")
+        if fault is not None:
+            logger.warning("tick %d held: %s", self.report.ticks, fault)
+            self.report.held_ticks += 1
+        if (reason := self._patience.count_fault(fault)) is not None:
+            self.safety.stop(reason)
+
+    def _tell(self, tell: Callable[[Listener], None]) -> None:
+        """Tell every listener; one that raises is told no more: no log is worth a robot."""
+        for listener in self._listeners:
+            if (fault := _fault_of(tell, listener)) is not None:
+                self._listeners = tuple(kept for kept in self._listeners if kept is not listener)
+                self.report.listener_fault = f"{type(listener).__name__}: {fault}"
+                logger.error("no longer told of what happens: %s", self.report.listener_fault)
+
+
+def _fault_of(tell: Callable[[Listener], None], listener: Listener) -> str | None:
+    try:
+        tell(listener)
+    except Exception as error:  # noqa: BLE001  whatever a recorder raises
+        return sentence(error)
+    return None

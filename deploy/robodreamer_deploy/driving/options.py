@@ -1,10 +1,11 @@
 """What a user may ask for in a drive, and the parts that come of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robodreamer_deploy.contract import ActionSpec, Contract
+from robodreamer_deploy.driving.bounds import Bounds
 from robodreamer_deploy.driving.dead_man import enabling
 from robodreamer_deploy.driving.limits import (
     Limits,
@@ -13,10 +14,11 @@ from robodreamer_deploy.driving.limits import (
     file_limits,
     rate_limits,
     read_limits_file,
+    slow,
 )
-from robodreamer_deploy.driving.loop import Bounds
 from robodreamer_deploy.driving.safety import Safety, Start, Writable
 from robodreamer_deploy.driving.surprise import Response, SurpriseGuard, surprise_limit
+from robodreamer_deploy.naming import closest
 from robodreamer_deploy.robots import Robot, RobotError, is_stepped
 
 WARM_UP_TICKS = 5
@@ -31,6 +33,10 @@ class DriveOptions:
     """File that `limits` describes (--limits)."""
     max_rate: tuple[float, ...] | None = None
     """Largest change per second in the policy's units, one or one per element (--max-rate)."""
+    max_speed: float | None = None
+    """Share of its range that each element of the action has (--max-speed); None for all of it."""
+    max_age: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Largest age in seconds, by signal, where it is another one than in training (--max-age)."""
     ramp: float | None = None
     """Seconds of the ramp (--ramp); None for `RAMP_S`, or none on a stepped robot."""
     dead_man: Path | None = None
@@ -100,13 +106,32 @@ def read_limits(options: DriveOptions, action: ActionSpec) -> Limits:
     """
     try:
         if options.max_rate is not None:
-            return rate_limits(action, options.max_rate)
+            limits = rate_limits(action, options.max_rate)
+        else:
+            limits = contract_limits(action)
     except ValueError as error:
         raise RobotError(f"--max-rate: {error}") from error
     try:
-        return file_limits(_file(options), action) if options.limits else contract_limits(action)
+        if options.limits:
+            limits = file_limits(_file(options), action)
     except ValueError as error:
         raise RobotError(f"--limits: {error}") from error
+    try:
+        return limits if options.max_speed is None else slow(limits, action, options.max_speed)
+    except ValueError as error:
+        raise RobotError(f"--max-speed: {error}") from error
+
+
+def check_max_age(options: DriveOptions, contract: Contract) -> None:
+    """Refuse an age of what the policy does not read.
+
+    Raises:
+        RobotError: With the signals that it reads.
+    """
+    names = [signal.name for signal in contract.inputs]
+    if unknown := [name for name in options.max_age if name not in names]:
+        near = closest(unknown[0], names)
+        raise RobotError(f"--max-age: the policy reads no {unknown[0]}; it reads {near}")
 
 
 def _file(options: DriveOptions) -> LimitsFile:

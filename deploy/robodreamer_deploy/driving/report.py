@@ -80,3 +80,5 @@ class LoopReport:
     """How often each signal was refused, by key; `observation` counts failed readings."""
     missing_frames: Counter[str] = field(default_factory=Counter[str])
     """How often each camera had no frame, or one that was too old."""
+    listener_fault: str | None = None
+    """Why a listener, such as the recorder of a log, is told no more; None while all are."""

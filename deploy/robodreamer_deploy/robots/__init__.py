@@ -110,7 +110,10 @@ class EnabledRobot(Robot, Protocol):
 
     @property
     def is_enabled(self) -> bool:
-        """Whether it may move now; returns at once. The robot holds while this is not True."""
+        """Whether it may move now; returns at once. The robot holds while this is not `True`.
+
+        Every other value is no: of what numpy compares, return `bool(...)`.
+        """
         ...
 
 
@@ -196,12 +199,24 @@ def is_enabling(robot: Robot) -> TypeGuard[EnabledRobot]:
 
 
 def permits(switch: Callable[[], object]) -> bool:
-    """Ask a dead-man's switch whether the robot may move; one that fails says no."""
+    """Ask a dead-man's switch whether the robot may move.
+
+    Yes is `True` alone: one that fails says no, and so does any other value, numpy's included.
+    "no", NaN and a method that was meant to be a property would otherwise be yes.
+    """
     try:
-        return bool(switch())
+        answer = switch()
     except Exception:
         logger.exception("the dead-man's switch failed")
         return False
+    if not isinstance(answer, bool):
+        kind = type(answer)
+        logger.warning(
+            "the dead-man's switch says %s.%s, which counts as no: yes is True alone",
+            kind.__module__,
+            kind.__qualname__,
+        )
+    return answer is True
 
 
 def check_features(robot: Robot, contract: Contract) -> None:

@@ -1,0 +1,141 @@
+"""What must not last: held ticks, lost frames, skipped periods; and for how long it may."""
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robodreamer_deploy.contract import SignalError
+
+logger = logging.getLogger(__name__)
+
+WARNED_SHARE = 0.1
+"""Share of ticks without a frame from which on there is a warning."""
+JUDGED_FROM_S = 1.0
+"""A rate is judged from the first second on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How long what must not last may last, in ticks unless the name says otherwise."""
+
+    faults_in_a_row: int = 10
+    """Held ticks, after which the robot is stopped."""
+    missing_in_a_row: int = 10
+    """Ticks without a camera's frame through which the model may dream; the robot holds then."""
+    missing_of_window: tuple[int, int] = (25, 50)
+    """As many of so many ticks may lack a frame, in whatever order; the robot holds beyond. A
+    camera that is always a little too old delivers a good frame now and then."""
+    skipped_in_a_row: int = 5
+    """Periods in one overrun that the model can make up for; it begins anew beyond."""
+    skipped_share: float = 0.1
+    """Share of the periods of the last `rate_window_s` that may be skipped; then it is stopped."""
+    rate_window_s: float = 5.0
+    """Seconds over which the rate is judged; 100 periods at least."""
+    silent_ticks: int = 10
+    """Periods without a command, after which the watchdog stops the robot."""
+
+
+class Window:
+    """The last periods, and in how many of them something happened."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        """How many periods it holds."""
+        self._periods: deque[bool] = deque(maxlen=size)
+        self.count = 0
+        """Periods of the window in which it happened."""
+
+    def __len__(self) -> int:
+        return len(self._periods)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many periods have passed as it holds."""
+        return len(self._periods) == self.size
+
+    def add(self, happened: bool) -> None:
+        """Take the newest period, in the place of the oldest one of a full window."""
+        if self.is_full:
+            self.count -= self._periods[0]
+        self._periods.append(happened)
+        self.count += happened
+
+
+class Patience:
+    """Counts what must not last, from the beginning of an episode."""
+
+    def __init__(self, bounds: Bounds, control_dt_s: float) -> None:
+        self.bounds = bounds
+        self._dt = control_dt_s
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what happened in another episode."""
+        self._faults_in_a_row = self._missing_in_a_row = 0
+        self._missing = Window(self.bounds.missing_of_window[1])
+        self._skipped = Window(max(100, round(self.bounds.rate_window_s / self._dt)))
+        self._last_missing = ("", "")
+        self._has_warned: set[str] = set()
+
+    def count_fault(self, fault: str | None) -> str | None:
+        """Take whether a tick was held, and why; return why the robot has to be stopped."""
+        self._faults_in_a_row = 0 if fault is None else self._faults_in_a_row + 1
+        if self._faults_in_a_row <= self.bounds.faults_in_a_row:
+            return None
+        return f"{self._faults_in_a_row} faults in a row, the last one: {fault}"
+
+    def count_missing(self, missing: Mapping[str, str], *, is_first: bool) -> None:
+        """Take which cameras had no frame to trust, and why; the model dreams in their place.
+
+        Raises:
+            SignalError: It has nothing to dream from, or has dreamt for too long.
+        """
+        self._missing_in_a_row = self._missing_in_a_row + 1 if missing else 0
+        self._missing.add(bool(missing))
+        if missing:
+            name = min(missing)
+            self._last_missing = name, missing[name]
+            if is_first:
+                raise SignalError(name, f"no frame to begin with: {missing[name]}")
+            if self._missing_in_a_row > self.bounds.missing_in_a_row:
+                in_a_row = f"no frame for {self._missing_in_a_row} ticks"
+                raise SignalError(name, f"{in_a_row}: {missing[name]}")
+        self._judge_missing()
+
+    def _judge_missing(self) -> None:
+        most, size = self.bounds.missing_of_window
+        name, why = self._last_missing
+        told = f"no frame to trust in {self._missing.count} of the last {size} ticks: {why}"
+        if self._missing.count > most:
+            raise SignalError(name, f"{told} (--max-age allows older ones)")
+        if self._missing.count > WARNED_SHARE * size:
+            self._warn("frames", f"{name}: {told}; the model dreams in their place")
+
+    def count_period(self, skipped: int) -> str | None:
+        """Take how many periods a tick made the loop skip; return why it has to be stopped."""
+        for _ in range(min(skipped, self._skipped.size)):
+            self._skipped.add(happened=True)
+        self._skipped.add(happened=False)
+        reason = self.why_too_slow
+        if reason is None:
+            return None
+        self._warn("rate", reason)
+        return reason if self._skipped.is_full else None
+
+    @property
+    def why_too_slow(self) -> str | None:
+        """Why the rate of the last seconds is no rate to drive at; None if it is one."""
+        periods, skipped = len(self._skipped), self._skipped.count
+        if periods * self._dt < JUDGED_FROM_S or skipped <= self.bounds.skipped_share * periods:
+            return None
+        rate_hz = 1.0 / self._dt
+        return (
+            f"{skipped} of the last {periods} periods were skipped: this computer and this robot "
+            f"reach {rate_hz * (1 - skipped / periods):.1f} of {rate_hz:.1f} Hz"
+        )
+
+    def _warn(self, about: str, text: str) -> None:
+        if about not in self._has_warned:
+            self._has_warned.add(about)
+            logger.warning("%s", text)
