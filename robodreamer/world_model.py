@@ -61,10 +61,9 @@ class WorldModel(nn.Module):
         self.reward = TwoHotHead(self.feature_size, network, network.reward_layers)
         self.continuation = ContinueHead(self.feature_size, network.units, network.continue_layers)
         self.auxiliary = None
-        if algorithm.loss_scales.auxiliary and contract.privileged:
-            self.auxiliary = VectorDecoder(
-                contract.privileged, self.encoder.size, network.units, layers=1
-            )
+        told = [signal for signal in contract.privileged if not signal.is_image]
+        if algorithm.loss_scales.auxiliary and told:
+            self.auxiliary = VectorDecoder(told, self.encoder.size, network.units, layers=1)
 
     def losses(self, sequence: Sequence, draw: Draw) -> tuple[Losses, State, Metrics]:
         """Filter a sequence; return unscaled losses (B, T) by name, the states and metrics."""

@@ -1,7 +1,7 @@
 """The one environment interface: dictionary observations exactly as the contract declares them."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_sim.cameras.rig import CameraRig
+from robodreamer_sim.stability import StabilityMonitor
 
 if TYPE_CHECKING:
     import mujoco
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 1000
 """Simulator steps after which an episode is cut where the task itself sets no limit."""
+
+CUT_NOTE = (
+    f"episodes are cut after {MAX_STEPS} simulator steps, because the task sets no limit itself; "
+    "TASK?max_episode_steps=N sets another"
+)
 
 
 class Transition(NamedTuple):
@@ -63,6 +69,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self._num_actions = 0
         self._gap: RealityGap | None = None
         self._measured: Mapping[str, Array] | None = None  # what an action is a change from
+        self._stability = StabilityMonitor(lambda: self.simulations)
         self.observation_space: Any = observation_space(contract)
         self.action_space = action_space(contract)
 
@@ -96,8 +103,10 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         super().reset(seed=seed, options=options)
         self._num_steps = self._num_actions = 0
         self._measured = None
+        self._stability.before_reset()
         with self._randomized(seed, options or {}):
             self._begin(seed)
+        self._stability.after_reset()
 
     def take_action(self, action: Array) -> Transition:
         """Do what `step` does before it observes; the reward is that of all simulator steps."""
@@ -140,12 +149,28 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         return None
 
     @property
+    def simulations(self) -> "Sequence[mujoco.MjData]":
+        """Every MuJoCo simulation that a step advances; empty where there is none."""
+        handles = self.mujoco_handles
+        return () if handles is None else (handles[1],)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed about the task, or limits it, in sentences for people."""
+        if self.contract.max_episode_steps is not None:
+            return ()
+        return (CUT_NOTE,)
+
+    @property
     def camera_names(self) -> tuple[str, ...]:
         """Names of all cameras that can be asked for; empty if nothing can be drawn."""
         return self._rig.names
 
     def _advance_in_time(self, actuators: Array) -> Transition:
+        self._stability.before_step()
         transition = self._advance(actuators)
+        is_over = transition.is_terminated or transition.is_truncated
+        self._stability.after_step(is_over=is_over)
         self._num_steps += 1
         is_late = self.contract.max_episode_steps is None and self._num_steps >= MAX_STEPS
         is_cut = is_late and not transition.is_terminated

@@ -10,6 +10,10 @@ class GraphicsError(RuntimeError):
     """This machine cannot render; the message says what to install."""
 
 
+class NoPictureError(ValueError):
+    """Pictures of a task are wanted, and it has none."""
+
+
 class EnvironmentFault(RuntimeError):  # noqa: N818  the fault is the environment's
     """An environment yielded what its contract forbids, raised an error, or its worker died."""
 

@@ -1,6 +1,7 @@
 """How a task is shown: what is observed, through which cameras, how often."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,10 @@ class EnvOptions:
     `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomize`. A contract's options
     hold all entries, whatever they were called, and nothing where there is none."""
 
+    control_dt_s: float | None = None
+    """Seconds of one step of a Gymnasium environment that tells none, or a wrong one; None takes
+    what it tells. All other tasks know their own."""
+
     def __post_init__(self) -> None:
         """Refuse values that no environment could be made with."""
         _require_one_of("observe", self.observe, get_args(Observe))
@@ -122,6 +127,8 @@ class EnvOptions:
             raise ValueError(f"image_size is (height, width) in pixels, got {self.image_size}")
         if self.action_repeat < 1:
             raise ValueError(f"action_repeat is at least 1, got {self.action_repeat}")
+        if self.control_dt_s is not None and not 0.0 < self.control_dt_s < math.inf:
+            raise ValueError(f"control_dt_s is above 0 s, got {self.control_dt_s}")
         names = [request.name for request in self.camera_requests]
         if len(set(names)) != len(names):
             raise ValueError(f"a camera is named twice: {', '.join(names)}")
@@ -166,6 +173,8 @@ class EnvOptions:
             del values["geom_groups"]
         if self.meshes == "full":
             del values["meshes"]
+        if self.control_dt_s is None:
+            del values["control_dt_s"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod

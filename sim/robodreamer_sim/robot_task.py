@@ -24,12 +24,6 @@ from robodreamer_sim.env import Judgement, TaskEnv, Transition
 from robodreamer_sim.measurements import Bound, Measurement
 from robodreamer_sim.options import EnvOptions
 
-DIVERGED = (
-    mujoco.mjtWarning.mjWARN_BADQPOS,
-    mujoco.mjtWarning.mjWARN_BADQVEL,
-    mujoco.mjtWarning.mjWARN_BADQACC,
-)
-
 
 class Mounted(NamedTuple):
     """A camera that a body carries; `aim` is in the body's frame."""
@@ -136,7 +130,7 @@ class RobotTask(TaskEnv):
         self.data.ctrl[:] = actuators
         mujoco.mj_step(self.model, self.data, self._num_substeps)
         mujoco.mj_forward(self.model, self.data)  # places and sensors of the new state
-        self._require_stable()
+        self._stability.after_step(is_over=False)  # before anything is computed of the state
         self._elapsed_steps += 1
         is_over = self.is_over()
         return Transition(
@@ -163,15 +157,6 @@ class RobotTask(TaskEnv):
             bound.signal.name: np.array(bound.read(self.data), np.float32)
             for bound in self._measurements
         }
-
-    def _require_stable(self) -> None:
-        """MuJoCo starts anew when a simulation blows up, which must not pass for an episode."""
-        for warning in DIVERGED:
-            if self.data.warning[int(warning)].number:
-                raise ValueError(
-                    f"the simulation diverged ({warning.name}) at {self.data.time:.3f} s; a "
-                    "smaller time step, more damping or weaker actuators keep it stable"
-                )
 
     def _compile(self) -> mujoco.MjModel:
         spec = self.build()

@@ -8,13 +8,14 @@ import toy_env
 from gymnasium import spaces
 
 from robodreamer_deploy.contract import Signal
+from robodreamer_sim.cameras.pictures import resize
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.registry import make
 from robodreamer_sim.tasks.spaces import action_spec, actuator_limits, leaves, to_action
 
 EVERYTHING = "gym:toy_env:ToyEverything-v0"
 SIGNALS = {
-    "image/eye": ((4, 6, 3), "uint8", 0),
+    "image/eye": ((64, 64, 3), "uint8", 0),
     "proprio/depth": ((6,), "float32", 0),
     "proprio/height": ((), "float32", 0),
     "proprio/gear": ((), "int32", 3),
@@ -32,7 +33,7 @@ def test_every_kind_of_space_becomes_a_signal() -> None:
     signals = {s.name: (s.shape, s.dtype, s.num_classes) for s in env.contract.observations}
     assert signals == SIGNALS
     raw = env.unwrapped._raw  # pyright: ignore[reportAttributeAccessIssue]
-    np.testing.assert_array_equal(observation["image/eye"], raw["eye"])
+    np.testing.assert_array_equal(observation["image/eye"], resize(raw["eye"], 64, 64))
     np.testing.assert_array_equal(observation["proprio/depth"], raw["depth"].ravel())
     assert observation["proprio/gear"] == raw["gear"] + 1
     np.testing.assert_array_equal(observation["proprio/switches"], raw["switches"])
@@ -77,15 +78,39 @@ def test_a_single_limit_is_kept() -> None:
     assert (low, high) == ((0.0, 3.0, 998.0), (2.0, 5.0, 1e3))
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pictures_of_several_kinds_stay_pictures(channels: int) -> None:
-    (leaf,) = leaves(spaces.Box(0, 255, (84, 80, channels), np.uint8))
-    assert leaf.signal == Signal(name="image/camera", shape=(84, 80, channels), dtype="uint8")
-    pixels = np.arange(84 * 80 * channels).reshape(84, 80, channels).astype(np.uint8)
-    np.testing.assert_array_equal(leaf.read(pixels), pixels)
+@pytest.mark.parametrize(
+    ("shape", "dtype", "high", "picture"),
+    [
+        ((84, 80, 1), np.uint8, 255, (84, 80, 1)),
+        ((84, 80, 3), np.uint8, 255, (84, 80, 3)),
+        ((84, 80, 4), np.uint8, 255, (84, 80, 4)),
+        ((84, 80, 2), np.uint8, 255, (84, 80, 2)),
+        ((84, 80, 9), np.uint8, 255, (84, 80, 9)),
+        ((84, 80), np.uint8, 255, (84, 80, 1)),
+        ((3, 84, 80), np.uint8, 255, (84, 80, 3)),
+        ((4, 84, 80), np.uint8, 255, (84, 80, 4)),
+        ((4, 84, 80, 3), np.uint8, 255, (84, 80, 12)),
+        ((84, 80, 3), np.float32, 1, (84, 80, 3)),
+        ((84, 80, 3), np.float64, 255, (84, 80, 3)),
+    ],
+)
+def test_pictures_of_any_channels_order_and_type_are_pictures(
+    shape: tuple[int, ...], dtype: Any, high: int, picture: tuple[int, ...]
+) -> None:
+    (leaf,) = leaves(spaces.Box(0, high, shape, dtype))
+    assert leaf.signal == Signal(name="image/camera", shape=picture, dtype="uint8")
+    count = int(np.prod(shape))
+    pixels = (np.arange(count) % 256 * (high / 255)).reshape(shape).astype(dtype)
+    seen = leaf.read(pixels)
+    assert (seen.shape, seen.dtype) == (picture, np.uint8)
+    # The last pixel of the source is the last one of the picture, in every channel order.
+    assert seen[-1, -1, -1] == (count - 1) % 256
+    first, *_ = [axis for axis, size in enumerate(shape) if size == 84]
+    rows = np.moveaxis(pixels, first, 0)[1].ravel()
+    assert sorted(seen[1].ravel()) == sorted(np.rint(rows * (255 / high)).astype(np.uint8))
 
 
-@pytest.mark.parametrize("shape", [(4, 84, 84), (84, 84, 2), (3, 84, 84)])
+@pytest.mark.parametrize("shape", [(84, 84, 84), (84, 84, 40)])
 def test_bytes_that_are_no_picture_are_refused(shape: tuple[int, ...]) -> None:
     space = spaces.Dict({"eye": spaces.Box(0, 255, shape, np.uint8)})
     with pytest.raises(ValueError, match=r"eye holds bytes \(.*, which is no picture .* wrapper"):
@@ -151,6 +176,6 @@ def test_a_task_of_pictures_only_is_refused_without_a_camera() -> None:
         make("gym:toy_env:ToyEye-v0", EnvOptions(observe="proprio"))
     env = make("gym:toy_env:ToyEye-v0", EnvOptions(observe="both"))
     observation, _ = env.reset(seed=0)
-    assert observation["image/camera"].shape == (8, 8, 3)
+    assert observation["image/camera"].shape == (64, 64, 3)
     assert env.render_camera(height=4, width=4).shape == (4, 4, 3)
     env.close()

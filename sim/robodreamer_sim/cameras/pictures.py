@@ -22,7 +22,7 @@ class Picture(NamedTuple):
     """What a camera saw."""
 
     color: NDArray[np.uint8]
-    """(H, W, 3)"""
+    """(H, W, 3); (H, W, C) of a picture that the environment observes itself."""
     depth: NDArray[np.float32] | None = None
     """(H, W), metres along the viewing direction; None where it was not asked for."""
 
@@ -113,10 +113,17 @@ class RenderedPictures:
 
 
 def resize(image: Array, height: int, width: int) -> NDArray[np.uint8]:
-    """Scale a picture (H, W, 3) by averaging the area that each new pixel covers."""
+    """Scale a picture (H, W, C) by averaging the area that each new pixel covers."""
+    if image.shape[:2] == (height, width):
+        return np.array(image, np.uint8)
     rows, columns = _area_weights(image.shape[0], height), _area_weights(image.shape[1], width)
     scaled = np.einsum("hH,HWc,wW->hwc", rows, image.astype(np.float32), columns, optimize=True)
     return np.rint(scaled).astype(np.uint8)
+
+
+def to_color(picture: Array) -> NDArray[np.uint8]:
+    """Return a picture (H, W, C) as people see it, (H, W, 3): the first three channels, or grey."""
+    return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, -1)
 
 
 def _area_weights(size: int, new_size: int) -> NDArray[np.float32]:

@@ -8,7 +8,8 @@ pictures are what the encoder of an agent takes.
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class CameraRig:
         usual: The cameras that are observed where the options name none.
         control_dt_s: Seconds from one observation to the next.
         is_used: Whether cameras are observed at all.
+        channels: Of cameras whose pictures have another number of them than 3.
 
     Raises:
         ValueError: A camera that does not exist, depth that cannot be measured, or a rate beyond
@@ -56,8 +58,10 @@ class CameraRig:
         control_dt_s: float,
         *,
         is_used: bool,
+        channels: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._task, self._pictures, self._control_dt_s = task, pictures, control_dt_s
+        self._channels = channels
         requests = options.camera_requests or tuple(CameraRequest(name=name) for name in usual)
         for request in requests:
             self._check(request)
@@ -78,7 +82,7 @@ class CameraRig:
         for shot in self._shots:
             color = Signal(
                 name=f"image/{shot.camera}",
-                shape=(shot.height, shot.width, 3),
+                shape=(shot.height, shot.width, self._channels.get(shot.camera, 3)),
                 dtype="uint8",
                 rate_hz=shot.rate_hz,
             )
@@ -141,7 +145,8 @@ class CameraRig:
             raise ValueError(f"{self._task} has no camera {request.name!r}; it has {exist}")
         if request.has_depth and not isinstance(self._pictures, DepthPictures):
             raise ValueError(
-                f"{self._task} is drawn by its own render(), which measures no depth; "
+                f"{self._task} is drawn by its own render() or observes pictures itself, which "
+                "measures no depth; "
                 f"ask for {request.name} without it"
             )
         if request.rate_hz is not None and request.rate_hz * self._control_dt_s > 1.0 + 1e-9:

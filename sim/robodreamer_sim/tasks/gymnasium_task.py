@@ -1,91 +1,106 @@
-"""Any Gymnasium environment: `gym:ID`, `gym:my_module:ID` for one that a module registers, or made.
+"""Any Gymnasium environment: `gym:ID`, `gym:MODULE:ID` for one that a module registers, or made.
 
-Observation and action spaces are taken apart as `spaces` says. Where the observation holds no
-picture and one is wanted, `image/camera` shows what the environment's `render()` would. The task
-succeeds when `info` says so under `is_success` or `success`.
+Observation and action spaces are taken apart as `spaces` says. Pictures in an observation are
+scaled as drawn ones are; where it holds none and one is wanted, `image/camera` shows what the
+environment's `render()` would. The task succeeds when `info` says so under `is_success` or
+`success`.
 """
 
 import dataclasses
-import importlib
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
-from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract
+from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_sim.actuators import actuator_label, physical_action
-from robodreamer_sim.cameras.pictures import resize
+from robodreamer_sim.cameras.pictures import Pictures
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.cameras.rig import CameraRig
-from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.faults import NoPictureError
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.stability import find_simulations
+from robodreamer_sim.tasks.arguments import split_arguments
+from robodreamer_sim.tasks.control_period import Period, find_period
+from robodreamer_sim.tasks.foreign import told_in_a_sentence
 from robodreamer_sim.tasks.gymnasium_pictures import pictures_of
-from robodreamer_sim.tasks.spaces import Leaf, action_spec, actuator_limits, leaves, to_action
+from robodreamer_sim.tasks.making import make_registered
+from robodreamer_sim.tasks.observed_pictures import ObservedPictures
+from robodreamer_sim.tasks.spaces import (
+    Leaf,
+    action_spec,
+    actuator_limits,
+    leaves,
+    to_action,
+    unbounded_note,
+)
 
 SUCCESS_KEYS = ("is_success", "success")
-UNKNOWN_DT_S = 0.05  # of an environment that tells neither `dt` nor a frame rate
 
 
 class GymnasiumTask(TaskEnv):
     """A Gymnasium environment behind the contract; see the module."""
 
     def __init__(
-        self,
-        task: str,
-        options: EnvOptions,
-        renderers: Renderers | None = None,
-        env: gymnasium.Env[Any, Any] | None = None,
+        self, task: str, options: EnvOptions, renderers: Renderers | None, env: Any
     ) -> None:
-        self._env: Any = env or _make(task)
+        self._env = env
         self._raw: Any = None
-        everything = list(leaves(self._env.observation_space))
-        self._leaves = [leaf for leaf in everything if _is_wanted(leaf, options)]
-        has_image = any(leaf.signal.is_image for leaf in everything)
-        control_dt_s = _control_dt(self._env.unwrapped) * options.action_repeat
-        rig = self._make_rig(task, options, renderers, control_dt_s, has_image=has_image)
-        self._controls = action_spec(self._env.action_space)
+        everything = list(leaves(env.observation_space))
+        self._pictures = {_camera(leaf): leaf for leaf in everything if _is_seen(leaf)}
+        self._leaves = [
+            leaf
+            for leaf in everything
+            if not _is_seen(leaf) and (options.uses_vectors or leaf.signal.family != "proprio")
+        ]
+        self._controls = action_spec(env.action_space)
+        self._may_simulate = True
+        trial = _try_out(task, env, lambda: self.simulations)
+        self._may_simulate = trial.elapsed_s is not None  # looking costs time at every reset
+        period = _period(env, options, trial.elapsed_s)
+        control_dt_s = period.seconds * options.action_repeat
+        rig = self._make_rig(task, options, renderers, control_dt_s)
         contract = Contract(
             task=task,
-            observations=(
-                *rig.signals,
-                *(leaf.signal for leaf in self._leaves),
-            ),
+            observations=(*rig.signals, *(leaf.signal for leaf in self._leaves)),
             action=self._physical_action(),
             control_dt_s=control_dt_s,
-            max_episode_steps=_max_steps(self._env, options.action_repeat),
-            cameras=(
-                *rig.cameras,
-                *(Camera(signal=leaf.signal.name) for leaf in self._leaves if leaf.signal.is_image),
-            ),
+            max_episode_steps=_max_steps(env, options.action_repeat),
+            cameras=tuple(rig.cameras),
             options=options.to_dict(),
-            knows_success=_knows_success(self._env),
+            knows_success=trial.knows_success,
         )
         if not contract.inputs:
-            kind = "pictures" if has_image else "goals"
+            kind = "pictures" if self._pictures else "goals"
             raise ValueError(f"{task} yields {kind} only; observe={options.observe!r} leaves none")
         super().__init__(contract, options.action_repeat, rig)
+        notes = (period.note, unbounded_note(env.action_space))
+        self._notes = tuple(note for note in notes if note)
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
         """Model and data of the simulation; None where MuJoCo does not simulate."""
         base = self._env.unwrapped
-        is_mujoco = isinstance(getattr(base, "model", None), mujoco.MjModel)
-        return (base.model, base.data) if is_mujoco else None
+        model, data = getattr(base, "model", None), getattr(base, "data", None)
+        is_mujoco = isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData)
+        return (model, data) if is_mujoco else None
 
-    def render_camera(
-        self, camera: str | None = None, height: int = 240, width: int = 320
-    ) -> NDArray[np.uint8]:
-        """Return a picture (height, width, 3), one that is observed where nothing else is drawn."""
-        for leaf in self._leaves:
-            is_named = leaf.signal.name == f"image/{camera}"
-            if leaf.signal.is_image and (is_named or not self._rig.default):
-                return resize(leaf.read(self._raw), height, width)
-        return super().render_camera(camera, height, width)
+    @property
+    def simulations(self) -> Sequence[mujoco.MjData]:
+        """Every MuJoCo simulation behind the environment, whoever wrapped it."""
+        handles = self.mujoco_handles
+        if handles is not None:
+            return (handles[1],)
+        return find_simulations(self._env) if self._may_simulate else ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed about the task, or limits it, in sentences for people."""
+        return *self._notes, *super().notes
 
     def close(self) -> None:
         """Close the environment and free the renderer."""
@@ -104,7 +119,7 @@ class GymnasiumTask(TaskEnv):
         self._raw, reward, is_terminated, is_truncated, info = self._env.step(action)
         success = next((info[key] for key in SUCCESS_KEYS if key in info), False)
         return Transition(
-            float(reward), bool(is_terminated), bool(is_truncated), bool(np.all(success))
+            one_number(reward), bool(is_terminated), bool(is_truncated), bool(np.all(success))
         )
 
     def _measure(self) -> dict[str, Array]:
@@ -122,91 +137,128 @@ class GymnasiumTask(TaskEnv):
         if handles is not None and self._env.action_space is self._env.unwrapped.action_space:
             model, _ = handles
             limits = actuator_limits(*model.actuator_ctrlrange.T)
-            if model.nu and np.allclose(limits, (controls.low, controls.high)):
+            if model.nu == controls.size and np.allclose(limits, (controls.low, controls.high)):
                 labels = [actuator_label(model, i) for i in range(model.nu)]
                 return physical_action(model, controls.low, controls.high, labels)
         return dataclasses.replace(controls, quantities=("unknown",) * controls.size)
 
+    def _read_picture(self, camera: str) -> NDArray[np.uint8]:
+        if self._raw is None:
+            raise ValueError(f"the picture {camera} is part of an observation: reset first")
+        return self._pictures[camera].read(self._raw)
+
     def _make_rig(
-        self,
-        task: str,
-        options: EnvOptions,
-        renderers: Renderers | None,
-        control_dt_s: float,
-        *,
-        has_image: bool,
+        self, task: str, options: EnvOptions, renderers: Renderers | None, control_dt_s: float
     ) -> CameraRig:
-        """Return the cameras that are drawn: none are observed where the observation has pictures.
+        """Return the cameras: those that are observed where there are some, else a drawn one.
 
         Raises:
-            ValueError: Pictures are wanted and there are none.
+            NoPictureError: Pictures are wanted and there are none.
         """
-        pictures = pictures_of(self._env, options.appearance, renderers)
-        is_used = options.uses_cameras and not has_image
+        pictures: Pictures = pictures_of(self._env, options.appearance, renderers)
+        channels = {name: leaf.signal.shape[-1] for name, leaf in self._pictures.items()}
+        if channels:
+            pictures = ObservedPictures(self._read_picture, channels, pictures)
+        is_used = options.uses_cameras
         if is_used and not pictures.names:
-            raise ValueError(
+            raise NoPictureError(
                 f"{task} has no rgb_array rendering, so observe={options.observe!r} has no "
-                "picture; observe proprio"
+                "picture; observe proprio, or make it with render_mode='rgb_array'"
             )
         if not is_used:
             options = dataclasses.replace(options, cameras=None)
-        return CameraRig(task, pictures, options, pictures.names[:1], control_dt_s, is_used=is_used)
+        usual = tuple(channels) if channels and is_used else pictures.names[:1]
+        return CameraRig(
+            task, pictures, options, usual, control_dt_s, is_used=is_used, channels=channels
+        )
 
 
-def _make(task: str) -> gymnasium.Env[Any, Any]:
-    """Make the environment, with pictures if it offers them and without run-time checks.
+class Trial(NamedTuple):
+    """What one step of an environment shows that its spaces do not tell."""
+
+    knows_success: bool
+    """Whether `info` tells success."""
+    elapsed_s: float | None
+    """What the simulation's clock advanced by; None without one."""
+
+
+def make_gymnasium(task: str, options: EnvOptions, renderers: Renderers | None) -> GymnasiumTask:
+    """Make the task of a Gymnasium id, `gym:ID` or `gym:MODULE:ID`, with `?key=value` if need be.
 
     Raises:
-        ValueError: No such module or id; lists the closest ids.
+        ValueError: No such module or id, or it cannot be made; says what would work.
     """
-    module, _, name = task.removeprefix("gym:").rpartition(":")
-    try:
-        if module:
-            importlib.import_module(module)
-        if name not in gymnasium.registry:
-            import_gymnasium_robotics()  # registers its own
-        settings: dict[str, Any] = {}
-        if "rgb_array" in _render_modes(gymnasium.spec(name)):
-            settings["render_mode"] = "rgb_array"
-        return gymnasium.make(name, disable_env_checker=True, **settings)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        close = get_close_matches(name, gymnasium.registry, n=3, cutoff=0.4)
-        hint = f"; the closest ids are {', '.join(close)}" if name not in close else ""
-        raise ValueError(f"{task}: {error}{hint}") from error
+    name, arguments = split_arguments(task)
+    with told_in_a_sentence(task, f"arguments are given as '{name}?key=value'"):
+        env = make_registered(task, name, arguments)
+        return GymnasiumTask(task, options, renderers, env)
 
 
-def _knows_success(env: Any) -> bool:
-    """Take one step to see whether `info` tells success; there is no other way to learn it."""
-    env.reset(seed=0)
+def one_number(reward: Any) -> float:
+    """Return a reward of any type as a number.
+
+    Raises:
+        ValueError: It is none, or several.
+    """
+    value = np.asarray(reward)
+    if value.size != 1 or value.dtype.kind not in "bifu":
+        raise ValueError(
+            f"the reward is {reward!r}; one number is needed, so that a wrapper has to make it one"
+        )
+    return float(value.item())
+
+
+def _try_out(task: str, env: Any, find_data: Callable[[], Sequence[mujoco.MjData]]) -> Trial:
+    """Take one step to see what `info` tells; there is no other way to learn it.
+
+    Raises:
+        ValueError: It is of another interface than Gymnasium's, or its reward is no number.
+    """
+    begun = env.reset(seed=0)
+    if not (isinstance(begun, tuple) and len(begun) == 2):
+        raise ValueError(
+            f"{task}: reset returned {type(begun).__name__}, not (observation, info); the package "
+            "shimmy adapts environments of the older gym"
+        )
     env.action_space.seed(0)
-    *_, info = env.step(env.action_space.sample())
-    return any(key in info for key in SUCCESS_KEYS)
+    simulations = find_data()  # a reset may have made others
+    before = [data.time for data in simulations]
+    stepped = env.step(env.action_space.sample())
+    if not (isinstance(stepped, tuple) and len(stepped) == 5):
+        count = len(stepped) if isinstance(stepped, tuple) else 1
+        raise ValueError(
+            f"{task}: step returned {count} values, not (observation, reward, terminated, "
+            "truncated, info); the package shimmy adapts environments of the older gym"
+        )
+    _, reward, _, _, info = stepped
+    try:
+        one_number(reward)
+    except ValueError as error:
+        raise ValueError(f"{task}: {error}") from error
+    elapsed = [data.time - time for data, time in zip(simulations, before, strict=True)]
+    knows_success = any(key in info for key in SUCCESS_KEYS)
+    return Trial(knows_success, max(elapsed) if elapsed else None)
 
 
-def _render_modes(spec: EnvSpec) -> list[str]:
-    """Return how an environment can be rendered, before it is made."""
-    creator: Any = spec.entry_point
-    if isinstance(creator, str):
-        creator = load_env_creator(creator)
-    return getattr(creator, "metadata", {}).get("render_modes", [])
+def _period(env: Any, options: EnvOptions, elapsed_s: float | None) -> Period:
+    if options.control_dt_s is not None:
+        return Period(options.control_dt_s)
+    return find_period(env.unwrapped, elapsed_s)
 
 
-def _is_wanted(leaf: Leaf, options: EnvOptions) -> bool:
-    if leaf.signal.is_image:
-        camera = leaf.signal.name.partition("/")[2]
-        return options.uses_cameras and (options.cameras is None or camera in options.cameras)
-    return options.uses_vectors or leaf.signal.family != "proprio"
+def _is_seen(leaf: Leaf) -> bool:
+    """Whether it is a picture that a policy may see."""
+    return leaf.signal.family == "image"
 
 
-def _control_dt(base: Any) -> float:
-    """Return seconds per step: the physics' own, or one frame at the environment's frame rate."""
-    dt = getattr(base, "dt", None)
-    if isinstance(dt, float):
-        return dt
-    rate = base.metadata.get("render_fps")
-    return 1.0 / rate if rate else UNKNOWN_DT_S
+def _camera(leaf: Leaf) -> str:
+    return leaf.signal.name.partition("/")[2]
 
 
-def _max_steps(env: gymnasium.Env[Any, Any], action_repeat: int) -> int | None:
+def _max_steps(env: Any, action_repeat: int) -> int | None:
+    """Return the steps after which the environment cuts its episodes, if a `TimeLimit` does."""
     limit = env.spec.max_episode_steps if env.spec else None
-    return None if limit is None else -(-limit // action_repeat)
+    while limit is None and isinstance(env, gymnasium.Wrapper):
+        limit = getattr(env, "_max_episode_steps", None)
+        env = env.env
+    return None if limit is None else -(-int(limit) // action_repeat)

@@ -1,15 +1,12 @@
-"""A class of the user's as a task: `module:Class`.
+"""What a module has, as a task: `module:Class` or `module:function`, with `?key=value` if need be.
 
 The module is found in the current folder, too. A `TaskEnv` is made as the tasks here are, with
-(task, options, renderers); a Gymnasium environment without arguments, with `render_mode` if it has
-rgb_array among its modes.
+(task, options, renderers); a Gymnasium environment or wrapper, or a function that returns one, with
+`render_mode="rgb_array"` where it takes that word.
 """
 
-import importlib
 import inspect
-import sys
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -18,40 +15,54 @@ from robodreamer_deploy.naming import closest
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.arguments import require_known_period, split_arguments
+from robodreamer_sim.tasks.foreign import told_in_a_sentence
 from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
+from robodreamer_sim.tasks.making import call_with_pictures, import_module, takes
+
+LIMIT = "max_episode_steps"
 
 
 def make_own(task: str, options: EnvOptions, renderers: Renderers | None) -> TaskEnv:
-    """Make a task of a class that a module has.
+    """Make a task of a class or function that a module has.
 
     Raises:
-        ValueError: No such module or class, or a class that is no environment; lists those that
-            are, closest first.
+        ValueError: No such module or class, or one that makes no environment; lists those that
+            do, closest first.
     """
-    module_name, _, name = task.rpartition(":")
-    module = _import(task, module_name)
-    kind: Any = getattr(module, name, None)
-    if not _is_environment(kind):
-        known = [key for key, value in vars(module).items() if _is_environment(value)]
-        raise ValueError(
-            f"{task}: {module_name} has no TaskEnv and no Gymnasium environment called {name!r}; "
-            f"it has {closest(name, known) or 'none'}"
-        )
-    if issubclass(kind, TaskEnv):
-        factory: Any = kind
-        return factory(task, options, renderers)
-    return GymnasiumTask(task, options, renderers, env=_make_gymnasium(kind))
+    path, arguments = split_arguments(task)
+    module_name, _, name = path.rpartition(":")
+    with told_in_a_sentence(task, f"arguments are given as '{path}?key=value'"):
+        module = import_module(task, module_name)
+        creator: Any = getattr(module, name, None)
+        if not (_is_environment(creator) or _is_maker(creator)):
+            known = [key for key, value in vars(module).items() if _is_likely(key, value)]
+            raise ValueError(
+                f"{task}: {module_name} has no function that makes an environment, no TaskEnv and "
+                f"no Gymnasium environment called {name!r}; it has {closest(name, known) or 'none'}"
+            )
+        if inspect.isclass(creator) and issubclass(creator, TaskEnv):
+            require_known_period(task, options)
+            factory: Any = creator
+            return factory(task, options, renderers, **arguments)
+        env = _make_gymnasium(creator, arguments)
+        if not isinstance(env, gymnasium.Env):
+            raise ValueError(  # noqa: TRY004  the task is the wrong one
+                f"{task}: {name} returned {type(env).__module__}.{type(env).__name__}, which is "
+                "no gymnasium.Env; the package shimmy makes one of other interfaces"
+            )
+        return GymnasiumTask(task, options, renderers, env=env)
 
 
-def _import(task: str, module_name: str) -> ModuleType:
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # for good: what the module needs may lie beside it
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{task}: {error}; a module lies in the current folder or is installed"
-        ) from error
+def _make_gymnasium(creator: Any, arguments: Mapping[str, Any]) -> Any:
+    """Make an environment; a limit of steps is its own argument, or put around it."""
+    given = dict(arguments)
+    limit = given.get(LIMIT)
+    if limit is not None and not takes(creator, LIMIT):
+        del given[LIMIT]
+    env = call_with_pictures(creator, given, creator)
+    is_env = isinstance(env, gymnasium.Env)
+    return gymnasium.wrappers.TimeLimit(env, limit) if is_env and limit is not None else env
 
 
 def _is_environment(kind: Any) -> bool:
@@ -59,10 +70,15 @@ def _is_environment(kind: Any) -> bool:
         inspect.isclass(kind)
         and issubclass(kind, gymnasium.Env)
         and not inspect.isabstract(kind)
-        and kind is not gymnasium.Env
+        and kind not in (gymnasium.Env, gymnasium.Wrapper)
     )
 
 
-def _make_gymnasium(kind: Any) -> gymnasium.Env[Any, Any]:
-    modes = kind.metadata.get("render_modes", [])
-    return kind(render_mode="rgb_array") if "rgb_array" in modes else kind()
+def _is_maker(kind: Any) -> bool:
+    """Whether it can be called to make something; a class or an environment cannot."""
+    return callable(kind) and not inspect.isclass(kind) and not isinstance(kind, gymnasium.Env)
+
+
+def _is_likely(name: str, kind: Any) -> bool:
+    """Whether something that a module has looks like an environment, or like what makes one."""
+    return _is_environment(kind) or (_is_maker(kind) and ("make" in name or "env" in name))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from robodreamer_sim.faults import GraphicsError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
+from robodreamer_sim.tasks.arguments import require_known_period
 from robodreamer_sim.tasks.names import named_tasks
 
 if TYPE_CHECKING:
     from robodreamer_sim.cameras.rendering import Renderers
     from robodreamer_sim.env import TaskEnv
 
-OWN_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-"""`module:Class`."""
+OWN_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\?.*)?")
+"""`module:Class` or `module:function`, with arguments if need be."""
 
 
 def make(
@@ -25,7 +26,9 @@ def make(
     """Make a task by name.
 
     Args:
-        task: A name of `list_tasks`, `gym:ID` for any Gymnasium environment, or `module:Class`.
+        task: A name of `list_tasks`; `gym:ID`, or `gym:MODULE:ID` of one that a module registers,
+            for any Gymnasium environment; `module:Class` or `module:function`. The latter take
+            arguments, `?key=value&key=value`.
         options: What is observed, and how.
         renderers: Shared among the environments of a process; None gives this one its own.
 
@@ -49,6 +52,8 @@ def make(
 
 def _make(task: str, options: EnvOptions, renderers: "Renderers | None") -> "TaskEnv":
     module, maker = _place(task)
+    if module not in {"gymnasium_task", "own"}:
+        require_known_period(task, options)
     family = importlib.import_module(f"robodreamer_sim.tasks.{module}")
     return getattr(family, maker)(task, options, renderers)
 
@@ -60,7 +65,7 @@ def _place(task: str) -> tuple[str, str]:
         ValueError: There is no such task; names the closest.
     """
     if task.startswith("gym:"):
-        return "gymnasium_task", "GymnasiumTask"
+        return "gymnasium_task", "make_gymnasium"
     if OWN_CLASS.fullmatch(task):
         return "own", "make_own"
     named = named_tasks()
@@ -69,8 +74,8 @@ def _place(task: str) -> tuple[str, str]:
     close = get_close_matches(task, named, n=3, cutoff=0.4) or ["fetch_reach"]
     raise ValueError(
         f"there is no task {task!r}; the closest are {', '.join(close)}. "
-        "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID, a class of "
-        "yours module:Class"
+        "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID or "
+        "gym:MODULE:ID, a class or function of yours module:Class"
     )
 
 

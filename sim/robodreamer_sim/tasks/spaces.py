@@ -2,12 +2,12 @@
 
 A space is taken apart into leaves, each of which becomes one signal:
 
-    Box, uint8 (H, W, C)     image/<name>, with C 1, 3 or 4
+    Box, pictures            image/<name>, (H, W, C) as it was declared; see `observed_pictures`
     other Box, MultiBinary   float32 vector; () stays a scalar, more axes are flattened
     Discrete, MultiDiscrete  int32 class indices
 
 The name is the path of dictionary keys. What lies under `desired_goal` is a goal; what lies under
-`achieved_goal` is privileged; everything else is proprioception.
+`achieved_goal`, at whatever depth, is privileged, pictures too; everything else is proprioception.
 """
 
 import math
@@ -19,10 +19,11 @@ import numpy as np
 from gymnasium import spaces
 
 from robodreamer_deploy.contract import ActionSpec, Array, Signal
+from robodreamer_sim.tasks.observed_pictures import PictureLayout, picture_layout
 
 HUGE = 1e6  # a limit beyond this is none
-CHANNELS = (1, 3, 4)  # grey, colour, and colour with depth or four grey frames
 FAMILIES = {"desired_goal": "goal", "achieved_goal": "privileged"}
+ZERO = np.zeros(())
 
 
 class Leaf(NamedTuple):
@@ -32,11 +33,15 @@ class Leaf(NamedTuple):
     signal: Signal
     start: Array
     """Smallest class index, subtracted from the value; 0 for everything else."""
+    layout: PictureLayout | None = None
+    """How a picture lies in its array; None for everything else."""
 
     def read(self, observation: Any) -> Array:
         """Return the signal's value, a copy of its type and shape."""
         for key in self.path:
             observation = observation[key]
+        if self.layout is not None:
+            return self.layout.read(observation)
         value = np.asarray(observation) - self.start if self.signal.num_classes else observation
         value = np.array(value, self.signal.dtype)
         is_whole = value.size == math.prod(self.signal.shape)  # the contract refuses it otherwise
@@ -55,7 +60,7 @@ def leaves(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[Lea
             yield from leaves(inner, (*path, key))
     elif isinstance(space, (spaces.Box, spaces.MultiBinary)):
         if 0 not in (space.shape or ()):
-            yield Leaf(path, _measurement(space, path), np.zeros(()))
+            yield _measurement(space, path)
     elif isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         yield _classes(space, path)
     else:
@@ -88,6 +93,24 @@ def to_action(space: spaces.Space[Any], actuators: Array) -> Any:
     return values.astype(space.dtype).reshape(space.shape)
 
 
+def unbounded_note(space: spaces.Space[Any]) -> str:
+    """Say which elements of an action have no limits, and what they get; empty if all have."""
+    if not isinstance(space, spaces.Box):
+        return ""
+    low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
+    without = np.flatnonzero((np.abs(low) > HUGE) | (np.abs(high) > HUGE))
+    if not without.size:
+        return ""
+    lowest, highest = actuator_limits(low, high)
+    first = int(without[0])
+    which = "every element" if without.size == low.size else f"{without.size} of {low.size}"
+    return (
+        f"actions have no limits in {which}: of {low[first]:g} to {high[first]:g} the range "
+        f"{lowest[first]:g} to {highest[first]:g} is used; gymnasium.wrappers.RescaleAction or a "
+        "narrower action_space gives others"
+    )
+
+
 def actuator_limits(low: Array, high: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return limits per element, flattened; always finite.
 
@@ -100,26 +123,16 @@ def actuator_limits(low: Array, high: Array) -> tuple[tuple[float, ...], tuple[f
     return tuple(lowest.tolist()), tuple(highest.tolist())
 
 
-def _measurement(space: spaces.Space[Any], path: tuple[str, ...]) -> Signal:
+def _measurement(space: spaces.Space[Any], path: tuple[str, ...]) -> Leaf:
     shape = tuple(int(size) for size in space.shape or ())
-    if _is_picture(space):
-        if shape[-1] not in CHANNELS:
-            where = ".".join(path) or "the observation"
-            raise ValueError(
-                f"{where} holds bytes {shape}, which is no picture (height, width, channels) of "
-                "1, 3 or 4 channels; a wrapper of the environment has to make it one, or floats"
-            )
-        return Signal(name=f"image/{_join(path) or 'camera'}", shape=shape, dtype="uint8")
+    layout = picture_layout(space, ".".join(path) or "the observation")
+    if layout is not None:
+        is_privileged = _family(path) == "privileged"
+        name = _vector_name(path) if is_privileged else f"image/{_join(path) or 'camera'}"
+        return Leaf(path, Signal(name=name, shape=layout.shape, dtype="uint8"), ZERO, layout)
     if len(shape) > 1:
         shape = (math.prod(shape),)
-    return Signal(name=_vector_name(path), shape=shape, dtype="float32")
-
-
-def _is_picture(space: spaces.Space[Any]) -> bool:
-    """Whether three axes hold bytes that are colours, or use their whole range, as pixels do."""
-    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
-        return False
-    return space.shape[-1] == 3 or bool((space.high == 255).all())
+    return Leaf(path, Signal(name=_vector_name(path), shape=shape, dtype="float32"), ZERO)
 
 
 def _classes(space: spaces.Discrete | spaces.MultiDiscrete, path: tuple[str, ...]) -> Leaf:
@@ -134,8 +147,11 @@ def _classes(space: spaces.Discrete | spaces.MultiDiscrete, path: tuple[str, ...
 
 
 def _vector_name(path: tuple[str, ...]) -> str:
-    family = FAMILIES.get(path[0], "proprio") if path else "proprio"
-    return f"{family}/{_join(path) or 'observation'}"
+    return f"{_family(path)}/{_join(path) or 'observation'}"
+
+
+def _family(path: tuple[str, ...]) -> str:
+    return next((FAMILIES[key] for key in path if key in FAMILIES), "proprio")
 
 
 def _join(path: tuple[str, ...]) -> str:
