@@ -235,7 +235,8 @@ returns that reach less far, which a critic learns sooner; actions that stay ran
 
 ABSENT: Mapping[str, Any] = {
     "auxiliary": 0.0, "randomize": "none", "on_crash": "stop", "camera_dropout": 0.0,
-    "camera_gap": 3.0, "geom_groups": None, "meshes": "full",
+    "camera_gap": 3.0, "geom_groups": None, "meshes": "full", "control_dt": None,
+    "env_timeout_s": 120.0,
 }  # fmt: skip
 """Settings that older runs were saved without, and what they were made with."""
 
@@ -245,11 +246,15 @@ class TrainConfig:
     """One training run: the task, what is observed, the agent, and when to stop and to report."""
 
     task: str
-    """Task to learn, such as fetch_reach, dmc_walker_walk or gym:HalfCheetah-v5."""
+    """Task to learn, such as fetch_reach, dmc_walker_walk, gym:HalfCheetah-v5 or, of a package that
+    registers it, gym:gym_pusht:gym_pusht/PushT-v0?obs_type=state (docs/tasks.md)."""
     observe: Literal["camera", "proprio", "both", "state"] = "both"
     """What the agent sees; `state` adds object poses to proprioception, without cameras."""
     cameras: tuple[str, ...] | None = None
     """Cameras to use; the task's own choice by default."""
+    control_dt: float | None = None
+    """Seconds of one step of a Gymnasium environment (`gym:ID`, `module:Class`) that tells none, or
+    a wrong one; `robodreamer tasks NAME` says what it tells. All other tasks know their own."""
     randomize: str = "none"
     """What is randomised in every episode: none, mild, strong, or a JSON file of a preset and
     entries (docs/randomization.md)."""
@@ -281,6 +286,9 @@ class TrainConfig:
     on_crash: Literal["stop", "restart"] = "stop"
     """What becomes of a simulator that crashed, hung or yielded NaN: it stops the run, or it is
     started anew and the episodes that it was in break off; at most 20 times."""
+    env_timeout_s: float = 120.0
+    """Seconds that one environment may take to be made, reset, stepped or drawn; it hangs if it
+    takes longer."""
     deterministic: bool = False
     """Repeatable to the bit on a CPU, also when killed and resumed: the run saves, reports and
     evaluates at fixed steps. Ctrl-C saves in between, which ends all episodes early."""

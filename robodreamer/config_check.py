@@ -14,7 +14,7 @@ POSITIVE = {
     "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints", "evaluate_steps",
     "evaluate_episodes", "log_seconds", "log_steps", "dynamics_layers", "prior_layers",
     "posterior_layers", "encoder_layers", "decoder_layers", "reward_layers", "continue_layers",
-    "critic_layers", "actor_layers", "camera_gap",
+    "critic_layers", "actor_layers", "camera_gap", "control_dt", "env_timeout_s",
 }  # fmt: skip
 """Settings that may not be 0."""
 

@@ -129,6 +129,7 @@ def env_options(config: TrainConfig) -> EnvOptions:
         geom_groups=data.geom_groups,
         meshes=data.meshes,
         randomize=config.randomize,
+        control_dt_s=config.control_dt,
     )
 
 
@@ -142,6 +143,7 @@ def make_envs(config: TrainConfig, first_episodes: list[int] | None) -> VectorEn
         seed=config.seed,
         first_episodes=first_episodes,
         on_crash=config.on_crash,
+        timeout_s=config.env_timeout_s,
     )
 
 
@@ -208,7 +210,7 @@ def _wait_for_simulation(session: Session) -> None:
         envs.back_end,
         has_gpu=torch.cuda.is_available(),
     )
-    session.reporter.say(text)
+    session.reporter.say("\n".join([text, *(f"note: {note}" for note in envs.notes)]))
 
 
 def _check_unfinished(folder: Path, session: Session) -> None:

@@ -17,7 +17,7 @@ Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 MUTABLE = {
     "steps", "minutes", "threads", "num_workers", "checkpoint_minutes", "keep_checkpoints",
     "evaluate_minutes", "evaluate_steps", "evaluate_episodes", "log_seconds", "log_steps", "device",
-    "on_crash",
+    "on_crash", "env_timeout_s",
 }  # fmt: skip
 """Settings that a resumed run may change, because they do not change what it is."""
 

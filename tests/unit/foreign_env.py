@@ -290,3 +290,18 @@ class Differs(Base):
             count = len(file.read())
             file.write("x")
         self.observation_space = spaces.Box(-1, 1, (3 + 1000 * (count % 2),), np.float32)
+
+
+class DiffersLater(Differs):
+    """It breaks in its first episode, but for the trial, and is then made otherwise."""
+
+    resets = 0
+
+    def reset(self, **settings: Any) -> Any:
+        self.resets += 1
+        return super().reset(**settings)
+
+    def step(self, action: Any) -> Any:
+        if self.resets == 2:
+            raise RuntimeError("lost contact with the simulator")
+        return super().step(action)

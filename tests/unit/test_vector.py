@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -226,7 +227,10 @@ def test_a_wait_is_bounded_and_says_what_may_be_wrong() -> None:
     environments = VectorEnv("gym:toy_env:ToyHangs-v0", PROPRIO, num_envs=1, seed=0)
     environments._timeout_s = 0.3
     pids = worker_pids(environments)
-    with pytest.raises(EnvironmentFault, match=r"did not answer for 0\.\d s: a simulator step"):
+    words = (
+        r"did not answer for 0\.\d s: a simulator step .*; environment 0 was being stepped"
+    )
+    with pytest.raises(EnvironmentFault, match=words):
         run(environments, 3)
     assert not [pid for pid in pids if is_alive(pid)]
 
@@ -313,6 +317,32 @@ def test_nothing_outlives_a_parent_that_is_killed(
     while processes_of(parent.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not processes_of(parent.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+@pytest.mark.parametrize("parent", ["gym:toy_env:Toy-v0"], indirect=True)
+def test_a_worker_that_is_stopped_ends_with_its_parent(parent: "subprocess.Popen[str]") -> None:
+    assert parent.stdout is not None
+    first, *_ = (int(pid) for pid in parent.stdout.readline().split())
+    os.kill(first, signal.SIGSTOP)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10.0
+    while processes_of(parent.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not processes_of(parent.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("parent", ["gym:toy_env:Toy-v0"], indirect=True)
+def test_ctrl_c_is_held_back_from_every_worker_from_its_start(
+    parent: "subprocess.Popen[str]",
+) -> None:
+    assert parent.stdout is not None
+    for pid in parent.stdout.readline().split():
+        (line,) = re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            assert int(line, 16) >> (number - 1) & 1, f"{number.name} of {pid}"
 
 
 def named_memory(pid: int) -> list[str]:

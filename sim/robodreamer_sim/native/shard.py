@@ -19,6 +19,7 @@ from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.native.walker import BatchedWalker
 from robodreamer_sim.tasks.dm_control import DmControlTask
+from robodreamer_sim.vector.progress import Progress
 from robodreamer_sim.vector.shard import Records, ShardSpec
 
 POSITION_AND_VELOCITY = int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -30,8 +31,10 @@ Rows = slice | NDArray[np.int64]
 class NativeShard:
     """K environments in one `Batch`; see the module."""
 
-    def __init__(self, spec: ShardSpec) -> None:
+    def __init__(self, spec: ShardSpec, progress: Progress | None = None) -> None:
         self._indices = spec.indices
+        self._progress = progress or Progress()
+        self._progress.begin(spec.indices[0], "made")
         self._repeat = spec.options.action_repeat
         self._renderers = Renderers()
         self._env = DmControlTask(spec.task, spec.options, self._renderers)
@@ -57,6 +60,11 @@ class NativeShard:
     def contract(self) -> Contract:
         """What every environment of the shard promises."""
         return self._env.contract
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of the task."""
+        return self._env.notes
 
     @property
     def renderer_name(self) -> str:
@@ -85,6 +93,7 @@ class NativeShard:
 
     def _begin(self, records: Records, row: int) -> None:
         """Let dm_control begin an episode, and take over its state."""
+        self._progress.begin(self._indices[row], "reset")
         observation, _ = self._env.reset(seed=int(records["seed"][row]))
         state = self._batch.state[row]
         mujoco.mj_getState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -122,6 +131,7 @@ class NativeShard:
         if self._has_pictures:
             going = self._all[rows].tolist()
             for row in going:  # all look before one is drawn, so that they are drawn together
+                self._progress.begin(self._indices[row], "drawn")
                 self._batch.get_data(row, self._data)
                 self._rigs[row].stage(int(self._acted[row]))
             for row in going:
@@ -130,6 +140,7 @@ class NativeShard:
 
     def _simulate(self, records: Records, rows: Rows) -> None:
         """Advance some environments by one simulator step."""
+        self._progress.begin(self._indices[0], "stepped")
         self._simulated[rows] += 1
         ids = None if isinstance(rows, slice) else rows
         try:

@@ -1,32 +1,46 @@
 """Where a shard runs, as VectorEnv sees it: in this process or in a worker."""
 
 import atexit
+import ctypes
 import multiprocessing
 import pickle
 import select
 import signal
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import reduction
-from typing import Any, Protocol
+from multiprocessing import reduction, resource_tracker
+from typing import Any, NamedTuple, Protocol
 
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.vector.progress import NUM_CELLS, Progress
 from robodreamer_sim.vector.records import RecordBuffers
 from robodreamer_sim.vector.shard import Records, ShardSpec, make_shard
 from robodreamer_sim.vector.worker import NAME_RENDERER, run_worker
 
 CLOSE_TIMEOUT_S = 5.0
+SLICE_S = 1.0
+"""Longest uninterrupted wait. Only slices are counted: a process that was stopped in one (Ctrl-Z, a
+debugger, a paused container) or hardly ran has not waited any longer than that."""
 REQUESTS = {request: pickle.dumps(request) for request in (NAME_RENDERER, 0, 1)}
 """What `Connection.send` would make of each, once for all: there is one at every step."""
+
+
+class Made(NamedTuple):
+    """What a shard tells when its environments are made."""
+
+    contract: Contract
+    notes: tuple[str, ...]
+    """What people should know of the task; see `TaskEnv.notes`."""
 
 
 class ShardHandle(Protocol):
     """One shard, wherever it runs. Every `wait` follows one request."""
 
-    def wait_for_contract(self, timeout_s: float) -> Contract:
-        """Wait until the environments are made; return what they promise."""
+    def wait_until_made(self, timeout_s: float) -> Made:
+        """Wait until the environments are made; `timeout_s` is for each of them."""
         ...
 
     def attach(self, buffers: RecordBuffers, descriptor: int) -> None:
@@ -38,7 +52,7 @@ class ShardHandle(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until the step is done.
+        """Wait until the step is done; `timeout_s` is for each thing that one environment does.
 
         Raises:
             EnvironmentFault: An environment or its worker failed, or no answer came in time.
@@ -63,9 +77,9 @@ class LocalShard:
         self._buffer = 0
         self._spec = spec
 
-    def wait_for_contract(self, timeout_s: float) -> Contract:  # noqa: ARG002
+    def wait_until_made(self, timeout_s: float) -> Made:  # noqa: ARG002
         """Return what the environments promise."""
-        return self._shard.contract
+        return Made(self._shard.contract, self._shard.notes)
 
     def attach(self, buffers: RecordBuffers, descriptor: int) -> None:  # noqa: ARG002
         """Take the rows of this shard."""
@@ -95,7 +109,16 @@ class WorkerShard:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._spec = spec
-        self._process = context.Process(target=run_worker, args=(theirs, spec), daemon=True)
+        memory = context.RawArray(ctypes.c_int64, NUM_CELLS)
+        self._progress = Progress(memory)
+        is_of_main_thread = threading.current_thread() is threading.main_thread()
+        self._process = context.Process(
+            target=run_worker,
+            args=(theirs, spec, memory),
+            kwargs={"is_of_main_thread": is_of_main_thread},
+            daemon=True,
+        )
+        resource_tracker.ensure_running()  # its start lets through what is held back
         with _signals_held_back():
             self._process.start()
         theirs.close()
@@ -104,9 +127,9 @@ class WorkerShard:
         # Python's own end of daemonic processes is SIGTERM, which a worker does not hear.
         atexit.register(_close_if_alive, weakref.ref(self))
 
-    def wait_for_contract(self, timeout_s: float) -> Contract:
+    def wait_until_made(self, timeout_s: float) -> Made:
         """Wait until the environments are made; return what they promise."""
-        return self._answer("ready", timeout_s)
+        return Made(*self._answer("ready", timeout_s))
 
     def attach(self, buffers: RecordBuffers, descriptor: int) -> None:
         """Hand the worker the shared file."""
@@ -140,12 +163,7 @@ class WorkerShard:
 
     def _answer(self, expected: str, timeout_s: float) -> Any:
         try:
-            if not self._poll.poll(1000 * timeout_s):
-                self._process.kill()  # it would not see the pipe close either
-                raise EnvironmentFault(
-                    f"{self._name} did not answer for {timeout_s:g} s: a simulator step or the "
-                    "graphics driver may hang; MUJOCO_GL=osmesa tries another one"
-                )
+            self._wait_for_message(timeout_s)
             kind, content = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
             self._process.join(CLOSE_TIMEOUT_S)
@@ -158,6 +176,26 @@ class WorkerShard:
             raise content
         assert kind == expected, (kind, expected)
         return content
+
+    def _wait_for_message(self, timeout_s: float) -> None:
+        """Wait in slices until the pipe has something to read; begin again at every progress.
+
+        Raises:
+            EnvironmentFault: One environment took longer than that for one thing.
+        """
+        slice_s = min(SLICE_S, timeout_s / 4)
+        doing, waited_s = self._progress.read(), 0.0
+        while not self._poll.poll(1000 * slice_s):
+            waited_s += slice_s
+            if (now := self._progress.read()) != doing:
+                doing, waited_s = now, 0.0
+            elif waited_s >= timeout_s:
+                self._process.kill()  # it would not see the pipe close either
+                raise EnvironmentFault(
+                    f"{self._name} did not answer for {timeout_s:g} s: a simulator step or the "
+                    f"graphics driver may hang, or needs longer; {doing}; --env-timeout-s sets how "
+                    "long each may take, MUJOCO_GL=osmesa tries another driver"
+                )
 
     @property
     def _name(self) -> str:

@@ -19,6 +19,8 @@ from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.native import is_native
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.registry import make, require_mujoco
+from robodreamer_sim.vector.agreement import require_equal
+from robodreamer_sim.vector.progress import Progress
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
@@ -40,26 +42,36 @@ class ShardSpec:
     """Threads that may simulate, where a task can use several; the outcome is the same."""
 
 
-def make_shard(spec: ShardSpec, pages: "SharedPages | None" = None) -> "Shard | NativeShard":
+def make_shard(
+    spec: ShardSpec, pages: "SharedPages | None" = None, progress: Progress | None = None
+) -> "Shard | NativeShard":
     """Make the environments of a shard, to be stepped at once where the task allows it.
 
     Args:
         spec: Which.
         pages: Where their models lie that are alike; None keeps them apart.
+        progress: Where to note what is being done; None if nobody looks.
     """
+    progress = progress or Progress()
     if is_native(spec.task, spec.options):
         require_mujoco()
         from robodreamer_sim.native.shard import NativeShard
 
-        return NativeShard(spec)
-    return Shard(spec, pages)
+        return NativeShard(spec, progress)
+    return Shard(spec, pages, progress)
 
 
 class Shard:
     """K environments which share one renderer."""
 
-    def __init__(self, spec: ShardSpec, pages: "SharedPages | None" = None) -> None:
+    def __init__(
+        self,
+        spec: ShardSpec,
+        pages: "SharedPages | None" = None,
+        progress: Progress | None = None,
+    ) -> None:
         require_mujoco()
+        progress = progress or Progress()
         self._renderers = None
         if spec.options.uses_cameras:
             from robodreamer_sim.cameras.rendering import Renderers
@@ -67,8 +79,10 @@ class Shard:
             self._renderers = Renderers()
         self._slots: list[_Slot] = []
         for index in spec.indices:
+            progress.begin(index, "made")
             env = make(spec.task, spec.options, self._renderers)
-            self._slots.append(_Slot(env, index))
+            self._slots.append(_Slot(env, index, progress))
+            require_equal(spec.task, env.contract, index, self.contract)
             if pages is not None and env.mujoco_handles is not None:
                 pages.share(env.mujoco_handles[0])
 
@@ -76,6 +90,11 @@ class Shard:
     def contract(self) -> Contract:
         """What every environment of the shard promises."""
         return self._slots[0].env.contract
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of the task."""
+        return self._slots[0].env.notes
 
     @property
     def renderer_name(self) -> str:
@@ -112,15 +131,17 @@ class Shard:
 class _Slot:
     """One environment and where it stands."""
 
-    def __init__(self, env: "TaskEnv", index: int) -> None:
+    def __init__(self, env: "TaskEnv", index: int, progress: Progress) -> None:
         self.env = env
         self._index = index
+        self._progress = progress
         self._episode = 0
         self._step = 0
         self._action: Array | None = None
 
     def begin(self, records: Records, row: int) -> None:
         """Begin the requested episode and write its first reward and flags."""
+        self._progress.begin(self._index, "reset")
         self._episode, self._step, self._action = int(records["episode"][row]), 0, None
         with self._faults_reported():
             options = {"start_seed": int(records["start_seed"][row])}
@@ -130,6 +151,7 @@ class _Slot:
 
     def step(self, records: Records, row: int) -> None:
         """Advance by the record's action and write what it earned."""
+        self._progress.begin(self._index, "stepped")
         self._step += 1
         action = self._action = records["action"][row].copy()
         with self._faults_reported():
@@ -145,11 +167,13 @@ class _Slot:
 
     def look(self) -> None:
         """Let the cameras look at what is to be observed."""
+        self._progress.begin(self._index, "drawn")
         with self._faults_reported():
             self.env.look()
 
     def observe(self, records: Records, row: int) -> None:
         """Write what there is to observe, if it is as the contract says."""
+        self._progress.begin(self._index, "drawn")
         with self._faults_reported():
             observation = self.env.observe()
         try:

@@ -13,6 +13,7 @@ records appear in memory that the workers share with this process; nothing is co
 N = W * K environments, A action size.
 """
 
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +30,9 @@ from robodreamer_sim.cameras.sight import Sight
 from robodreamer_sim.cores import num_usable_cores
 from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
+from robodreamer_sim.vector.agreement import require_equal
 from robodreamer_sim.vector.episodes import episode_seed, start_seed
-from robodreamer_sim.vector.handles import LocalShard, ShardHandle, WorkerShard
+from robodreamer_sim.vector.handles import LocalShard, Made, ShardHandle, WorkerShard
 from robodreamer_sim.vector.records import REQUEST, RecordBuffers, map_shared_file, open_shared_file
 from robodreamer_sim.vector.shard import ShardSpec
 
@@ -80,14 +82,17 @@ class VectorEnv:
             num_workers: W; 0 simulates in this process, inside `recv`.
             seed: Of all environments; see `episode_seed`.
             first_episodes: Number of the episode that each environment begins with; default 0.
-            timeout_s: Longest wait for an answer of one worker.
+            timeout_s: Longest wait until one environment is made, reset, stepped or drawn. Time in
+                which this process was stopped does not count.
             on_crash: What becomes of a worker that died, hung, or met a fault of an environment.
             max_restarts: Of all workers together; the fault after that stops them all.
 
         Raises:
-            ValueError: As `make`.
+            ValueError: As `make`, or the environments are not all the same.
             EnvironmentFault: A worker failed.
         """
+        if not 0.0 < timeout_s < math.inf:
+            raise ValueError(f"timeout_s is above 0 s, got {timeout_s}")
         if num_envs < 1 or num_workers < 0:
             raise ValueError(f"cannot share {num_envs} environments among {num_workers} workers")
         self.num_envs, self.num_workers = num_envs, min(num_workers, num_envs)
@@ -123,7 +128,11 @@ class VectorEnv:
         with self._closed_on_error():
             for spec in self._specs:
                 self._shards.append(self._handle(spec))
-            self.contract: Contract = self._wait_for_contract()
+            self.contract: Contract
+            """What every environment promises."""
+            self.notes: tuple[str, ...]
+            """What people should know of the task; see `TaskEnv.notes`."""
+            self.contract, self.notes = self._wait_until_made()
             self._share_memory()
         self._sight = Sight(self.contract)
 
@@ -272,12 +281,22 @@ class VectorEnv:
         self._next_buffer["episode"][environments] += 1
         self._begin(environments)
         shard = self._shards[index] = self._handle(self._specs[index])
-        shard.wait_for_contract(self._timeout_s)
+        try:
+            made = shard.wait_until_made(self._timeout_s)
+            require_equal(self._specs[index].task, made.contract, environments[0], self.contract)
+        except ValueError as error:
+            raise EnvironmentFault(f"a restart failed: {error}") from error
         shard.attach(self._buffers, self._descriptor)
         shard.send(1 - self._buffer)
 
-    def _wait_for_contract(self) -> Contract:
-        first, *_ = [shard.wait_for_contract(self._timeout_s) for shard in self._shards]
+    def _wait_until_made(self) -> Made:
+        """Wait for all shards; return what all promise."""
+        first: Made | None = None
+        for spec, shard in zip(self._specs, self._shards, strict=True):
+            made = shard.wait_until_made(self._timeout_s)
+            first = first or made
+            require_equal(spec.task, made.contract, spec.indices[0], first.contract)
+        assert first is not None, "there is at least one shard"
         return first
 
     def _share_memory(self) -> None:
