@@ -227,9 +227,7 @@ def test_a_wait_is_bounded_and_says_what_may_be_wrong() -> None:
     environments = VectorEnv("gym:toy_env:ToyHangs-v0", PROPRIO, num_envs=1, seed=0)
     environments._timeout_s = 0.3
     pids = worker_pids(environments)
-    words = (
-        r"did not answer for 0\.\d s: a simulator step .*; environment 0 was being stepped"
-    )
+    words = r"did not answer for 0\.\d s: a simulator step .*; environment 0 was being stepped"
     with pytest.raises(EnvironmentFault, match=words):
         run(environments, 3)
     assert not [pid for pid in pids if is_alive(pid)]

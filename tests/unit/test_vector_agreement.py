@@ -37,7 +37,5 @@ def test_an_environment_that_a_restart_makes_differently_is_refused(
         environments.start()
         environments.recv()
         environments.send(np.zeros((1, 2), np.float32))
-        with pytest.raises(
-            EnvironmentFault, match=r"a restart failed: .*\(1003,\), not "
-        ):
+        with pytest.raises(EnvironmentFault, match=r"a restart failed: .*\(1003,\), not "):
             environments.recv()
