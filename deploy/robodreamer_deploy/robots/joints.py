@@ -55,6 +55,27 @@ def joint_signals(contract: Contract, joints: Collection[str]) -> dict[str, Join
     return found
 
 
+def known_ranges(
+    contract: Contract, labels: tuple[str, ...], quantity: Quantity
+) -> tuple[Array, Array]:
+    """Return between which values (U,) the policy's signals say joints are; infinite if unknown."""
+    low, high = np.full(len(labels), -np.inf), np.full(len(labels), np.inf)
+    for signal in contract.inputs:
+        if QUANTITIES.get(signal.unit) != quantity or signal.low is None or signal.high is None:
+            continue
+        for label, lower, upper in zip(signal.labels, signal.low, signal.high, strict=False):
+            if label in labels:
+                i = labels.index(label)
+                low[i], high[i] = lower, upper
+    return low, high
+
+
+def given(values: Sequence[float | None], others: Array) -> Array:
+    """Return values (U,), where they are given, else the others."""
+    pairs = zip(values, others, strict=True)
+    return np.array([other if value is None else value for value, other in pairs])
+
+
 def commanded_quantities(action: ActionSpec, command: Quantity | None) -> tuple[Quantity, ...]:
     """Return what the policy commands, (U,): as the contract says, else as `command` says.
 

@@ -185,6 +185,7 @@ class LeRobotAdapter:
                 raise RobotError(f"{self._name} measures no pose to start from: {self._doubt}")
             if not self._pose:
                 self._pose = self._measure_pose(self._measured)
+                self._goals.held_at(self._driven_positions(self._measured))
             goals = self._goals.advance(action, self._driven_positions(self._measured))
             asked = dict(self._pose)
             for channel, goal in zip(self._names.driven, goals, strict=True):

@@ -15,6 +15,7 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.records import parse_json, read_object, read_record
 from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots.joints import given, known_ranges
 from robodreamer_deploy.robots.pictures import make_fit
 
 SUFFIXES = {"rad": ".pos", "m": ".pos", "rad/s": ".vel", "m/s": ".vel"}
@@ -139,17 +140,17 @@ class Vocabulary:
         """By signal, the camera's key and what makes its pictures fit."""
         self.driven = self._find_driven()
         """The motor behind each actuator of the action, as a position."""
-        labels = self._contract.action.actuator_labels
-        self.low, self.high = self._range(labels, ".pos")
+        labels = contract.action.actuator_labels
+        self.low, self.high = known_ranges(contract, labels, "position")
         """Between which positions (U,) the policy's driven joints are; infinite where it has no
         range, and the file none either."""
-        lowest, highest = self._range(labels, ".vel")
+        lowest, highest = known_ranges(contract, labels, "velocity")
         self.speed = np.maximum(np.abs(lowest), np.abs(highest))
         """How fast they are at most (U,), by the range of the policy's signals; or infinite."""
         own = [settings.joints.get(label, Joint()) for label in labels]
-        self.lowest_goals = _given([joint.low for joint in own], self.low)
+        self.lowest_goals = given([joint.low for joint in own], self.low)
         """Between which positions they may be sent (U,): what the file says, else their range."""
-        self.highest_goals = _given([joint.high for joint in own], self.high)
+        self.highest_goals = given([joint.high for joint in own], self.high)
         self.low = np.where(np.isfinite(self.low), self.low, self.lowest_goals)
         self.high = np.where(np.isfinite(self.high), self.high, self.highest_goals)
 
@@ -207,18 +208,6 @@ class Vocabulary:
             raise RobotError(f"{self._robot} cannot be held: it does not measure {unheld[0]}")
         return channels
 
-    def _range(self, labels: tuple[str, ...], suffix: str) -> tuple[Array, Array]:
-        """Return the lower and upper ends (U,) that the policy's signals have for some joints."""
-        low, high = np.full(len(labels), -np.inf), np.full(len(labels), np.inf)
-        for signal in self._contract.inputs:
-            if SUFFIXES.get(signal.unit) != suffix or signal.low is None or signal.high is None:
-                continue
-            for label, lower, upper in zip(signal.labels, signal.low, signal.high, strict=False):
-                if label in labels:
-                    i = labels.index(label)
-                    low[i], high[i] = lower, upper
-        return low, high
-
     def _motor(self, label: str) -> str:
         motor = self._settings.joints.get(label, Joint()).motor or label
         return motor.removesuffix(".pos").removesuffix(".vel")
@@ -235,9 +224,3 @@ class Vocabulary:
                 )
             factor = DEGREE
         return Channel(key, factor, joint.offset if SUFFIXES[unit] == ".pos" else 0.0)
-
-
-def _given(values: list[float | None], others: Array) -> Array:
-    """Return values (U,), where they are given, else the others."""
-    pairs = zip(values, others, strict=True)
-    return np.array([other if value is None else value for value, other in pairs])

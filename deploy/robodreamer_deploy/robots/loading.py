@@ -35,6 +35,7 @@ BUILT_IN = {
     "dynamixel": "robodreamer_deploy.robots.dynamixel",
     "lerobot": "robodreamer_deploy.robots.lerobot",
     "rig": "robodreamer_deploy.robots.composed",
+    "ros2": "robodreamer_deploy.robots.ros2.robot",
     "tcp": "robodreamer_deploy.robots.remote.robot",
 }
 """Robots of this package, also in a bare copy: the modules whose `make_robot` makes them."""

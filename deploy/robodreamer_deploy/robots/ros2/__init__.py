@@ -1,0 +1,1 @@
+"""Robots whose driver is a ROS 2 node."""
