@@ -198,6 +198,7 @@ def test_a_message_that_does_not_fit_is_no_value(bench: Bench) -> None:
 
 
 def test_velocities_are_measured_or_else_derived(bench: Bench) -> None:
+    velocity = np.zeros(2)
     for tick in range(20):
         bench.clock.time += 0.05
         bench.tell(joint_pan=0.01 * tick, lift=0.02 * tick)
