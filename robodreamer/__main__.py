@@ -8,6 +8,8 @@ Only the doctor comes to any machine.
 import sys
 from importlib.util import find_spec
 
+from robodreamer_deploy.streams import open_closed_streams
+
 TRAINING_PACKAGES = (
     "torch", "mujoco", "dm_control", "gymnasium", "gymnasium_robotics", "onnx", "onnxscript",
     "safetensors", "jaxtyping", "tyro", "rich", "tensorboard", "matplotlib", "av",
@@ -17,6 +19,7 @@ TRAINING_PACKAGES = (
 
 def main() -> int | None:
     """Run the command line; return the exit status, 2 where it needs the extra `train`."""
+    open_closed_streams()
     missing = [package for package in TRAINING_PACKAGES if find_spec(package) is None]
     if missing and sys.argv[1:] == ["doctor"]:
         from robodreamer.doctor.examination import prepare_examination

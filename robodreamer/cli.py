@@ -7,8 +7,10 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
 
 from robodreamer import __version__
 from robodreamer_deploy.naming import printable_lines
@@ -49,13 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _answer(words)
         finally:
             sys.stdout.flush()
+    except ToldToEndError as told:
+        return 128 + told.number
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        if not _reader_is_gone():
-            raise
+    except OSError as error:  # of printing: what else fails was told where it did
+        is_reader_gone = isinstance(error, BrokenPipeError) and _reader_is_gone()
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)  # Python flushes at its end
-        return CLOSED_PIPE
+        return CLOSED_PIPE if is_reader_gone else _complain(error)
 
 
 def _answer(words: Sequence[str]) -> int:
@@ -90,7 +93,8 @@ def _run(words: Sequence[str]) -> int:
     except _known_failures() as error:
         return _complain(error)
     try:
-        return job() or 0
+        with _ending_in_order():
+            return job() or 0
     except _known_failures() as error:
         return _complain(error)
 
@@ -108,6 +112,47 @@ def _leaving_at_once() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class ToldToEndError(KeyboardInterrupt):
+    """The process was told to end, as by Ctrl-C, and puts in order what it was about."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        """Of the signal."""
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGHUP into an exception, and ignore those that follow it.
+
+    Drafts are deleted and simulators closed then. A closed terminal is told of twice, by the shell
+    and by the kernel; under `nohup` it stays ignored.
+    """
+    before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number, handler in before.items() if handler == signal.SIG_DFL]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        for other in heard:
+            signal.signal(other, signal.SIG_IGN)
+        raise ToldToEndError(number)
+
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    except ToldToEndError:
+        raise  # and let nothing disturb what is left to do
+    except BaseException:
+        _restore(before)
+        raise
+    _restore(before)
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _command(name: str) -> Callable[[Sequence[str]], Job]:
@@ -142,5 +187,6 @@ def _complain(error: Exception) -> int:
         raise error
     if os.environ.get("ROBODREAMER_TRACEBACK"):
         raise error
-    print(f"robodreamer: {printable_lines(str(error))}", file=sys.stderr)
+    with suppress(OSError):  # nobody takes it in; the exit status tells it all the same
+        print(f"robodreamer: {printable_lines(str(error))}", file=sys.stderr)
     return 2

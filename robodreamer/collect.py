@@ -79,6 +79,7 @@ class Collector:
         self._was_cut = False
         self.largest_reward = 0.0
         """Largest magnitude of a reward so far."""
+        self._requested = envs.episodes.copy()
         self.latest: Mapping[str, Array] = {}
         """The last record of every environment and the action that followed, (N, ...)."""
         envs.start()
@@ -92,6 +93,11 @@ class Collector:
     def next_episodes(self) -> list[int]:
         """Numbers of the episodes that would begin next."""
         return [int(episode) + 1 for episode in self.envs.episodes]
+
+    @property
+    def untouched_episodes(self) -> list[int]:
+        """Numbers of the episodes after those that were asked for, one of which has failed."""
+        return [int(episode) + 1 for episode in self._requested]
 
     def step(self, *, end_episodes: bool = False) -> list[Episode]:
         """Receive one record of every environment, send the next actions, return ended episodes.
@@ -119,6 +125,7 @@ class Collector:
         episodes = self._count(record)
         self._was_cut = end_episodes
         self.envs.send(action.numpy(), truncate=end_episodes)
+        self._requested = self.envs.episodes + record["is_last"]
         self.latest = {**record, "action": action.numpy()}
         self.seconds_waited += received - began
         self.seconds_acted += time.perf_counter() - received

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -14,8 +15,19 @@ from robodreamer_deploy.naming import printable_lines
 BAR_WIDTH = 40
 
 
+class _Console(Console):
+    """A console that does not end the process when its reader has left, as rich's does."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing any more."""
+        self.quiet = True
+
+
 class Progress:
-    """Shows where a run stands. `share` is the part of the run that is done."""
+    """Display of where a run stands, which falls silent when nobody takes it in any more.
+
+    A terminal that was closed, a reader that left, or a log on a full disk ends no run.
+    """
 
     def __init__(
         self,
@@ -27,26 +39,38 @@ class Progress:
         is_terminal = output.isatty()
         self.title = title
         self._clock = clock
-        self._console = Console(file=output, highlight=False, soft_wrap=not is_terminal)
+        self._console = _Console(file=output, highlight=False, soft_wrap=not is_terminal)
         self._live = Live(console=self._console, auto_refresh=False) if is_terminal else None
         self._first: tuple[float, float] | None = None
 
     def start(self) -> None:
         """Begin to show."""
         if self._live:
-            self._live.start()
+            with self._tolerant():
+                self._live.start()
 
     def stop(self) -> None:
         """Leave the last state on the screen."""
         if self._live:
-            self._live.stop()
+            with self._tolerant():
+                self._live.stop()
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(printable_lines(text), markup=False)
+        with self._tolerant():
+            self._console.print(printable_lines(text), markup=False)
 
     def show(self, share: float, figures: dict[str, str]) -> None:
-        """Replace the live display, or print one line where there is no terminal."""
+        """Replace the live display, or print one line where there is no terminal.
+
+        Args:
+            share: Part of the run that is done, in [0, 1].
+            figures: What to show, by name.
+        """
+        with self._tolerant():
+            self._show(share, figures)
+
+    def _show(self, share: float, figures: dict[str, str]) -> None:
         left = self._time_left(share)
         if self._live is None:
             parts = [f"{name} {value}" for name, value in figures.items()]
@@ -58,6 +82,15 @@ class Progress:
         width = max(map(len, rows))
         lines = [_line(f"{name:{width}}  {value}") for name, value in rows.items()]
         self._live.update(Group(_line(self.title), *lines), refresh=True)
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Show nothing any more once something could not be shown."""
+        try:
+            yield
+        except OSError:
+            self._live = None
+            self._console.quiet = True
 
     def _time_left(self, share: float) -> str:
         """Return the time to the end as text, from the pace since this process first showed."""

@@ -1,4 +1,4 @@
-"""When a run ends, saves, reports and evaluates, and how Ctrl-C is heard."""
+"""When a run ends, saves, reports and evaluates, and which signals stop it."""
 
 import os
 import signal
@@ -11,6 +11,11 @@ from typing import Any
 from robodreamer.config import TrainConfig
 
 CONFIRMED_STOP_CODE = 130  # 128 + SIGINT, as shells count
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Ctrl-C; a service manager, container or batch system; a terminal that is closed; Ctrl-\\."""
+CONFIRMATIONS = (signal.SIGINT, signal.SIGQUIT)
+"""Those that a person repeats on purpose. The others arrive twice by themselves: `timeout` tells
+the process and its group; of a closed terminal both the shell and the kernel tell."""
 STOP_TEXT = "saving; Ctrl-C again leaves at once"
 STDERR = 2
 SHOW_CURSOR = b"\x1b[?25h\n"
@@ -101,9 +106,10 @@ class Schedule:
 
 
 class StopRequest:
-    """Hears Ctrl-C and SIGTERM while it is entered: the first asks, the second leaves at once.
+    """Request to stop, by any of `STOPS` while it is entered; Ctrl-C after that leaves at once.
 
-    Leaving at once is safe: whatever is half written has a temporary name.
+    Leaving at once is safe: whatever is half written has a temporary name. SIGHUP stays ignored
+    where it was, as under `nohup`.
 
     Args:
         say: Tells whoever asked that it was heard; an update of a large network takes a while.
@@ -116,8 +122,9 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":  # noqa: PYI034  beartype checks no Self
         """Listen."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._hear)
+        for number in STOPS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._handlers[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -126,7 +133,9 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
+        if self.is_requested and number not in CONFIRMATIONS:
+            return
         if self.is_requested:
             if os.isatty(STDERR):
                 os.write(STDERR, SHOW_CURSOR)  # the live display has hidden it

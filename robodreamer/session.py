@@ -18,13 +18,13 @@ from robodreamer.progress import Progress
 from robodreamer.replay import Replay
 from robodreamer.reporter import Reporter
 from robodreamer.run import make_agent, read_run, require_new, write_run
-from robodreamer.schedule import Schedule
-from robodreamer.train import Session, restore, train
+from robodreamer.schedule import Schedule, StopRequest
+from robodreamer.train import Session, rescue, restore, train
 from robodreamer.viewer import Viewer, require_display
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.cameras.graphics import SOFTWARE_HINT, Choice, is_software
 from robodreamer_sim.cores import num_usable_cores
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 
@@ -76,7 +76,8 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
     """Train; whatever ends it, close everything.
 
     Raises:
-        EnvironmentFault: An environment failed; what it yielded lies in `folder`/faults.
+        EnvironmentFault: An environment failed; what it yielded lies in `folder`/faults, what was
+            learnt before in a checkpoint.
         TrainingDivergedError: The run cannot go on as it is.
         KeyboardInterrupt: It was told to stop, and has saved; what was to follow it should not.
     """
@@ -84,9 +85,13 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
         try:
             is_finished = train(session)
         except EnvironmentFault as fault:
+            saved = _rescue(session)
             kept = _save_fault(folder, session.collector, fault)
             step = session.collector.num_steps
-            raise EnvironmentFault(f"after {step:,} steps, {fault}; {kept}") from fault
+            raise EnvironmentFault(f"after {step:,} steps, {fault}; {saved}; {kept}") from fault
+        except (GraphicsError, OSError):  # neither comes from an update: the agent is whole
+            session.reporter.say(_rescue(session))
+            raise
         except TrainingDivergedError as error:
             newest = session.checkpoints.latest()
             left = f"{newest.path} is from before" if newest else "there is no checkpoint yet"
@@ -96,6 +101,12 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
             ) from error
     if not is_finished:
         raise KeyboardInterrupt
+
+
+def _rescue(session: Session) -> str:
+    """Save what was learnt before a failure, also when told to stop meanwhile; say what came."""
+    with StopRequest(session.reporter.say):
+        return rescue(session)
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:

@@ -8,8 +8,14 @@ takes part is built by `robodreamer.cli` and handed in.
 from dataclasses import dataclass
 
 from robodreamer.agent import Learner
-from robodreamer.checkpoint import Checkpoint, Checkpoints
-from robodreamer.collect import Collector, Episode, ReplayRatio, close_broken_episodes
+from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from robodreamer.collect import (
+    Collector,
+    Episode,
+    ReplayRatio,
+    TrainingDivergedError,
+    close_broken_episodes,
+)
 from robodreamer.config import TrainConfig
 from robodreamer.distributions import Sample
 from robodreamer.replay import Replay
@@ -81,10 +87,10 @@ def advance(session: Session, *, end_episodes: bool = False) -> None:
         session.updates += 1
 
 
-def save(session: Session, *, wait: bool) -> None:
+def save(session: Session, *, wait: bool, first_episodes: list[int] | None = None) -> None:
     """Write a checkpoint from which the run goes on as if it had never stopped.
 
-    Has to follow a step that ended every episode.
+    Has to follow a step that ended every episode, unless other `first_episodes` are to begin.
     """
     learner, collector, schedule = session.learner, session.collector, session.schedule
     tensors = {
@@ -95,12 +101,32 @@ def save(session: Session, *, wait: bool) -> None:
     state = {
         "updates": session.updates,
         "seconds": schedule.seconds,
-        "first_episodes": collector.next_episodes,
+        "first_episodes": first_episodes or collector.next_episodes,
         "episodes": list(session.reporter.episodes),
         "has_unknown": learner.has_unknown,
     }
     session.checkpoints.save(collector.num_steps, tensors, state, session.replay, wait=wait)
     schedule.checkpoint_is_done(collector.num_steps)
+
+
+def rescue(session: Session) -> str:
+    """Save what was learnt before something failed outside of an update; return what was saved.
+
+    The episodes that broke off have no last step, as after the restart of a simulator, and the run
+    goes on with the episodes after them.
+    """
+    collector, checkpoints = session.collector, session.checkpoints
+    try:
+        checkpoints.wait()
+        newest = checkpoints.latest()
+        if newest is None or newest.step != collector.num_steps:
+            session.reporter.report(collector, session.schedule, session.updates)
+            save(session, wait=True, first_episodes=collector.untouched_episodes)
+            newest = checkpoints.latest()
+    except (CheckpointError, TrainingDivergedError, OSError) as error:
+        return f"what was learnt since the last checkpoint could not be saved: {error}"
+    assert newest is not None, "it was just written"
+    return f"what was learnt until then is in {newest.path}, --resume goes on from there"
 
 
 def restore(session: Session, checkpoint: Checkpoint) -> None:

@@ -1,5 +1,6 @@
 """The program `robodreamer-deploy`: finds the command that is meant, tells mistakes in words."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from robodreamer_deploy.naming import printable
+from robodreamer_deploy.streams import open_closed_streams
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -24,6 +26,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, 1 fault, 2 user error, 128 + signal."""
+    open_closed_streams()
     command, words = find_command(sys.argv[1:] if argv is None else argv)
     arguments = command.parser().parse_args(words)
     from robodreamer_deploy.bundle.bundle import BundleError
@@ -35,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command.run(arguments, say)
     except (BundleError, RobotError, OSError) as error:  # OSError: a file that cannot be read
-        print(f"robodreamer-deploy: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the exit code tells it all the same
+            print(f"robodreamer-deploy: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:  # before the robot is connected, or long after a first one
         return INTERRUPTED

@@ -188,7 +188,10 @@ def _check_same(demo: Demo) -> None:
 
 @contextmanager
 def _left_to(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
-    """Leave Ctrl-C to a command, which a terminal tells as well, and hand SIGTERM on to it.
+    """Leave the terminal's signals to a command, which hears them as well, and hand on the others.
+
+    A closed terminal is handed on too, because one process alone may have been told; the command
+    takes the second time for the first.
 
     Yields a list that holds the signals that came.
     """
@@ -197,10 +200,13 @@ def _left_to(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
     def hear(number: int, frame: FrameType | None) -> None:
         del frame
         heard.append(number)
-        if number == signal.SIGTERM:
+        if number in (signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    stops = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under `nohup`
+        stops.append(signal.SIGHUP)
+    before = {number: signal.signal(number, hear) for number in stops}
     try:
         yield heard
     finally:

@@ -10,9 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE, Faulty
-from train_runs import QUICK, ROOT, launch, metrics_of, result_of, train
+from train_runs import (
+    QUICK,
+    ROOT,
+    STEPS,
+    launch,
+    make_run_replay,
+    metrics_of,
+    result_of,
+    resume,
+    train,
+)
 
 import robodreamer.files
+from robodreamer.checkpoint import CheckpointError, Checkpoints
+from robodreamer.reporter import Reporter
+from robodreamer_sim.faults import GraphicsError
 
 BLIND = (
     "--observe=proprio", "--data.action-repeat=1", "--checkpoint-steps=10", "--log-steps=10",
@@ -50,7 +63,71 @@ def test_a_fault_of_an_environment_stops_the_run_and_is_kept(
         assert "proprio/steps" in words
         after = transition["after.proprio.steps"]
         assert after.shape == (3,) or np.isnan(after[1])
-    assert result_of(run)["step"] == 24  # saved after 10 and 20 steps and the end of all episodes
+    assert f"what was learnt until then is in {run / 'checkpoints'}" in words
+    assert result_of(run)["step"] == FAULTY_AFTER
+    assert metrics_of(run)[-1]["step"] == FAULTY_AFTER
+
+
+def test_a_run_goes_on_after_a_fault_without_the_episodes_that_broke_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(Faulty, "numbers", itertools.count())
+    words = "--num-workers=0", "--data.replay-capacity=400"
+    assert train(run, *BLIND, *words, task="gym:faulty_env:Nan-v0") == 2
+    replay = make_run_replay(run)
+    newest = Checkpoints(run).latest()
+    assert newest is not None
+    begun = Checkpoints(run).load(newest, replay)[1]["first_episodes"]
+    assert resume(run, "--num-workers=0") == 0
+    assert result_of(run)["step"] >= STEPS
+    after = make_run_replay(run)
+    newest = Checkpoints(run).latest()
+    assert newest is not None
+    Checkpoints(run).load(newest, after)
+    (piece,) = after.snapshot()[0].pieces(["is_first", "is_last"], FAULTY_AFTER // 2 - 1)
+    is_first, is_last = (piece.values[name].unflatten(0, (-1, 2)) for name in piece.values)
+    assert not is_last[0].any(), "the last record before the fault ends nothing"
+    assert is_first[1].all(), "and the next one begins episodes"
+    assert min(begun) >= 4  # of three whole ones, and of the one that broke off
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "the disk of films"), GraphicsError("GL")])
+def test_what_fails_beside_the_learner_loses_nothing_that_was_learnt(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(*_: object) -> None:
+        raise failure
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(Reporter, "evaluate", fail)
+    words = (
+        "--num-workers=0",
+        "--evaluate-minutes=1",
+        "--evaluate-steps=30",
+        "--checkpoint-steps=99",
+    )
+    assert train(run, *BLIND, *words, "--num-workers=0", task=FINE) == 2
+    said = capsys.readouterr().err
+    assert str(failure) in said
+    assert "what was learnt until then is in" in said
+    assert result_of(run)["step"] == 30
+
+
+def test_what_was_learnt_and_cannot_be_saved_is_told_with_the_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(Faulty, "numbers", itertools.count())
+    monkeypatch.setattr(Checkpoints, "save", fail)
+    words = "--num-workers=0", "--checkpoint-steps=1000"
+    assert train(tmp_path / "run", *BLIND, *words, task="gym:faulty_env:Nan-v0") == 2
+    said = last_words(capsys)
+    assert FAULTS["Nan"] in said
+    assert "could not be saved: the disk is full" in said
 
 
 def test_training_goes_on_past_faults_where_that_is_asked_for(

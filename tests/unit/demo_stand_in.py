@@ -31,7 +31,7 @@ def main() -> int:
 
 def wait_for_signal(log: Path) -> None:
     heard: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: heard.append(number))
     log.with_suffix(".waiting").touch()
     while not heard:

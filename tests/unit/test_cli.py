@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -168,6 +169,41 @@ def test_a_job_that_finds_its_folder_in_use_says_so(
 
     monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "import-log", lambda _: job)
     assert "another process is at work in" in complaint(capsys, "import-log")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_job_that_is_told_to_end_puts_in_order_what_it_was_about(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def job() -> None:  # as evaluate and export, which close simulators and delete drafts
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)  # the shell and the kernel both tell
+            done.append("in order")
+
+    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "export", lambda _: job)
+    before = {n: signal.signal(n, signal.SIG_DFL) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert main(["export"]) == 128 + number
+    finally:
+        for other, handler in before.items():
+            signal.signal(other, handler)
+    assert done == ["in order"]
+
+
+def test_under_nohup_a_job_goes_on_when_the_terminal_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = lambda: os.kill(os.getpid(), signal.SIGHUP)  # noqa: E731
+    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "export", lambda _: job)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(["export"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_release_is_told(capsys: pytest.CaptureFixture[str]) -> None:

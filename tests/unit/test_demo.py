@@ -170,7 +170,8 @@ def test_each_part_says_how_long_it_takes(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    "number",
+    [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
 )
 def test_a_part_that_is_stopped_ends_by_itself(tmp_path: Path, number: int) -> None:
     log = tmp_path / "log.jsonl"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer.config import TrainConfig
-from robodreamer.schedule import Period, Schedule, StopRequest
+from robodreamer.schedule import STOPS, Period, Schedule, StopRequest
 
 CONFIG = TrainConfig(
     task="x", steps=1000, minutes=60.0, checkpoint_minutes=15.0, evaluate_minutes=5.0,
@@ -127,9 +127,9 @@ def test_a_saved_run_counts_from_there_to_the_next_checkpoint(clock: FakeClock) 
     assert schedule.is_checkpoint_due(8)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPS)
 def test_the_first_signal_only_asks_and_afterwards_all_is_as_before(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
+    before = signal.signal(number, signal.SIG_DFL)
     said: queue.Queue[str] = queue.Queue()
     with StopRequest(said.put) as stop:
         assert not stop.is_requested
@@ -137,4 +137,26 @@ def test_the_first_signal_only_asks_and_afterwards_all_is_as_before(number: sign
         assert stop.is_requested
     assert said.get(timeout=10) == "saving; Ctrl-C again leaves at once"
     assert said.empty()
-    assert signal.getsignal(number) is before
+    assert signal.signal(number, before) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_arrives_twice_by_itself_confirms_nothing(number: signal.Signals) -> None:
+    said: queue.Queue[str] = queue.Queue()
+    with StopRequest(said.put) as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), number)
+        assert stop.is_requested
+    assert said.get(timeout=10) == "saving; Ctrl-C again leaves at once"
+    assert said.empty()
+
+
+def test_a_hangup_that_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` starts a process
+    try:
+        with StopRequest(print) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -18,7 +18,7 @@ from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.vector.progress import NUM_CELLS, Progress
 from robodreamer_sim.vector.records import RecordBuffers
 from robodreamer_sim.vector.shard import Records, ShardSpec, make_shard
-from robodreamer_sim.vector.worker import NAME_RENDERER, run_worker
+from robodreamer_sim.vector.worker import NAME_RENDERER, PARENTS_SIGNALS, run_worker
 
 CLOSE_TIMEOUT_S = 5.0
 SLICE_S = 1.0
@@ -211,11 +211,11 @@ def _close_if_alive(reference: "weakref.ref[WorkerShard]") -> None:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Start a process that never sees Ctrl-C or SIGTERM, not even while Python is still loading.
+    """Start a process that never sees Ctrl-C or the like, not even while Python is still loading.
 
-    Both often go to a whole process group, and the parent decides what becomes of its workers.
+    Such signals often go to a whole process group, and the parent decides what becomes of workers.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS)
     try:
         yield
     finally:

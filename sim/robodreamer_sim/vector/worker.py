@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 NAME_RENDERER = -1
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""What a terminal or a service manager sends to a whole group when it wants its end."""
 DONE = pickle.dumps(("done", None))
 
 
@@ -46,7 +48,7 @@ def run_worker(
         progress: Shared memory in which to note what it is doing; see `Progress`.
         is_of_main_thread: Whether the parent's main thread started it, which lives as long as it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in PARENTS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent's to handle, also if all are sent it
     os.environ.setdefault("LP_NUM_THREADS", "0")  # software GL: shards, not threads, use the cores
     if is_of_main_thread:
