@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,12 @@ def said(
     return run
 
 
+def dumps() -> list[Path]:
+    folder = default_folder()
+    assert folder is not None
+    return list(folder.glob("*"))
+
+
 @pytest.fixture
 def log(said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the log of two episodes, in many chunks."""
@@ -60,7 +68,7 @@ def log(said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     code, out, _ = said(*drive, "--max-rate", 4, 4, "--log", path)
     assert code == 0
     assert f"log         {path}: 44 entries, 0 lost" in out
-    assert not default_folder().exists()  # nothing went wrong
+    assert not dumps()  # nothing went wrong
     return path
 
 
@@ -207,7 +215,7 @@ def test_after_a_fault_the_last_seconds_are_kept(
 ) -> None:
     code, out, _ = said(policy, "--robot", breaking, "--fast", "--draw", "sample")
     assert code == 1
-    (dump,) = default_folder().iterdir()
+    (dump,) = dumps()
     assert f"recorder    the last 20 s are in {dump}" in out
     reader = LogReader(dump)
     *_, last = reader.entries()
@@ -236,13 +244,51 @@ def test_a_stamp_that_is_no_time_stops_the_drive_and_is_on_record(
     assert code == 1
     assert "proprio/position: " in json.loads(report.read_text())["fault"]
     assert out.rstrip().endswith("; the robot holds")
-    (dump,) = default_folder().iterdir()
+    (dump,) = dumps()
     for path in (log, dump):
         ticks = [e.event for e in LogReader(path).entries() if isinstance(e.event, Tick)]
         assert len(ticks) > 5
         for tick in ticks:
             assert tick.stamps["proprio/position"] == pytest.approx(float(stamp), nan_ok=True)
             assert math.isnan(tick.stamps["more\\udcff"])
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_logs_and_dumps_are_the_owners_alone(
+    said: Command, policy: Path, breaking: str, tmp_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        said(policy, "--robot", breaking, "--fast", "--log", tmp_path / "drive.mcap")
+    finally:
+        os.umask(before)
+    (dump,) = dumps()
+    assert {p: p.stat().st_mode & 0o777 for p in (tmp_path / "drive.mcap", dump)} == {
+        tmp_path / "drive.mcap": 0o600, dump: 0o600,
+    }  # fmt: skip
+    made = [folder for folder in dump.parents if (tmp_path / "state") in (folder, *folder.parents)]
+    assert [folder.name for folder in made] == ["flights", "robodreamer", "state"]
+    assert {folder.stat().st_mode & 0o777 for folder in made} == {0o700}
+
+
+@pytest.mark.parametrize("kind", ["no home", "a home that cannot be made", "a relative one"])
+def test_without_a_home_a_dump_goes_to_a_private_folder_and_that_is_said(
+    said: Command, policy: Path, breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:  # fmt: skip
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    state = {"no home": "", "a relative one": "state"}.get(kind, "/proc/nobody")
+    monkeypatch.setenv("XDG_STATE_HOME", state)
+    monkeypatch.setattr(Path, "home", no_home)
+    _, out, _ = said(policy, "--robot", breaking, "--fast")
+    (folder,) = tmp_path.glob("robodreamer-flights-*")
+    (dump,) = folder.iterdir()
+    assert f"recorder    the last 20 s are in {dump}" in out
+    assert "recorder    this user has no home that can be written to: move it" in out
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_whatever_the_flight_recorder_raises_is_one_line(

@@ -8,7 +8,7 @@ from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.tick import Listener
 from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.recording.about import about_drive
-from robodreamer_deploy.recording.flight import SECONDS, FlightRecorder
+from robodreamer_deploy.recording.flight import SECONDS, FlightRecorder, default_folder
 from robodreamer_deploy.recording.mcap_writer import require_mcap
 from robodreamer_deploy.recording.recorder import CLOSING_S, Recorder
 from robodreamer_deploy.recording.tape import Sink, Tape
@@ -96,3 +96,5 @@ class DriveLog:
         else:
             if path is not None:
                 self._say(f"recorder    the last {SECONDS:g} s are in {path}")
+                if default_folder() != path.parent:
+                    self._say("recorder    this user has no home that can be written to: move it")

@@ -15,6 +15,7 @@ from pathlib import Path
 from robodreamer_deploy.recording.about import About
 from robodreamer_deploy.recording.mcap_writer import LogWriter, require_mcap
 from robodreamer_deploy.recording.messages import WallClock
+from robodreamer_deploy.recording.private_files import make_folder, open_new
 from robodreamer_deploy.recording.ring import Ring
 from robodreamer_deploy.recording.tape import Entry
 
@@ -30,7 +31,8 @@ class FlightRecorder:
     Args:
         about: What drives.
         now: The loop's clock, in seconds.
-        folder: Where dumps go; it is made when one is written.
+        folder: Where dumps go; it is made when one is written. None for the user's own, or a
+            private one among the temporary files where the user has none that can be written to.
         seconds: How far back it remembers.
         max_bytes: How much memory it takes; with large cameras this may be fewer seconds.
 
@@ -49,7 +51,7 @@ class FlightRecorder:
     ) -> None:
         require_mcap()
         self._about = about
-        self._folder = folder or default_folder()
+        self._folder = folder
         self._clock = WallClock(time.time_ns(), now())
         self._ring = Ring(max_bytes, seconds)
         self._is_dumping = threading.Lock()
@@ -70,20 +72,33 @@ class FlightRecorder:
             entries = self._ring.look()
             if not entries:
                 return None
-            self._folder.mkdir(parents=True, exist_ok=True)
+            folder = self._made_folder()
             stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
-            path = self._folder / f"flight-{stamp}.mcap"
-            draft = self._folder / f".{path.name}.tmp"
+            path = folder / f"flight-{stamp}.mcap"
+            draft = folder / f".{path.name}.tmp"
             try:
                 self._write(draft, entries, fault)
                 draft.replace(path)
             finally:
                 draft.unlink(missing_ok=True)
-            self._forget_oldest()
+            _forget_oldest(folder)
             return path
 
+    def _made_folder(self) -> Path:
+        """Return the folder of the dumps, which is there now."""
+        folder = self._folder or default_folder()
+        try:
+            if folder is not None:
+                make_folder(folder)
+                return folder
+        except OSError:  # a home that is not there, or somebody else's, as in many containers
+            if self._folder is not None:
+                raise
+        self._folder = Path(tempfile.mkdtemp(prefix="robodreamer-flights-"))
+        return self._folder
+
     def _write(self, path: Path, entries: list[Entry], fault: str) -> None:
-        with path.open("wb") as file:
+        with open_new(path) as file:
             writer = LogWriter(file, self._about, self._clock)
             for entry in entries:
                 writer.write(entry)
@@ -91,20 +106,21 @@ class FlightRecorder:
             file.flush()
             os.fsync(file.fileno())
 
-    def _forget_oldest(self) -> None:
-        for path in sorted(self._folder.glob(PATTERN))[:-KEPT]:
-            path.unlink(missing_ok=True)
+
+def _forget_oldest(folder: Path) -> None:
+    for path in sorted(folder.glob(PATTERN))[:-KEPT]:
+        path.unlink(missing_ok=True)
 
 
-def default_folder() -> Path:
-    """Return where this user's programs keep what should outlive a restart.
+def default_folder() -> Path | None:
+    """Return where this user's programs keep what should outlive a restart; None without a home.
 
-    That is $XDG_STATE_HOME or ~/.local/state, by the XDG base directory specification; the folder
-    for temporary files where there is no home.
+    That is $XDG_STATE_HOME, if it is absolute, or ~/.local/state, by the XDG base directory
+    specification.
     """
-    state = os.environ.get("XDG_STATE_HOME")
+    state = Path(os.environ.get("XDG_STATE_HOME") or ".")
     try:
-        home = Path(state) if state else Path.home() / ".local" / "state"
-    except RuntimeError:  # no home
-        home = Path(tempfile.gettempdir())
+        home = state if state.is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError:
+        return None
     return home / "robodreamer" / "flights"

@@ -17,6 +17,7 @@ from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.recording.about import About
 from robodreamer_deploy.recording.mcap_writer import LogWriter, require_mcap
 from robodreamer_deploy.recording.messages import WallClock
+from robodreamer_deploy.recording.private_files import open_new
 from robodreamer_deploy.recording.ring import Ring
 from robodreamer_deploy.recording.tape import Entry
 from robodreamer_deploy.robots import RobotError
@@ -126,8 +127,3 @@ class Recorder:
         writer.flush()
         os.fsync(file.fileno())
         self._num_written = writer.num_entries
-
-
-def open_new(path: Path) -> BinaryIO:
-    """Open a file that does not exist yet; no log is ever overwritten."""
-    return path.open("xb")
