@@ -1,5 +1,6 @@
 """Tasks to look at: what they exchange, what every camera sees, and a random policy at work."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,13 +10,14 @@ from robodreamer.config import folder_name
 from robodreamer.listing import format_details
 from robodreamer.pictures.montage import Row, sheet
 from robodreamer.pictures.video import BLUE, Pictures, to_rgb, write_mp4, write_png
-from robodreamer_sim import EnvOptions, TaskEnv, make
+from robodreamer_sim import EnvOptions, TaskEnv
 from robodreamer_sim.cameras.pictures import resize
 from robodreamer_sim.conformance import random_action
 from robodreamer_sim.randomize.sheet import randomized_pictures
+from robodreamer_sim.tasks.registry import make_with_what_it_has
 
-POLICY_SIDE, SHEET_SIDE, FILM_SIDE = 64, 128, 256
-"""Height and width in pixels: as a policy sees by default, in the sheet, and in the clip."""
+SHEET_SIDE, FILM_SIDE = 128, 256
+"""Height and width in pixels in the sheet and in the clip."""
 CLIP_S, FASTEST_FPS, HELD_S = 4.0, 25.0, 0.2
 SEED = 0
 NUM_COLORS = 64
@@ -33,20 +35,28 @@ def prepare_exhibit(
     text: str,
     folder: Path | None,
     say: Callable[[str], None],
-    randomize: str = "none",
+    options: EnvOptions,
 ) -> Callable[[], None]:
-    """Make a task; return what tells of it, and shows it if there is a folder to show it in.
+    """Make a task with what it has; return what tells of it, and shows it if there is a folder.
+
+    Args:
+        task: Its name.
+        text: What is known of it without making it.
+        folder: Where to show it; None tells only.
+        say: Tells.
+        options: How training would make it, and how the sheet of episodes is randomised.
 
     Raises:
         ValueError: There is no such task, or it cannot be drawn.
     """
-    env = make(task)
-    options = EnvOptions(randomize=randomize)
+    randomize = options.randomize
+    env = make_with_what_it_has(task, dataclasses.replace(options, randomize="none"))
     if folder and not env.camera_names:
         raise ValueError(f"{task} has no rgb_array rendering and so nothing to show")
 
     def exhibit() -> None:
-        say("\n".join(format_details(env.contract, text, env.camera_names)))
+        about = env.summary or text
+        say("\n".join(format_details(env.contract, about, env.camera_names, env.notes)))
         if folder:
             for path in show(env, folder):
                 say(f"wrote {path}")
@@ -68,8 +78,9 @@ def show(env: TaskEnv, folder: Path) -> list[Path]:
     """
     task, dt_s = env.contract.task, env.contract.control_dt_s
     stride = max(1, round(1 / (FASTEST_FPS * dt_s)))
+    height, width = EnvOptions.from_dict(env.contract.options).image_size
     env.reset(seed=SEED)
-    eyes = _look(env, POLICY_SIDE)
+    eyes = {name: env.render_camera(name, height, width) for name in env.camera_names}
     film = _film(env, round(CLIP_S / (dt_s * stride)), stride)
     folder.mkdir(parents=True, exist_ok=True)
     png, mp4 = (folder / f"{folder_name(task)}.{ending}" for ending in ("png", "mp4"))
@@ -118,12 +129,11 @@ def _sheet(task: str, eyes: Look, film: Sequence[Look], length_s: float) -> Pict
     """Lay out one row per camera."""
     rows: list[Row] = []
     for name, small in eyes.items():
-        factor = SHEET_SIDE // POLICY_SIDE
-        large = small.repeat(factor, 0).repeat(factor, 1)
-        moments = [resize(look[name], SHEET_SIDE, SHEET_SIDE) for look in (film[0], film[-1])]
-        rows.append(Row(name, np.stack([large, *moments])))
+        moments = [small, film[0][name], film[-1][name]]
+        rows.append(Row(name, np.stack([resize(m, SHEET_SIDE, SHEET_SIDE) for m in moments])))
+    height, width, _ = next(iter(eyes.values())).shape
     return sheet(
-        f"{task}; blue: {POLICY_SIDE}x{POLICY_SIDE}, as a policy sees it",
+        f"{task}; blue: {height}x{width}, as a policy sees it",
         rows,
         ["0 s", "0 s", f"{length_s:.1f} s"],
         [BLUE, GREY, GREY],

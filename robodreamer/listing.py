@@ -9,7 +9,10 @@ from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
 OTHERS = (
     ("gym:ID", "any Gymnasium environment with Box or Dict observations, such as gym:CarRacing-v3"),
+    ("gym:MODULE:ID", "the same of a package that registers it, such as gym:ale_py:ALE/Pong-v5"),
     ("module:Class", "a class of yours: a TaskEnv of robodreamer_sim, or a Gymnasium environment"),
+    ("module:function", "a function of yours that makes a Gymnasium environment"),
+    ("...?key=value", "with arguments, joined by &: 'gym:CartPole-v1?max_episode_steps=200'"),
 )
 WIDEST_NAME = 32
 """Longer names have their text on the next line."""
@@ -52,7 +55,11 @@ def format_tasks(tasks: Mapping[str, str], width: int = 80) -> list[str]:
 
 
 def format_details(
-    contract: Contract, text: str, cameras: Sequence[str], width: int = 80
+    contract: Contract,
+    text: str,
+    cameras: Sequence[str],
+    notes: Sequence[str] = (),
+    width: int = 80,
 ) -> Iterator[str]:
     """Yield what a task observes, accepts and tells, and the cameras that it can be seen through.
 
@@ -60,6 +67,7 @@ def format_details(
         contract: Of the task, as it is made by default.
         text: What it is about.
         cameras: All that can be asked for.
+        notes: What was guessed about it, or limits it.
         width: Of the lines.
     """
     yield contract.task
@@ -69,9 +77,10 @@ def format_details(
         *(("observes", _observed(signal)) for signal in contract.inputs),
         *(("in training", _observed(signal)) for signal in contract.privileged),
         *(("action", line) for line in _action(contract.action)),
-        ("control", f"every {contract.control_dt_s:g} s, {steps or 'any number of'} steps"),
+        ("control", f"every {contract.control_dt_s:g} s, {steps or 'cut after 1000'} steps"),
         ("cameras", ", ".join(cameras) or "none"),
         ("success", "told after each step" if contract.knows_success else "not told"),
+        *(("note", note) for note in notes),
     ]
     before = ""
     for title, value in rows:

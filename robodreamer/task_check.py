@@ -3,8 +3,9 @@
 import textwrap
 from collections.abc import Callable, Sequence
 
-from robodreamer_sim import make
 from robodreamer_sim.conformance import CHECKS, Specimen, UnfitTaskError
+from robodreamer_sim.tasks.foreign import describe
+from robodreamer_sim.tasks.registry import make_with_what_it_has
 
 
 def prepare_check(names: Sequence[str], say: Callable[[str], None]) -> Callable[[], int]:
@@ -15,7 +16,9 @@ def prepare_check(names: Sequence[str], say: Callable[[str], None]) -> Callable[
     Raises:
         ValueError: There is no such task, or it cannot be made.
     """
-    specimens = [Specimen(lambda options, name=name: make(name, options)) for name in names]
+    specimens = [
+        Specimen(lambda options, name=name: make_with_what_it_has(name, options)) for name in names
+    ]
     for specimen in specimens:
         _ = specimen.env  # made here, so that a task that cannot be is the user's mistake
 
@@ -36,6 +39,9 @@ def _check(specimen: Specimen, say: Callable[[str], None]) -> int:
             check(specimen)
         except UnfitTaskError as broken:
             say(_line("broken", name, str(broken)))
+            num_broken += 1
+        except Exception as error:  # noqa: BLE001  whatever somebody's task raises
+            say(_line("broken", name, f"it raises {describe(error)}"))
             num_broken += 1
         else:
             say(_line("ok", name, (check.__doc__ or "").strip()))

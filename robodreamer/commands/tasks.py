@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from robodreamer.commands.train import usual_config
 from robodreamer.commands.words import Job, parse, say
 
 USUAL_FOLDER = Path("runs/tasks")
@@ -36,7 +37,7 @@ def tasks(words: Sequence[str]) -> Job:
         return _check(words[1:])
     arguments = parse(TasksArguments, "tasks", words)
     from robodreamer.listing import FEW, foreign_text, format_tasks, matching
-    from robodreamer_sim import list_tasks
+    from robodreamer_sim import EnvOptions, list_tasks
     from robodreamer_sim.randomize import read_word
 
     randomize = read_word(arguments.randomize)
@@ -57,7 +58,9 @@ def tasks(words: Sequence[str]) -> Job:
     from robodreamer.gallery import prepare_exhibit
 
     folder = (arguments.out or USUAL_FOLDER) if arguments.show else None
-    exhibits = [prepare_exhibit(*item, folder, say, randomize) for item in chosen.items()]
+    side = usual_config().data.image_size
+    options = EnvOptions(image_size=(side, side), randomize=randomize)
+    exhibits = [prepare_exhibit(*item, folder, say, options) for item in chosen.items()]
 
     def tell() -> None:
         for exhibit in exhibits:
@@ -74,7 +77,7 @@ class CheckArguments:
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME ...")] = ()
-    """Listed tasks, gym:ID, or module:Class of your own."""
+    """Listed tasks, gym:ID or gym:MODULE:ID, or module:Class or module:function of your own."""
 
 
 def _check(words: Sequence[str]) -> Job:

@@ -54,13 +54,13 @@ def train(words: Sequence[str]) -> Job:
 
 def parse_train(words: Sequence[str], base: TrainConfig | None = None) -> TrainArguments:
     """Read the words over the defaults that --size, --preset and --protocol choose."""
-    defaults = base or _named_defaults(words)
+    defaults = base or usual_config(words)
     fields = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(TrainConfig)}
     return parse(TrainArguments, "train", words, TrainArguments(**fields))
 
 
-def _named_defaults(words: Sequence[str]) -> TrainConfig:
-    """Return the settings that the three words stand for."""
+def usual_config(words: Sequence[str] = ()) -> TrainConfig:
+    """Return the settings that the three words stand for, or their defaults on this machine."""
     has_gpu = Path("/dev/nvidiactl").exists()
     names = {
         "size": "12m" if has_gpu else "cpu",

@@ -65,6 +65,8 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self.contract = contract
         self._action_repeat = action_repeat
         self._rig = rig
+        self.summary = ""
+        """What a user's class or function says that it is; empty where that is not known."""
         self._num_steps = 0
         self._num_actions = 0
         self._gap: RealityGap | None = None

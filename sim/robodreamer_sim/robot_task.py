@@ -21,6 +21,7 @@ from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.env import Judgement, TaskEnv, Transition
+from robodreamer_sim.faults import NoPictureError
 from robodreamer_sim.measurements import Bound, Measurement
 from robodreamer_sim.options import EnvOptions
 
@@ -215,7 +216,9 @@ class RobotTask(TaskEnv):
         own = [model.camera(i).name for i in range(model.ncam)]
         names = [*self.cameras, *(name for name in own if name and name not in self.cameras)]
         if not names and options.uses_cameras:
-            raise ValueError(f"{task} has no camera; name some in `cameras`, or observe proprio")
+            raise NoPictureError(
+                f"{task} has no camera; name some in `cameras`, or observe proprio"
+            )
         views = {name: fixed_camera(model, name) for name in names}
         pictures = MujocoPictures(model, self.data, views, options.appearance, renderers)
         return CameraRig(

@@ -180,6 +180,13 @@ class Rewards(Base):
         return self.KINDS[self.kind]
 
 
+class BreaksLater(Base):
+    def step(self, action: Any) -> Any:
+        if self.steps == 5:
+            raise RuntimeError("lost contact")
+        return super().step(action)
+
+
 class NanAtReset(Base):
     def __init__(self) -> None:
         self.resets = 0

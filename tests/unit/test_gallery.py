@@ -9,18 +9,22 @@ import numpy as np
 import pytest
 
 from robodreamer.cli import main
+from robodreamer.commands.train import usual_config
 from robodreamer.gallery import CLIP_S, FILM_SIDE, SHEET_SIDE
-from robodreamer_sim import make
+from robodreamer_sim import EnvOptions, make
+
+SIDE = usual_config().data.image_size
+"""Of the pictures that training has on this machine."""
 
 
 def test_a_task_by_name_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "adroit_pen"]) == 0
     out = capsys.readouterr().out
     assert "adroit_pen_sparse" not in out
-    env = make("adroit_pen")
+    env = make("adroit_pen", EnvOptions(image_size=(SIDE, SIDE)))
     for signal in env.contract.observations:
         assert f"{signal.name} {'x'.join(map(str, signal.shape))}" in out
-    for word in ("image/scene 64x64x3", "rad", "WRJ1", "every 0.01 s, 200 steps"):
+    for word in (f"image/scene {SIDE}x{SIDE}x3", "rad", "WRJ1", "every 0.01 s, 200 steps"):
         assert word in out
     assert f"cameras      {', '.join(env.camera_names)}\n" in out
     assert "success      told after each step" in out
@@ -57,9 +61,47 @@ def test_show_saves_a_sheet_of_every_camera_and_a_clip(
     assert moved > 50
 
 
+def test_a_task_without_pictures_is_told_and_what_was_guessed_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["tasks", "foreign_env:Base"]) == 0
+    out = capsys.readouterr().out
+    assert "Three numbers, two motors, twelve steps" in out
+    assert "observes     proprio/observation 3" in out
+    assert "cameras      none" in out
+    said = " ".join(out.split())
+    assert "control every 0.05 s, cut after 1000 steps" in said
+    assert "control every 0.05 s is a guess" in said
+    assert "--control-dt SECONDS" in said
+    assert "episodes are cut after 1000 simulator steps" in said
+    assert "TASK?max_episode_steps=N" in said
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_pictures_that_are_observed_are_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["tasks", "foreign_env:TwoCameras", "--show", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f"image/wrist {SIDE}x{SIDE}x4" in out
+    assert "cameras      front, wrist" in out
+    assert matplotlib.image.imread(tmp_path / "foreign_env_TwoCameras.png").shape[0] > SHEET_SIDE
+
+
+def test_the_list_names_the_forms_of_other_peoples_tasks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["tasks"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for form in ("gym:ID", "gym:MODULE:ID", "module:Class", "module:function", "?key=value"):
+        assert form in out
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (["foreign_env:Base", "--show"], "has no rgb_array rendering and so nothing to show"),
+        (["foreign_env:make_key_error"], "make_key_error: KeyError: 'left_arm' .raised in foreign"),
         (["hand_reach", "--out", "looks"], "--out .* goes with --show"),
         (["hand_reach", "--show", "looks"], "tasks does not know 'looks'"),
         (["dmc_", "--show"], "--show takes at most 4 tasks, 51 are chosen; name one"),

@@ -30,6 +30,21 @@ def test_a_broken_promise_is_told_and_the_status_says_so(
     assert said.endswith("\n1 broken promise\n")
 
 
+def test_a_task_without_pictures_is_checked_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "check", "foreign_env:Base"]) == 0
+    assert capsys.readouterr().out.endswith("\nno broken promises\n")
+
+
+def test_what_a_task_raises_while_it_is_checked_is_a_broken_promise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["tasks", "check", "foreign_env:BreaksLater"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "broken observations it raises RuntimeError: lost contact (raised in foreign_env)" in said
+    )
+
+
 def test_what_is_no_task_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "check"]) == 2
     assert "name the tasks to check" in capsys.readouterr().err

@@ -44,14 +44,18 @@ def make_own(task: str, options: EnvOptions, renderers: Renderers | None) -> Tas
         if inspect.isclass(creator) and issubclass(creator, TaskEnv):
             require_known_period(task, options)
             factory: Any = creator
-            return factory(task, options, renderers, **arguments)
+            made: TaskEnv = factory(task, options, renderers, **arguments)
+            made.summary = _summary(creator)
+            return made
         env = _make_gymnasium(creator, arguments)
         if not isinstance(env, gymnasium.Env):
             raise ValueError(  # noqa: TRY004  the task is the wrong one
                 f"{task}: {name} returned {type(env).__module__}.{type(env).__name__}, which is "
                 "no gymnasium.Env; the package shimmy makes one of other interfaces"
             )
-        return GymnasiumTask(task, options, renderers, env=env)
+        made = GymnasiumTask(task, options, renderers, env=env)
+        made.summary = _summary(creator)
+        return made
 
 
 def _make_gymnasium(creator: Any, arguments: Mapping[str, Any]) -> Any:
@@ -82,3 +86,10 @@ def _is_maker(kind: Any) -> bool:
 def _is_likely(name: str, kind: Any) -> bool:
     """Whether something that a module has looks like an environment, or like what makes one."""
     return _is_environment(kind) or (_is_maker(kind) and ("make" in name or "env" in name))
+
+
+def _summary(creator: Any) -> str:
+    """Return the first paragraph of a class's or function's own docstring."""
+    is_own = inspect.isclass(creator) or inspect.isfunction(creator)
+    text = inspect.cleandoc(creator.__doc__ or "") if is_own else ""
+    return " ".join(text.partition("\n\n")[0].split())

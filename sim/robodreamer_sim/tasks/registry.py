@@ -7,7 +7,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.faults import GraphicsError, NoPictureError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
 from robodreamer_sim.tasks.arguments import require_known_period
 from robodreamer_sim.tasks.names import named_tasks
@@ -48,6 +48,19 @@ def make(
     if randomization:
         env.randomize(randomization)
     return env
+
+
+def make_with_what_it_has(task: str, options: EnvOptions = DEFAULT_OPTIONS) -> "TaskEnv":
+    """Make a task, without pictures where it has none.
+
+    Raises:
+        ValueError: As `make`.
+        GraphicsError: As `make`.
+    """
+    try:
+        return make(task, options)
+    except NoPictureError:
+        return make(task, dataclasses.replace(options, observe="proprio", cameras=None))
 
 
 def _make(task: str, options: EnvOptions, renderers: "Renderers | None") -> "TaskEnv":
