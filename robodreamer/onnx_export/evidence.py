@@ -1,7 +1,7 @@
 """Evidence: all that an export is judged by; consecutive steps, and probes.
 
-The consecutive steps are there twice: cut into short stretches, and as long as their episodes are,
-for errors that build up.
+The consecutive steps are there twice: cut into short stretches, and in one go, past the ends of
+episodes, for errors that build up.
 
 Probes are single steps from made-up states and observations. They reach what a short recording of
 a trained agent does not: classes that a latent seldom takes, limits, marks for missing values. And
@@ -50,7 +50,7 @@ class Evidence(NamedTuple):
     mode: Trace
     """The same observations without noise."""
     free_sample: Trace
-    """The same observations with no other starts than those of the task's episodes."""
+    """The same observations in one go, with no start but the first."""
     free_mode: Trace
     """The same without noise."""
     probes: Trace
@@ -66,8 +66,8 @@ def gather(agent: Agent, recording: Recording) -> Evidence:
     return Evidence(
         sample=trace(agent, recording.cut(), noise),
         mode=trace(agent, recording.cut(), silence),
-        free_sample=trace(agent, recording, noise),
-        free_mode=trace(agent, recording, silence),
+        free_sample=trace(agent, recording.in_one_go(), noise),
+        free_mode=trace(agent, recording.in_one_go(), silence),
         probes=probe(agent, NUM_PROBES, generator),
     )
 

@@ -224,7 +224,7 @@ def _describe(parity: Parity, say: Say) -> None:
     )
     free = ", ".join(f"{key} {error:.0e}" for key, error in parity.free_worst.items())
     say(
-        f"free run    {parity.free_steps:,} steps, up to {parity.free_longest:,} in one go, with "
+        f"free run    {parity.free_steps:,} steps in one go, with "
         f"noise and again without, in three graphs, split and in one, worst errors: {free}; "
         f"{parity.free_ties} ties, no other difference"
     )

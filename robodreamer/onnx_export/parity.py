@@ -1,9 +1,9 @@
 """Parity: do the exported graphs compute what the agent computes in torch?
 
 Step by step, every graph gets exactly the inputs that the agent had, and all its outputs are
-compared. Running freely, over the whole recording, the graphs live on their own state, as on a
-robot, where only a new episode starts it anew, and still have to choose the same classes; in every
-sequence of graphs that makes up a step. Where the agent's own choice led by less than the
+compared. Running freely, over the whole recording in one go, the graphs live on their own state, as
+on a robot, and still have to choose the same classes; in every sequence of graphs that makes up a
+step. Where the agent's own choice led by less than the
 self-test's `TIE_MARGIN` the graphs may choose otherwise, because rounding decides there; that is
 counted, and a free run takes up the agent's state again.
 
@@ -48,9 +48,8 @@ class Parity:
     num_steps: int
     """Steps compared on identical inputs, in every graph."""
     free_steps: int
-    """Steps of each free run; every sequence of graphs makes one with noise and one without."""
-    free_longest: int
-    """Most steps among them between two starts of episodes."""
+    """Steps of each free run, taken in one go; every sequence of graphs makes one with noise and
+    one without."""
     num_choices: int = 0
     """Latents drawn and discrete actions chosen by the graphs meanwhile."""
     num_ties: int = 0
@@ -79,12 +78,9 @@ def verify(folder: Path, manifest: Manifest, evidence: Evidence) -> Parity:
             that was no tie.
     """
     single_steps = (evidence.sample, evidence.mode, evidence.probes)
-    starts = np.flatnonzero(evidence.free_sample.golden.is_first)
-    free_steps = len(evidence.free_sample.golden)
     parity = Parity(
         num_steps=sum(len(trace.golden) for trace in single_steps),
-        free_steps=free_steps,
-        free_longest=int(np.diff(starts, append=free_steps).max()),
+        free_steps=len(evidence.free_sample.golden),
     )
     for sequence in SEQUENCES:
         verify_sequence(folder, manifest, sequence, evidence, parity)
@@ -138,7 +134,7 @@ def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity)
 
 
 def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
-    """Run the graphs over a trace; nothing but new episodes and ties resets them."""
+    """Run the graphs over a trace on their own state, which nothing but a tie replaces."""
     golden = trace.golden
     is_discrete = bool(np.isfinite(trace.action_lead).any())
     state = {}

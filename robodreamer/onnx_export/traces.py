@@ -43,6 +43,10 @@ class Recording(NamedTuple):
         observations = {name: values[rows] for name, values in self.observations.items()}
         return Recording(observations, self.is_first[rows], self.executed[rows])
 
+    def in_one_go(self) -> "Recording":
+        """Return the same observations with no start but the first: errors build up over all."""
+        return self._replace(is_first=np.arange(len(self.is_first)) == 0)
+
     def cut(self) -> "Recording":
         """Return the same observations with starts every `STRETCH` steps of an episode too."""
         steps = np.arange(len(self.is_first))

@@ -104,7 +104,7 @@ def unnoticed(exported: Exported, folder: Path, graphs: Collection[str]) -> list
 def passes(exported: Exported, folder: Path, graph: str) -> bool:
     """Tell whether a sequence that this graph is part of is found to be right."""
     sequence = next(name for name, graphs in SEQUENCES.items() if graph in graphs)
-    parity = Parity(num_steps=0, free_steps=0, free_longest=0)
+    parity = Parity(num_steps=0, free_steps=0)
     try:
         verify_sequence(folder, exported.manifest, sequence, exported.evidence, parity)
     except BundleError:
@@ -235,7 +235,7 @@ def with_other_choice(exported: Exported, gap: float) -> Evidence:
     first, second = np.argsort(scores)[[-1, -2]]
     difference = scores[first] - scores[second]
     noise.stoch[i, 0, second] += difference + 1.0
-    traces = [trace(exported.agent, r, noise) for r in (recording.cut(), recording)]
+    traces = [trace(exported.agent, r, noise) for r in (recording.cut(), recording.in_one_go())]
     noise.stoch[i, 0, second] -= 1.0 + gap
     cut, free = (
         made._replace(golden=dataclasses.replace(made.golden, noise_stoch=noise.stoch))
