@@ -18,9 +18,9 @@ Array = NDArray[Any]
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 
-MAX_ITERATIONS = 8
+MAX_ITERATIONS = 6
 """Newton's steps. A hand that is moved by 3 cm needs 3 or 4 of them away from singular poses."""
-TOLERANCE = 1e-9
+TOLERANCE = 1e-8
 """What is left of a displacement, in chain lengths or rad, that no further step is spent on."""
 UNIT_TOLERANCE = 1e-6
 
@@ -74,7 +74,7 @@ class Chain:
     max_step: float = 0.2
     """Most that a joint may move for one action, rad or m; all are slowed down alike. Near singular
     poses a short way of the frame is a long one of the joints."""
-    damping: float = 0.1
+    damping: float = 0.05
     """Largest damping of the least squares, and singular value below which there is any."""
 
     def __post_init__(self) -> None:
@@ -100,14 +100,7 @@ class Chain:
         The first three rows are the velocity of the frame's origin, the last three its angular
         velocity, both along the world's axes.
         """
-        tip, origins, axes = self._walk(positions)
-        columns = [
-            np.concatenate([_cross(axis, tip.position - origin), axis])
-            if link.kind == "hinge"
-            else np.concatenate([axis, np.zeros(3)])
-            for link, origin, axis in zip(self.links, origins, axes, strict=True)
-        ]
-        return np.stack(columns, axis=1)
+        return self._jacobian(*self._walk(positions))
 
     def move(self, positions: Array, displacement: Array, low: Array, high: Array) -> Array:
         """Return joint positions (J,) at which the frame is displaced from where it is.
@@ -123,14 +116,17 @@ class Chain:
             low: Lowest position that each joint may be sent to, (J,).
             high: Highest one.
         """
-        goal = self._displaced(self.pose(positions), displacement)
-        found = positions
+        found, walk = positions, self._walk(positions)
+        goal = self._displaced(walk[0], displacement)
         for _ in range(MAX_ITERATIONS):
-            error = self._error(goal, self.pose(found))
+            error = self._error(goal, walk[0])
             if np.abs(error).max() <= TOLERANCE:
                 break
-            step = _damped_least_squares(self._scaled_jacobian(found), error, self.damping)
+            jacobian = self._jacobian(*walk)[: len(error)]
+            jacobian[:3] /= self._length
+            step = _damped_least_squares(jacobian, error, self.damping)
             found = np.clip(found + step, low, high)
+            walk = self._walk(found)
         change = found - positions
         longest = float(np.abs(change).max())
         if longest > self.max_step:
@@ -153,38 +149,52 @@ class Chain:
         return sum(math.dist((0.0, 0.0, 0.0), way) for way in ways) or 1.0
 
     @cached_property
-    def _offsets(self) -> list[tuple[Array, Array, Array, Array]]:
-        """Position and rotation of every joint, its axis, and the axis' cross product matrix."""
+    def _offsets(self) -> list[tuple[Array, Array, Array, Array, Array]]:
+        """Of every joint: position, rotation, axis, the axis' cross product matrix, its square."""
+        crosses = [_cross_matrix(link.axis) for link in self.links]
         return [
             (
                 np.array(link.position),
                 rotation_matrix(link.quaternion),
                 np.array(link.axis),
-                _cross_matrix(link.axis),
+                cross,
+                cross @ cross,
             )
-            for link in self.links
+            for link, cross in zip(self.links, crosses, strict=True)
         ]
 
-    def _walk(self, positions: Array) -> tuple[Pose, list[Array], list[Array]]:
-        """Return where the frame is, and every joint's place and axis, in the world."""
+    @cached_property
+    def _tip(self) -> Pose:
+        """The frame in the frame of the last joint."""
+        return Pose(np.array(self.position), rotation_matrix(self.quaternion))
+
+    @cached_property
+    def _turns(self) -> Array:
+        """Which joints turn rather than slide, bool (J, 1)."""
+        return np.array([[link.kind == "hinge"] for link in self.links])
+
+    def _walk(self, positions: Array) -> tuple[Pose, Array, Array]:
+        """Return where the frame is, and every joint's place and axis (J, 3), in the world."""
         place, turn = np.zeros(3), np.eye(3)
-        origins: list[Array] = []
-        axes: list[Array] = []
-        for link, value, (offset, offset_turn, axis, cross) in zip(
-            self.links, positions, self._offsets, strict=True
+        origins, axes = np.empty((2, len(self.links), 3))
+        for i, (link, (offset, offset_turn, axis, cross, square)) in enumerate(
+            zip(self.links, self._offsets, strict=True)
         ):
             place = place + turn @ offset
             turn = turn @ offset_turn
-            origins.append(place)
-            axes.append(turn @ axis)
-            moved = float(value) - link.zero
+            origins[i], axes[i] = place, turn @ axis
+            moved = float(positions[i]) - link.zero
             if link.kind == "hinge":  # Rodrigues' formula
-                sine, versine = math.sin(moved), 1.0 - math.cos(moved)
-                turn = turn + (turn @ cross) * sine + (turn @ cross @ cross) * versine
+                turn = turn + turn @ (math.sin(moved) * cross + (1.0 - math.cos(moved)) * square)
             else:
-                place = place + axes[-1] * moved
-        end = Pose(place + turn @ np.array(self.position), turn @ rotation_matrix(self.quaternion))
-        return end, origins, axes
+                place = place + axes[i] * moved
+        return Pose(place + turn @ self._tip.position, turn @ self._tip.rotation), origins, axes
+
+    def _jacobian(self, tip: Pose, origins: Array, axes: Array) -> Array:
+        arms = tip.position - origins
+        turning = axes[:, [1, 2, 0]] * arms[:, [2, 0, 1]] - axes[:, [2, 0, 1]] * arms[:, [1, 2, 0]]
+        shift = np.where(self._turns, turning, axes)  # a slide shifts along its axis
+        return np.concatenate([shift, np.where(self._turns, axes, 0.0)], axis=1).T
 
     def _displaced(self, start: Pose, displacement: Array) -> Pose:
         moved, turned = displacement[:3], np.zeros(3)
@@ -200,11 +210,6 @@ class Chain:
         if self.rotation == "free":
             return moved
         return np.concatenate([moved, rotation_vector(goal.rotation @ found.rotation.T)])
-
-    def _scaled_jacobian(self, positions: Array) -> Array:
-        jacobian = self.jacobian(positions)
-        jacobian[:3] /= self._length
-        return jacobian[:3] if self.rotation == "free" else jacobian
 
 
 def rotation_matrix(quaternion: Quaternion) -> Array:
@@ -252,10 +257,6 @@ def _damped_least_squares(jacobian: Array, error: Array, damping: float) -> Arra
     nearness = max(0.0, 1.0 - (float(singular[-1]) / damping) ** 2)
     filtered = singular / (singular**2 + nearness * damping**2)
     return right.T @ (filtered * (left.T @ error))
-
-
-def _cross(one: Array, other: Array) -> Array:
-    return _cross_matrix(one) @ other
 
 
 def _cross_matrix(vector: Vector | Array) -> Array:

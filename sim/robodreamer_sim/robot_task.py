@@ -15,7 +15,8 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
-from robodreamer_sim.actuators import actuator_label, physical_action
+from robodreamer_sim.actions import Cartesian, Relative
+from robodreamer_sim.actuators import actuator_label, meanings, physical_action
 from robodreamer_sim.cameras.mounting import Aim, add_camera, fixed_camera
 from robodreamer_sim.cameras.mujoco_pictures import MujocoPictures
 from robodreamer_sim.cameras.rendering import Renderers
@@ -36,7 +37,8 @@ class Mounted(NamedTuple):
 class RobotTask(TaskEnv):
     """A robot in MuJoCo and what it should do.
 
-    Actions in [-1, 1] go linearly to the control range of every actuator, in the model's order.
+    Actions in [-1, 1] go linearly to the control range of every actuator, in the model's order,
+    unless `action` says that they are changes.
     `self.model` and `self.data` are the simulation. Episodes are cut after `max_episode_steps`.
     """
 
@@ -45,6 +47,8 @@ class RobotTask(TaskEnv):
     max_episode_steps: ClassVar[int]
     proprio: ClassVar[Sequence[Measurement]]
     """What the robot measures of itself."""
+    action: ClassVar[Relative | Cartesian | None] = None
+    """How actions move the robot: None over the control ranges, else from where it is measured."""
     goals: ClassVar[Sequence[Measurement]] = ()
     """What it is told to do."""
     privileged: ClassVar[Sequence[Measurement]] = ()
@@ -119,7 +123,11 @@ class RobotTask(TaskEnv):
 
     def to_controls(self, action: Array) -> Array:
         """Return MuJoCo's controls for an action."""
-        return self._controls.to_actuators(action)
+        if self.action is None:
+            return self._controls.to_actuators(action)
+        targets = super().to_controls(action)
+        told = zip(self._meanings, targets, strict=True)
+        return np.array([meaning.to_control(target) for meaning, target in told])
 
     def _begin(self, seed: int | None) -> None:
         mujoco.mj_resetData(self.model, self.data)
@@ -186,6 +194,11 @@ class RobotTask(TaskEnv):
 
     def _action(self) -> ActionSpec:
         model = self.model
+        if self.action is not None:
+            self._meanings = meanings(model)
+            signals = {bound.signal.name: bound.signal for bound in self._measurements}
+            measured = {k: s for k, s in signals.items() if s.family == "proprio"}
+            return self.action.bind(model, measured)
         labels = [actuator_label(model, i) for i in range(model.nu)]
         without = [label for i, label in enumerate(labels) if not model.actuator_ctrllimited[i]]
         if without:

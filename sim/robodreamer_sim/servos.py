@@ -10,10 +10,21 @@ from robodreamer_sim.actuators import positions
 def hold_pose(action: Array, spec: ActionSpec, model: mujoco.MjModel, data: mujoco.MjData) -> None:
     """Set those elements of an action (A,) that command positions to the positions there are.
 
-    They are found where the task's actions go to the model's actuators, one each.
+    They are found where the task's actions go to the model's actuators, one each; changes of
+    position are left at 0.
     """
-    if model.nu != spec.size or "position" not in spec.quantities:
+    if model.nu != spec.num_actuators or "position" not in spec.quantities:
         return
+    elements = range(spec.size)
+    if spec.mapping is not None:
+        elements = [
+            None if target.measured is not None else target.element
+            for target in spec.mapping.targets
+        ]
+    values = (np.array(spec.low) + spec.high) / 2.0
+    for element, place in zip(elements, positions(model, data), strict=True):
+        if element is not None and spec.quantities[element] == "position":
+            values[element] = place
+    held = np.clip(spec.from_values(values), -1.0, 1.0)
     is_servo = np.array([quantity == "position" for quantity in spec.quantities])
-    pose = np.clip(spec.from_values(positions(model, data)), -1.0, 1.0)
-    action[is_servo] = pose[is_servo]
+    action[is_servo] = held[is_servo]
