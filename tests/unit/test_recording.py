@@ -1,6 +1,7 @@
 """Recording: what happened comes back from a log, bit for bit, whatever became of the disk."""
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -23,13 +24,16 @@ from told_drive import ToldDrive
 from toy_robot import CONTRACT, EPISODE_STEPS
 
 from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.contract import Array
+from robodreamer_deploy.bundle.manifest import derive
+from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.recording import mcap_writer
+from robodreamer_deploy.recording import recorder as recorder_module
 from robodreamer_deploy.recording.exact_json import from_json, to_json
 from robodreamer_deploy.recording.flight import FlightRecorder
 from robodreamer_deploy.recording.mcap_reader import LogReader
+from robodreamer_deploy.recording.mcap_writer import LogWriter
 from robodreamer_deploy.recording.messages import WallClock, entry_of, messages_of
 from robodreamer_deploy.recording.named_signals import NamedSignals
 from robodreamer_deploy.recording.raw_image import PIECE_BYTES, image_message, read_image
@@ -432,9 +436,10 @@ def test_old_dumps_make_room_for_new_ones(policy: Policy, tmp_path: Path) -> Non
     assert (tmp_path / "flight-plan.txt").exists()
 
 
-def test_entries_without_a_signal_or_of_other_types_are_refused() -> None:
+def test_entries_without_a_signal_or_of_other_types_are_refused(policy: Policy) -> None:
     clock = WallClock(0, 0.0)
-    (message,) = messages_of(Entry(3, 0.5, EpisodeEnd("over")), clock, NamedSignals(CONTRACT))
+    named = NamedSignals(policy.bundle.manifest)
+    (message,) = messages_of(Entry(3, 0.5, EpisodeEnd("over")), clock, named)
     assert entry_of(3, {message.topic: message.content}) == Entry(3, 0.5, EpisodeEnd("over"))
     for content in (b"[]", b'{"event":"end"}', b'{"event":"end","reason":5,"time_s":0}', b"{"):
         with pytest.raises(ValueError, match=r"\S"):
@@ -449,3 +454,107 @@ def test_names_of_any_kind_of_text_are_recorded(policy: Policy) -> None:
     ticks = [entry.event for entry in told if isinstance(entry.event, Tick)]
     assert ticks
     assert all(type(name) is str for tick in ticks for name in tick.observation)
+
+
+def test_joints_labels_and_lenses_are_told_by_name(policy: Policy, tmp_path: Path) -> None:
+    angle = Signal(
+        name="proprio/angle", shape=(2,), dtype="float32", unit="rad", frame="joint",
+        labels=("shoulder", "elbow"),
+    )  # fmt: skip
+    speed = dataclasses.replace(angle, name="proprio/speed", unit="rad/s")
+    place = dataclasses.replace(angle, name="proprio/place", unit="m", frame="world")
+    camera = Signal(name="image/eye", shape=(48, 64, 3), dtype="uint8")
+    contract = dataclasses.replace(
+        CONTRACT,
+        observations=(angle, speed, place, camera),
+        cameras=(Camera(signal="image/eye", fovy_rad=math.pi / 2),),
+    )
+    manifest = policy.bundle.manifest
+    derived: Any = derive(contract, manifest.state, manifest.token_size, manifest.validity)
+    manifest = dataclasses.replace(manifest, contract=contract, **derived)
+    about = dataclasses.replace(ToldDrive(policy).about(), manifest=manifest.to_json())
+    told: list[Entry] = []
+    ToldDrive(policy).tell([told.append], range(1))
+    first, tick = told[0], told[1].event
+    assert isinstance(tick, Tick)
+    read = {
+        "proprio/angle": np.array([0.5, np.nan], np.float32),
+        "proprio/speed": np.array([1.5, 2.5], np.float32),
+        "proprio/place": np.zeros(3, np.float32),
+        "image/eye": np.zeros((48, 64, 3), np.uint8),
+    }
+    stamps = {"proprio/angle": 9.99, "proprio/speed": 10.004, "image/eye": 11.0}
+    tick = tick._replace(observation=read, stamps=stamps, time_s=10.0, sense_to_act_s=0.005)
+    with (tmp_path / "log.mcap").open("wb") as file:
+        writer = LogWriter(file, about, WallClock(0, 0.0))
+        for entry in (first, told[1]._replace(time_s=10.0, event=tick)):
+            writer.write(entry)
+        writer.finish(0)
+    with (tmp_path / "log.mcap").open("rb") as file:
+        found = {
+            channel.topic: (schema and schema.name, json.loads(message.data), message)
+            for schema, channel, message in make_reader(file).iter_messages()
+        }
+    schema, joints, _ = found["/joint_states"]
+    assert (schema, joints) == (
+        "foxglove.JointStates",
+        {
+            "timestamp": {"sec": 10, "nsec": 0},
+            "joints": [
+                {"name": "shoulder", "position": 0.5, "velocity": 1.5},
+                {"name": "elbow", "velocity": 2.5},
+            ],
+        },
+    )
+    assert found["/proprio/speed"][1]["labels"] == ["shoulder", "elbow"]
+    assert "labels" not in found["/proprio/place"][1]  # which has other elements than were named
+    schema, lens, _ = found["/calibration/eye"]
+    assert schema == "foxglove.CameraCalibration"
+    assert (lens["width"], lens["height"], lens["frame_id"]) == (64, 48, "image/eye")
+    np.testing.assert_allclose(lens["K"], [24, 0, 31.5, 0, 24, 23.5, 0, 0, 1])
+    np.testing.assert_allclose(lens["P"], [24, 0, 31.5, 0, 0, 24, 23.5, 0, 0, 0, 1, 0])
+    times = {topic: (m.publish_time, m.log_time) for topic, (*_, m) in found.items()}
+    assert times["/proprio/angle"] == (9_990_000_000, 10_005_000_000)
+    assert times["/proprio/speed"] == (10_004_000_000, 10_005_000_000)
+    assert times["/image/eye"] == (10_005_000_000, 10_005_000_000)  # no signal is of the future
+    assert times["/tick"] == (10_000_000_000, 10_005_000_000)
+    entries = list(LogReader(tmp_path / "log.mcap").entries())
+    assert_same(entries[1].event, tick)
+
+
+@pytest.mark.parametrize("fails", ["sync", "write", "close"])
+def test_a_disk_that_fails_at_the_end_is_a_fault_and_what_it_confirmed_is_counted(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    class Failing(io.FileIO):
+        is_failing = False
+
+        def write(self, content: Any, /) -> int:
+            self.fail("write")
+            return super().write(content)
+
+        def close(self) -> None:
+            super().close()
+            self.fail("close")
+
+        def fail(self, what: str) -> None:
+            if self.is_failing and what == fails:
+                raise OSError(5, "Input/output error")
+
+    opened: list[Failing] = []
+
+    def open_file(path: Path) -> BinaryIO:
+        opened.append(Failing(path, "xb"))
+        return io.BufferedWriter(opened[0])
+
+    drive = ToldDrive(policy)
+    recorder = Recorder(tmp_path / "log", drive.about(), now=drive.clock.now, open_file=open_file)
+    told: list[Entry] = []
+    drive.tell([told.append, recorder.put], range(1))
+    monkeypatch.setattr(recorder_module.os, "fsync", lambda _: opened[0].fail("sync"))
+    opened[0].is_failing = True
+    recorder.close()
+    assert recorder.fault is not None
+    assert "Input/output error" in recorder.fault
+    assert recorder.num_written + recorder.num_dropped == len(told)
+    assert (recorder.num_dropped > 0) == (fails != "close")

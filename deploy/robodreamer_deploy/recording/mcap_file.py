@@ -118,6 +118,7 @@ class _DataSection:
 
     def _chunk(self, content: bytes, *, is_cut: bool) -> Iterator[Record]:
         if len(content) < CHUNK_HEAD.size:
+            self._complain("a chunk is damaged: it ends before it begins")
             return
         *_, size, checksum, name_length = CHUNK_HEAD.unpack_from(content)
         begin = CHUNK_HEAD.size + name_length

@@ -49,7 +49,7 @@ class LogWriter:
         """Entries that cannot be told as messages, and are left out."""
         self.problem: str | None = None
         """What is wrong with the first one of those."""
-        self._named = NamedSignals(about.contract_manifest().contract)
+        self._named = NamedSignals(about.contract_manifest())
         self._log_ns = -1
         # Measured on frames of 64 x 64: zstd takes half the room of lz4, at 0.1 ms a frame.
         self._writer = Writer(stream, CHUNK_BYTES, CompressionType.ZSTD, enable_data_crcs=True)

@@ -84,6 +84,7 @@ def messages_of(entry: Entry, wall_ns: "WallClock", named: NamedSignals) -> Iter
         yield Message(EPISODE, entry.time_s, to_json(fields))
 
 
+@np.errstate(over="raise", invalid="raise")  # a number that is beyond its type was not recorded
 def entry_of(number: int, messages: Mapping[str, bytes]) -> Entry:
     """Return the entry whose messages these are, by topic; `/tick` or `/episode` is among them.
 
@@ -106,7 +107,7 @@ def entry_of(number: int, messages: Mapping[str, bytes]) -> Entry:
         state = _state(from_json(messages[STATE])) if STATE in messages else None
     except KeyError as error:
         raise DamagedError(f"{error.args[0]} is missing") from error
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
         raise DamagedError(" ".join(str(error).split())) from error
     return Entry(number, tick.time_s, tick, state)
 

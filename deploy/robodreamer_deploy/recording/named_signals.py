@@ -1,9 +1,9 @@
-"""What a contract knows of signals, as Foxglove's own messages: joints by name, cameras by lens.
+"""Signals as Foxglove's own messages: joints by name, cameras with their lens.
 
     /joint_states               foxglove.JointStates, in every tick whose joints could be read
     /calibration/<camera>       foxglove.CameraCalibration, with every state
 
-Nothing here is read back: all of it follows from the signals and the contract.
+Nothing here is read back: all of it follows from the signals and the manifest.
 """
 
 import math
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, Camera, Contract, Signal
+from robodreamer_deploy.bundle.manifest import Manifest, Pinhole
+from robodreamer_deploy.contract import Array, Signal
 from robodreamer_deploy.recording.raw_image import timestamp
 
 JOINTS, CALIBRATION = "/joint_states", "/calibration/"
@@ -26,15 +27,15 @@ MEASURES = {
 
 
 class NamedSignals:
-    """Messages about the signals of one contract."""
+    """Messages about the signals of one policy."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, manifest: Manifest) -> None:
+        contract = manifest.contract
         self._labels = {s.name: s.labels for s in contract.observations if s.labels}
         self._joints = [s for s in contract.inputs if _is_of_joints(s)]
         self._calibrations = {
-            f"{CALIBRATION}{camera.signal.partition('/')[2]}": calibration
-            for camera in contract.cameras
-            if (calibration := _calibration(camera, contract[camera.signal])) is not None
+            f"{CALIBRATION}{name.partition('/')[2]}": _calibration(name, pinhole)
+            for name, pinhole in manifest.pinholes.items()
         }
 
     def labels(self, name: str, value: object) -> list[str] | None:
@@ -70,21 +71,16 @@ def _is_of_joints(signal: Signal) -> bool:
     return signal.frame == "joint" and bool(signal.labels) and signal.unit in MEASURES
 
 
-def _calibration(camera: Camera, signal: Signal) -> dict[str, Any] | None:
-    """Return a pinhole with square pixels and its axis in the middle, as MuJoCo's cameras are."""
-    if not signal.is_image or not 0.0 < (camera.fovy_rad or 0.0) < math.pi:
-        return None
-    assert camera.fovy_rad is not None
-    height, width, _ = signal.shape
-    focal = height / 2 / math.tan(camera.fovy_rad / 2)
-    x, y = (width - 1) / 2, (height - 1) / 2  # whole numbers are the middles of pixels
+def _calibration(signal: str, pinhole: Pinhole) -> dict[str, Any]:
+    """Return a pinhole as OpenCV has it, where whole numbers are the middles of pixels."""
+    x, y = pinhole.cx - 0.5, pinhole.cy - 0.5
     return {
-        "frame_id": signal.name,
-        "width": width,
-        "height": height,
+        "frame_id": signal,
+        "width": pinhole.width,
+        "height": pinhole.height,
         "distortion_model": "",
         "D": [],
-        "K": [focal, 0.0, x, 0.0, focal, y, 0.0, 0.0, 1.0],
+        "K": [pinhole.fx, 0.0, x, 0.0, pinhole.fy, y, 0.0, 0.0, 1.0],
         "R": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        "P": [focal, 0.0, x, 0.0, 0.0, focal, y, 0.0, 0.0, 0.0, 1.0, 0.0],
+        "P": [pinhole.fx, 0.0, x, 0.0, 0.0, pinhole.fy, y, 0.0, 0.0, 0.0, 1.0, 0.0],
     }

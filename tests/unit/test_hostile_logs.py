@@ -1,0 +1,141 @@
+"""Logs that somebody made to harm, or that a disk made so: nothing but a sentence comes of them."""
+
+import json
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lz4.frame
+import pytest
+import toy_policy
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from told_drive import ToldDrive
+from toy_robot import CONTRACT
+
+from robodreamer.robot_logs.stretches import Cut
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.recording.mcap_file import MAGIC, MAX_BYTES, read_records, unpacked
+from robodreamer_deploy.recording.messages import DamagedError, WallClock, entry_of, messages_of
+from robodreamer_deploy.recording.named_signals import NamedSignals
+from robodreamer_deploy.recording.replay import Replay
+from robodreamer_deploy.recording.tape import Entry
+
+Packer = Callable[[bytes], bytes]
+PACKERS: dict[str, Packer] = {"lz4": lz4.frame.compress, "zstd": zstandard.compress}
+SETTINGS = settings(max_examples=2 * settings().max_examples)
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> ToldDrive:
+    return ToldDrive(Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy")))))
+
+
+@pytest.fixture(scope="module")
+def entries(drive: ToldDrive) -> list[Entry]:
+    told: list[Entry] = []
+    drive.tell([told.append], range(1), ticks_per_state=4)
+    return told
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_chunk_never_unpacks_to_more_than_it_claims(packing: str) -> None:
+    pack = PACKERS[packing]
+    content = bytes(range(256)) * 2000
+    assert unpacked(packing, pack(content), len(content)) == content
+    bomb = pack(bytes(1 << 26))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedError, match="holds more than the 1000 bytes that it claims"):
+            unpacked(packing, bomb, 1000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+    for size in (MAX_BYTES + 1, 2**64 - 1):
+        with pytest.raises(DamagedError, match=f"claims to hold {size} bytes"):
+            unpacked(packing, bomb, size)
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_of_a_chunk_that_was_cut_its_beginning_is_read(packing: str) -> None:
+    content = bytes(range(256)) * 4000
+    packed = PACKERS[packing](content + content[::-1])
+    found = unpacked(packing, packed[: len(packed) - 3], 2 * len(content))
+    assert content.startswith(found[: len(content)])
+    assert unpacked(packing, b"nonsense", 100) == b""
+    with pytest.raises(DamagedError, match=r"packed as 'br'; lz4 and zstd can be read"):
+        unpacked("br", packed, 100)
+
+
+def record_of(kind: int, content: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<BQ", kind, len(content) if length is None else length) + content
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (record_of(6, b"few"), "a chunk is damaged: it ends before it begins"),
+        (record_of(6, struct.pack("<QQQII", 0, 0, 9, 0, 2**32 - 1)), "it has 0 bytes of 9"),
+        (record_of(6, struct.pack("<QQQII", 0, 0, 9, 0, 0) + bytes(8)), "it has 0 bytes of 9"),
+        (record_of(6, struct.pack("<QQQII", 0, 0, 18, 0, 0) + bytes(26)), "are no records"),
+        (record_of(6, b"", 2**63), "the log was cut at byte"),
+        (record_of(5, b"", 2**64 - 1), "the log was cut at byte"),
+        (record_of(77, b"", 2**64 - 1), "the log was cut at byte"),
+        (record_of(15, b""), "the record that ends the log is damaged"),
+        (record_of(15, b"\1" * 20), "the checksum of all of it differs"),
+    ],
+)
+def test_a_record_that_no_program_writes_is_a_sentence(
+    tmp_path: Path, record: bytes, sentence: str
+) -> None:
+    path = tmp_path / "log.mcap"
+    path.write_bytes(MAGIC + record)
+    complaints: list[str] = []
+    list(read_records(path, complaints.append))
+    assert any(sentence in complaint for complaint in complaints), complaints
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5) | st.sampled_from([-1, 2**63, 10**400, 1e308, "NaN", "1e999", "float32"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)  # fmt: skip
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the way to every value within a JSON value."""
+    found = [way]
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            found += places(inner, (*way, key))
+    return found
+
+
+@SETTINGS
+@given(data=st.data())
+def test_whatever_stands_in_a_message_replay_and_import_say_what_is_wrong(
+    drive: ToldDrive, entries: list[Entry], data: st.DataObject
+) -> None:
+    number = data.draw(st.sampled_from([0, 1, 2, 5, 6, len(entries) - 1]))
+    named = NamedSignals(drive.policy.bundle.manifest)
+    messages = {m.topic: m.content for m in messages_of(entries[number], WallClock(0, 0), named)}
+    topic = data.draw(st.sampled_from(sorted(messages)))
+    fields = json.loads(messages[topic])
+    *way, last = data.draw(st.sampled_from(places(fields)[1:]))
+    inner = fields
+    for key in way:
+        inner = inner[key]
+    inner[last] = data.draw(JSON)
+    try:
+        entry = entry_of(number, {**messages, topic: json.dumps(fields).encode()})
+    except DamagedError:
+        return
+    changed = [*entries[:number], entry, *entries[number + 1 :]]
+    Replay(drive.policy, drive.about()).run(changed)
+    list(Cut(CONTRACT).stretches(changed))
