@@ -1,6 +1,7 @@
 """Tasks to look at: what they exchange, what every camera sees, and a random policy at work."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from robodreamer.config import folder_name
 from robodreamer.listing import format_details
 from robodreamer.pictures.montage import Row, sheet
 from robodreamer.pictures.video import BLUE, Pictures, to_rgb, write_mp4, write_png
+from robodreamer.task_costs import Clock, cost_rows, measure_costs
 from robodreamer_sim import EnvOptions, TaskEnv
 from robodreamer_sim.cameras.pictures import resize
 from robodreamer_sim.conformance import random_action
@@ -20,8 +22,6 @@ SHEET_SIDE, FILM_SIDE = 128, 256
 """Height and width in pixels in the sheet and in the clip."""
 CLIP_S, FASTEST_FPS, HELD_S = 4.0, 25.0, 0.2
 SEED = 0
-NUM_COLORS = 64
-"""Of the sheet, which makes a third of the file and is hardly seen."""
 GREY = "#BBBBBB"
 COLUMNS = 8
 """Of the sheet of randomised episodes."""
@@ -36,6 +36,7 @@ def prepare_exhibit(
     folder: Path | None,
     say: Callable[[str], None],
     options: EnvOptions,
+    clock: Clock = time.perf_counter,
 ) -> Callable[[], None]:
     """Make a task with what it has; return what tells of it, and shows it if there is a folder.
 
@@ -45,6 +46,7 @@ def prepare_exhibit(
         folder: Where to show it; None tells only.
         say: Tells.
         options: How training would make it, and how the sheet of episodes is randomised.
+        clock: Seconds, to tell what a step takes.
 
     Raises:
         ValueError: There is no such task, or it cannot be drawn.
@@ -56,7 +58,11 @@ def prepare_exhibit(
 
     def exhibit() -> None:
         about = env.summary or text
-        say("\n".join(format_details(env.contract, about, env.camera_names, env.notes)))
+        notes = [*env.notes]
+        if options.uses_cameras and not any(s.is_image for s in env.contract.inputs):
+            notes.append("it has no picture: train it with --observe proprio")
+        costs = list(cost_rows(measure_costs(env, clock), options))
+        say("\n".join(format_details(env.contract, about, env.camera_names, notes, costs)))
         if folder:
             for path in show(env, folder):
                 say(f"wrote {path}")
@@ -85,7 +91,7 @@ def show(env: TaskEnv, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     png, mp4 = (folder / f"{folder_name(task)}.{ending}" for ending in ("png", "mp4"))
     sheet_of_all = _sheet(task, eyes, film, (len(film) - 1) * stride * dt_s)
-    write_png(png, sheet_of_all, num_colors=NUM_COLORS)
+    write_png(png, sheet_of_all)
     frames = (np.concatenate(list(look.values()), axis=1) for look in film)
     write_mp4(mp4, frames, 1 / (dt_s * stride))
     return [png, mp4]

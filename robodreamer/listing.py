@@ -59,6 +59,7 @@ def format_details(
     text: str,
     cameras: Sequence[str],
     notes: Sequence[str] = (),
+    costs: Sequence[tuple[str, str]] = (),
     width: int = 80,
 ) -> Iterator[str]:
     """Yield what a task observes, accepts and tells, and the cameras that it can be seen through.
@@ -68,6 +69,7 @@ def format_details(
         text: What it is about.
         cameras: All that can be asked for.
         notes: What was guessed about it, or limits it.
+        costs: What a step takes, as titles and texts.
         width: Of the lines.
     """
     yield contract.task
@@ -80,6 +82,7 @@ def format_details(
         ("control", f"every {contract.control_dt_s:g} s, {steps or 'cut after 1000'} steps"),
         ("cameras", ", ".join(cameras) or "none"),
         ("success", "told after each step" if contract.knows_success else "not told"),
+        *costs,
         *(("note", note) for note in notes),
     ]
     before = ""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -26,6 +26,11 @@ class TasksArguments:
     """Save a sheet of every camera and a short clip of a random policy, for each of a few."""
     out: Path | None = None
     """The folder for what `--show` saves, runs/tasks if none is named."""
+    geom_groups: tuple[int, ...] | None = None
+    """Groups of geoms that are drawn; by default the task's own choice. `train` takes the same as
+    `--data.geom-groups`."""
+    meshes: Literal["full", "thin"] = "full"
+    """`thin` draws at most 2,000 triangles of each mesh; `train` takes it as `--data.meshes`."""
     randomize: str = "none"
     """With `--show`, save a sheet of 16 episodes that are randomised so: mild, strong, or a JSON
     file of a preset and entries."""
@@ -59,7 +64,12 @@ def tasks(words: Sequence[str]) -> Job:
 
     folder = (arguments.out or USUAL_FOLDER) if arguments.show else None
     side = usual_config().data.image_size
-    options = EnvOptions(image_size=(side, side), randomize=randomize)
+    options = EnvOptions(
+        image_size=(side, side),
+        geom_groups=arguments.geom_groups,
+        meshes=arguments.meshes,
+        randomize=randomize,
+    )
     exhibits = [prepare_exhibit(*item, folder, say, options) for item in chosen.items()]
 
     def tell() -> None:
@@ -86,4 +96,4 @@ def _check(words: Sequence[str]) -> Job:
         raise ValueError("name the tasks to check, such as arm_reach or my_module:MyTask")
     from robodreamer.task_check import prepare_check
 
-    return prepare_check(arguments.names, say)
+    return prepare_check(arguments.names, say, usual_config())

@@ -1,16 +1,22 @@
 """`robodreamer tasks NAME [--show]`: what a task exchanges, and what its cameras see."""
 
+import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import av
 import matplotlib.image
+import mujoco
 import numpy as np
 import pytest
+from test_conformance import Fit
+from test_thinning import lump
 
 from robodreamer.cli import main
 from robodreamer.commands.train import usual_config
 from robodreamer.gallery import CLIP_S, FILM_SIDE, SHEET_SIDE
+from robodreamer.task_costs import measure_costs
 from robodreamer_sim import EnvOptions, make
 
 SIDE = usual_config().data.image_size
@@ -69,6 +75,7 @@ def test_a_task_without_pictures_is_told_and_what_was_guessed_of_it(
     assert "Three numbers, two motors, twelve steps" in out
     assert "observes     proprio/observation 3" in out
     assert "cameras      none" in out
+    assert "it has no picture: train it with --observe proprio" in " ".join(out.split())
     said = " ".join(out.split())
     assert "control every 0.05 s, cut after 1000 steps" in said
     assert "control every 0.05 s is a guess" in said
@@ -95,6 +102,63 @@ def test_the_list_names_the_forms_of_other_peoples_tasks(
     out = " ".join(capsys.readouterr().out.split())
     for form in ("gym:ID", "gym:MODULE:ID", "module:Class", "module:function", "?key=value"):
         assert form in out
+
+
+class Heavy(Fit):
+    """Turn what a CAD program has drawn.
+
+    Further words.
+    """
+
+    def build(self) -> Any:
+        spec = super().build()
+        vertices, triangles = lump(150)
+        spec.add_mesh(name="lump", uservert=vertices.ravel(), userface=triangles.ravel())
+        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="lump")
+        return spec
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return what `robodreamer tasks` says, on one line."""
+    assert main(["tasks", *words]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_meshes_that_outnumber_the_pixels_are_told_with_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pixels = SIDE**2
+    model = Heavy("heavy", EnvOptions(observe="proprio")).model
+    number = int(model.mesh_facenum[0])
+    assert number > 40_000
+    full = told(capsys, "test_gallery:Heavy")
+    assert "test_gallery:Heavy Turn what a CAD program has drawn. observes" in full
+    assert re.search(r"step time [0-9.e-]+ ms of physics, [0-9.e-]+ ms of pictures", full)
+    share = number / pixels
+    assert f"meshes {number:,} triangles are drawn, {share:,.0f} for each pixel: where no" in full
+    assert "--data.meshes thin draws fewer" in full
+    thinned = told(capsys, "test_gallery:Heavy", "--meshes", "thin")
+    (faces,) = re.findall(r"meshes ([0-9,]+) triangles", thinned)
+    assert 100 < int(faces.replace(",", "")) <= 2000
+    assert "--data.meshes" not in thinned
+    assert "meshes" not in told(capsys, "test_conformance:Fit"), "it has none"
+
+
+def test_costs_are_the_medians_of_what_the_clock_says() -> None:
+    env = make("test_gallery:Heavy", EnvOptions(image_size=(16, 16)))
+    ticks = itertools.chain(*((0.0, 0.002 if i % 5 else 9.0) for i in range(25)))
+    costs = measure_costs(env, lambda: next(ticks))
+    assert (costs.physics_s, costs.pictures_s, costs.num_pixels) == (0.002, 0.002, 256)
+    env.close()
+
+
+def test_a_sheet_keeps_the_colour_of_what_is_small(tmp_path: Path) -> None:
+    assert main(["tasks", "arm_push", "--show", "--out", str(tmp_path)]) == 0
+    sheet = matplotlib.image.imread(tmp_path / "arm_push.png")[..., :3]
+    is_green = sheet[..., 1] - sheet[..., [0, 2]].max(axis=-1) > 0.1
+    scene, wrist = np.array_split(is_green, 2)
+    assert scene.sum() > 50, "the block, which is 3 % of the picture"
+    assert wrist.sum() > 50
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,199 @@
-"""`robodreamer tasks check`: says of every promise whether it is kept, in 80 columns."""
+"""`robodreamer tasks check`: promises that are kept, what random actions meet, in 80 columns."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Any
 
+import gymnasium
+import mujoco
+import numpy as np
 import pytest
+from test_conformance import XML, Dark, Fit
 
 from robodreamer.cli import main
+from robodreamer.config import named_config
+from robodreamer.task_figures import format_figures, unusual
 from robodreamer_sim.conformance import CHECKS
+from robodreamer_sim.env import Transition
+from robodreamer_sim.measurements import joint_positions, joint_velocities, position
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.random_policy import Encounter, meet
+
+SMALL = named_config("", size="cpu", preset="multimodal", protocol="cpu")
+
+
+class Odd(gymnasium.Env):
+    """Has no picture, and ends by itself."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, **settings: Any) -> Any:
+        super().reset(**settings)
+        self.steps_left = int(self.np_random.integers(5, 9))
+        return self._look(), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps_left -= 1
+        return self._look(), 1.0, self.steps_left == 0, False, {}
+
+    def _look(self) -> Any:
+        return self.np_random.uniform(-1, 1, 3).astype(np.float32)
+
+
+class Usual(Fit):
+    """Turn the bar half way; random actions get there now and then."""
+
+    def is_success(self) -> bool:
+        return self.data.qpos[0] > 0.8
+
+
+class Elsewhere(Usual):
+    proprio = (
+        joint_positions(low=-0.001, high=0.001),
+        joint_velocities(limit=9000.0),
+        position("geom", "post", low=(-3, -3, -3), high=(3, 3, 3)),
+    )
+
+
+class Generous(Usual):
+    def reward(self) -> float:
+        return 50_000 * super().reward()
+
+
+class Lasting(Usual):
+    """Has rewards within the bins, and returns beyond them."""
+
+    def reward(self) -> float:
+        return 200.0 + super().reward()
+
+
+class Indifferent(Usual):
+    def reward(self) -> float:
+        return -1.0
+
+    def is_success(self) -> bool:
+        return False
+
+
+class Done(Usual):
+    def is_success(self) -> bool:
+        return True
+
+
+class Tight(Usual):
+    """Begins inside the post, and is too strong for its motor."""
+
+    def build(self) -> Any:
+        spec = mujoco.MjSpec.from_string(XML.replace('pos="0 2 0"', 'pos=".7 0 0"'))
+        motor = spec.actuators[0]
+        motor.name = "turner"
+        motor.forcelimited, motor.forcerange = True, (-0.01, 0.01)
+        return spec
+
+    def begin(self, random: np.random.Generator) -> None:
+        self.data.qpos[0] = 0.01 * random.uniform()
+
+
+def encounter(kind: type[Fit]) -> Encounter:
+    env = kind("turn", EnvOptions(image_size=(24, 32)))
+    met = meet(env)
+    env.close()
+    return met
+
+
+def oddities(kind: type[Fit]) -> str:
+    return "\n".join(" ".join(oddity) for oddity in unusual(encounter(kind), SMALL))
+
+
+def test_a_task_in_order_has_nothing_unusual() -> None:
+    assert oddities(Usual) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentences"),
+    [
+        (
+            Elsewhere,
+            [
+                "range proprio/joint_position turn is [0-9]{3} times .* instead of -0.001 to 0.001",
+                "range proprio/joint_velocity uses 0.0[0-9]% of its range at most; is that",
+                "constant proprio/post_position is the same at all steps of all episodes, so it",
+            ],
+        ),
+        (Generous, ["reward rewards of up to [67].*e.05 lie .* --size cpu, .* 402.4: .*-limit 14"]),
+        (Lasting, ["reward discounted returns of up to 2.* lie beyond .* --network.bin-limit 8"]),
+        (
+            Indifferent,
+            [
+                "reward it was -1 at all 250 steps: random actions never meet another one",
+                "success none of 10 episodes succeeds at random",
+            ],
+        ),
+        (Done, ["success all 10 episodes succeed at random: there is nothing to do"]),
+        (Dark, ["picture image/scene shows nothing: over 10 frames"]),
+        (
+            Tight,
+            [
+                "force most commands end at a force limit .turner: 9.%.",
+                "contact at the start post is [0-9.]* mm inside a geom of ",
+            ],
+        ),
+    ],
+)
+def test_what_keeps_an_agent_from_learning_is_marked(kind: type[Fit], sentences: list[str]) -> None:
+    found = oddities(kind)
+    for sentence in sentences:
+        assert re.search(sentence, found), found
+
+
+def test_the_table_shows_what_was_met_beside_what_is_declared() -> None:
+    met = encounter(Usual)
+    rows = list(format_figures(met, SMALL))
+    assert max(len(line) for row in rows for line in row.splitlines()) <= 70
+    angle = next(values for values in met.signals if values.signal.name.endswith("position"))
+    env = Usual("turn", EnvOptions(observe="proprio"))
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(25):
+        seen.append(env.data.qpos[0])
+        env.step(rng.uniform(-1, 1, 1).astype(np.float32))
+    assert angle.smallest[0] <= min(seen) + 1e-6
+    assert angle.largest[0] >= max(seen) - 1e-6
+    expected = {
+        "proprio/joint_position rad": f"-3.14 to 3.14 {angle.smallest[0]:.3g} to",
+        "reward per step": f"bins to 402.4 {np.concatenate(met.rewards).mean():.3g} (",
+        "reward per episode": f"{np.mean([sum(rewards) for rewards in met.rewards]):.3g} (",
+        "episodes with success": f"{np.mean(met.successes):.0%}",
+        "contacts at the start": "0 on average",
+    }
+    table = {row[:32].strip(): " ".join(row[32:].split()) for row in rows}
+    for name, text in expected.items():
+        assert table[name].startswith(text), (name, table)
+
+
+def test_rewards_that_are_all_alike_teach_where_episodes_end_by_themselves(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["tasks", "check", "test_task_check:Odd"]) == 0, "it has no picture"
+    out = capsys.readouterr().out
+    assert out.count("  ok      ") == len(CHECKS)
+    assert re.search(r"reward per episode +[67]\S* \([5-8] to [5-8]\)", out)
+    assert out.endswith("\nno broken promises\n")
+
+
+def test_a_broken_off_simulation_does_not_lose_what_the_last_step_earned() -> None:
+    class Short(Usual):
+        def _advance(self, actuators: Any) -> Transition:
+            return super()._advance(actuators)._replace(is_terminated=True, reward=3.0)
+
+    met = encounter(Short)
+    assert [rewards.tolist() for rewards in met.rewards] == [[3.0]] * 10
+    assert met.num_terminated == 10
 
 
 def test_a_fit_task_keeps_all_promises(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,7 +201,8 @@ def test_a_fit_task_keeps_all_promises(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "test_conformance:Fit"
     assert [line.split()[0] for line in lines if line.startswith("  ok")] == ["ok"] * len(CHECKS)
-    assert lines[-1] == "no broken promises"
+    assert lines[-1] == "no broken promises, 1 unusual"
+    assert "  look    success       none of 10 episodes succeeds at random: the reward has" in lines
     assert max(map(len, lines)) <= 80
 
 
@@ -27,7 +213,7 @@ def test_a_broken_promise_is_told_and_the_status_says_so(
     said = capsys.readouterr().out
     assert "  broken  pictures      image/scene shows nothing" in said
     assert said.count("  ok      ") == 2 * len(CHECKS) - 1
-    assert said.endswith("\n1 broken promise\n")
+    assert said.endswith("\n1 broken promise, 3 unusual\n")
 
 
 def test_a_task_without_pictures_is_checked_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
