@@ -1,6 +1,7 @@
 """Environments as other people write them, as tasks: pictures, arguments, periods, failures."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import foreign_env
@@ -252,3 +253,12 @@ def test_where_the_task_sets_no_limit_the_cut_is_told() -> None:
     env = make("foreign_env:Tall")
     assert any("cut after 1000 " in n and "?max_episode_steps=N" in n for n in env.notes)
     assert not any("1000" in note for note in make("gym:toy_env:Toy-v0", PROPRIO).notes)
+
+
+def test_what_a_module_lacks_is_told_with_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_it.py").write_text("import nobody_has_this\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"No module named 'nobody_has_this' \(raised in needs_it"):
+        make("gym:needs_it:X-v0", PROPRIO)

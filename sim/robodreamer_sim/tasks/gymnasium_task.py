@@ -50,14 +50,17 @@ class GymnasiumTask(TaskEnv):
     ) -> None:
         self._env = env
         self._raw: Any = None
-        everything = list(leaves(env.observation_space))
+        try:
+            everything = list(leaves(env.observation_space))
+            self._controls = action_spec(env.action_space)
+        except ValueError as error:
+            raise ValueError(f"{task}: {error}") from error
         self._pictures = {_camera(leaf): leaf for leaf in everything if _is_seen(leaf)}
         self._leaves = [
             leaf
             for leaf in everything
             if not _is_seen(leaf) and (options.uses_vectors or leaf.signal.family != "proprio")
         ]
-        self._controls = action_spec(env.action_space)
         self._may_simulate = True
         trial = _try_out(task, env, lambda: self.simulations)
         self._may_simulate = trial.elapsed_s is not None  # looking costs time at every reset

@@ -107,16 +107,21 @@ def import_module(task: str, name: str) -> ModuleType:
     """Import a module, from the current folder too.
 
     Raises:
-        ValueError: There is no such module, or it needs one that is not there.
+        ValueError: There is no such module.
     """
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # for good: what the module needs may lie beside it
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
+        if not error.name or not f"{name}.".startswith(f"{error.name}."):
+            raise  # one of its own imports
         raise ValueError(
             f"{task}: {error}; a module lies in the current folder or is installed"
         ) from error
+    if "gymnasium_robotics" in sys.modules:
+        import_gymnasium_robotics()  # mended, also for packages that build on it, such as gym_xarm
+    return module
 
 
 def _unknown_id(name: str, module: str, complaint: str) -> str:

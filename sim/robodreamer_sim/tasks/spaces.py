@@ -67,7 +67,8 @@ def leaves(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[Lea
         where = ".".join(path) or "the observation"
         raise ValueError(  # noqa: TRY004  the task is the wrong one, not the caller's type
             f"{where} is a {type(space).__name__} space; only Box, Dict, Discrete, MultiDiscrete "
-            "and MultiBinary have a fixed number of elements"
+            "and MultiBinary have a fixed number of elements; a function that makes the "
+            "environment (module:function) can put a wrapper around it that leaves this out"
         )
 
 
