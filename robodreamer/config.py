@@ -352,7 +352,7 @@ def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
 
 def folder_name(task: str) -> str:
     """Return a task's name as a folder may be called: gym:Ant-v5 becomes gym_Ant-v5."""
-    return re.sub(r"[:/]", "_", task)
+    return re.sub(r"[^\w.-]", "_", task)  # also of arguments, ?key=value
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

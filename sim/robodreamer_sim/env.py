@@ -24,8 +24,7 @@ MAX_STEPS = 1000
 """Simulator steps after which an episode is cut where the task itself sets no limit."""
 
 CUT_NOTE = (
-    f"episodes are cut after {MAX_STEPS} simulator steps, because the task sets no limit itself; "
-    "TASK?max_episode_steps=N sets another"
+    f"episodes are cut after {MAX_STEPS} simulator steps, because the task sets no limit itself"
 )
 
 

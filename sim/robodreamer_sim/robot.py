@@ -148,7 +148,7 @@ def make_robot(argument: str, contract: Contract) -> SimulatedRobot:
             the policy's, or this machine cannot render.
     """
     task, separator, word = argument.partition(":randomize=")
-    if "=" in task or (":" in task and task.partition(":")[0] in list_tasks()):
+    if "=" in task.partition("?")[0] or (":" in task and task.partition(":")[0] in list_tasks()):
         raise RobotError(f"--robot sim:{argument} is not of the form {FORMS}")
     try:
         options = EnvOptions.from_dict(contract.options)

@@ -1,6 +1,7 @@
 """Environments as other people write them, as tasks: pictures, arguments, periods, failures."""
 
 import re
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import foreign_env
 import numpy as np
 import pytest
 
+from robodreamer.cli import main
+from robodreamer.config import folder_name
 from robodreamer_deploy.contract import Contract
-from robodreamer_sim import EnvOptions, TaskEnv, make
-from robodreamer_sim.faults import NoPictureError
+from robodreamer_sim import EnvOptions, TaskEnv, VectorEnv, make
+from robodreamer_sim.faults import EnvironmentFault, NoPictureError
 
 PROPRIO = EnvOptions(observe="proprio")
 
@@ -140,6 +143,11 @@ def test_arguments_are_part_of_the_name_and_of_the_contract(
     assert again.contract == contract
 
 
+def test_a_run_folder_has_no_characters_that_shells_expand() -> None:
+    assert folder_name("gym:Ant-v5") == "gym_Ant-v5"
+    assert folder_name("gym:a:B/C-v0?sizes=[1, 2]&x=*") == "gym_a_B_C-v0_sizes__1__2__x__"
+
+
 @pytest.mark.parametrize(
     "task",
     [
@@ -187,6 +195,40 @@ def test_what_cannot_be_made_is_told_in_one_sentence(task: str, complaint: str) 
     assert str(caught.value).startswith(task)
     assert "\n" not in str(caught.value)
     assert not re.search(r"\.;|ids are *(;|$)", str(caught.value))
+
+
+def test_a_task_that_cannot_be_made_ends_every_command_with_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = "foreign_env:make_key_error"
+    train = ["train", task, f"--run={tmp_path / 'run'}", "--size=debug", "--protocol=debug"]
+    for words in (["tasks", task], ["tasks", "check", task], train):
+        assert main(words) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"robodreamer: {task}: KeyError: 'left_arm'")
+    monkeypatch.setenv("ROBODREAMER_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="left_arm") as caught:
+        main(train)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "in make_key_error" in told, "the traceback of the worker is not told"
+
+
+def test_a_nan_at_reset_is_told_with_its_signal_and_step() -> None:
+    with VectorEnv("foreign_env:NanAtReset", PROPRIO, num_envs=1, seed=0) as environments:
+        environments.start()
+        with pytest.raises(EnvironmentFault, match=r"episode 0, step 0: proprio/obs.*nan"):
+            environments.recv()
+
+
+@pytest.mark.parametrize(("kind", "value"), [("nan", "nan"), ("infinite", "inf")])
+def test_a_reward_that_is_not_finite_stops_a_run(kind: str, value: str) -> None:
+    task = f"foreign_env:Rewards?kind={kind}"
+    with VectorEnv(task, PROPRIO, num_envs=1, num_workers=0, seed=0) as environments:
+        environments.start()
+        environments.recv()
+        environments.send(np.zeros((1, 2), np.float32))
+        with pytest.raises(EnvironmentFault, match=f"reward is {value}"):
+            environments.recv()
 
 
 @pytest.mark.parametrize("kind", ["int", "float32", "int64", "array", "scalar array", "bool"])

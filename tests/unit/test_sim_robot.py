@@ -121,8 +121,8 @@ def test_it_is_randomised_as_in_training_or_as_the_command_line_says(
 
 
 @pytest.mark.parametrize("choice", ["", ":randomize=none"])
-def test_the_name_of_a_task_may_have_colons(choice: str) -> None:
-    task = "gym:toy_env:Toy-v0"
+@pytest.mark.parametrize("task", ["gym:toy_env:Toy-v0", "foreign_env:NeedsName?env_name=a=b"])
+def test_the_name_of_a_task_may_have_colons_and_arguments(choice: str, task: str) -> None:
     env = make(task, EnvOptions(observe="proprio"))
     env.close()
     robot = make_robot(f"{task}{choice}", env.contract)

@@ -39,6 +39,7 @@ from robodreamer_sim.tasks.spaces import (
     unbounded_note,
 )
 
+HOW_TO_CUT = "TASK?max_episode_steps=N sets another"
 SUCCESS_KEYS = ("is_success", "success")
 
 
@@ -103,7 +104,8 @@ class GymnasiumTask(TaskEnv):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was guessed about the task, or limits it, in sentences for people."""
-        return *self._notes, *super().notes
+        cut = (f"{note}; {HOW_TO_CUT}" for note in super().notes)
+        return *self._notes, *cut
 
     def close(self) -> None:
         """Close the environment and free the renderer."""
