@@ -15,7 +15,14 @@ class HungError(BaseException):
     """
 
 
-SPOKEN = (RobotError, BundleError, SignalError, OSError, HungError)
+class RemoteFault(RuntimeError):  # noqa: N818  the fault is the robot's
+    """Error of a robot's own code in another process, which no robot should raise.
+
+    Its message is the sentence that the other process made of it.
+    """
+
+
+SPOKEN = (RobotError, BundleError, SignalError, OSError, HungError, RemoteFault)
 """Errors whose message is meant for the user; others are told with their type and place."""
 
 

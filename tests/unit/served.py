@@ -7,25 +7,27 @@ from typing import Any
 from unittest.mock import patch
 
 from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.driving.options import DriveOptions, make_remote_commands
 from robodreamer_deploy.robots.remote import server as module
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.watch import Watch
 
+NO_RAMP = DriveOptions(ramp=0.0)
 ANY_PORT = Address("127.0.0.1", 0)
 
 
 @contextmanager
-def serving(server: Server) -> Iterator[Server]:
+def serving(server: Server, is_over: threading.Event | None = None) -> Iterator[Server]:
     """Let a server answer until the end of the block; what it raised is raised there."""
-    is_over = threading.Event()
+    is_over = is_over or threading.Event()
     raised: list[BaseException] = []
 
     def serve() -> None:
         try:
             with patch.object(module, "IDLE_S", 0.02):
-                server.serve(is_over.is_set)
+                server.serve(lambda: is_over.is_set() and "SIGTERM")
         except BaseException as error:  # noqa: BLE001  raised below
             raised.append(error)
 
@@ -44,8 +46,13 @@ def serving(server: Server) -> Iterator[Server]:
 
 @contextmanager
 def served(
-    robot: Any, contract: Contract, key: Key | None = None, within_s: float = 1.0
+    robot: Any,
+    contract: Contract,
+    key: Key | None = None,
+    within_s: float = 1.0,
+    options: DriveOptions = NO_RAMP,
 ) -> Iterator[Server]:
-    """Put a robot behind a free port of this machine."""
-    with serving(Server(robot, Watch(robot, within_s), contract, ANY_PORT, key)) as server:
+    """Put a robot behind a free port of this machine, judged as `serve` does."""
+    watch = Watch(make_remote_commands(options, robot, contract), within_s)
+    with serving(Server(robot, watch, contract, ANY_PORT, key)) as server:
         yield server

@@ -16,6 +16,7 @@ from served import ANY_PORT, served, serving
 from toy_robot import CONTRACT, Bench, Point
 
 from robodreamer_deploy.contract import Array, SignalError
+from robodreamer_deploy.faults import HungError, RemoteFault
 from robodreamer_deploy.robots import (
     RobotError,
     check_features,
@@ -24,7 +25,7 @@ from robodreamer_deploy.robots import (
     is_stamped,
 )
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.robots.remote.link import RemoteFault
+from robodreamer_deploy.robots.remote.requests import Request
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot, RemoteRobot, make_robot
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.watch import Watch
@@ -297,7 +298,7 @@ def test_it_has_one_driver_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_process_that_was_begun_anew_is_not_driven_on() -> None:
-    with served(Bench("", CONTRACT), CONTRACT) as server:
+    with served(Bench("", CONTRACT), CONTRACT, within_s=30.0) as server:
         remote = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         remote.connect()
         remote.send_action(ACTION)
@@ -317,14 +318,14 @@ def test_a_process_that_was_begun_anew_is_not_driven_on() -> None:
 
 def test_a_robot_that_is_gone_is_not_waited_for_as_long_as_a_busy_one() -> None:
     robot = point()
-    with pytest.raises(SystemExit), served(robot, CONTRACT) as server:  # noqa: PT012
+    with pytest.raises(HungError), served(robot, CONTRACT) as server:  # noqa: PT012
         remote = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         assert isinstance(remote, EpisodicRemoteRobot)
         remote.connect()
 
         def vanish(seed: int) -> None:
             server.close()
-            raise SystemExit
+            raise HungError
 
         robot.start_episode = vanish
         start = time.monotonic()
@@ -368,7 +369,7 @@ def test_another_service_is_no_robot(answer: bytes) -> None:
         lambda fields: fields.pop("is_episodic"),
         lambda fields: fields.update(command_within_s="soon"),
         lambda fields: fields.update(contract={}),
-        lambda fields: fields["contract"].update(version=2),
+        lambda fields: fields["contract"].update(version=99),
     ],
 )
 def test_a_robot_that_describes_itself_otherwise_is_refused(
@@ -376,7 +377,7 @@ def test_a_robot_that_describes_itself_otherwise_is_refused(
 ) -> None:
     describe = Server._describe
 
-    def changed(server: Server, request: Message) -> Any:
+    def changed(server: Server, request: Request) -> Any:
         fields, arrays = describe(server, request)
         change(fields)
         return fields, arrays

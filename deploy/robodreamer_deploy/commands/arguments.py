@@ -43,6 +43,13 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         help="largest change per second of the action, one or one per element; full range is 2",
     )
     add = part.add_argument
+    add(
+        "--max-speed",
+        type=share,
+        metavar="SHARE",
+        help="of the range that each element has, for a first drive: 0.2 moves at a fifth of the "
+        "speed where the action is a velocity or a displacement",
+    )
     add("--ramp", type=duration, metavar="S", help="ramp-in from the pose (default 1 s)")
     add("--dead-man", type=Path, metavar="FILE", help="hold unless FILE is touched every 0.5 s")
 

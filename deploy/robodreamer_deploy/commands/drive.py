@@ -17,7 +17,6 @@ from robodreamer_deploy.commands.arguments import (
     positive_float,
     positive_int,
     seed,
-    share,
 )
 
 BENCH_SECONDS = 5.0
@@ -92,13 +91,6 @@ def _add_driving(parser: argparse.ArgumentParser) -> None:
     add_limits(parser)
     part = parser.add_argument_group("safety and timing", "docs/onboard.md explains them")
     add = part.add_argument
-    add(
-        "--max-speed",
-        type=share,
-        metavar="SHARE",
-        help="of the range that each element has, for a first drive: 0.2 moves at a fifth of the "
-        "speed where the action is a velocity or a displacement",
-    )
     add(
         "--max-age",
         type=age,

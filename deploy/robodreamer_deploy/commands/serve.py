@@ -1,19 +1,24 @@
 """`robodreamer-deploy serve ROBOT --policy POLICY`: put a robot where another process drives it."""
 
 import argparse
-from collections.abc import Callable
-from contextlib import closing
+import os
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.commands.arguments import POLICY, ROBOTS, add_listening
+from robodreamer_deploy.commands.arguments import POLICY, ROBOTS, add_limits, add_listening
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.driving.clock import MonotonicClock
+from robodreamer_deploy.driving.clock import MonotonicClock, time_with_sleep
 from robodreamer_deploy.driving.leaving import Leaving, describe_leaving, drive_connected
-from robodreamer_deploy.driving.signals import catch_stop_signals
+from robodreamer_deploy.driving.options import DriveOptions, make_remote_commands
+from robodreamer_deploy.driving.remote_commands import RemoteCommands
+from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.driving.watchdog import Watchdog, end_process
 from robodreamer_deploy.faults import HungError, sentence
-from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic
+from robodreamer_deploy.log_thread import LineThread
+from robodreamer_deploy.robots import Robot, RobotError, check_features, is_stepped
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key
@@ -22,10 +27,12 @@ from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.watch import Watch
 
 SILENCE_PERIODS = 5
-"""Control periods without a command after which a robot is held."""
+"""Control periods without a command after which a robot is held, also where its class hangs."""
 
 WITHIN_S = 1.0
-"""How long a robot may keep its process busy, before it is told to hold and the process ends."""
+"""How long a robot may keep its process busy, before the process ends."""
+EPISODE_WITHIN_S = 30.0
+"""How long it may take to begin an episode."""
 
 Say = Callable[[str], None]
 
@@ -35,11 +42,13 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="robodreamer-deploy serve",
         description="Put a robot behind an address, where a policy of another process or computer "
-        "drives it with --robot tcp://HOST:PORT (docs/remote-robot.md).",
+        "drives it with --robot tcp://HOST:PORT (docs/remote-robot.md). The bounds of motion given "
+        "here hold whoever drives.",
     )
     result.add_argument("robot", metavar="ROBOT", help=ROBOTS)
     result.add_argument("--policy", type=Path, required=True, help=POLICY)
     add_listening(result)
+    add_limits(result)
     return result
 
 
@@ -47,60 +56,128 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     """Serve until a signal comes; return the exit code.
 
     Raises:
-        RobotError: The robot, the key or the address is not to be used, or it did not hold.
+        RobotError: The robot, the limits, the key or the address is not to be used, or it did not
+            hold.
         BundleError: The policy cannot be read.
     """
     contract = load_bundle(arguments.policy).contract
+    options = DriveOptions(
+        limits=arguments.limits,
+        max_rate=None if arguments.max_rate is None else tuple(arguments.max_rate),
+        max_speed=arguments.max_speed,
+        ramp=arguments.ramp,
+        dead_man=arguments.dead_man,
+    )
     address, key = listening(arguments.listen, arguments.key)
-    return _serve(load_robot(arguments.robot, contract), contract, address, key, say)
+    robot = load_robot(arguments.robot, contract)
+    lines = LineThread(say)  # a terminal that takes nothing in must not keep a robot from holding
+    is_told = False
+    try:
+        code = _serve(robot, contract, options, address, key, lines)
+    finally:
+        is_told = lines.close()
+    if not is_told:
+        os._exit(code)  # Python's own end would wait for the terminal; the robot has been left
+    return code
 
 
-def _serve(robot: Robot, contract: Contract, address: Address, key: Key | None, say: Say) -> int:
+@dataclass(kw_only=True)
+class _Service:
+    """Robot that is served, and all that watches over it."""
+
+    robot: Robot
+    commands: RemoteCommands
+    watch: Watch
+    watchdog: Watchdog
+    say: Say
+    faults: list[str] = field(default_factory=list[str])
+
+    @contextmanager
+    def around(self, kind: str) -> Generator[None, None, None]:
+        """Expect the robot to have done in time what a request of this kind asks of it."""
+        if is_stepped(self.robot):
+            yield
+            return
+
+        def hold(_reason: str) -> None:
+            self.commands.hold()
+
+        within_s = EPISODE_WITHIN_S if kind == "start_episode" else WITHIN_S
+        self.watchdog.watch(within_s, "the robot", hold)
+        try:
+            with self.watch.busy():
+                yield
+        except BaseException:
+            self.watchdog.forget()
+            raise
+        self.watchdog.rest()
+
+    def answer(self, server: Server, signals: StopSignals) -> None:
+        """Answer until a signal comes or the robot hangs; tell its driver in the end."""
+        try:
+            server.serve(lambda: signals.reason, self.around)
+        except (Exception, SystemExit, HungError) as error:  # noqa: BLE001  a driver raises what it likes
+            self.faults.append(sentence(error))
+            with suppress(Exception, HungError):
+                server.leave(sentence(error), self.around)
+
+    def tell(self, leaving: Leaving, reason: str | None) -> int:
+        """Say how the robot was left; return the exit code."""
+        faults = self.faults
+        if leaving.was_interrupted and reason is None:  # no signal of ours: its own code did it
+            faults = [*faults, "interrupted by the robot's own code"]
+        if leaving.disconnect_fault is not None:
+            faults = [*faults, f"disconnecting: {leaving.disconnect_fault}"]
+        if self.commands.limits:
+            counts = self.commands.limits.most_common()
+            self.say(f"limited     {', '.join(f'{name} {count}' for name, count in counts)}")
+        for fault in faults:
+            self.say(f"FAULT       {fault}")
+        self.say(f"stopped     {reason or 'by a fault'}; {describe_leaving(leaving)}")
+        return 1 if faults or leaving.hold_fault is not None else 0
+
+
+def _serve(
+    robot: Robot,
+    contract: Contract,
+    options: DriveOptions,
+    address: Address,
+    key: Key | None,
+    lines: LineThread,
+) -> int:
     """Connect a robot and answer for it until a signal comes; leave it holding."""
-    watch = Watch(robot, SILENCE_PERIODS * contract.control_dt_s)
+
+    def give_up(reason: str, is_held: bool) -> None:
+        service.faults.append(reason)
+        leaving = Leaving(hold_fault=None if is_held else reason)
+        end_process(lambda: (service.tell(leaving, None), lines.close()), 1)
+
     try:
         check_features(robot, contract)
+        commands = make_remote_commands(options, robot, contract)
+        watch = Watch(commands, SILENCE_PERIODS * contract.control_dt_s, time_with_sleep)
         server = Server(robot, watch, contract, address, key)
     except RobotError:
         robot.disconnect()
         raise
-    faults: list[str] = []
-
-    def give_up(reason: str, is_held: bool) -> None:
-        leaving = Leaving(hold_fault=None if is_held else reason)
-        end_process(lambda: _tell(leaving, [reason], None, say), 1)
-
-    watchdog = Watchdog(look_s=WITHIN_S, give_up=give_up)
-    with closing(server), catch_stop_signals() as signals, watchdog:
+    service = _Service(
+        robot=robot,
+        commands=commands,
+        watch=watch,
+        watchdog=Watchdog(look_s=WITHIN_S, give_up=give_up),
+        say=lines.say,
+    )
+    with closing(server), catch_stop_signals() as signals, service.watchdog:
 
         def answer() -> None:
-            announce(server, key, say)
-            try:
-                server.serve(lambda: _watched(robot, watch, watchdog) or signals.reason)
-            except HungError as error:
-                faults.append(sentence(error))
+            announce(server, key, lines.say)
+            with ExitStack() as standing_by:
+                if not is_stepped(robot):
+                    standing_by.enter_context(watch)
+                service.answer(server, signals)
 
-        leaving = drive_connected(robot, watch, signals, MonotonicClock(), answer, watchdog)
+        clock, watchdog = MonotonicClock(), service.watchdog
+        leaving = drive_connected(robot, watch, signals, clock, answer, watchdog)
     if leaving.connect_error is not None:
         raise RobotError(sentence(leaving.connect_error)) from leaving.connect_error
-    return _tell(leaving, faults, signals.reason, say)
-
-
-def _watched(robot: Robot, watch: Watch, watchdog: Watchdog) -> None:
-    """Expect the robot to have done what it is asked for next; to begin an episode takes longer."""
-
-    def hold(_reason: str) -> None:
-        watch.hold()
-
-    if not is_episodic(robot):
-        watchdog.watch(WITHIN_S, "the robot", hold)
-
-
-def _tell(leaving: Leaving, faults: list[str], reason: str | None, say: Say) -> int:
-    """Say how the robot was left; return the exit code."""
-    if leaving.disconnect_fault is not None:
-        faults = [*faults, f"disconnecting: {leaving.disconnect_fault}"]
-    for fault in faults:
-        say(f"FAULT       {fault}")
-    say(f"stopped     {reason or 'by a fault'}; {describe_leaving(leaving)}")
-    return 1 if faults or leaving.hold_fault is not None else 0
+    return service.tell(leaving, signals.reason)

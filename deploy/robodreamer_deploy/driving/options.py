@@ -1,5 +1,6 @@
 """What a user may ask for in a drive, and the parts that come of it."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from robodreamer_deploy.driving.limits import (
     read_limits_file,
     slow,
 )
+from robodreamer_deploy.driving.remote_commands import RemoteCommands
 from robodreamer_deploy.driving.safety import Safety, Start, Writable
 from robodreamer_deploy.driving.surprise import Response, SurpriseGuard, surprise_limit
 from robodreamer_deploy.naming import closest
@@ -74,6 +76,27 @@ def make_safety(
         limits=read_limits(options, contract.action),
         start=Start(warm_up_ticks=0 if is_stepped(robot) else WARM_UP_TICKS, ramp_s=ramp_s),
         is_enabled=enabling(robot, options.dead_man),
+    )
+
+
+def make_remote_commands(options: DriveOptions, robot: Robot, contract: Contract) -> RemoteCommands:
+    """Return the judge of what another process commands `robot`.
+
+    By default it ramps where it has a dead-man's switch, whose restarts a driver may not notice;
+    every other restart is the driver's own, which has its ramp.
+
+    Raises:
+        RobotError: The limits cannot be read, or do not fit the action.
+    """
+    is_enabled = enabling(robot, options.dead_man)
+    default_s = 0.0 if is_enabled is None else RAMP_S
+    return RemoteCommands(
+        robot,
+        contract,
+        limits=read_limits(options, contract.action),
+        ramp_s=default_s if options.ramp is None else options.ramp,
+        is_enabled=is_enabled,
+        now=None if is_stepped(robot) else time.monotonic,
     )
 
 

@@ -193,7 +193,7 @@ def is_limp_when_disconnected(robot: object) -> bool:
         return False
 
 
-def is_enabling(robot: Robot) -> TypeGuard[EnabledRobot]:
+def is_enabling(robot: object) -> TypeGuard[EnabledRobot]:
     """Tell whether `robot` has a dead-man's switch."""
     return has(robot, "is_enabled")
 

@@ -139,6 +139,7 @@ class Firmware:
             RobotError: It was stopped, commands had ceased, or the action is not finite, which
                 stops it.
         """
+        self._look(self._now())  # before this command hides that others had ceased
         self.checker.commanded(self._now(), action, self._state)
         self._refuse_if_stopped()
         if self._state == "ceased":
@@ -204,10 +205,7 @@ class Firmware:
 
     def _latch(self, now: float) -> None:
         """Give the actuators the newest command, or rest, and let a period pass."""
-        if self._command is not None and now - self._commanded_s > self._within_s:
-            self._state = "ceased"
-            self.num_ceased += 1
-            self._keep()
+        self._look(now)
         command = self._rest if self._command is None else self._command
         if self._plant.is_episode_over:
             return
@@ -216,6 +214,13 @@ class Firmware:
             self._line = DelayLine(self._imperfections.action_delay, self._rest)
         self._plant.send_action(self._line.send(command, self._imperfections.action_delay))
         if self._plant.is_episode_over:
+            self._keep()
+
+    def _look(self, now: float) -> None:
+        """Hold if commands have ceased; a process that was suspended finds out by itself."""
+        if self._command is not None and now - self._commanded_s > self._within_s:
+            self._state = "ceased"
+            self.num_ceased += 1
             self._keep()
 
     def _keep(self) -> None:

@@ -1,6 +1,8 @@
 """The simulated hardware as a process: `robodreamer robot TASK --listen tcp://127.0.0.1:5555`."""
 
 import argparse
+import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
 from robodreamer_deploy.driving.realtime import real_time
 from robodreamer_deploy.driving.signals import catch_stop_signals
+from robodreamer_deploy.log_thread import LineThread, ThreadHandler
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.remote.listening import announce, listening
 from robodreamer_deploy.robots.remote.server import Server
@@ -32,6 +35,21 @@ def run(arguments: argparse.Namespace, prog: str) -> int:
         arguments: Of `hardware.arguments`.
         prog: What the program is called, in the sentence about a user's mistake.
     """
+    handler, lines = ThreadHandler(), LineThread(_say)  # whoever reads nothing stops nothing
+    logging.basicConfig(format="%(levelname)s %(message)s", handlers=[handler])
+    is_told = False
+    try:
+        status = _run(arguments, prog, lines)
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+        is_told = lines.close()
+    if not is_told:
+        os._exit(status)  # Python's own end would wait for whoever reads
+    return status
+
+
+def _run(arguments: argparse.Namespace, prog: str, lines: LineThread) -> int:
     try:
         address, key = listening(arguments.listen, arguments.key)
         plant = make_plant(arguments.task, arguments.policy, arguments.randomize)
@@ -43,13 +61,13 @@ def run(arguments: argparse.Namespace, prog: str) -> int:
         return USER_ERROR
     try:
         with catch_stop_signals() as signals, real_time():
-            announce(server, key, _say)
+            announce(server, key, lines.say)
             server.serve(lambda: signals.reason)
     finally:
         server.close()
         firmware.disconnect()
     for line in format_verdict(firmware.verdict()):
-        _say(line)
+        lines.say(line)
     return 1 if firmware.checker.unsafe else 0
 
 

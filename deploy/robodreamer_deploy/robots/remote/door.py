@@ -1,20 +1,16 @@
-"""Where a robot takes its mail: sockets, who may enter, and bytes that become messages."""
+"""Server socket of a robot: authentication, bounds, and raw messages with their senders."""
 
 import logging
 import math
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
+from robodreamer_deploy.naming import printable
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key, require_zmq
-from robodreamer_deploy.robots.remote.wire import (
-    MAX_REPLY_BYTES,
-    MAX_REQUEST_BYTES,
-    Message,
-    WireError,
-    decode,
-    encode,
-)
+from robodreamer_deploy.robots.remote.wire import MAX_REQUEST_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -23,18 +19,44 @@ AUTHENTICATION = "inproc://zeromq.zap.01"
 QUEUE_LENGTH = 16
 HANDSHAKE_MS = 2000
 AT_ONCE = 64
-"""Messages taken in before the robot's own time passes again."""
+"""Messages taken in before the robot's own time passes again; none is read before that."""
+COMPLAIN_EVERY_S = 10.0
+LONGEST_COMPLAINT = 200
+"""Characters; what a stranger sends is as long as 64 KiB."""
 
 
 class Letter(NamedTuple):
-    """A message, and where an answer to it goes."""
+    """Bytes that came, unread, and where an answer to them goes."""
 
     sender: bytes
-    message: Message
+    data: bytes
+
+
+class Complaints:
+    """Warnings that whoever sends can cause: the first at once, the others counted.
+
+    Everybody who can connect causes as many as he likes; a log or a terminal takes in one in
+    `COMPLAIN_EVERY_S` without filling a disk or a pipe that nobody reads.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._quiet_until_s = -math.inf
+        self._num_untold = 0
+
+    def add(self, text: str) -> None:
+        """Log `text`, or count it."""
+        now = self._now()
+        if now < self._quiet_until_s:
+            self._num_untold += 1
+            return
+        more = f" (and {self._num_untold} others)" if self._num_untold else ""
+        logger.warning("%s%s", printable(text[:LONGEST_COMPLAINT]), more)
+        self._quiet_until_s, self._num_untold = now + COMPLAIN_EVERY_S, 0
 
 
 class Door:
-    """Listens at an address.
+    """Socket that listens at an address.
 
     Raises:
         RobotError: The address cannot be used, or is open to others without a key.
@@ -50,6 +72,7 @@ class Door:
                 "keys for both sides, and --key robot.key lets in who has the driver's"
             )
         self.num_malformed = 0
+        self._complaints = Complaints()
         self._key = key
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._guard = self._context.socket(zmq.REP)
@@ -90,28 +113,25 @@ class Door:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            try:
-                letters.append(_read(parts))
-            except WireError as error:
-                self.num_malformed += 1
-                logger.warning("a message was refused: %s", error)
+            if len(parts) == 2:
+                letters.append(Letter(parts[0], parts[1]))
+            else:
+                self.refuse(f"it has {len(parts)} parts, not a sender and one frame")
         return letters
 
-    def reply(self, letter: Letter, message: Message) -> None:
-        """Answer; whoever does not take answers in goes without."""
+    def refuse(self, reason: str) -> None:
+        """Count a message that is none."""
+        self.num_malformed += 1
+        self._complaints.add(f"a message was refused: {reason}")
+
+    def reply(self, sender: bytes, data: bytes) -> None:
+        """Send an answer; whoever does not take answers in goes without."""
         import zmq
 
         try:
-            data = encode(message, max_bytes=MAX_REPLY_BYTES)
-        except WireError as error:
-            fields = {"cause": "robot", "text": str(error)}
-            number = letter.message.fields.get("number")
-            apology = Message(kind="error", fields={**fields, "number": number})
-            data = encode(apology, max_bytes=MAX_REPLY_BYTES)
-        try:
-            self._socket.send_multipart([letter.sender, data], zmq.NOBLOCK)
+            self._socket.send_multipart([sender, data], zmq.NOBLOCK)
         except zmq.ZMQError as error:
-            logger.warning("an answer was not sent: %s", error)
+            self._complaints.add(f"an answer was not sent: {error}")
 
     def close(self) -> None:
         """Stop listening. May be called twice."""
@@ -128,9 +148,3 @@ class Door:
         may_enter = mechanism == b"CURVE" and credentials == [z85.decode(self._key.other)]
         status = (b"200", b"OK") if may_enter else (b"400", b"another key")
         self._guard.send_multipart([version, number, *status, b"driver", b""])
-
-
-def _read(parts: list[bytes]) -> Letter:
-    if len(parts) != 2:
-        raise WireError(f"it has {len(parts)} parts, not a sender and one frame")
-    return Letter(parts[0], decode(parts[1]))

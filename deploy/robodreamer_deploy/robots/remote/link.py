@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from robodreamer_deploy.contract import Array, SignalError
+from robodreamer_deploy.faults import RemoteFault
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key, require_zmq
@@ -32,10 +33,6 @@ DEAD_MS = 1000
 """Without a sign of life of its process, which ZeroMQ gives also while the robot is busy."""
 SLICE_S = 0.1
 CONNECT_WITHIN_S = 3.0
-
-
-class RemoteFault(RuntimeError):  # noqa: N818  the fault is the robot's
-    """The robot's own code raised what no robot should; told as it was told there."""
 
 
 class Answer(NamedTuple):

@@ -54,11 +54,21 @@ class Description:
     is_episodic: bool
     command_within_s: float
 
+    def __post_init__(self) -> None:
+        """Refuse a robot that would hold before any command can reach it."""
+        if self.command_within_s <= 0.0:
+            raise ValueError(f"command_within_s is {self.command_within_s}, expected above 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Ages:
     ages_s: Mapping[str, float]
     busy_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    verdict: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +143,20 @@ class RemoteRobot:
         """Send one action; return what was executed.
 
         One that comes so late that the robot may be holding by itself is not sent: it holds.
+
+        Raises:
+            RobotError: It was not confirmed; or it comes so late that the robot does hold by
+                itself, as after this process was suspended.
         """
         now = time.monotonic()
-        if self._acted_s is not None and now - self._acted_s > self._late_s:
-            logger.warning("%.2f s without a command: held instead", now - self._acted_s)
+        pause_s = 0.0 if self._acted_s is None else now - self._acted_s
+        if pause_s >= self._description.command_within_s:
+            raise RobotError(
+                f"{pause_s:.2f} s without a command: {self._link.address} has been holding by "
+                f"itself since {self._description.command_within_s:g} s after the last one"
+            )
+        if pause_s > self._late_s:
+            logger.warning("%.2f s without a command: held instead", pause_s)
             return self.hold()
         answer = self._link.request(
             "send_action", within_s=self._within_s, arrays={"action": action}
@@ -154,7 +174,14 @@ class RemoteRobot:
         """
         if not self._is_connected:
             return self._held
-        answer = self._link.request("hold", within_s=HOLD_WITHIN_S)
+        try:
+            answer = self._link.request("hold", within_s=HOLD_WITHIN_S)
+        except RobotError as error:
+            within_s = self._description.command_within_s
+            raise RobotError(
+                f"{error}; if its process still runs, it has been holding since {within_s:g} s "
+                "after the last command"
+            ) from error
         self._acted_s = None
         self._held = self._executed(answer)
         return self._held
@@ -175,8 +202,7 @@ class RemoteRobot:
             RobotError: It has none.
         """
         answer = self._link.request("verdict", within_s=self._within_s)
-        verdict: Mapping[str, Any] = answer.message.fields["verdict"]
-        return verdict
+        return self._read(_Verdict, answer.message, ("verdict",)).verdict
 
     def _executed(self, answer: Answer) -> Array:
         self._take_in(answer)

@@ -1,28 +1,46 @@
-"""A robot's side of the connection: takes requests, one at a time, and asks the robot.
+"""Robot's side of the connection: takes requests, one at a time, and asks the robot.
 
 One driver at a time: whoever connects has the robot until it disconnects, or is not heard of for
 `SILENT_S`. A command that was overtaken by the driver's next request is old, and is dropped.
+Nothing that arrives ends the process: what is no request is counted, what fails is answered.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.robots import EpisodicRobot, Robot, RobotError, is_episodic, is_stamped
+from robodreamer_deploy.faults import HungError, sentence
+from robodreamer_deploy.robots import (
+    EpisodicRobot,
+    Robot,
+    RobotError,
+    is_episodic,
+    is_limp_when_disconnected,
+    is_stamped,
+)
 from robodreamer_deploy.robots.remote.address import Address
+from robodreamer_deploy.robots.remote.answers import PartedError, encode_answer, error_fields
 from robodreamer_deploy.robots.remote.door import Door, Letter
 from robodreamer_deploy.robots.remote.keys import Key
+from robodreamer_deploy.robots.remote.requests import LARGEST_NUMBER, Queue, Request, read_request
 from robodreamer_deploy.robots.remote.watch import may_move
-from robodreamer_deploy.robots.remote.wire import Message
+from robodreamer_deploy.robots.remote.wire import WireError
 
 SILENT_S = 2.0
 IDLE_S = 0.5
+GOODBYE_S = 1.0
+"""How long a process that ends waits for its driver to be told; 5 periods of a 5 Hz robot."""
+MAX_SESSIONS = 256
+"""Past sessions whose numbers are remembered, against requests that somebody sends again."""
 
 Reply = tuple[dict[str, Any], Mapping[str, Array]]
+Around = Callable[[str], AbstractContextManager[object]]
+"""Entered around whatever asks the robot, with the kind of request."""
 
 
 class Commands(Protocol):
@@ -34,7 +52,7 @@ class Commands(Protocol):
         ...
 
     def send_action(self, action: Array) -> Array:
-        """See `Robot.send_action`; refuses while held because commands had ceased."""
+        """See `Robot.send_action`; refuse while held because commands had ceased."""
         ...
 
     def hold(self) -> Array:
@@ -44,6 +62,14 @@ class Commands(Protocol):
     def advance(self) -> float:
         """Do what is due; return how many seconds there are until something is again."""
         ...
+
+
+class Goodbye(NamedTuple):
+    """Last answers of a process that ends."""
+
+    text: str
+    held: Array
+    """Action that the last hold amounts to."""
 
 
 class Server:
@@ -70,14 +96,19 @@ class Server:
     ) -> None:
         self._robot, self._commands, self._contract = robot, commands, contract
         self._door = Door(address, key)
-        self._session: object = None
+        self._queue = Queue()
+        self._session: str | None = None
+        self._driver: bytes | None = None
         self._heard_s = 0.0
-        self._answers: Mapping[str, Callable[[Message], Reply]] = {
+        self._numbers: dict[str, int] = {}  # the newest request of each session
+        self._last_status: dict[str, Any] = {}
+        self._goodbye: Goodbye | None = None
+        self._answers: Mapping[str, Callable[[Request], Reply]] = {
             "describe": self._describe,
             "verdict": self._verdict,
             "stop": self._stop,
         }
-        self._answers_to_driver: Mapping[str, Callable[[Message], Reply]] = {
+        self._answers_to_driver: Mapping[str, Callable[[Request], Reply]] = {
             "get_observation": self._get_observation,
             "send_action": self._send_action,
             "hold": self._hold,
@@ -91,70 +122,125 @@ class Server:
         return self._door.address
 
     @property
+    def has_driver(self) -> bool:
+        """Whether somebody has connected, and has not disconnected since."""
+        return self._session is not None
+
+    @property
     def num_malformed(self) -> int:
         """How many messages were none."""
         return self._door.num_malformed
 
-    def serve(self, should_stop: Callable[[], object]) -> None:
-        """Answer, and let the robot's own time pass, until told to stop."""
-        while not should_stop():
-            self.handle(min(IDLE_S, self._commands.advance()))
+    def serve(self, should_stop: Callable[[], object], around: Around = nullcontext) -> None:
+        """Answer, and let the robot's own time pass, until told to stop; then `leave`.
 
-    def handle(self, timeout_s: float) -> int:
-        """Answer what has come, or comes first within a time; return how many messages it was."""
-        letters = self._door.receive(timeout_s)
-        newest = {letter.message.fields.get("session"): letter for letter in letters}
-        for letter in letters:
-            request = letter.message
-            is_newest = letter is newest[request.fields.get("session")]
-            if is_newest or request.kind != "send_action":
-                self._door.reply(letter, self._answer(letter))
+        Args:
+            should_stop: Asked before every wait; returns the reason, or what counts as False.
+            around: Entered around everything that asks the robot.
+        """
+        while not (reason := should_stop()):
+            with around("advance"):
+                wait_s = min(IDLE_S, self._commands.advance())
+            self.handle(wait_s, around)
+        self.leave(str(reason), around)
+
+    def handle(self, timeout_s: float, around: Around = nullcontext) -> int:
+        """Answer what has come, or comes first within a time; return how many letters it was."""
+        came = self._door.receive(0.0 if self._queue else timeout_s)
+        letters = self._queue.next(came, self._driver)
+        requests = [(letter.sender, self._read(letter)) for letter in letters]
+        newest = {request.session: request for _, request in requests if request is not None}
+        for sender, request in requests:
+            if request is None:
+                continue
+            if request is newest[request.session] or request.kind != "send_action":
+                with around(request.kind):
+                    data = self._answer(sender, request)
+                self._door.reply(sender, data)
         return len(letters)
+
+    def leave(self, reason: str, around: Around = nullcontext) -> None:
+        """Hold, and tell the driver so: otherwise it would take a process that ends for a crash.
+
+        Waits until the driver has disconnected, for `GOODBYE_S` at most. Where the robot does not
+        hold nothing is told: whoever leaves it tries again.
+        """
+        if not self.has_driver or self._goodbye is not None:
+            return
+        try:
+            with around("hold"):
+                held = np.asarray(self._commands.hold(), np.float32)
+        except Exception:  # noqa: BLE001  whoever leaves the robot tries again, and tells
+            return
+        limp = "; its motors go off" if is_limp_when_disconnected(self._robot) else ""
+        text = f"the robot's process ends ({reason}); it has had it hold{limp}"
+        self._goodbye = Goodbye(text, held)
+        end = time.monotonic() + GOODBYE_S
+        while self.has_driver and (left_s := end - time.monotonic()) > 0.0:
+            self.handle(left_s)
 
     def close(self) -> None:
         """Stop listening. May be called twice."""
         self._door.close()
 
-    def _answer(self, letter: Letter) -> Message:
-        number = {"number": letter.message.fields.get("number")}
+    def _read(self, letter: Letter) -> Request | None:
+        """Return a letter's request; None, counted, if it is none."""
         try:
-            fields, arrays = self._do(letter.message)
-        except SignalError as error:
-            text = str(error).removeprefix(f"{error.key}: ")
-            error_fields = {"cause": "signal", "key": error.key, "text": text}
-        except (RobotError, OSError) as error:
-            error_fields = {"cause": "robot", "text": sentence(error)}
-        except Exception as error:  # noqa: BLE001  a driver raises what it likes
-            error_fields = {"cause": "fault", "text": sentence(error)}
-        else:
-            return Message(kind="answer", fields={**fields, **number}, arrays=arrays)
-        return Message(kind="error", fields={**error_fields, **number})
+            return read_request(letter.data)
+        except WireError as error:
+            self._door.refuse(str(error))
+        except Exception as error:  # noqa: BLE001  whatever a stranger's bytes lead to
+            self._door.refuse(sentence(error))
+        return None
 
-    def _do(self, request: Message) -> Reply:
-        session, now = request.fields.get("session"), time.monotonic()
+    def _answer(self, sender: bytes, request: Request) -> bytes:
+        """Return the bytes of the answer, whatever the robot's class returns or raises."""
+        try:
+            return encode_answer("answer", request, *self._do(sender, request))
+        except (KeyboardInterrupt, HungError):  # a second signal, the watchdog
+            raise
+        except BaseException as error:  # noqa: BLE001  a driver raises what it likes, exits as well
+            return encode_answer("error", request, error_fields(error), {})
+
+    def _do(self, sender: bytes, request: Request) -> Reply:
+        if self._goodbye is not None:
+            return self._part(request, self._goodbye)
         if request.kind in self._answers:
             return self._answers[request.kind](request)
         if request.kind == "connect":
-            return self._connect(session, now)
+            return self._connect(sender, request)
         if request.kind not in self._answers_to_driver:
             known = ", ".join((*self._answers, "connect", *self._answers_to_driver))
             raise RobotError(f"there is no request {request.kind[:40]!r}, only {known}")
-        if self._session is None or session != self._session:
+        if self._session is None or request.session != self._session:
             raise RobotError("the robot's process is another one now, or has another driver")
-        self._heard_s = now
+        self._count(request)
+        self._driver, self._heard_s = sender, time.monotonic()
         return self._answers_to_driver[request.kind](request)
 
-    def _connect(self, session: object, now: float) -> Reply:
+    def _count(self, request: Request) -> None:
+        """Refuse a request that came before, or is older than one that did."""
+        newest = self._numbers.pop(request.session, 0)
+        self._numbers[request.session] = max(newest, request.number)
+        if request.number <= newest:
+            raise RobotError(
+                f"request {request.number} comes after request {newest} of the same session: "
+                "it is late, or somebody sends it again"
+            )
+        if len(self._numbers) > MAX_SESSIONS:
+            del self._numbers[next(iter(self._numbers))]
+
+    def _connect(self, sender: bytes, request: Request) -> Reply:
+        now = time.monotonic()
         is_taken = self._session is not None and now - self._heard_s < SILENT_S
-        if is_taken and session != self._session:
+        if is_taken and request.session != self._session:
             raise RobotError(f"the robot has a driver, last heard {now - self._heard_s:.1f} s ago")
-        if not isinstance(session, str) or not session:
-            raise RobotError("whoever connects names a session")
+        self._count(request)
         self._commands.hold()
-        self._session, self._heard_s = session, now
+        self._session, self._driver, self._heard_s = request.session, sender, now
         return self._status(), {}
 
-    def _describe(self, _: Message) -> Reply:
+    def _describe(self, _: Request) -> Reply:
         features = self._robot.observation_features
         return {
             "contract": self._contract.to_dict(),
@@ -164,7 +250,7 @@ class Server:
             "command_within_s": self._commands.command_within_s,
         }, {}
 
-    def _get_observation(self, _: Message) -> Reply:
+    def _get_observation(self, _: Request) -> Reply:
         begun_s = time.monotonic()
         observation = self._robot.get_observation()
         now = time.monotonic()
@@ -172,50 +258,67 @@ class Server:
         if is_stamped(self._robot):
             stamps = self._robot.observation_stamps
         ages = {name: now - stamps.get(name, now) for name in observation}
+        for name, age in ages.items():
+            if not math.isfinite(age):
+                raise SignalError(name, f"its stamp is {stamps[name]}, which is no time")
         return {"ages_s": ages, "busy_s": now - begun_s, **self._status()}, observation
 
-    def _send_action(self, request: Message) -> Reply:
+    def _send_action(self, request: Request) -> Reply:
         action = request.arrays.get("action")
         size = self._contract.action.size
         if action is None or action.shape != (size,) or action.dtype != np.float32:
-            raise RobotError(f"an action is float32 of shape ({size},)")
+            self._commands.hold()
+            raise RobotError(f"an action is float32 of shape ({size},); the robot holds")
         executed = self._commands.send_action(action)
         return self._status(), {"action": executed}
 
-    def _hold(self, _: Message) -> Reply:
+    def _hold(self, _: Request) -> Reply:
         executed = self._commands.hold()
         return self._status(), {"action": executed}
 
-    def _start_episode(self, request: Message) -> Reply:
+    def _start_episode(self, request: Request) -> Reply:
         seed = request.fields.get("seed")
-        if type(seed) is not int or seed < 0:
+        if type(seed) is not int or not 0 <= seed <= LARGEST_NUMBER:
             raise RobotError("the seed of an episode is a whole number from 0 on")
-        self._require("start_episode")(seed)
+        start = _method(self._robot, "start_episode")
+        self._commands.hold()  # what moves it from now on is not the driver
+        start(seed)
         return self._status(), {}
 
-    def _disconnect(self, _: Message) -> Reply:
+    def _disconnect(self, _: Request) -> Reply:
         self._commands.hold()
-        self._session = None
+        self._session = self._driver = None
         return {}, {}
 
-    def _verdict(self, _: Message) -> Reply:
-        return {"verdict": self._require("verdict")()}, {}
+    def _verdict(self, _: Request) -> Reply:
+        return {"verdict": _method(self._commands, "verdict")()}, {}
 
-    def _stop(self, _: Message) -> Reply:
-        self._require("stop")("somebody pressed its stop")
+    def _stop(self, _: Request) -> Reply:
+        _method(self._commands, "stop")("somebody pressed its stop")
         return {}, {}
 
-    def _require(self, method: str) -> Callable[..., Any]:
-        """Return a method that not every robot has."""
-        found = getattr(self._robot, method, None)
-        if found is None:
-            raise RobotError(f"this robot has no {method}")
-        return found
+    def _part(self, request: Request, goodbye: Goodbye) -> Reply:
+        """Confirm to the driver that the robot holds, and refuse everything else."""
+        if request.session == self._session and request.kind == "hold":
+            return {**self._last_status, "is_enabled": False}, {"action": goodbye.held}
+        if request.session == self._session and request.kind == "disconnect":
+            self._session = None
+            return {}, {}
+        raise PartedError(goodbye.text)
 
     def _status(self) -> dict[str, Any]:
         robot = self._robot
         episode = _episode_status(robot) if is_episodic(robot) else {}
-        return {"is_enabled": may_move(robot), **episode}
+        self._last_status = {"is_enabled": may_move(self._commands), **episode}
+        return self._last_status
+
+
+def _method(owner: object, name: str) -> Callable[..., Any]:
+    """Return a method that not every robot has."""
+    found = getattr(owner, name, None)
+    if found is None:
+        raise RobotError(f"this robot has no {name}")
+    return found
 
 
 def _episode_status(robot: EpisodicRobot) -> dict[str, Any]:

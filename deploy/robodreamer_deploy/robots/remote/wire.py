@@ -69,6 +69,8 @@ def encode(message: Message, *, max_bytes: int) -> bytes:
     Raises:
         WireError: A field is no JSON, an array is of a type that is not sent, or it is too long.
     """
+    if unnamed := [name for name in message.arrays if type(name) is not str]:
+        raise WireError(f"{message.kind} cannot be sent: {unnamed[0]!r} is no name of an array")
     arrays = {name: _sendable(name, array) for name, array in message.arrays.items()}
     header = {
         "kind": message.kind,
@@ -114,7 +116,10 @@ def decode(data: bytes) -> Message:
 
 
 def _sendable(name: str, array: Array) -> Array:
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except ValueError as error:  # lists of unequal lengths
+        raise WireError(f"{name} is no array: {error}") from error
     if array.dtype.name not in DTYPES:
         raise WireError(f"{name} is of type {array.dtype}; sent are {', '.join(DTYPES)}")
     return array.astype(array.dtype.newbyteorder("<"), copy=False)

@@ -1,0 +1,156 @@
+"""Commands of another process, judged where the robot is before they reach it.
+
+Whoever sends, the process that owns the hardware goes by its own contract and limits. What no
+policy sends (not finite, beyond [-1, 1], no one-hot vector) is refused and held. What exceeds the
+`limits` is narrowed, and the driver's model is told what was executed.
+
+Commands come over a network, not on a grid: two that were sent in two periods may arrive in one.
+Rate and acceleration therefore count by the time that has passed on this side, one period at most.
+
+Letters: A action.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from robodreamer_deploy.contract import ActionSpec, Array, Contract
+from robodreamer_deploy.driving.dead_man import IsEnabled
+from robodreamer_deploy.driving.limits import Limiter, Limits
+from robodreamer_deploy.driving.safety import RANGES, Safety, Writable
+from robodreamer_deploy.robots import RobotError, permits
+
+FULL_RANGE = 2.0
+"""From -1 to 1."""
+SHORTEST = 1e-3
+"""Least part of a period that counts as having passed; a message takes longer (20 us at 50 Hz)."""
+
+
+class RemoteCommands:
+    """Judge of the commands that another process sends; has the two methods that move a robot.
+
+    After a hold there is a ramp, as long as the hold was and `ramp_s` at most: with a time t of it
+    left, an element goes no further than `FULL_RANGE` / t per second. The ramp of a driver does not
+    either, so that it passes unchanged, and who ramps not at all is slowed down.
+
+    Args:
+        robot: Nobody else may write to it from now on.
+        contract: What a policy sends, and how often.
+        limits: Narrower than the contract's, or the same.
+        ramp_s: Seconds of the longest ramp; a discrete action has none.
+        is_enabled: Asked before every command whether the robot may move; must not block.
+        now: Monotonic time in seconds; None for a robot whose time passes with its commands.
+    """
+
+    def __init__(
+        self,
+        robot: Writable,
+        contract: Contract,
+        *,
+        limits: Limits,
+        ramp_s: float,
+        is_enabled: IsEnabled | None = None,
+        now: Callable[[], float] | None = time.monotonic,
+    ) -> None:
+        self.limits: Counter[str] = Counter()
+        """How often each limit changed a command; see `Safety` for their names."""
+        self._spec, self._period_s = contract.action, contract.control_dt_s
+        self._limits = limits
+        self._switch = is_enabled
+        self._now = now
+        self._safety = Safety(
+            robot, contract.action, control_dt_s=contract.control_dt_s, is_enabled=is_enabled
+        )
+        self._safety.arm()
+        is_ramped = contract.action.kind == "continuous" and now is not None
+        self._longest_ramp_s = ramp_s if is_ramped else 0.0
+        self._ramp_left_s = self._longest_ramp_s
+        self._sent_s = -math.inf
+        self._held_s: float | None = self._time()
+        """Since when it holds, as far as the ramp does not count it yet; None while it moves."""
+        self._periods = 1.0  # that passed before the newest action
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the dead-man's switches permit motion now."""
+        return self._switch is None or permits(self._switch)
+
+    def send_action(self, action: Array) -> Array:
+        """Send one action, float32 (A,), within the limits; return what was executed.
+
+        Raises:
+            RobotError: No policy sends such an action; the robot holds.
+        """
+        if (problem := find_problem(action, self._spec)) is not None:
+            self.hold()
+            raise RobotError(f"{problem}; the robot holds")
+        now = self._time()
+        self._lengthen_ramp(now)
+        periods = self._count_periods(now)
+        wanted, limits = self._limit(action, periods)
+        executed = self._safety.send(wanted)
+        self.limits.update((*limits, *executed.limits))
+        if executed.sent is None:
+            self._note_hold()
+            return executed.action
+        self._ramp_left_s = max(0.0, self._ramp_left_s - periods * self._period_s)
+        self._sent_s, self._held_s, self._periods = now, None, periods
+        return executed.action
+
+    def hold(self) -> Array:
+        """Bring the robot to rest; return the action (A,) this amounts to."""
+        self._note_hold()
+        return self._safety.hold().action
+
+    def _limit(self, action: Array, periods: float) -> tuple[Array, list[str]]:
+        """Return the nearest action within the limits, and the names of those that changed it."""
+        before = self._safety.snapshot()
+        if self._spec.kind == "discrete":
+            return action, []
+        ramped = self._ramp(action, before.last, periods * self._period_s)
+        limiter = Limiter(self._limits, periods * self._period_s)
+        change = before.change * (periods / self._periods)
+        limited = limiter.apply(ramped, before.last, change)
+        names = ["ramp"] if (ramped != action).any() else []
+        return limited.action.astype(np.float32), [*names, *limited.limits]
+
+    def _ramp(self, action: Array, last: Array | None, passed_s: float) -> Array:
+        """Return `action`, or as much of the way to it as the ramp lets pass."""
+        if self._ramp_left_s <= passed_s or last is None:  # the server holds before it moves
+            return action
+        longest = FULL_RANGE * passed_s / self._ramp_left_s
+        return np.clip(action, last - longest, last + longest)
+
+    def _count_periods(self, now: float) -> float:
+        """Return how many periods have passed since the last action, at most one."""
+        if self._now is None:
+            return 1.0
+        return float(np.clip((now - self._sent_s) / self._period_s, SHORTEST, 1.0))
+
+    def _lengthen_ramp(self, now: float) -> None:
+        """Make the ramp longer by the time for which the robot was held."""
+        if self._held_s is not None:
+            longer_s = self._ramp_left_s + now - self._held_s
+            self._ramp_left_s = min(longer_s, self._longest_ramp_s)
+            self._held_s = now
+
+    def _note_hold(self) -> None:
+        if self._held_s is None:
+            self._held_s = self._time()
+
+    def _time(self) -> float:
+        return 0.0 if self._now is None else self._now()
+
+
+def find_problem(action: Array, spec: ActionSpec) -> str | None:
+    """Return why no policy sends `action` (A,); None if one may."""
+    if not np.isfinite(action).all():
+        return f"the action {action.tolist()} is not finite"
+    if spec.kind == "discrete":
+        is_choice = np.isin(action, (0.0, 1.0)).all() and action.sum() == 1.0
+    else:
+        is_choice = (np.abs(action) <= 1.0).all()
+    return None if is_choice else f"the action {action.tolist()} is not {RANGES[spec.kind]}"
