@@ -7,6 +7,7 @@ free JSON values. Everything else is refused with the path of the offending valu
 """
 
 import dataclasses
+import itertools
 import json
 import sys
 import types
@@ -24,6 +25,8 @@ from typing import (
 )
 
 Record = TypeVar("Record")
+NOTHING = object()
+"""In place of a JSON value that is not there."""
 
 
 def parse_json(text: str) -> object:
@@ -72,6 +75,35 @@ def read_object(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         _refuse(value, where, "an object")
     return cast("Mapping[str, Any]", value)
+
+
+def first_difference(ours: object, theirs: object, where: str = "") -> tuple[str, str, str] | None:
+    """Return where two JSON values differ first, and what stands there in either; None if nowhere.
+
+    The place is a path such as `contract.observations[2].shape[0]`, the values are shortened.
+    """
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        mine, others = cast("Mapping[str, object]", ours), cast("Mapping[str, object]", theirs)
+        pairs = [
+            (f"{where}.{key}".lstrip("."), mine.get(key, NOTHING), others.get(key, NOTHING))
+            for key in dict.fromkeys([*mine, *others])
+        ]
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        items = itertools.zip_longest(
+            cast("list[object]", ours), cast("list[object]", theirs), fillvalue=NOTHING
+        )
+        pairs = [(f"{where}[{i}]", one, other) for i, (one, other) in enumerate(items)]
+    else:
+        one, other = cast("object", ours), theirs
+        is_same = type(one) is type(other) and one == other
+        return None if is_same else (where, _shown(one), _shown(other))
+    differences = (first_difference(one, other, place) for place, one, other in pairs)
+    return next((found for found in differences if found is not None), None)
+
+
+def _shown(value: object) -> str:
+    shown = "nothing" if value is NOTHING else repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
 
 
 def _read(hint: Any, value: object, where: str) -> Any:
@@ -141,9 +173,7 @@ def _has_default(field: "dataclasses.Field[Any]") -> bool:
 
 
 def _refuse(value: object, where: str, expected: str) -> NoReturn:
-    shown = repr(value)
-    shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-    raise ValueError(f"{where} is {shown}, expected {expected}")
+    raise ValueError(f"{where} is {_shown(value)}, expected {expected}")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -3,7 +3,8 @@
     encoder.onnx     every input signal, raw                            -> tokens
     rssm_step.onnx   deter, stoch, action, tokens, is_first, noise      -> deter_next, stoch_next,
                                                                    prior_logits, posterior_logits
-    actor.onnx       deter, stoch, noise                                -> action in [-1, 1]
+    actor.onnx       deter, stoch, noise                                -> action in [-1, 1];
+                                                            of a discrete one action_logits too
 
 The same step cut where a robot has to wait, instead of where the modules end:
 
@@ -39,6 +40,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from robodreamer.agent import Agent
+from robodreamer.distributions import Categorical
 from robodreamer.onnx_export.cuts import cut
 from robodreamer.rssm import State
 from robodreamer_deploy.bundle.interface import GraphSpec
@@ -47,6 +49,11 @@ OPSETS = range(18, 24)
 """Operator sets that torch exports to and onnxruntime runs; 18 is the default."""
 DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int32": torch.int32}
 NO_LIMIT = 1 << 62
+OUTPUTS = (
+    "tokens", "deter_next", "stoch_next", "stoch_prior", "prior_logits", "posterior_logits",
+    "action",
+)  # fmt: skip
+"""Values of a step that are computed; of a policy that chooses, `action_logits` as well."""
 
 
 class GivenNoise:
@@ -79,13 +86,10 @@ class WholeStep(nn.Module):
     Beside what acting needs it draws a latent from the prior too, with the posterior's noise.
     """
 
-    OUTPUTS = (
-        "tokens", "deter_next", "stoch_next", "stoch_prior", "prior_logits", "posterior_logits",
-        "action",
-    )  # fmt: skip
-
     def __init__(self, agent: Agent) -> None:
         super().__init__()
+        is_discrete = agent.contract.action.kind == "discrete"
+        self.outputs = (*OUTPUTS, "action_logits") if is_discrete else OUTPUTS
         self.encoder = agent.world_model.encoder
         self.rssm = agent.world_model.rssm
         self.actor = agent.behavior.actor
@@ -102,15 +106,19 @@ class WholeStep(nn.Module):
         noise_action: Float[Tensor, "B A"],
         *signals: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return `OUTPUTS`; the signals come in the contract's order, then the cameras' bits."""
+        """Return `outputs`; the signals come in the contract's order, then the cameras' bits."""
         tokens = self.encoder(dict(zip(self.names, signals, strict=True)))
         state, posterior = self.rssm.observe_step(
             State(deter, stoch), action_previous, tokens, is_first, GivenNoise(noise_stoch)
         )
         prior = self.rssm.prior_log_probs(state.deter)
         stoch_prior = self.rssm.latent.draw(prior, GivenNoise(noise_stoch))
-        action = self.actor(state.feature).sample(GivenNoise(noise_action)).clamp(-1.0, 1.0)
-        return tokens, state.deter, state.stoch, stoch_prior, prior, posterior, action
+        distribution = self.actor(state.feature)
+        action = distribution.sample(GivenNoise(noise_action)).clamp(-1.0, 1.0)
+        results = (tokens, state.deter, state.stoch, stoch_prior, prior, posterior, action)
+        if isinstance(distribution, Categorical):
+            return *results, distribution.log_probs
+        return results
 
 
 def write_graphs(
@@ -152,7 +160,7 @@ def _trace(module: WholeStep, inputs: Mapping[str, Tensor], opset: int) -> onnx.
             module.eval(),
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=list(module.OUTPUTS),
+            output_names=list(module.outputs),
             opset_version=opset,
             dynamo=True,
             verbose=False,

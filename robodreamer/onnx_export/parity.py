@@ -33,6 +33,7 @@ TOLERANCES = {
     "prior_logits": TOLERANCE,
     "posterior_logits": TOLERANCE,
     "action": 1e-5,
+    "action_logits": TOLERANCE,
 }
 """Largest error of an output on identical inputs, relative above 1; several times what was seen
 with agents of all sizes. The surer an agent is, the larger its logits and their errors."""
@@ -117,7 +118,7 @@ def check_graph(path: Path) -> None:
 
 def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
     """Give every graph what the agent had, and compare all that it computes."""
-    is_discrete = bool(np.isfinite(trace.action_lead).any())
+    is_discrete = trace.golden.action_logits is not None
     for i in range(len(trace.golden)):
         values = trace.golden.values(i)
         for file, graph in policy.graphs.items():
@@ -128,7 +129,6 @@ def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity)
                 TOLERANCES,
                 who=f"{DIFFERS}: {file}",
                 where=f"at step {i} of {name}",
-                action_lead=float(trace.action_lead[i]) if is_discrete else None,
             )
             parity.note(outputs, checked, is_discrete=is_discrete)
 
@@ -136,7 +136,6 @@ def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity)
 def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
     """Run the graphs over a trace on their own state, which nothing but a tie replaces."""
     golden = trace.golden
-    is_discrete = bool(np.isfinite(trace.action_lead).any())
     state = {}
     for i in range(len(golden)):
         expected = golden.values(i)
@@ -148,7 +147,6 @@ def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parit
             FREE_TOLERANCES,
             who=DIFFERS,
             where=f"after {i} free steps of {name} in {len(policy.graphs)} graphs",
-            action_lead=float(trace.action_lead[i]) if is_discrete else None,
         )
         took_over = expected if checked.num_ties else reached
         state = {"deter": took_over["deter_next"], "stoch": took_over["stoch_next"]}

@@ -3,7 +3,6 @@
 `robodreamer_deploy.bundle.bundle` says what every file means, and reads them.
 """
 
-import dataclasses
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -110,7 +109,7 @@ def trained_delays(contract: Contract) -> dict[str, tuple[float, float]]:
 
 def stamp(folder: Path, manifest: Manifest) -> None:
     """Write the manifest into the metadata of every graph, should it be parted from its folder."""
-    text = dataclasses.replace(manifest, files={}).to_json()
+    text = manifest.to_stamp()
     for name in GRAPHS:
         model = onnx.load(folder / name)
         onnx.helper.set_model_props(model, {METADATA: text})
@@ -126,7 +125,8 @@ def unsealed_policy(folder: Path, manifest: Manifest, sequence: str = SPLIT) -> 
     state, action = manifest.state, manifest.contract.action
     shapes = (state.deter, state.stoch, (action.size,))
     initial = Carry(*(np.zeros(shape, np.float32) for shape in shapes))
-    return Policy(Bundle(folder=folder, manifest=manifest, initial=initial), sequence=sequence)
+    draft = Bundle(folder=folder, manifest=manifest, initial=initial, is_sealed=False)
+    return Policy(draft, sequence=sequence)
 
 
 def choose_golden(trace: Trace) -> Golden:
@@ -141,13 +141,7 @@ def choose_golden(trace: Trace) -> Golden:
     starts = np.flatnonzero(golden.is_first) - half
     starts = starts[(starts >= 0) & (starts + GOLDEN_STEPS <= len(golden))]
     windows = [slice(start, start + GOLDEN_STEPS) for start in (starts if len(starts) else [0])]
-    best = max(windows, key=lambda window: leads[window].min())
-    values = {f.name: getattr(golden, f.name) for f in dataclasses.fields(golden)}
-    observations = values.pop("observations")
-    return Golden(
-        observations={name: value[best] for name, value in observations.items()},
-        **{name: value[best] for name, value in values.items()},
-    )
+    return golden.rows(max(windows, key=lambda window: leads[window].min()))
 
 
 def check_target(out: Path, origin: Origin | None = None) -> None:

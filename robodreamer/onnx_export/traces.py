@@ -58,8 +58,13 @@ class Trace(NamedTuple):
     """Inputs and the agent's outputs of n steps."""
 
     golden: Golden
-    action_lead: Array
-    """(n,), by how much the choice leads over the second best; infinite if continuous."""
+
+    @property
+    def action_lead(self) -> Array:
+        """By how much each choice leads over the second best, (n,); infinite if continuous."""
+        if self.golden.action_logits is None:
+            return np.full(len(self.golden), np.inf, np.float32)
+        return lead(self.golden.action_logits + self.golden.noise_action)
 
     @property
     def latent_lead(self) -> Array:
@@ -68,7 +73,7 @@ class Trace(NamedTuple):
 
 
 Columns = Mapping[str, Array]
-"""Fields of `Golden`, and `action_lead`, by name; (N, ...)."""
+"""Fields of `Golden` by name, (N, ...)."""
 
 
 def record(agent: Agent, envs: VectorEnv, num_steps: int = RECORDED_STEPS) -> Recording:
@@ -131,16 +136,14 @@ def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tu
         "action": action,
     }
     arrays = {name: value.numpy() for name, value in columns.items()}
-    arrays["action_lead"] = np.full(len(action), np.inf, np.float32)
     if isinstance(distribution, Categorical):
-        arrays["action_lead"] = lead((distribution.log_probs + noises[1]).numpy())
+        arrays["action_logits"] = distribution.log_probs.numpy()
     return arrays, Carry(state, action)
 
 
 def join(recording: Recording, noise: Noise, steps: Sequence[Columns]) -> Trace:
     """Put the outputs of consecutive steps together with what they were computed from."""
     columns = {name: np.concatenate([step[name] for step in steps]) for name in steps[0]}
-    action_lead = columns.pop("action_lead")
     golden = Golden(
         observations=recording.observations,
         is_first=recording.is_first,
@@ -148,7 +151,7 @@ def join(recording: Recording, noise: Noise, steps: Sequence[Columns]) -> Trace:
         noise_action=noise.action,
         **columns,
     )
-    return Trace(golden, action_lead)
+    return Trace(golden)
 
 
 def noise_rows(noise: Noise, rows: slice) -> Noise:

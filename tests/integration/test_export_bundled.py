@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from train_runs import ROOT
 
+from robodreamer.onnx_export.policy_folder import stamp
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
 from robodreamer_deploy.robots import RobotError, check_features
 from robodreamer_deploy.session import load_policy
@@ -48,7 +49,9 @@ def test_a_task_that_has_changed_asks_for_a_new_policy(tmp_path: Path) -> None:
     folder = shutil.copytree(BUNDLED, tmp_path / TASK)
     manifest = load_bundle(folder).manifest
     contract = dataclasses.replace(manifest.contract, control_dt_s=0.2)
-    write_manifest(folder, dataclasses.replace(manifest, contract=contract))
+    manifest = dataclasses.replace(manifest, contract=contract)
+    stamp(folder, manifest)
+    write_manifest(folder, manifest)
     with pytest.raises(pytest.fail.Exception, match=r"trained with 0\.2 s.* export a new one"):
         require_fit(folder)
 

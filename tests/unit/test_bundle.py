@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_policy import GOLDEN_STEPS, A, D, K, S, make_golden, make_manifest, make_weights
+from toy_policy import GOLDEN_STEPS, A, D, K, S, make_golden, make_manifest, make_weights, reseal
 from toy_policy import write_bundle as write_toy
 
 from robodreamer_deploy.bundle.bundle import (
@@ -25,7 +26,13 @@ from robodreamer_deploy.bundle.bundle import (
 )
 from robodreamer_deploy.bundle.describe import describe
 from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.manifest import MAX_FILE_BYTES, DrawResult, FileRecord, Manifest
+from robodreamer_deploy.bundle.manifest import (
+    MAX_FILE_BYTES,
+    METADATA,
+    DrawResult,
+    FileRecord,
+    Manifest,
+)
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
@@ -171,6 +178,67 @@ def test_a_tampered_manifest_is_refused_in_words(
 ) -> None:
     edit(folder, change)
     with pytest.raises(BundleError, match=words):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda c: c["contract"].update(control_dt_s=0.01),
+            "control_dt_s is 0.01, .* 0.02",
+        ),
+        (lambda c: c["contract"].update(task="other"), "contract.task is 'other', .* 'toy_reach'"),
+        (
+            lambda c: c["contract"]["observations"][0].update(max_age_s=3.0),
+            r"contract.observations\[0\].max_age_s is 3.0, .* None",
+        ),
+        (
+            lambda c: c["contract"]["action"].update(labels=["y", "x"]),
+            r"contract.action.labels\[0\] is 'y', .* 'x'",
+        ),
+        (lambda c: c.update(default_draw="sample"), "default_draw is 'sample', .* 'mode'"),
+        (lambda c: c.update(delays_s={}), r"delays_s.action is nothing, .* \[0.0, 0.02\]"),
+        (lambda c: c["surprise_quantiles"].update({"0.99": 9.0}), "surprise_quantiles.0.99 is 9.0"),
+        (lambda c: c.update(run="another"), "run is 'another', .* 'toy'"),
+        (lambda c: c["draws"]["mode"].update(success_rate=1.0), "draws.mode.success_rate is 1.0"),
+    ],
+)
+def test_a_manifest_that_says_otherwise_than_the_graphs_is_refused(
+    folder: Path, change: Callable[..., Any], words: str
+) -> None:
+    edit(folder, change)
+    with pytest.raises(BundleError, match=words) as caught:
+        load_bundle(folder)
+    assert "export the run again" in str(caught.value)
+
+
+def test_one_graph_of_another_export_is_noticed(folder: Path, tmp_path: Path) -> None:
+    other = write_toy(tmp_path / "other")
+    reseal(other, dataclasses.replace(make_manifest(), run="other"))
+    load_bundle(other)
+    shutil.copy(other / "policy.onnx", folder)
+    write_manifest(folder, make_manifest())
+    with pytest.raises(BundleError, match=r"run is 'toy', policy\.onnx was exported with 'other'"):
+        load_bundle(folder)
+
+
+def test_a_graph_without_a_manifest_is_refused(folder: Path) -> None:
+    for text, words in ((None, "carries no manifest"), ("{", "carries a manifest that cannot")):
+        model = onnx.load(folder / "prior.onnx")
+        onnx.helper.set_model_props(model, {} if text is None else {METADATA: text})
+        (folder / "prior.onnx").write_bytes(model.SerializeToString())
+        write_manifest(folder, make_manifest())
+        with pytest.raises(BundleError, match=rf"prior\.onnx {words}"):
+            load_bundle(folder)
+
+
+@pytest.mark.parametrize("period_s", [1e-9, 9.9e-4, 10.1, 1e6])
+def test_a_period_at_which_no_robot_is_driven_is_refused(folder: Path, period_s: float) -> None:
+    edit(folder, lambda content: content["contract"].update(control_dt_s=period_s))
+    with pytest.raises(
+        BundleError, match=r"a control period of .* s; robots are driven with 0.001"
+    ):
         load_bundle(folder)
 
 

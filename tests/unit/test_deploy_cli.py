@@ -307,7 +307,7 @@ def test_a_policys_words_do_not_steer_the_terminal(
     hostile = shutil.copytree(policy, tmp_path / "hostile")
     manifest = load_bundle(hostile).manifest
     contract = dataclasses.replace(manifest.contract, task=f"{ESCAPES}reach\nstopped \ud800")
-    write_manifest(hostile, dataclasses.replace(manifest, contract=contract, run=ESCAPES))
+    toy_policy.reseal(hostile, dataclasses.replace(manifest, contract=contract, run=ESCAPES))
     for words in (("inspect", hostile), (hostile, "--robot", f"{TOY}:Point", "--fast")):
         code, out, _ = said(*words)
         assert code == 0

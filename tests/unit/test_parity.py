@@ -82,7 +82,7 @@ def test_a_controller_drives_for_two_hundred_steps_as_the_agent_acts(
 def test_graphs_and_agent_agree_and_the_worst_errors_are_told(exported: Exported) -> None:
     parity = exported.verify()
     is_discrete = exported.agent.contract.action.kind == "discrete"
-    outputs = {*TOLERANCES} - ({"action"} if is_discrete else set[str]())
+    outputs = {*TOLERANCES} - {"action" if is_discrete else "action_logits"}
     assert parity.worst.keys() == outputs
     assert all(0 < error < TOLERANCES[name] / 4 for name, error in parity.worst.items())
     assert parity.free_steps == len(exported.recording.is_first)

@@ -15,8 +15,14 @@ from toy_robot import CONTRACT
 from robodreamer.onnx_export.cuts import cut
 from robodreamer_deploy.bundle.bundle import Carry, write_initial, write_manifest
 from robodreamer_deploy.bundle.golden import Golden
-from robodreamer_deploy.bundle.interface import StateShapes, describe_graphs
-from robodreamer_deploy.bundle.manifest import FORMAT_VERSION, DrawResult, Manifest, derive
+from robodreamer_deploy.bundle.interface import GRAPHS, StateShapes, describe_graphs
+from robodreamer_deploy.bundle.manifest import (
+    FORMAT_VERSION,
+    METADATA,
+    DrawResult,
+    Manifest,
+    derive,
+)
 from robodreamer_deploy.contract import Array, Observation
 
 Layer = dict[str, Array]  # weights of one graph by name
@@ -250,6 +256,7 @@ def make_graphs(weights: Weights) -> dict[str, onnx.ModelProto]:
 
 def write_graphs(folder: Path, weights: Weights) -> None:
     for name, model in make_graphs(weights).items():
+        helper.set_model_props(model, {METADATA: make_manifest().to_stamp()})
         (folder / name).write_bytes(model.SerializeToString())
 
 
@@ -294,3 +301,13 @@ def write_bundle(
     (make_golden(weights) if golden is None else golden).save(folder / "golden.npz")
     write_manifest(folder, make_manifest())
     return folder
+
+
+def reseal(folder: Path, manifest: Manifest | None = None) -> None:
+    """Give a folder honest hashes and stamps, of another manifest if one is given."""
+    manifest = manifest or make_manifest()
+    for name in GRAPHS:
+        model = onnx.load(folder / name)
+        helper.set_model_props(model, {METADATA: manifest.to_stamp()})
+        (folder / name).write_bytes(model.SerializeToString())
+    write_manifest(folder, manifest)

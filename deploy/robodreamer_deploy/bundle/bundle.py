@@ -8,11 +8,16 @@
     manifest.json                             what the rest means, see manifest.py
 
 Whatever comes from such a folder is untrusted until `load_bundle` has checked it: version, fields
-and their types, file names, sizes and hashes. Letters: D deter, S stoch, K classes, A action.
+and their types, file names, sizes and hashes, and that every graph carries the same manifest. What
+is used later is read by `Bundle.read`, which compares the bytes that it returns once more, so that
+nothing is ever read that the manifest does not list.
+
+Letters: D deter, S stoch, K classes, A action.
 """
 
 import dataclasses
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,9 +28,11 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from robodreamer_deploy.bundle.interface import GRAPHS
-from robodreamer_deploy.bundle.manifest import MANIFEST, FileRecord, Manifest
+from robodreamer_deploy.bundle.manifest import MANIFEST, METADATA, FileRecord, Manifest
+from robodreamer_deploy.bundle.onnx_file import read_onnx
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.naming import closest
+from robodreamer_deploy.records import first_difference, parse_json
 
 REQUIRED_FILES = (*GRAPHS, "initial.npz", "golden.npz")
 MAX_MANIFEST_BYTES = 4 << 20
@@ -52,11 +59,25 @@ class Bundle:
     manifest: Manifest
     initial: Carry
     """Where every episode starts."""
+    is_sealed: bool = True
+    """Whether the manifest lists the files; false only while a policy is being exported."""
 
     @property
     def contract(self) -> Contract:
         """What the policy reads and sends."""
         return self.manifest.contract
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content, which is the one that the manifest vouches for.
+
+        Raises:
+            BundleError: The manifest does not list it, or it is not what was listed.
+        """
+        if not self.is_sealed:
+            return (self.folder / name).read_bytes()
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.folder / MANIFEST} lists no {name}")
+        return _read_file(self.folder, name, self.manifest.files[name])
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -69,11 +90,15 @@ def load_bundle(folder: Path) -> Bundle:
     manifest = _read_manifest(folder)
     if missing := [name for name in REQUIRED_FILES if name not in manifest.files]:
         raise BundleError(f"{folder / MANIFEST} lists no {', '.join(missing)}")
-    for name, record in manifest.files.items():
-        _check_file(folder, name, record)
+    contents = {name: _read_file(folder, name, record) for name, record in manifest.files.items()}
+    stamped = manifest.to_stamp()
+    for name in GRAPHS:
+        _check_graph(folder / name, contents[name], stamped)
     shapes = {**dataclasses.asdict(manifest.state), "action": (manifest.contract.action.size,)}
     arrays = read_arrays(
-        folder / "initial.npz", {name: ((1, *shape), "float32") for name, shape in shapes.items()}
+        folder / "initial.npz",
+        contents["initial.npz"],
+        {name: ((1, *shape), "float32") for name, shape in shapes.items()},
     )
     initial = Carry(**{name: array[0] for name, array in arrays.items()})
     return Bundle(folder=folder, manifest=manifest, initial=initial)
@@ -107,9 +132,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def read_arrays(
-    path: Path, expected: Mapping[str, tuple[tuple[int, ...], str]]
+    path: Path, content: bytes, expected: Mapping[str, tuple[tuple[int, ...], str]]
 ) -> dict[str, Array]:
-    """Read an npz file that must hold exactly `expected`: name -> shape and type.
+    """Read the npz file `content` that must hold exactly `expected`: name -> shape and type.
+
+    The path is for errors.
 
     Raises:
         BundleError: Unreadable, or an array is missing, unknown, of another shape or type, or not
@@ -117,10 +144,10 @@ def read_arrays(
     """
     size = sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in expected.values())
     try:
-        with path.open("rb") as file:  # numpy leaves a file open that it cannot read
-            require_size(file, size + len(expected) * NPY_HEADER_BYTES)
-            npz = np.load(file, allow_pickle=False)
-            arrays = {name: cast("Array", npz[name]) for name in npz.files}
+        file = io.BytesIO(content)
+        require_size(file, size + len(expected) * NPY_HEADER_BYTES)
+        npz = np.load(file, allow_pickle=False)
+        arrays = {name: cast("Array", npz[name]) for name in npz.files}
     except Exception as error:  # numpy documents no set of errors for a damaged file
         raise BundleError(f"{path} is no readable npz file: {error}") from error
     if arrays.keys() != expected.keys():
@@ -168,7 +195,8 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path}: {error}") from error
 
 
-def _check_file(folder: Path, name: str, record: FileRecord) -> None:
+def _read_file(folder: Path, name: str, record: FileRecord) -> bytes:
+    """Return a file's content, if it is the recorded one."""
     path = folder / name
     if not path.is_file():
         raise BundleError(f"{path} is missing")
@@ -178,8 +206,32 @@ def _check_file(folder: Path, name: str, record: FileRecord) -> None:
         raise BundleError(
             f"{path} has {path.stat().st_size} bytes, the manifest says {record.size}"
         )
-    if _fingerprint(path).sha256 != record.sha256:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record.sha256:
         raise BundleError(f"{path} has been changed: its sha256 is not the manifest's")
+    return content
+
+
+def _check_graph(path: Path, content: bytes, stamped: str) -> None:
+    """Refuse a graph that reads other files or never ends, or that carries another manifest."""
+    try:
+        metadata = read_onnx(content).metadata
+    except ValueError as error:
+        raise BundleError(f"{path} cannot be loaded: {error}") from error
+    if METADATA not in metadata:
+        raise BundleError(f"{path} carries no manifest; `robodreamer export` writes it into each")
+    if metadata[METADATA] == stamped:
+        return
+    try:
+        difference = first_difference(parse_json(stamped), parse_json(metadata[METADATA]))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} carries a manifest that cannot be read: {error}") from error
+    if difference is not None:
+        where, ours, theirs = difference
+        raise BundleError(
+            f"{path.parent / MANIFEST} says that {where} is {ours}, {path.name} was exported with "
+            f"{theirs}; one of them has been changed: export the run again"
+        )
 
 
 def _fingerprint(path: Path) -> FileRecord:

@@ -5,6 +5,7 @@ not hide the next. Letters: n steps, A action, D deter, S stoch, K classes, E to
 """
 
 import dataclasses
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ class Golden:
     """(n, S, K), logs of probabilities."""
     action: Array
     """(n, A), from deter_next, stoch_next and noise_action."""
+    action_logits: Array | None = None
+    """(n, A), logs of the probabilities of a discrete action; None of a continuous one."""
 
     def __len__(self) -> int:
         """Return the number of steps n."""
@@ -69,14 +72,26 @@ class Golden:
         state = ("deter", "stoch", "action_previous", "is_first", "noise_stoch", "noise_action")
         return (*self.observations, *state)
 
+    def arrays(self) -> dict[str, Array]:
+        """Return all that is not observed, by name."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
+        arrays = {name: getattr(self, name) for name in names}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def rows(self, rows: slice) -> "Golden":
+        """Return some of the steps."""
+        return Golden(
+            observations={name: values[rows] for name, values in self.observations.items()},
+            **{name: array[rows] for name, array in self.arrays().items()},
+        )
+
     def values(self, i: int) -> dict[str, Array]:
         """Return all values of step i, as `bundle.interface` names them, with a batch axis of 1.
 
         Among them is what would have been drawn from the prior with the posterior's noise.
         """
         rows = slice(i, i + 1)
-        names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
-        values: dict[str, Array] = {name: getattr(self, name)[rows] for name in names}
+        values: dict[str, Array] = {name: array[rows] for name, array in self.arrays().items()}
         scores = values["prior_logits"] + values["noise_stoch"]
         classes = np.eye(scores.shape[-1], dtype=np.float32)
         values["stoch_prior"] = classes[scores.argmax(-1)]
@@ -84,8 +99,7 @@ class Golden:
 
     def save(self, path: Path) -> None:
         """Write the npz file."""
-        names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
-        arrays: dict[str, Any] = {name: getattr(self, name) for name in names}
+        arrays: dict[str, Any] = self.arrays()
         for name, values in self.observations.items():
             arrays[f"{OBSERVATION}{name}"] = values
         np.savez_compressed(path, **arrays)
@@ -97,8 +111,8 @@ def load_golden(bundle: Bundle) -> Golden:
     Raises:
         BundleError: Unreadable, without a step, or not of the shapes that the manifest tells.
     """
-    path = bundle.folder / "golden.npz"
-    num_steps = _count_steps(path)
+    path, content = bundle.folder / "golden.npz", bundle.read("golden.npz")
+    num_steps = _count_steps(path, content)
     manifest = bundle.manifest
     deter, stoch = manifest.state.deter, manifest.state.stoch
     action, tokens = (manifest.contract.action.size,), (manifest.token_size,)
@@ -107,22 +121,24 @@ def load_golden(bundle: Bundle) -> Golden:
         "noise_action": action, "tokens": tokens, "deter_next": deter, "stoch_next": stoch,
         "prior_logits": stoch, "posterior_logits": stoch, "action": action,
     }  # fmt: skip
+    if manifest.contract.action.kind == "discrete":
+        shapes["action_logits"] = action
     expected = {name: ((num_steps, *shape), "float32") for name, shape in shapes.items()}
     for signal in manifest.contract.inputs:
         expected[f"{OBSERVATION}{signal.name}"] = ((num_steps, *signal.shape), signal.dtype)
     for bit in manifest.validity.values():
         expected[f"{OBSERVATION}{bit}"] = ((num_steps,), "bool")
-    arrays = read_arrays(path, {**expected, "is_first": ((num_steps,), "bool")})
+    arrays = read_arrays(path, content, {**expected, "is_first": ((num_steps,), "bool")})
     names = [*(s.name for s in manifest.contract.inputs), *manifest.validity.values()]
     observations = {name: arrays.pop(f"{OBSERVATION}{name}") for name in names}
     return Golden(observations=observations, **arrays)
 
 
-def _count_steps(path: Path) -> int:
+def _count_steps(path: Path, content: bytes) -> int:
     try:
-        with path.open("rb") as file:
-            require_size(file, MAX_STEPS + NPY_HEADER_BYTES, "is_first.npy")
-            num_steps = len(cast("Array", np.load(file, allow_pickle=False)["is_first"]))
+        file = io.BytesIO(content)
+        require_size(file, MAX_STEPS + NPY_HEADER_BYTES, "is_first.npy")
+        num_steps = len(cast("Array", np.load(file, allow_pickle=False)["is_first"]))
     except Exception as error:  # numpy documents no set of errors for a damaged file
         raise BundleError(f"{path} is no readable golden sequence: {error}") from error
     if not 1 <= num_steps <= MAX_STEPS:

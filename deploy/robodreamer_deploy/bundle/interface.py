@@ -95,7 +95,9 @@ def describe_graphs(
              "posterior_logits"),
             (stoch, "float32"),
         ),
-        **dict.fromkeys(("action_previous", "noise_action", "action"), (action, "float32")),
+        **dict.fromkeys(
+            ("action_previous", "noise_action", "action", "action_logits"), (action, "float32")
+        ),
     }  # fmt: skip
 
     def tensors(*words: str) -> tuple[TensorSpec, ...]:
@@ -110,6 +112,9 @@ def describe_graphs(
     signals = [*(signal.name for signal in contract.inputs), *validity.values()]
     state_in = ("deter", "stoch", "action_previous as action")
     logits = ("prior_logits", "posterior_logits")
+    is_discrete = contract.action.kind == "discrete"
+    # A choice hides by how much it was one; what it was made from tells.
+    acted = ("action", "action_logits") if is_discrete else ("action",)
     return {
         "encoder.onnx": GraphSpec(inputs=tensors(*signals), outputs=tensors("tokens")),
         "rssm_step.onnx": GraphSpec(
@@ -120,7 +125,7 @@ def describe_graphs(
             inputs=tensors(
                 "deter_next as deter", "stoch_next as stoch", "noise_action as noise"
             ),
-            outputs=tensors("action"),
+            outputs=tensors(*acted),
         ),
         "core.onnx": GraphSpec(
             inputs=tensors(*state_in, "is_first"), outputs=tensors("deter_next")
@@ -138,7 +143,7 @@ def describe_graphs(
                 *signals, "deter", "stoch", "action_previous", "is_first", "noise_stoch",
                 "noise_action",
             ),
-            outputs=tensors("action", "deter_next", "stoch_next", *logits),
+            outputs=tensors(*acted, "deter_next", "stoch_next", *logits),
         ),
     }  # fmt: skip
 

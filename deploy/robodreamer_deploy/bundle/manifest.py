@@ -31,6 +31,9 @@ MANIFEST = "manifest.json"
 METADATA = "robodreamer.manifest"
 """Under this key the metadata of every graph holds the manifest."""
 MAX_FILE_BYTES = 8 << 30
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 1e-3, 10.0
+"""Of control. Below, no loop in Python keeps it; above, a command stands for longer than a robot
+should be left to it."""
 
 Draw = Literal["mode", "sample"]
 DRAWS: tuple[Draw, ...] = ("mode", "sample")
@@ -174,6 +177,12 @@ class Manifest:
         self._check_derived()
 
     def _check_sizes(self) -> None:
+        period_s = self.contract.control_dt_s
+        if not SHORTEST_PERIOD_S <= period_s <= LONGEST_PERIOD_S:
+            raise ValueError(
+                f"a control period of {period_s!r} s; robots are driven with {SHORTEST_PERIOD_S} "
+                f"to {LONGEST_PERIOD_S:g} s"
+            )
         if not 1 <= self.token_size <= MAX_ELEMENTS:
             raise ValueError(f"token_size is {self.token_size}")
         if self.contract.action.size > MAX_ELEMENTS:
@@ -200,6 +209,10 @@ class Manifest:
     def to_json(self) -> str:
         """Return the manifest as JSON text. Floats are written by repr and read back exactly."""
         return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
+
+    def to_stamp(self) -> str:
+        """Return what the metadata of every graph holds: the manifest without the files' hashes."""
+        return dataclasses.replace(self, files={}).to_json()
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":

@@ -12,6 +12,7 @@ import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from robodreamer_deploy.bundle.bundle import BundleError
 from robodreamer_deploy.bundle.interface import GraphSpec, TensorSpec
+from robodreamer_deploy.bundle.onnx_file import read_onnx
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.inference.providers import PROVIDERS, Provider
 
@@ -26,15 +27,32 @@ ONNX_TYPES = {
 class Graph:
     """A graph whose inputs and outputs are exactly those it was announced with."""
 
-    def __init__(self, path: Path, spec: GraphSpec, provider: Provider = "cpu") -> None:
-        """Load `path`.
+    def __init__(
+        self,
+        path: Path,
+        spec: GraphSpec,
+        provider: Provider = "cpu",
+        content: bytes | None = None,
+    ) -> None:
+        """Load a graph from bytes, so that no other file can be read with it.
+
+        Args:
+            path: Where they come from.
+            spec: What it was announced with.
+            provider: Where to compute it.
+            content: The ONNX file; None to read it from `path`.
 
         Raises:
             BundleError: Not a valid graph, its inputs or outputs differ from the announced, or the
                 device does not take it.
         """
         self._path = path
-        self._session = _load(path, provider)
+        content = path.read_bytes() if content is None else content
+        try:
+            read_onnx(content)
+        except ValueError as error:
+            raise BundleError(f"{path} cannot be loaded: {error}") from error
+        self._session = _load(path, content, provider)
         _check(path, "input", self._session.get_inputs(), spec.inputs)
         _check(path, "output", self._session.get_outputs(), spec.outputs)
         self._spec = spec
@@ -77,7 +95,7 @@ class Graph:
         return compute
 
 
-def _load(path: Path, provider: Provider) -> Any:
+def _load(path: Path, content: bytes, provider: Provider) -> Any:
     runtime = cast("Any", onnxruntime)  # it ships no types
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -86,10 +104,11 @@ def _load(path: Path, provider: Provider) -> Any:
     options.log_severity_level = 3  # errors; warnings would go to stderr past the logging module
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     name, settings = PROVIDERS[provider]
     try:
         session = runtime.InferenceSession(
-            str(path), options, providers=[(name, dict(settings))], enable_fallback=0
+            content, options, providers=[(name, dict(settings))], enable_fallback=0
         )
     except Exception as error:  # onnxruntime's errors have no base class of their own
         raise BundleError(f"{path} cannot be loaded: {error}") from error

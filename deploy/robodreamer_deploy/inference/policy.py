@@ -43,8 +43,7 @@ class Policy:
         self.bundle = bundle
         self.provider = provider
         self.graphs = {
-            name: Graph(bundle.folder / name, manifest.graphs[name], provider)
-            for name in manifest.sequences[sequence]
+            name: load_graph(bundle, name, provider) for name in manifest.sequences[sequence]
         }
 
     @property
@@ -73,6 +72,16 @@ class Policy:
         stoch = generator.gumbel(size=state.stoch)
         draw_action = generator.gumbel if self.is_discrete else generator.normal
         return Noise(stoch.astype(np.float32), draw_action(size=spec.size).astype(np.float32))
+
+
+def load_graph(bundle: Bundle, name: str, provider: Provider = "cpu") -> Graph:
+    """Load one of a bundle's graphs.
+
+    Raises:
+        BundleError: It cannot be loaded there, or does not fit the manifest.
+    """
+    spec = bundle.manifest.graphs[name]
+    return Graph(bundle.folder / name, spec, provider, bundle.read(name))
 
 
 def surprise(posterior_logits: Array, prior_logits: Array) -> float:

@@ -13,9 +13,11 @@ import numpy as np
 
 from robodreamer_deploy.bundle.bundle import BundleError
 from robodreamer_deploy.bundle.golden import LATENTS, Golden
+from robodreamer_deploy.bundle.interface import GRAPHS
 from robodreamer_deploy.bundle.manifest import Reduction
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.inference.graph import Graph
+from robodreamer_deploy.inference.policy import Policy, load_graph
 
 TOLERANCE = 1e-4
 """Largest error of an output, relative above 1. Float32 sums in another order (other CPU, other
@@ -53,26 +55,39 @@ class Flips(NamedTuple):
 
 
 def replay_golden(policy: Policy, golden: Golden) -> SelfTest:
-    """Repeat every golden step from its recorded state.
+    """Repeat every golden step from its recorded state, in every graph of the policy's folder.
+
+    Those that the policy has not loaded, which are there for other runtimes, are computed on the
+    CPU.
 
     Raises:
-        BundleError: An output differs by more than the tolerance, or a latent flipped without
-            being a tie; with the graph, the step and the output. In reduced precision: more
-            latents flipped, or an action differs by more, than is allowed.
+        BundleError: An output differs by more than the tolerance, or a latent or a discrete action
+            flipped without being a tie; with the graph, the step and the output. In reduced
+            precision: more latents flipped, or an action differs by more, than is allowed.
     """
-    reduction = policy.bundle.manifest.reduction
-    if reduction is not None:
-        return _replay_reduced(policy, golden, reduction)
+    bundle = policy.bundle
+    if bundle.manifest.reduction is not None:
+        return _replay_reduced(policy, golden, bundle.manifest.reduction)
+    worst, num_ties = _replay_graphs(policy.graphs, golden)
+    for name in GRAPHS:
+        if name not in policy.graphs:  # one at a time: they are let go at once
+            error, _ = _replay_graphs({name: load_graph(bundle, name)}, golden)  # the same ties
+            worst = max(worst, error)
+    return SelfTest(len(golden), worst, num_ties, 0.0)
+
+
+def _replay_graphs(graphs: Mapping[str, Graph], golden: Golden) -> tuple[float, int]:
+    """Return the largest error of graphs, and how many ties there were."""
     worst, num_ties = 0.0, 0
     for i in range(len(golden)):
         values = golden.values(i)
-        for name, graph in policy.graphs.items():
+        for name, graph in graphs.items():
             checked = check_outputs(
                 graph.run(values), values, {}, who=f"{GOLDEN}: {name}", where=f"at step {i}"
             )
             worst = max(worst, *checked.errors.values())
             num_ties += checked.num_ties
-    return SelfTest(len(golden), worst, num_ties, 0.0)
+    return worst, num_ties
 
 
 class Checked(NamedTuple):
@@ -89,7 +104,6 @@ def check_outputs(
     *,
     who: str,
     where: str,
-    action_lead: float | None = None,
 ) -> Checked:
     """Compare what a graph computed with the values of the reference, all with a batch axis.
 
@@ -99,7 +113,6 @@ def check_outputs(
         tolerances: By value, where it is not `TOLERANCE`.
         who: Says in errors whose outputs these are.
         where: Says in errors which step it is.
-        action_lead: By how much the reference's discrete action led; None compares it as numbers.
 
     Raises:
         BundleError: An error above its tolerance, or another choice that was no tie.
@@ -113,8 +126,8 @@ def check_outputs(
             num_ties += count_ties(chosen, reference, leads, f"{who}: latent", where)
         elif name == "action" and num_ties:
             continue  # chosen in another state, with as much right
-        elif name == "action" and action_lead is not None:
-            leads = np.array([action_lead])
+        elif name == "action" and "action_logits" in expected:
+            leads = lead(expected["action_logits"] + expected["noise_action"])
             num_ties += count_ties(outputs[name], expected[name], leads, f"{who}: action", where)
         else:
             error, most = (
@@ -144,8 +157,9 @@ def count_flips(policy: Policy, golden: Golden) -> Flips:
             num_flips += int((differ & (leads >= TIE_MARGIN)).sum())
             num_choices += len(differ)
         if "actor.onnx" in policy.graphs:  # alone, in a state that is the reference's
-            action = policy.graphs["actor.onnx"].run(values)["action"]
-            error = largest_error(action, values["action"])
+            acted = policy.graphs["actor.onnx"].run(values)
+            what = "action_logits" if "action_logits" in acted else "action"
+            error = largest_error(acted[what], values[what])
             action_error = float(np.maximum(action_error, error))  # keeps NaN
     return Flips(num_choices, num_ties, num_flips, action_error)
 
@@ -180,6 +194,14 @@ def largest_error(actual: Array, reference: Array) -> float:
 
 
 def _replay_reduced(policy: Policy, golden: Golden, reduction: Reduction) -> SelfTest:
+    tested = _replay_flips(policy, golden, reduction)
+    for sequence, names in policy.bundle.manifest.sequences.items():
+        if not policy.graphs.keys() >= {*names}:
+            _replay_flips(Policy(policy.bundle, sequence=sequence), golden, reduction)
+    return tested
+
+
+def _replay_flips(policy: Policy, golden: Golden, reduction: Reduction) -> SelfTest:
     flips = count_flips(policy, golden)
     for what, found, exported in (
         ("share of latents in another class", flips.rate, reduction.golden_flip_rate),
