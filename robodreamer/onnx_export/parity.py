@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from robodreamer.onnx_export.evidence import Evidence
 from robodreamer.onnx_export.policy_folder import unsealed_policy
 from robodreamer.onnx_export.traces import Trace
