@@ -149,6 +149,7 @@ def test_a_changed_log_and_another_policy_are_told_apart_at_a_tick(
         ({"step": {"kind": "guess", "action": [0, 0], "surprise": 0, "counter": 0}}, "kind is"),
         ({"step": {"kind": "prior", "action": [0, 0], "surprise": 0, "counter": -9}}, "counter"),
         ({"executed": [[[[[[[0]]]]]]]}, "another number of elements"),
+        ({"executed": [1e308, 0.0]}, "overflow encountered in cast"),
         ({"what": "x" * 10_000}, "unknown fields: what"),
     ],
 )
@@ -203,7 +204,7 @@ def breaking(tmp_path: Path) -> str:
         "from toy_robot import Point\n"
         "class Breaking(Point):\n"
         "    def send_action(self, action):\n"
-        "        if self.steps == 13: raise RuntimeError('the gear is stripped')\n"
+        "        if self.steps == 13: raise RuntimeError('the gear is stripped\\x1b[2J')\n"
         "        return super().send_action(action)\n"
     )
     return f"{path}:Breaking"
@@ -221,8 +222,10 @@ def test_after_a_fault_the_last_seconds_are_kept(
     assert isinstance(last.event, EpisodeEnd)
     assert "the gear is stripped" in last.event.reason
     assert "the gear is stripped" in reader.fault
+    assert "\x1b" not in out
     code, out, _ = said(policy, "--replay", dump)
     assert code == 0
+    assert "the gear is stripped\\x1b[2J" in out
     assert "written because of: " in out
     assert "the same    13 of 13 ticks, bit for bit" in out
 

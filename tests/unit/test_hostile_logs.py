@@ -13,13 +13,18 @@ import toy_policy
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcap.reader import make_reader
+from mcap.records import ChunkIndex
 from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
 from robodreamer.robot_logs.stretches import Cut
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.recording import mcap_writer
 from robodreamer_deploy.recording.mcap_file import MAGIC, MAX_BYTES, read_records, unpacked
+from robodreamer_deploy.recording.mcap_reader import LogReader
+from robodreamer_deploy.recording.mcap_writer import LogWriter
 from robodreamer_deploy.recording.messages import DamagedError, WallClock, entry_of, messages_of
 from robodreamer_deploy.recording.named_signals import NamedSignals
 from robodreamer_deploy.recording.replay import Replay
@@ -98,6 +103,37 @@ def test_a_record_that_no_program_writes_is_a_sentence(
     complaints: list[str] = []
     list(read_records(path, complaints.append))
     assert any(sentence in complaint for complaint in complaints), complaints
+
+
+def test_a_chunk_that_was_changed_costs_its_own_entries_and_no_others(
+    drive: ToldDrive, entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first chunk is the one that names the channels."""
+    monkeypatch.setattr(mcap_writer, "CHUNK_BYTES", 4000)
+    path = tmp_path / "log.mcap"
+    with path.open("wb") as file:
+        writer = LogWriter(file, drive.about(), WallClock(0, 0.0))
+        for entry in entries:
+            writer.write(entry)
+        writer.finish(0)
+    content = path.read_bytes()
+    for place in [entry.chunk_start_offset for entry in chunk_indexes(path)]:
+        changed = bytearray(content)
+        changed[place + 9 + 8 + 8] ^= 1  # of how much it unpacks to
+        path.write_bytes(changed)
+        reader = LogReader(path)
+        found = [entry.number for entry in reader.entries()]
+        lost = [entry.number for entry in entries if entry.number not in found]
+        assert 0 < len(lost) < len(entries) / 2
+        assert lost == list(range(lost[0], lost[-1] + 1))
+        assert "a chunk is damaged" in reader.damage[0]
+
+
+def chunk_indexes(path: Path) -> list[ChunkIndex]:
+    with path.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    assert summary is not None
+    return summary.chunk_indexes
 
 
 JSON = st.recursive(

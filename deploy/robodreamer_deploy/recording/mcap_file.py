@@ -6,6 +6,7 @@ Source: the MCAP specification, version 0.
 """
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,9 +19,11 @@ from robodreamer_deploy.robots import RobotError
 
 MAGIC = b"\x89MCAP0\r\n"
 HEAD = struct.Struct("<BQ")  # of a record: kind, bytes that follow
+FOOTER = struct.Struct("<BQQQI")  # kind, length, begin of the summary, of its offsets, checksum
 CHUNK_HEAD = struct.Struct("<QQQII")  # first and last time, size, checksum, length of compression
 LENGTH = struct.Struct("<Q")
 CHECKSUM = struct.Struct("<I")
+FOOTER_KIND = 2
 CHANNEL, MESSAGE, CHUNK, ATTACHMENT, METADATA, DATA_END = 4, 5, 6, 9, 12, 15
 READ = (CHANNEL, MESSAGE, CHUNK, ATTACHMENT, METADATA, DATA_END)
 IN_CHUNKS = (3, CHANNEL, MESSAGE)  # 3 is a schema
@@ -60,6 +63,31 @@ def read_records(path: Path, complain: Complain, *, has_chunks: bool = True) -> 
             yield from section.records(has_chunks=has_chunks)
     except OSError as error:
         raise RobotError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_channels(path: Path) -> Iterator[Record]:
+    """Yield the channels that a whole file repeats at its end.
+
+    Those in the data section stand in the first chunk alone, which may be damaged.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - FOOTER.size - len(MAGIC)))
+        end = file.read()
+        kind, length, start = FOOTER.unpack_from(end)[:3] if len(end) > FOOTER.size else (0, 0, 0)
+        if (kind, length) != (FOOTER_KIND, FOOTER.size - HEAD.size):
+            return
+        file.seek(min(start, size))
+        body = file.read(MAX_BYTES)
+    place = 0
+    while place + HEAD.size <= len(body):
+        kind, length = HEAD.unpack_from(body, place)
+        place += HEAD.size + length
+        if kind == CHANNEL:
+            yield Record(kind, body[place - length : place])
 
 
 class _DataSection:
@@ -129,10 +157,11 @@ class _DataSection:
             self._complain(f"a chunk is damaged: {error}")
             return
         if not is_cut and len(body) != size:
-            self._complain(f"a chunk is damaged: it has {len(body)} bytes of {size}")
+            self._complain(f"a chunk is damaged, and left out: it has {len(body)} bytes of {size}")
         elif not is_cut and checksum not in (0, zlib.crc32(body)):
-            self._complain("a chunk was changed: its checksum differs")
-        yield from self._records_of(body, is_whole=len(body) == size)
+            self._complain("a chunk was changed, and is left out: its checksum differs")
+        else:
+            yield from self._records_of(body, is_whole=len(body) == size)
 
     def _records_of(self, body: bytes, *, is_whole: bool) -> Iterator[Record]:
         place = 0

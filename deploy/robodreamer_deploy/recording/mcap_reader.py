@@ -14,6 +14,7 @@ from robodreamer_deploy.recording.mcap_file import (
     METADATA,
     Record,
     parse,
+    read_channels,
     read_records,
 )
 from robodreamer_deploy.recording.mcap_writer import ABOUT, MANIFEST_NAME, SUMMARY, require_mcap
@@ -89,6 +90,8 @@ class LogReader:
 
     def _messages(self) -> Iterator[Any]:
         """Yield the message records, and take in what the others tell on the way."""
+        for record in read_channels(self.path):
+            self._take(record)
         for record in read_records(self.path, self._complain):
             if (message := self._take(record)) is not None:
                 yield message
