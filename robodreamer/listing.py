@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from robodreamer_deploy.bundle.describe import element_words, mapping_words
-from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_deploy.contract import ActionSpec, Camera, Contract, Signal
 
 OTHERS = (
     ("gym:ID", "any Gymnasium environment with Box or Dict observations, such as gym:CarRacing-v3"),
@@ -57,7 +57,7 @@ def format_tasks(tasks: Mapping[str, str], width: int = 80) -> list[str]:
 def format_details(
     contract: Contract,
     text: str,
-    cameras: Sequence[str],
+    cameras: Sequence[Camera],
     notes: Sequence[str] = (),
     costs: Sequence[tuple[str, str]] = (),
     width: int = 80,
@@ -80,7 +80,8 @@ def format_details(
         *(("in training", _observed(signal)) for signal in contract.privileged),
         *(("action", line) for line in _action(contract.action)),
         ("control", f"every {contract.control_dt_s:g} s, {steps or 'cut after 1000'} steps"),
-        ("cameras", ", ".join(cameras) or "none"),
+        ("cameras", ", ".join(_name(camera) for camera in cameras) or "none"),
+        *(("stand", line) for line in _places(cameras)),
         ("success", "told after each step" if contract.knows_success else "not told"),
         *costs,
         *(("note", note) for note in notes),
@@ -96,6 +97,28 @@ def _observed(signal: Signal) -> str:
     size = "x".join(map(str, signal.shape)) or "1"
     labels = f": {', '.join(signal.labels)}" if 0 < len(signal.labels) <= 8 else ""
     return f"{signal.name} {size}{f' {signal.unit}' if signal.unit else ''}{labels}"
+
+
+def _name(camera: Camera) -> str:
+    return camera.signal.partition("/")[2]
+
+
+def _places(cameras: Sequence[Camera]) -> Iterator[str]:
+    """Yield where cameras stand and how they are turned, as far as that is known."""
+    places = [_place(camera) for camera in cameras]
+    if any(places):
+        yield "as MuJoCo says it: y up in the picture, looking along -z, quaternions wxyz"
+    yield from filter(None, places)
+
+
+def _place(camera: Camera) -> str:
+    if camera.position is None or camera.quaternion is None:
+        return ""
+    position, turn = (
+        " ".join(f"{value:.4g}" for value in values)
+        for values in (camera.position, camera.quaternion)
+    )
+    return f"{_name(camera)}: {position} m in {camera.frame}, turned {turn}"
 
 
 def _action(action: ActionSpec) -> Iterator[str]:

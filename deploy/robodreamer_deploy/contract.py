@@ -155,8 +155,8 @@ class ActionSpec:
     """SI unit of every element's value, such as `rad` or `N m`; empty for what has none."""
     quantities: tuple[Quantity, ...] = ()
     """What every element's value is; empty if nobody said."""
-    frame: str = ""
-    """Coordinate frame of displacements along axes, such as `world`; joints need none."""
+    frames: tuple[str, ...] = ()
+    """Coordinate frame of every element, such as `world`, or `joint`; empty if nobody said."""
     mapping: JointMapping | None = None
     """How an action that is a change becomes what the actuators are sent."""
 
@@ -164,7 +164,7 @@ class ActionSpec:
         """Refuse a map that has not one finite interval per element."""
         if self.size < 1:
             raise ValueError(f"an action has at least one element, not {self.size}")
-        for what in ("labels", "units", "quantities"):
+        for what in ("labels", "units", "quantities", "frames"):
             if (number := len(getattr(self, what))) not in (0, self.size):
                 raise ValueError(f"{number} {what} for an action of {self.size} elements")
         if self.kind == "continuous":

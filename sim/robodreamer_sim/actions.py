@@ -154,7 +154,7 @@ class Relative:
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"two actuators move {twice[0]}; name one of them in `absolute`")
         mapping = JointMapping(signal=robot.signal.name, targets=tuple(targets))
-        return _action(elements, mapping, frame="")
+        return _action(elements, mapping)
 
     def _changes(self, robot: _Robot, relative: Sequence[int]) -> dict[int, float]:
         names = [robot.labels[i] for i in relative]
@@ -219,10 +219,12 @@ class Cartesian:
             if joint is not None and model.joint(joint).name in moved:
                 places[i] = robot.place(i)
         _require_moved(model, self.frame, moved, [place.label for place in places.values()])
-        elements = [_Element(axis, -self.metres, self.metres, "m") for axis in AXES]
+        where = "world" if self.axes == "world" else self.frame
+        most = self.metres
+        elements = [_Element(axis, -most, most, "m", frame=where) for axis in AXES]
         if chain.rotation == "commanded":
             most = float(self.radians or 0.0)
-            elements += [_Element(turn, -most, most, "rad") for turn in TURNS]
+            elements += [_Element(turn, -most, most, "rad", frame=where) for turn in TURNS]
         targets: list[Target] = []
         for i in range(model.nu):
             if i in places:
@@ -231,7 +233,7 @@ class Cartesian:
                 targets.append(_absolute_target(robot, i, element=len(elements)))
                 elements.append(_absolute(robot, i))
         mapping = JointMapping(signal=robot.signal.name, targets=tuple(targets), chain=chain)
-        return _action(elements, mapping, frame="world" if self.axes == "world" else self.frame)
+        return _action(elements, mapping)
 
     def _check(self) -> None:
         if not 0.0 < self.metres < np.inf:
@@ -258,9 +260,10 @@ class _Element:
     high: float
     unit: str
     told: Meaning = DISPLACED
+    frame: str = "joint"
 
 
-def _action(elements: Sequence[_Element], mapping: JointMapping, frame: str) -> ActionSpec:
+def _action(elements: Sequence[_Element], mapping: JointMapping) -> ActionSpec:
     return ActionSpec(
         size=len(elements),
         low=tuple(element.low for element in elements),
@@ -268,7 +271,7 @@ def _action(elements: Sequence[_Element], mapping: JointMapping, frame: str) -> 
         labels=tuple(element.label for element in elements),
         units=tuple(element.unit for element in elements),
         quantities=tuple(element.told.quantity for element in elements),
-        frame=frame,
+        frames=tuple(element.frame for element in elements),
         mapping=mapping,
     )
 

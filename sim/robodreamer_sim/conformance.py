@@ -118,6 +118,23 @@ def check_contract(specimen: Specimen) -> None:
         again.close()
 
 
+def check_units(specimen: Specimen) -> None:
+    """The contract says the kind of every action, and its unit where there is one."""
+    action = specimen.contract.action
+    if action.kind == "discrete":
+        return
+    labels = action.labels or tuple(map(str, range(action.size)))
+    units = action.units or ("",) * action.size
+    if not action.quantities:
+        raise UnfitTaskError(
+            "the contract does not say what the actions are: give its ActionSpec `quantities` and "
+            "`units`, such as position in rad, or `unknown`"
+        )
+    for label, quantity, unit in zip(labels, action.quantities, units, strict=True):
+        if not unit and quantity not in ("unknown", "activation"):
+            raise UnfitTaskError(f"the action {label} is a {quantity} without a unit")
+
+
 def check_observations(specimen: Specimen) -> None:
     """Every observation, reward and flag is exactly what the contract says."""
     env = specimen.env
@@ -238,6 +255,7 @@ def check_end(specimen: Specimen) -> None:
 
 CHECKS: Mapping[str, Callable[[Specimen], None]] = {
     "contract": check_contract,
+    "units": check_units,
     "observations": check_observations,
     "fresh arrays": check_arrays_are_fresh,
     "seeds": check_seeds,

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_deploy.contract import Array, Camera, Contract, Signal
 from robodreamer_sim.cameras.rig import CameraRig
 from robodreamer_sim.stability import StabilityMonitor
 
@@ -161,6 +161,11 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         if self.contract.max_episode_steps is not None:
             return ()
         return (CUT_NOTE,)
+
+    @property
+    def all_cameras(self) -> tuple[Camera, ...]:
+        """Geometry of all cameras that can be asked for."""
+        return self._rig.describe()
 
     @property
     def camera_names(self) -> tuple[str, ...]:

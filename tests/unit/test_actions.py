@@ -147,7 +147,7 @@ def test_a_cartesian_action_moves_the_hand_by_metres() -> None:
     env = arm(Cartesian("tool", metres=0.03))
     spec = env.contract.action
     assert spec.labels == ("x", "y", "z", "m_finger")
-    assert spec.frame == "world"
+    assert spec.frames == ("world", "world", "world", "joint")
     assert spec.actuator_labels == (*ARM, "m_finger")
     model, data = env.mujoco_handles
     for axis in range(3):

@@ -26,7 +26,7 @@ CONTRACT = Contract(
         labels=("x", "y"),
         units=("m", "m"),
         quantities=("displacement",) * 2,
-        frame="world",
+        frames=("world",) * 2,
     ),
     control_dt_s=0.02,
     max_episode_steps=EPISODE_STEPS,

@@ -112,12 +112,14 @@ def element_words(action: ActionSpec) -> list[str]:
     """Return unit and kind of every element's value, such as `m, displacement in world`."""
     units = action.units or ("",) * action.size
     quantities = action.quantities or ("unknown",) * action.size
-    return [_element(*pair, action.frame) for pair in zip(units, quantities, strict=True)]
+    frames = action.frames or ("",) * action.size
+    return [_element(*words) for words in zip(units, quantities, frames, strict=True)]
 
 
 def _element(unit: str, quantity: str, frame: str) -> str:
     if quantity == "displacement":
-        kind = f"displacement per period{f' in {frame}' if frame else ''}"
+        where = f" in {frame}" if frame not in ("", "joint") else ""
+        kind = f"displacement per period{where}"
     else:
         kind = "of unknown kind" if quantity == "unknown" else quantity
     return f"{unit}, {kind}" if unit else kind

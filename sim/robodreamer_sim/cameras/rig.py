@@ -61,6 +61,8 @@ class CameraRig:
         channels: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._task, self._pictures, self._control_dt_s = task, pictures, control_dt_s
+        # before anything is randomised
+        self._nominal = {name: pictures.describe(name) for name in pictures.names}
         self._channels = channels
         requests = options.camera_requests or tuple(CameraRequest(name=name) for name in usual)
         for request in requests:
@@ -75,6 +77,10 @@ class CameraRig:
     def names(self) -> tuple[str, ...]:
         """Names of all cameras that can be asked for; empty if nothing can be drawn."""
         return self._pictures.names
+
+    def describe(self) -> tuple[Camera, ...]:
+        """Return the nominal geometry of all cameras that can be asked for."""
+        return tuple(self._nominal.values())
 
     @property
     def signals(self) -> Iterator[Signal]:
@@ -96,7 +102,7 @@ class CameraRig:
     def cameras(self) -> Iterator[Camera]:
         """Geometry of every signal's camera."""
         for shot in self._shots:
-            camera = self._pictures.describe(shot.camera)
+            camera = self._nominal[shot.camera]
             yield camera
             if shot.depth_range_m is not None:
                 yield dataclasses.replace(

@@ -157,7 +157,7 @@ def _action(*, moves_fingers: bool) -> ActionSpec:
         labels=(*XYZ, "fingers"),
         units=("m",) * 4,
         quantities=("displacement",) * 4,
-        frame="world",
+        frames=("world", "world", "world", "joint"),
     )
 
 
