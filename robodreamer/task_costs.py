@@ -69,21 +69,28 @@ def measure_costs(env: TaskEnv, clock: Clock) -> Costs:
 
 def cost_rows(costs: Costs, options: EnvOptions) -> Iterator[tuple[str, str]]:
     """Yield titles and texts of what to tell about the costs."""
-    pictures = f", {1e3 * costs.pictures_s:.2g} ms of pictures" if costs.num_pixels else ""
+    pictures = f", {_ms(costs.pictures_s)} of pictures" if costs.num_pixels else ""
     if costs.why_not:
         pictures = f"; pictures cannot be drawn here: {costs.why_not}"
-    yield "step time", f"{1e3 * costs.physics_s:.2g} ms of physics{pictures}"
+    yield "step time", f"{_ms(costs.physics_s)} of physics{pictures}"
     if not costs.num_faces:
         return
     share = costs.num_faces / costs.num_pixels
-    many = f"{share:,.0f}" if share >= 10.0 else f"{share:.1f}"
-    text = f"{costs.num_faces:,} triangles are drawn, {many} for each pixel"
-    if share > MANY_FACES:
-        advice = "lighter meshes for pictures"
-        if options.meshes == "full":
-            advice = f"--data.meshes thin draws fewer, as do {advice}"
-        text += f": where no GPU draws, a picture takes as long as they are many; {advice}"
+    text = f"{costs.num_faces:,} triangles are drawn, {_figure(share)} for each pixel"
+    if share > MANY_FACES and options.meshes == "full":
+        text += (
+            ", which costs most of a picture that no GPU draws: --data.meshes thin draws fewer, "
+            "and docs/your-task.md says what else helps"
+        )
     yield "meshes", text
+
+
+def _ms(duration_s: float) -> str:
+    return f"{_figure(1e3 * duration_s)} ms"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10.0 else f"{value:.2g}"
 
 
 def _step(env: TaskEnv, rng: np.random.Generator) -> None:

@@ -135,7 +135,7 @@ def test_meshes_that_outnumber_the_pixels_are_told_with_what_to_do(
     assert "test_gallery:Heavy Turn what a CAD program has drawn. observes" in full
     assert re.search(r"step time [0-9.e-]+ ms of physics, [0-9.e-]+ ms of pictures", full)
     share = number / pixels
-    assert f"meshes {number:,} triangles are drawn, {share:,.0f} for each pixel: where no" in full
+    assert f"meshes {number:,} triangles are drawn, {share:,.0f} for each pixel, which" in full
     assert "--data.meshes thin draws fewer" in full
     thinned = told(capsys, "test_gallery:Heavy", "--meshes", "thin")
     (faces,) = re.findall(r"meshes ([0-9,]+) triangles", thinned)

@@ -2,8 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 import robodreamer_sim
+from robodreamer_sim.options import EnvOptions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-task.md").read_text()
 SIM = Path(robodreamer_sim.__file__).parent
@@ -22,6 +26,44 @@ def test_the_example_is_the_arm_that_is_shipped() -> None:
                      count=1, flags=re.DOTALL)  # fmt: skip
     shipped = shipped.replace('.parents[1] / "assets" / "arm.xml"', '.with_name("arm.xml")')
     assert block("python") == shipped
+
+
+MOTORS = """
+<mujoco>
+  <worldbody>
+    <light pos="0 0 3"/>
+    <body name="one"><joint name="a" axis="0 0 1" range="-90 90" armature=".1"/>
+      <geom type="capsule" fromto="0 0 .1 .3 0 .1" size=".12" rgba="1 0 0 1" group="0"/>
+      <geom type="capsule" fromto="0 0 .1 .3 0 .1" size=".05" rgba="0 1 0 1" group="1"/>
+      <body name="two" pos=".3 0 .1"><joint name="b" axis="0 1 0" range="-90 90" armature=".1"/>
+        <geom type="capsule" fromto="0 0 0 .2 0 0" size=".04" rgba="0 0 1 1" group="1"/></body>
+    </body>
+  </worldbody>
+  <actuator>
+    <motor name="motor_a" joint="a" ctrlrange="-80 80"/>
+    <motor name="motor_b" joint="b" ctrlrange="-80 80"/>
+  </actuator>
+</mujoco>
+"""
+
+
+def test_somebody_elses_model_is_made_to_fit_as_the_page_says(tmp_path: Path) -> None:
+    path = tmp_path / "motors.xml"
+    path.write_text(MOTORS)
+    start, _, _ = block("python").partition("ARM = ")
+    names: dict[str, Any] = {"MODEL": path}
+    exec(start + block("py"), names)  # noqa: S102  what the page says
+    env = names["Panda"]("my_panda:Panda", EnvOptions(image_size=(32, 32)))
+    assert env.contract.action.labels == ("a", "b")
+    assert env.contract.action.high == (1.0, 1.0)
+    assert env.contract.options["geom_groups"] == [1, 2]
+    picture = env.reset(seed=0)[0]["image/scene"].reshape(-1, 3).astype(int)
+    assert (picture[:, 1:].max(-1) - picture[:, 0]).max() > 30, "what is for pictures"
+    assert (picture[:, 0] - picture[:, 1:].max(-1)).max() < 30, "no collision geom before it"
+    for _ in range(20):
+        env.step(np.array([1.0, -1.0], np.float32))
+    np.testing.assert_allclose(env.data.qvel, [1.0, -1.0], atol=0.1)
+    env.close()
 
 
 def test_the_example_is_short() -> None:
