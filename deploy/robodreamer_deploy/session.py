@@ -5,16 +5,13 @@ Everything is composed here; what it is composed of knows nothing of files and c
 
 import dataclasses
 import itertools
-import json
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.driving.clock import MonotonicClock, VirtualClock
 from robodreamer_deploy.driving.episodes import (
     Episode,
@@ -23,29 +20,21 @@ from robodreamer_deploy.driving.episodes import (
     drive_episodes,
     stop_after,
 )
-from robodreamer_deploy.driving.leaving import (
-    MOTORS_ARE_OFF,
-    Leaving,
-    describe_leaving,
-    drive_connected,
-)
+from robodreamer_deploy.driving.leaving import drive_connected
 from robodreamer_deploy.driving.loop import HOLD_WITHIN_S, ControlLoop
-from robodreamer_deploy.driving.options import (
-    DriveOptions,
-    check_max_age,
-    make_guard,
-    make_safety,
-)
-from robodreamer_deploy.driving.realtime import Privilege, real_time
+from robodreamer_deploy.driving.options import Options, check_max_age, make_guard, make_safety
+from robodreamer_deploy.driving.readiness import Readiness
+from robodreamer_deploy.driving.realtime import real_time
 from robodreamer_deploy.driving.safety import ReadOnly
 from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals, tell_on_request
 from robodreamer_deploy.driving.watchdog import Watchdog, end_process
-from robodreamer_deploy.faults import HungError, full_traceback, sentence
+from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.inference.controller import Controller, warm_up
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.providers import Provider
 from robodreamer_deploy.inference.selftest import replay_golden
-from robodreamer_deploy.recording.drive_log import DriveLog
+from robodreamer_deploy.outcome import Outcome, Say, Teller
+from robodreamer_deploy.recording.drive_log import CLOSING_S, DriveLog
 from robodreamer_deploy.robots import (
     Robot,
     RobotError,
@@ -54,78 +43,13 @@ from robodreamer_deploy.robots import (
     is_stepped,
 )
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.summary import (
-    format_episodes,
-    format_loop,
-    format_privileges,
-    summarize_episodes,
-    summarize_loop,
-)
+from robodreamer_deploy.summary import format_privileges
 
 WARM_UP_STEPS = 10
 DEFAULT_EPISODES = 10
 DRY_RUN_SECONDS = 5.0
 GIVING_UP_S = 1.0
 """How long a log may take to end when the main thread hangs."""
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(DriveOptions):
-    """What the command line asks for."""
-
-    policy: Path
-    robot: str
-    fast: bool = False
-    """Do not wait between ticks."""
-    episodes: int | None = None
-    seconds: float | None = None
-    seed: int = 0
-    draw: Draw | None = None
-    """None for the manifest's."""
-    provider: Provider = "cpu"
-    """Where the graphs are computed."""
-    dry_run: bool = False
-    """Read, never write."""
-    report: Path | None = None
-    log: Path | None = None
-    """File to record to."""
-
-
-class Outcome:
-    """How a drive went, gathered while it goes."""
-
-    def __init__(self) -> None:
-        self.episodes: list[Episode] = []
-        self.stop_reason: str | None = None
-        self.fault: str | None = None
-        self.traceback: str | None = None
-        self.privileges: tuple[Privilege, ...] = ()
-        self.signal_number: int | None = None
-        self.leaving = Leaving()
-        self.log_fault: str | None = None
-        self.report_fault: str | None = None
-
-    @property
-    def faults(self) -> list[str]:
-        """All that went wrong, as sentences."""
-        undone = self.leaving.disconnect_fault and f"disconnecting: {self.leaving.disconnect_fault}"
-        told = (self.fault, undone, self.log_fault, self.report_fault)
-        return [fault for fault in told if fault is not None]
-
-    @property
-    def exit_code(self) -> int:
-        """0 as planned, 1 after a fault, 128 + number after a signal."""
-        if self.faults or self.leaving.hold_fault is not None:
-            return 1
-        return 0 if self.signal_number is None else 128 + self.signal_number
-
-    def blame(self, where: str, error: BaseException) -> None:
-        """Take down a fault; the first one is the cause."""
-        if self.fault is None:
-            self.fault = f"{where}: {sentence(error)}"
-            self.traceback = full_traceback(error)
 
 
 def load_policy(folder: Path, say: Say, provider: Provider = "cpu") -> Policy:
@@ -165,8 +89,8 @@ def run(options: Options, say: Say) -> int:
         end_process(tell_last_words, outcome.exit_code)
 
     def tell_last_words() -> None:
-        outcome.log_fault = drive_log.close(outcome.faults, patience_s=GIVING_UP_S)
-        _tell(options, policy, loop, outcome, say)
+        outcome.log_fault = _end_log(drive_log, loop, outcome, GIVING_UP_S)
+        teller.tell()
 
     try:
         check_features(robot, policy.bundle.contract)
@@ -176,20 +100,31 @@ def run(options: Options, say: Say) -> int:
         drive_log = DriveLog(
             loop, options.robot, dataclasses.asdict(options), log=options.log, say=say
         )
-    except RobotError:
+    except Exception:
         robot.disconnect()
         raise
+    teller = Teller(options=options, policy=policy, loop=loop, outcome=outcome, say=say)
     with catch_stop_signals() as signals:
-        with tell_on_request(lambda: _print_loop(options, policy, loop, say)):
-            _drive_and_leave(loop, robot, options, signals, outcome, watchdog, say)
-        outcome.log_fault = drive_log.close(outcome.faults)
+        with tell_on_request(teller.tell_loop):
+            _drive_and_leave(loop, robot, options, signals, teller, watchdog)
+        outcome.log_fault = _end_log(drive_log, loop, outcome, CLOSING_S)
         if outcome.leaving.connect_error is None:
-            _tell(options, policy, loop, outcome, say)
+            teller.tell()
         else:
-            _write_report(_summarize(options, policy, loop, outcome), options, outcome, say)
+            teller.write_report()
     if outcome.leaving.connect_error is not None:
         raise RobotError(outcome.fault) from outcome.leaving.connect_error
     return outcome.exit_code
+
+
+def _end_log(log: DriveLog, loop: ControlLoop, outcome: Outcome, patience_s: float) -> str | None:
+    """End the log; return why it is not whole, whatever the reason."""
+    try:
+        fault = log.close(outcome.faults, patience_s)
+    except Exception as error:  # noqa: BLE001  the figures and the last line come after this
+        fault = f"the log cannot be ended: {sentence(error)}"
+    told = loop.report.listener_fault
+    return fault if told is None else f"recording ended early: {told}"
 
 
 def _make_watchdog(
@@ -216,7 +151,7 @@ def _compose(
 ) -> ControlLoop:
     contract = policy.bundle.contract
     written = ReadOnly(contract.action) if options.dry_run else robot
-    check_max_age(options, contract)
+    check_max_age(options.max_age, contract)
     safety = make_safety(options, written, robot, contract)
     return ControlLoop(
         Controller(policy, draw=options.draw),
@@ -235,15 +170,15 @@ def _drive_and_leave(
     robot: Robot,
     options: Options,
     signals: StopSignals,
-    outcome: Outcome,
+    teller: Teller,
     watchdog: Watchdog | None,
-    say: Say,
 ) -> None:
-    """Connect, drive and leave the robot; all that happens meanwhile ends up in `outcome`."""
+    """Connect, drive and leave the robot; all that happens meanwhile ends up in the outcome."""
+    outcome, say = teller.outcome, teller.say
 
     def drive_it() -> None:
         say(f"robot       {options.robot}, draw {loop.controller.draw}, seed {options.seed}")
-        _drive(loop, robot, options, signals, outcome, say)
+        _drive(loop, robot, options, signals, teller)
 
     with ExitStack() as around:
         if watchdog is not None and options.real_time:
@@ -255,30 +190,43 @@ def _drive_and_leave(
         outcome.leaving = drive_connected(
             robot, loop.safety, signals, loop.clock, drive_it, watchdog
         )
+    _explain_end(options, signals, outcome)
+
+
+def _explain_end(options: Options, signals: StopSignals, outcome: Outcome) -> None:
+    """Take down which signal or error ended the drive."""
+    leaving = outcome.leaving
+    if leaving.interrupt is not None:
+        if signals.was_taken:  # a library had taken Ctrl-C, and it was pressed
+            signals.number = signals.number or signal.SIGINT
+            outcome.stop_reason = signals.reason
+        else:
+            outcome.blame(options.robot, leaving.interrupt)
     outcome.signal_number = signals.number
-    if outcome.leaving.was_interrupted:
+    if leaving.was_interrupted:
         outcome.stop_reason = f"{signals.reason}, twice"
-    if outcome.leaving.connect_error is not None:
-        outcome.blame(f"{options.robot} cannot be connected", outcome.leaving.connect_error)
+    if leaving.connect_error is not None:
+        outcome.blame(f"{options.robot} cannot be connected", leaving.connect_error)
 
 
 def _drive(
-    loop: ControlLoop,
-    robot: Robot,
-    options: Options,
-    signals: StopSignals,
-    outcome: Outcome,
-    say: Say,
+    loop: ControlLoop, robot: Robot, options: Options, signals: StopSignals, teller: Teller
 ) -> None:
-    """Drive until done, stopped or interrupted; faults of the robot end up in `outcome`."""
+    """Drive until done, stopped or interrupted; faults of the robot end up in the outcome."""
+    outcome = teller.outcome
 
     def finished(episode: Episode) -> None:
         outcome.episodes.append(episode)
-        say(_format_episode(episode))
+        teller.tell_episode(episode)
 
     should_stop = _when_to_stop(loop, options, signals)
     try:
-        if is_episodic(robot) and not options.dry_run:
+        if options.dry_run:
+            loop.add_listener(readiness := Readiness(loop))
+            outcome.stop_reason = drive(loop, robot, seed=options.seed, should_stop=should_stop)
+            outcome.fault = loop.safety.stop_reason or readiness.fault
+            return
+        if is_episodic(robot):
             outcome.stop_reason = drive_episodes(
                 loop,
                 robot,
@@ -289,7 +237,9 @@ def _drive(
         else:
             outcome.stop_reason = drive(loop, robot, seed=options.seed, should_stop=should_stop)
         outcome.fault = loop.safety.stop_reason
-    except (Exception, SystemExit, HungError) as error:  # noqa: BLE001  a driver raises what it likes
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a driver raises what it likes
         outcome.blame(options.robot, error)
 
 
@@ -297,10 +247,13 @@ def _when_to_stop(loop: ControlLoop, options: Options, signals: StopSignals) -> 
     seconds = options.seconds
     if seconds is None and options.dry_run:
         seconds = DRY_RUN_SECONDS
-    if seconds is None:
-        return lambda: signals.reason
-    time_is_up = stop_after(loop.clock, seconds)
-    return lambda: signals.reason or time_is_up()
+    time_is_up = (lambda: None) if seconds is None else stop_after(loop.clock, seconds)
+
+    def should_stop() -> str | None:
+        signals.keep()
+        return signals.reason or time_is_up()
+
+    return should_stop
 
 
 def _seeds(options: Options) -> "itertools.count[int] | range":
@@ -309,80 +262,3 @@ def _seeds(options: Options) -> "itertools.count[int] | range":
         return itertools.count(options.seed)
     num_episodes = DEFAULT_EPISODES if options.episodes is None else options.episodes
     return range(options.seed, options.seed + num_episodes)
-
-
-def _summarize(
-    options: Options, policy: Policy, loop: ControlLoop, outcome: Outcome
-) -> dict[str, Any]:
-    manifest = policy.bundle.manifest
-    return {
-        "policy": str(options.policy),
-        "task": manifest.contract.task,
-        "run": manifest.run,
-        "commit": manifest.commit,
-        "robot": options.robot,
-        "draw": loop.controller.draw,
-        "seed": options.seed,
-        "is_paced": not options.fast,
-        "is_dry_run": options.dry_run,
-        "max_age_s": dict(options.max_age),
-        "max_speed": options.max_speed,
-        "stop_reason": outcome.stop_reason,
-        "fault": outcome.fault,
-        "fault_traceback": outcome.traceback,
-        "hold_fault": outcome.leaving.hold_fault,
-        "disconnect_fault": outcome.leaving.disconnect_fault,
-        "log_fault": outcome.log_fault,
-        "real_time": {
-            privilege.name: {"is_granted": privilege.is_granted, "detail": privilege.detail}
-            for privilege in outcome.privileges
-        },
-        **summarize_episodes(outcome.episodes),
-        **summarize_loop(loop.report, manifest.contract.control_dt_s),
-    }
-
-
-def _write_report(figures: dict[str, Any], options: Options, outcome: Outcome, say: Say) -> None:
-    if options.report is None:
-        return
-    text = json.dumps(figures, indent=2, allow_nan=False)
-    try:
-        options.report.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        outcome.report_fault = f"--report {options.report} cannot be written: {error}"
-    else:
-        say(f"report      {options.report}")
-
-
-def _tell(options: Options, policy: Policy, loop: ControlLoop, outcome: Outcome, say: Say) -> None:
-    """Print how the drive went, and write it where `--report` says."""
-    figures = _summarize(options, policy, loop, outcome)
-    for line in format_episodes(figures):
-        say(line)
-    _print_loop(options, policy, loop, say)
-    _write_report(figures, options, outcome, say)
-    _print_ending(outcome, options, say)
-
-
-def _print_loop(options: Options, policy: Policy, loop: ControlLoop, say: Say) -> None:
-    figures = summarize_loop(loop.report, policy.bundle.contract.control_dt_s)
-    for line in format_loop(figures, is_paced=not options.fast):
-        say(line)
-
-
-def _print_ending(outcome: Outcome, options: Options, say: Say) -> None:
-    for fault in outcome.faults:
-        say(f"FAULT       {fault}")
-    ending = describe_leaving(outcome.leaving)
-    if options.dry_run:
-        limp = f"; {MOTORS_ARE_OFF}" if outcome.leaving.is_limp else ""
-        ending = f"nothing was commanded{limp}"
-    say(f"stopped     {outcome.stop_reason or 'by a fault'}; {ending}")
-
-
-def _format_episode(episode: Episode) -> str:
-    success = {True: "success", False: "no success", None: ""}[episode.success]
-    return (
-        f"episode {episode.number:<3} seed {episode.seed}, {episode.ticks} ticks, "
-        f"return {episode.episode_return:.2f}  {success}"
-    ).rstrip()

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,17 @@ def summarize_episodes(episodes: Sequence[Episode]) -> dict[str, Any]:
     }
 
 
-def summarize_loop(report: LoopReport, control_dt_s: float) -> dict[str, Any]:
-    """Return the timing and the faults of a drive, as JSON values; it may still be going on."""
+def summarize_loop(
+    report: LoopReport, control_dt_s: float, surprise_quantiles: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Return the timing and the faults of a drive, as JSON values; it may still be going on.
+
+    Args:
+        report: What was gathered.
+        control_dt_s: Seconds from one tick to the next.
+        surprise_quantiles: Surprise in nats in the policy's evaluation, by quantile such as
+            "0.999"; None or empty if nobody knows.
+    """
     return {
         "ticks": report.ticks,
         "elapsed_s": report.elapsed_s,
@@ -63,6 +72,7 @@ def summarize_loop(report: LoopReport, control_dt_s: float) -> dict[str, Any]:
         "policy_ms": _quantiles(report.policy_s, 1e3),
         "lateness_ms": _quantiles(report.lateness_s, 1e3),
         "surprise_nats": _quantiles(report.surprise),
+        "surprise_beyond": _beyond(report.surprise, surprise_quantiles or {}),
         "limits": dict(report.limits),
         "bad_observations": dict(report.bad_observations),
         "missing_frames": dict(report.missing_frames),
@@ -105,7 +115,7 @@ def format_loop(figures: dict[str, Any], *, is_paced: bool) -> list[str]:
     ]  # fmt: skip
     if is_paced:
         lines.extend(_lines("lateness", _format_quantiles(figures["lateness_ms"], "ms")))
-    lines.extend(_lines("surprise", _format_quantiles(figures["surprise_nats"], "nats")))
+    lines.extend(_lines("surprise", _format_surprise(figures)))
     counted = {
         "limits": "limits", "refused": "bad_observations", "frames lost": "missing_frames"
     }  # fmt: skip
@@ -130,6 +140,28 @@ def _quantiles(series: Series, scale: float = 1.0) -> dict[str, float] | None:
         return None
     found = np.quantile(np.array(series[:]), list(QUANTILES.values())) * scale
     return {**dict(zip(QUANTILES, found.tolist(), strict=True)), "max": series.largest * scale}
+
+
+def _beyond(surprise: Series, quantiles: Mapping[str, float]) -> dict[str, float] | None:
+    """Return which share of the steps surprised more than nearly all did in the evaluation."""
+    if not surprise or not quantiles:
+        return None
+    highest = max(quantiles, key=float)
+    limit = quantiles[highest]
+    share = float(np.mean(np.asarray(surprise[:]) > limit))
+    return {"quantile": float(highest), "limit_nats": limit, "share": share}
+
+
+def _format_surprise(figures: dict[str, Any]) -> str:
+    text = _format_quantiles(figures["surprise_nats"], "nats")
+    beyond = figures["surprise_beyond"]
+    if beyond is None:
+        return text
+    expected = 1.0 - beyond["quantile"]
+    return (
+        f"{text}; {beyond['share']:.1%} of the steps above {beyond['limit_nats']:.2f}, "
+        f"{expected:.1%} in the evaluation"
+    )
 
 
 def _format_quantiles(quantiles: dict[str, float] | None, unit: str) -> str:

@@ -162,13 +162,56 @@ class Hung(Fit):
         return super().hold()
 
 
+class Black(Fit):
+    def get_observation(self) -> Any:
+        observation = super().get_observation()
+        return {**observation, "image/eye": np.zeros_like(observation["image/eye"])}
+
+
+class Yesterday(Fit):
+    """A camera whose frames are five seconds old when they arrive."""
+
+    def get_observation(self) -> Any:
+        observation = super().get_observation()
+        self._stamps["image/eye"] -= 5.0
+        return observation
+
+
+class Late(Fit):
+    """One reading in three takes longer than two periods, the median none at all."""
+
+    number = 0
+
+    def get_observation(self) -> Any:
+        self.number += 1
+        if self.number % 3 == 0:
+            time.sleep(2.2 * CONTRACT.control_dt_s)
+        return super().get_observation()
+
+
+class Timeless(Fit):
+    def get_observation(self) -> Any:
+        observation = super().get_observation()
+        self._stamps["image/eye"] = np.nan
+        return observation
+
+
+class Enabled(Fit):
+    is_enabled: Any = True
+
+
+class Switched(Fit):
+    is_enabled = np.True_
+
+
 def specimen(kind: type[Fit], unreachable: Callable[[], Fit] | None = None) -> Specimen:
-    return Specimen(kind, CONTRACT, reach=0.5, make_unreachable=unreachable)
+    ages = {"image/eye": 1.0, "proprio/position": 1.0}
+    return Specimen(kind, CONTRACT, reach=0.5, make_unreachable=unreachable, max_ages_s=ages)
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_robot_that_keeps_its_promises_passes(check: str) -> None:
-    CHECKS[check](specimen(Fit, Dead))
+    CHECKS[check](specimen(Enabled, Dead))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +232,12 @@ def test_a_robot_that_keeps_its_promises_passes(check: str) -> None:
         (Sinking, "hold", "hold called again holds elsewhere: its action changed by 0.2"),
         (OneHold, "hold", "hold failed: already holding"),
         (Hung, "hold", r"hold took [\d.]+ s, at most 0\.1 s are allowed"),
-        (Slow, "times", r"reading and sending take [\d.]+ ms, a period has 20\.0 ms"),
+        (Slow, "times", r"reading and sending take [\d.]+ ms, at most .*, which has 20\.0 ms"),
+        (Late, "times", r"of 30 times longer than a period, which has 20\.0 ms"),
+        (Black, "observations", "image/eye is all one colour in 30 readings: is the lens covered"),
+        (Yesterday, "stamps", "image/eye is too old in 30 of 30 readings, 50.. ms .* are 1000"),
+        (Timeless, "stamps", "image/eye is stamped nan, which is no time"),
+        (Switched, "switch", "is_enabled says bool.*, which counts as no: yes is True alone"),
         (ClosedTwice, "disconnect", "disconnect failed: .*no handle"),
         (AskedTooEarly, "disconnect", "hold after disconnect failed: connect first"),
     ],
@@ -234,7 +282,8 @@ def test_what_does_not_apply_is_skipped_and_says_why() -> None:
         CHECKS["stamps"](Specimen(lambda: Bench("", CONTRACT), CONTRACT))
     findings = {name: examine(name, specimen(Sinking)) for name in CHECKS}
     assert [name for name, finding in findings.items() if finding.fault] == ["hold"]
-    assert [name for name, finding in findings.items() if finding.skipped] == ["failed connect"]
+    skipped = [name for name, finding in findings.items() if finding.skipped]
+    assert skipped == ["switch", "failed connect"]
 
 
 def test_hardware_is_left_where_it_is_unless_reach_is_given() -> None:
@@ -270,7 +319,7 @@ class Sinker(Sinking):
             0,
             ("ok          hold: ", "measures    proprio/position: x 0 m, y 0 m", "ready "),
         ),
-        (f"{HERE}:Sinker", 1, ("BROKEN      hold: hold called again", "breaks 1 of 8 promises")),
+        (f"{HERE}:Sinker", 1, ("BROKEN      hold: hold called again", "breaks 1 of 9 promises")),
     ],
 )
 def test_users_can_ask_their_own(

@@ -54,6 +54,19 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     add("--dead-man", type=Path, metavar="FILE", help="hold unless FILE is touched every 0.5 s")
 
 
+def add_max_age(parser: "argparse._ActionsContainer") -> None:  # pyright: ignore[reportPrivateUsage]
+    """Add how old the values of signals may be, where it is another age than in training."""
+    parser.add_argument(
+        "--max-age",
+        type=age,
+        nargs="+",
+        default=[],
+        metavar="SIGNAL=S",
+        help="oldest value in seconds that is acted on, such as image/scene=0.08; default: what "
+        "the policy was trained with",
+    )
+
+
 def positive_int(text: str) -> int:
     """Read a whole number above 0."""
     value = int(text)

@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.commands.arguments import POLICY, ROBOTS
+from robodreamer_deploy.commands.arguments import POLICY, ROBOTS, add_max_age
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.driving.gate import max_ages_of
 from robodreamer_deploy.driving.leaving import within
+from robodreamer_deploy.driving.options import check_max_age
+from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.driving.watchdog import Watchdog, end_process
 from robodreamer_deploy.faults import HungError, sentence
 from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
@@ -25,39 +28,69 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("policy", type=Path, help=POLICY)
     result.add_argument("--robot", required=True, metavar="SPEC", help=ROBOTS)
+    add_max_age(result)
     return result
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Examine the robot; return the exit code, as `check_robot` does."""
-    return check_robot(arguments.policy, arguments.robot, say)
+    return check_robot(arguments.policy, arguments.robot, say, dict(arguments.max_age))
 
 
-def check_robot(policy: Path, robot: str, say: Callable[[str], None]) -> int:
+def check_robot(
+    policy: Path,
+    robot: str,
+    say: Callable[[str], None],
+    max_age: Mapping[str, float] | None = None,
+) -> int:
     """Examine a robot for a policy; say what came of every check; return the exit code.
 
-    The robot is connected and told to hold, again and again; it is sent nothing that moves it.
+    The robot is connected and told to hold, again and again; it is sent nothing that moves it. A
+    signal ends it after the check that is under way, a second one at once; the robot is held.
+
+    Args:
+        policy: Folder of the policy.
+        robot: As given to `--robot`.
+        say: Prints a line.
+        max_age: Largest age in seconds by signal, where the user allows another than training.
 
     Raises:
         BundleError: The policy cannot be read.
-        RobotError: The robot is unknown or cannot be made.
+        RobotError: The robot is unknown or cannot be made, or the policy reads no such signal.
     """
-    contract = load_bundle(policy).contract
+    bundle = load_bundle(policy)
+    contract = bundle.contract
+    delays_s = {name: longest for name, (_, longest) in bundle.manifest.delays_s.items()}
+    check_max_age(max_age or {}, contract)
     load_robot(robot, contract).disconnect()  # what cannot be made is told once, not by each check
-    specimen = Specimen(lambda: load_robot(robot, contract), contract)
-    findings = _examine(specimen, say)
+    specimen = Specimen(
+        lambda: load_robot(robot, contract),
+        contract,
+        max_ages_s={**max_ages_of(contract, delays_s), **(max_age or {})},
+    )
+    with catch_stop_signals() as signals:
+        findings = _examine(specimen, signals, say)
+        if signals.number is not None:
+            say(f"stopped     {signals.reason}; nothing was found out about the rest")
+            return 128 + signals.number
+        return _conclude(specimen, findings, robot, say)
+
+
+def _conclude(
+    specimen: Specimen, findings: list[Finding], robot: str, say: Callable[[str], None]
+) -> int:
     broken = [finding.name for finding in findings if finding.fault is not None]
     if broken:
         say(f"not ready   {robot} breaks {len(broken)} of {len(CHECKS)} promises")
         return 1
     with specimen.connected() as connected:
-        for line in _describe(connected.get_observation(), contract):
+        for line in _describe(connected.get_observation(), specimen.contract):
             say(f"measures    {line}")
     say(f"ready       {robot} keeps what was asked of it; begin with --dry-run")
     return 0
 
 
-def _examine(specimen: Specimen, say: Callable[[str], None]) -> list[Finding]:
+def _examine(specimen: Specimen, signals: StopSignals, say: Callable[[str], None]) -> list[Finding]:
     """Say what came of every check; one that hangs is broken off."""
 
     def give_up(reason: str, _is_held: bool) -> None:
@@ -72,6 +105,9 @@ def _examine(specimen: Specimen, say: Callable[[str], None]) -> list[Finding]:
                     finding = examine(name, specimen)
             except HungError as error:  # it came back, but too late
                 finding = Finding(name, sentence(error), None)
+            signals.take_back()
+            if signals.number is not None:
+                break
             say(_format(finding))
             findings.append(finding)
     return findings

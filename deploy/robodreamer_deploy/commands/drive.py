@@ -11,7 +11,7 @@ from robodreamer_deploy.commands.arguments import (
     POLICY,
     ROBOTS,
     add_limits,
-    age,
+    add_max_age,
     natural,
     periods,
     positive_float,
@@ -91,15 +91,7 @@ def _add_driving(parser: argparse.ArgumentParser) -> None:
     add_limits(parser)
     part = parser.add_argument_group("safety and timing", "docs/onboard.md explains them")
     add = part.add_argument
-    add(
-        "--max-age",
-        type=age,
-        nargs="+",
-        default=[],
-        metavar="SIGNAL=S",
-        help="oldest value in seconds that is acted on, such as image/scene=0.08; default: what "
-        "the policy was trained with",
-    )
+    add_max_age(part)
     add("--on-surprise", choices=("slow", "stop"), help="default: measure it, do nothing")
     add(
         "--watchdog",

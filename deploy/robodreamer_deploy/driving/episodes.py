@@ -52,7 +52,9 @@ def drive_episodes(
         if reason != EPISODE_OVER:
             return reason
         number, ticks = loop.num_episodes - 1, loop.report.ticks - ticks
-        finished(Episode(number, seed, robot.episode_return, robot.episode_success, ticks))
+        success = robot.episode_success
+        known = None if success is None else bool(success)  # also of numpy's, which JSON lacks
+        finished(Episode(number, seed, float(robot.episode_return), known, ticks))
     return "all episodes are over"
 
 

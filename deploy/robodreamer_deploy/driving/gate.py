@@ -70,7 +70,7 @@ class Gate:
     def read(self, sensors: Sensors) -> Sensed:
         """Ask the robot; a reading that failed is a signal that cannot be trusted."""
         observation: Mapping[str, Array] = {}
-        stamps: Mapping[str, float] = {}
+        stamps: Mapping[str, Any] = {}
         try:
             observation = _mapping(sensors.get_observation(), "observation")
             if self._has_ages and is_stamped(sensors):
@@ -84,7 +84,7 @@ class Gate:
         return Sensed(observation, stamps, passed, missing, None)
 
     def _check(
-        self, observation: Mapping[str, Array], stamps: Mapping[str, float]
+        self, observation: Mapping[str, Array], stamps: Mapping[str, Any]
     ) -> tuple[Mapping[str, Array], Mapping[str, str]]:
         """Return what the policy may read, and why which cameras have no frame to trust.
 
@@ -96,7 +96,8 @@ class Gate:
         missing: dict[str, str] = {}
         for signal in self._inputs:
             value = observation.get(signal.name)
-            late = self._why_late(signal, stamps.get(signal.name), now)
+            has_age = signal.name in stamps
+            late = self._why_late(signal, stamps[signal.name], now) if has_age else ""
             if signal.is_image and (value is None or late):
                 missing[signal.name] = late or "none came"
             elif value is None:
@@ -109,14 +110,16 @@ class Gate:
                 passed[signal.name] = value
         return passed, missing
 
-    def _why_late(self, signal: Signal, stamp: float | None, now: float) -> str:
+    def _why_late(self, signal: Signal, stamp: Any, now: float) -> str:
         """Return why the value is too old to be used; empty if it is not.
 
         Raises:
             SignalError: The stamp makes no sense.
         """
-        if stamp is None:
-            return ""
+        if not isinstance(stamp, float):
+            raise SignalError(
+                signal.name, f"stamped {stamp!r:.40}, expected time.monotonic() in seconds"
+            )
         age, limit = now - stamp, self._max_ages[signal.name]
         if not math.isfinite(stamp) or age < -MAX_AHEAD_S:
             raise SignalError(
@@ -155,13 +158,6 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value)
 
 
-def _times(stamps: Mapping[str, Any]) -> dict[str, float]:
-    """Return stamps as floats, also those that are no finite time, which `_why_late` refuses.
-
-    Raises:
-        SignalError: One is no number.
-    """
-    for name, stamp in stamps.items():
-        if not isinstance(stamp, Real):
-            raise SignalError(name, f"stamped {stamp!r}, expected time.monotonic() in seconds")
-    return {name: float(stamp) for name, stamp in stamps.items()}
+def _times(stamps: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stamps as floats, and as they are where they are no numbers, for the record."""
+    return {n: float(stamp) if isinstance(stamp, Real) else stamp for n, stamp in stamps.items()}

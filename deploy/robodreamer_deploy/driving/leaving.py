@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from robodreamer_deploy.driving.clock import Clock
-from robodreamer_deploy.driving.signals import StopSignals
+from robodreamer_deploy.driving.signals import SecondSignalError, StopSignals
 from robodreamer_deploy.driving.watchdog import Watchdog
-from robodreamer_deploy.faults import HungError, sentence
+from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.robots import Robot, is_limp_when_disconnected
 
 HOLD_ATTEMPTS = 5
@@ -41,10 +41,13 @@ class Holdable(Protocol):
 class Leaving:
     """How a robot was left."""
 
-    connect_error: Exception | None = None
+    connect_error: BaseException | None = None
     """Why it could not be connected, and so neither drive nor hold; None if it was."""
     was_interrupted: bool = False
     """Whether a second signal cut the drive short."""
+    interrupt: KeyboardInterrupt | None = None
+    """An interrupt that none of our signals caused: the robot's own, or that of a library which has
+    taken Ctrl-C for itself."""
     hold_fault: str | None = None
     """Why the last attempt to hold failed; None if the robot holds."""
     disconnect_fault: str | None = None
@@ -73,12 +76,15 @@ def drive_connected(
     try:
         try:
             leaving.connect_error = _connect(robot)
+            signals.take_back()  # libraries take Ctrl-C when they are initialised
             if leaving.connect_error is None:
                 drive()
         finally:
             signals.shield()  # an interrupt that comes right before shields by itself
-    except KeyboardInterrupt:
+    except SecondSignalError:
         leaving.was_interrupted = True
+    except KeyboardInterrupt as error:
+        leaving.interrupt = error
     finally:
         if leaving.connect_error is None:
             leaving.hold_fault = hold_firmly(held, clock, watchdog)
@@ -113,7 +119,7 @@ def _try_to_hold(held: Holdable, clock: Clock, watchdog: Watchdog | None) -> str
         try:
             with within(watchdog, ATTEMPT_WITHIN_S, "hold"):
                 held.hold()
-        except KeyboardInterrupt:
+        except SecondSignalError:
             raise
         except BaseException as error:  # noqa: BLE001  whatever a driver raises, try again
             fault = sentence(error)
@@ -145,10 +151,12 @@ def within(watchdog: Watchdog | None, seconds: float, doing: str) -> Generator[N
     watchdog.rest()
 
 
-def _connect(robot: Robot) -> Exception | None:
+def _connect(robot: Robot) -> BaseException | None:
     try:
         robot.connect()
-    except Exception as error:  # noqa: BLE001  a driver raises what it likes
+    except KeyboardInterrupt:  # it may have come far, and is held
+        raise
+    except BaseException as error:  # noqa: BLE001  a driver raises what it likes
         return error
     return None
 
@@ -157,6 +165,6 @@ def _disconnect(robot: Robot, watchdog: Watchdog | None) -> str | None:
     try:
         with within(watchdog, DISCONNECT_WITHIN_S, "disconnect"):
             robot.disconnect()
-    except (Exception, KeyboardInterrupt, HungError) as error:  # noqa: BLE001  a driver raises what it likes
+    except BaseException as error:  # noqa: BLE001  a driver raises what it likes
         return sentence(error)
     return None

@@ -106,6 +106,11 @@ class ControlLoop:
         """How many episodes have begun; the newest one's number is one less."""
         return self._num_runs
 
+    @property
+    def why_too_slow(self) -> str | None:
+        """Why the rate of the last seconds is no rate to drive at; None if it is one."""
+        return self._patience.why_too_slow
+
     def run(self, sensors: Sensors, should_stop: Callable[[], str | None], *, seed: int = 0) -> str:
         """Drive from the first step of an episode until `should_stop` gives a reason.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.contract import ActionSpec, Contract
 from robodreamer_deploy.driving.bounds import Bounds
 from robodreamer_deploy.driving.dead_man import enabling
@@ -20,6 +21,7 @@ from robodreamer_deploy.driving.limits import (
 from robodreamer_deploy.driving.remote_commands import RemoteCommands
 from robodreamer_deploy.driving.safety import Safety, Start, Writable
 from robodreamer_deploy.driving.surprise import Response, SurpriseGuard, surprise_limit
+from robodreamer_deploy.inference.providers import Provider
 from robodreamer_deploy.naming import closest
 from robodreamer_deploy.robots import Robot, RobotError, is_stepped
 
@@ -56,6 +58,28 @@ class DriveOptions:
     def bounds(self) -> Bounds:
         """What is tolerated for how long."""
         return Bounds(silent_ticks=self.watchdog)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DriveOptions):
+    """All that the command line asks for."""
+
+    policy: Path
+    robot: str
+    fast: bool = False
+    """Do not wait between ticks."""
+    episodes: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+    draw: Draw | None = None
+    """None for the manifest's."""
+    provider: Provider = "cpu"
+    """Where the graphs are computed."""
+    dry_run: bool = False
+    """Read, never write."""
+    report: Path | None = None
+    log: Path | None = None
+    """File to record to."""
 
 
 def make_safety(
@@ -145,14 +169,14 @@ def read_limits(options: DriveOptions, action: ActionSpec) -> Limits:
         raise RobotError(f"--max-speed: {error}") from error
 
 
-def check_max_age(options: DriveOptions, contract: Contract) -> None:
+def check_max_age(max_age: Mapping[str, float], contract: Contract) -> None:
     """Refuse an age of what the policy does not read.
 
     Raises:
         RobotError: With the signals that it reads.
     """
     names = [signal.name for signal in contract.inputs]
-    if unknown := [name for name in options.max_age if name not in names]:
+    if unknown := [name for name in max_age if name not in names]:
         near = closest(unknown[0], names)
         raise RobotError(f"--max-age: the policy reads no {unknown[0]}; it reads {near}")
 

@@ -15,13 +15,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_deploy.faults import HungError, sentence
-from robodreamer_deploy.robots import Robot, RobotError, check_features, is_episodic, is_stamped
+from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.robots import (
+    Robot,
+    RobotError,
+    check_features,
+    is_enabling,
+    is_episodic,
+    is_stamped,
+)
+from robodreamer_deploy.robots.pictures import is_one_colour
 
 logger = logging.getLogger(__name__)
 
 NUM_READINGS = 30
-NUM_TIMED = 10
+NUM_TIMED = 30
+MOST_OLD = {True: 0.5, False: 0.1}
+"""Share of readings that may be too old: of a camera, whose frames the model dreams in the place
+of, and of what has to be there."""
+MOST_SLOW = 0.25
+"""Share of readings and commands that may take longer than a period."""
 CONNECT_WITHIN_S = 15.0
 CALL_WITHIN_S = 1.0
 CAMERA_WITHIN_S = 2.0
@@ -45,6 +58,7 @@ class Specimen:
         contract: Of the policy that it shall serve.
         reach: How far from the action of holding the checks may go, of 1.
         make_unreachable: Makes one whose `connect` fails, as with a cable that is not plugged in.
+        max_ages_s: Largest age of each signal's values in seconds; those not named are not judged.
     """
 
     def __init__(
@@ -54,11 +68,13 @@ class Specimen:
         *,
         reach: float = 0.0,
         make_unreachable: Callable[[], Robot] | None = None,
+        max_ages_s: Mapping[str, float] | None = None,
     ) -> None:
         self.make = make
         self.contract = contract
         self.reach = reach
         self.make_unreachable = make_unreachable
+        self.max_ages_s = max_ages_s or {}
 
     @contextmanager
     def connected(self) -> Generator[Robot, None, None]:
@@ -100,42 +116,57 @@ def check_unconnected(specimen: Specimen) -> None:
 
 
 def check_observations(specimen: Specimen) -> None:
-    """Every signal of the policy arrives, as the contract says; cameras within two seconds."""
+    """Every signal arrives as the contract says, cameras within two seconds and not black."""
     contract = specimen.contract
     names = {signal.name for signal in contract.inputs}
     cameras = {signal.name for signal in contract.inputs if signal.is_image}
     with specimen.connected() as robot:
         start, seen, number = time.monotonic(), set[str](), 0
+        showing: set[str] = set()
         while number < NUM_READINGS or not names <= seen:
             observation = _call(robot.get_observation, "get_observation")
             seen |= observation.keys()
             _check_reading(observation, contract, names - cameras)
+            here = cameras & observation.keys()
+            showing |= {name for name in here if not is_one_colour(observation[name])}
             number += 1
             if missing := cameras - seen:
                 if time.monotonic() - start > CAMERA_WITHIN_S:
                     raise UnfitRobotError(f"{min(missing)} showed nothing in 2 s")
                 time.sleep(contract.control_dt_s)
+    if plain := cameras - showing:
+        raise UnfitRobotError(
+            f"{min(plain)} is all one colour in {number} readings: is the lens covered, or the "
+            "light off?"
+        )
 
 
 def check_stamps(specimen: Specimen) -> None:
-    """Stamps belong to signals, never run backwards, and never lie in the future."""
+    """Stamps belong to signals, run forwards and not ahead, and are young enough to be used."""
     with specimen.connected() as robot:
         if not is_stamped(robot):
             raise SkippedCheckError("it does not stamp its values: their age is unknown")
         before: Mapping[str, float] = {}
+        ages_s: dict[str, list[float]] = {}
         for _ in range(NUM_READINGS):
+            start = time.monotonic()
             robot.get_observation()
             stamps, now = dict(robot.observation_stamps), time.monotonic()
             for name, stamp in stamps.items():
                 if name not in robot.observation_features:
                     raise UnfitRobotError(f"{name} is stamped, but no signal")
+                if not np.isfinite(stamp):
+                    raise UnfitRobotError(f"{name} is stamped {stamp}, which is no time")
                 if not stamp <= now:
                     raise UnfitRobotError(
                         f"{name} is stamped {stamp - now:.3g} s after now; time.monotonic is meant"
                     )
                 if stamp < before.get(name, stamp):
                     raise UnfitRobotError(f"the stamp of {name} ran backwards")
+                ages_s.setdefault(name, []).append(now - stamp)
             before = stamps
+            time.sleep(max(0.0, start + specimen.contract.control_dt_s - time.monotonic()))
+    _check_ages(ages_s, specimen)
 
 
 def check_actions(specimen: Specimen) -> None:
@@ -189,11 +220,24 @@ def check_times(specimen: Specimen) -> None:
             if is_episodic(robot) and robot.is_episode_over:
                 break
             time.sleep(max(0.0, period_s - took[-1]))
-    median = float(np.median(took))
-    if median > period_s:
+    median, slow = float(np.median(took)), sum(seconds > period_s for seconds in took)
+    if median > period_s or slow > MOST_SLOW * len(took):
         raise UnfitRobotError(
-            f"reading and sending take {1e3 * median:.1f} ms, a period has {1e3 * period_s:.1f} ms"
+            f"reading and sending take {1e3 * median:.1f} ms, at most {1e3 * max(took):.1f} ms, "
+            f"{slow} of {len(took)} times longer than a period, which has {1e3 * period_s:.1f} ms"
         )
+
+
+def check_switch(specimen: Specimen) -> None:
+    """A dead-man's switch says True or False, and nothing that only looks like it."""
+    with specimen.connected() as robot:
+        if not is_enabling(robot):
+            raise SkippedCheckError("it has no dead-man's switch")
+        answer: object = _call(lambda: robot.is_enabled, "is_enabled")
+        if not isinstance(answer, bool):
+            raise UnfitRobotError(
+                f"is_enabled says {type(answer).__name__}, which counts as no: yes is True alone"
+            )
 
 
 def check_disconnect(specimen: Specimen) -> None:
@@ -235,6 +279,7 @@ CHECKS: Mapping[str, Check] = {
     "actions": check_actions,
     "hold": check_hold,
     "times": check_times,
+    "switch": check_switch,
     "disconnect": check_disconnect,
     "failed connect": check_failed_connect,
 }
@@ -257,7 +302,9 @@ def examine(name: str, specimen: Specimen) -> Finding:
         return Finding(name, None, str(reason))
     except UnfitRobotError as error:
         return Finding(name, str(error), None)
-    except (Exception, HungError) as error:  # noqa: BLE001  a driver raises what it likes
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a driver raises what it likes
         return Finding(name, sentence(error), None)
     return Finding(name, None, None)
 
@@ -278,6 +325,19 @@ def _check_reading(
                 signal.check(observation[signal.name])
             except SignalError as error:
                 raise UnfitRobotError(str(error)) from error
+
+
+def _check_ages(ages_s: Mapping[str, list[float]], specimen: Specimen) -> None:
+    """Refuse values that are mostly too old to be driven with, reading for reading."""
+    for signal in specimen.contract.inputs:
+        ages, limit = ages_s.get(signal.name, []), specimen.max_ages_s.get(signal.name, np.inf)
+        old = sum(age > limit for age in ages)
+        if old > MOST_OLD[signal.is_image] * len(ages):
+            raise UnfitRobotError(
+                f"{signal.name} is too old in {old} of {len(ages)} readings, "
+                f"{1e3 * float(np.median(ages)):.0f} ms in the median, allowed are "
+                f"{1e3 * limit:.0f}: it needs a faster sensor, or --max-age {signal.name}=..."
+            )
 
 
 def _call(method: Callable[[], Any], name: str, within_s: float | None = None) -> Any:

@@ -68,3 +68,17 @@ def _crop(picture: Array, shape: tuple[int, ...], crop: tuple[int, int, int, int
     if top < 0 or left < 0 or top + height > rows or left + width > columns:
         raise RobotError(f"the crop {crop} lies outside of a picture of {rows} x {columns}")
     return picture[top : top + height, left : left + width]
+
+
+def is_one_colour(picture: Any) -> bool:
+    """Tell whether every pixel of a picture of colours (H, W, 3 or more) is the same.
+
+    That is a covered lens, a light that is off, a buffer that nobody fills. Depth (one channel)
+    may show nothing for good reason.
+    """
+    if not isinstance(picture, np.ndarray):
+        return False
+    pixels = cast("Array", picture)
+    if pixels.ndim != 3 or pixels.shape[2] < 3 or pixels.size == 0:
+        return False
+    return bool((pixels == pixels[:1, :1]).all())
