@@ -43,6 +43,7 @@ def make_registered(task: str, name: str, arguments: Mapping[str, Any]) -> Any:
     creator: Any = spec.entry_point
     if isinstance(creator, str):
         creator = load_env_creator(creator)
+    mend_gymnasium_robotics()
     make: Callable[..., Any] = gymnasium.make
     return call_with_pictures(creator, arguments, make, name, disable_env_checker=True)
 
@@ -103,6 +104,12 @@ def takes(creator: Any, word: str) -> bool:
     return _takes(creator, word) is True
 
 
+def mend_gymnasium_robotics() -> None:
+    """Import it mended, if it is there: packages that build on it, as gym_xarm does, need it so."""
+    with suppress(ModuleNotFoundError, ValueError):
+        import_gymnasium_robotics()
+
+
 def import_module(task: str, name: str) -> ModuleType:
     """Import a module, from the current folder too.
 
@@ -112,16 +119,13 @@ def import_module(task: str, name: str) -> ModuleType:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # for good: what the module needs may lie beside it
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if not error.name or not f"{name}.".startswith(f"{error.name}."):
             raise  # one of its own imports
         raise ValueError(
             f"{task}: {error}; a module lies in the current folder or is installed"
         ) from error
-    if "gymnasium_robotics" in sys.modules:
-        import_gymnasium_robotics()  # mended, also for packages that build on it, such as gym_xarm
-    return module
 
 
 def _unknown_id(name: str, module: str, complaint: str) -> str:

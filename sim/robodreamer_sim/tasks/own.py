@@ -18,7 +18,12 @@ from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.arguments import require_known_period, split_arguments
 from robodreamer_sim.tasks.foreign import told_in_a_sentence
 from robodreamer_sim.tasks.gymnasium_task import GymnasiumTask
-from robodreamer_sim.tasks.making import call_with_pictures, import_module, takes
+from robodreamer_sim.tasks.making import (
+    call_with_pictures,
+    import_module,
+    mend_gymnasium_robotics,
+    takes,
+)
 
 LIMIT = "max_episode_steps"
 
@@ -37,9 +42,11 @@ def make_own(task: str, options: EnvOptions, renderers: Renderers | None) -> Tas
         creator: Any = getattr(module, name, None)
         if not (_is_environment(creator) or _is_maker(creator)):
             known = [key for key, value in vars(module).items() if _is_likely(key, value)]
+            is_there = "; what is there is no gymnasium.Env" if creator is not None else ""
             raise ValueError(
                 f"{task}: {module_name} has no function that makes an environment, no TaskEnv and "
-                f"no Gymnasium environment called {name!r}; it has {closest(name, known) or 'none'}"
+                f"no Gymnasium environment called {name!r}; it has "
+                f"{closest(name, known) or 'none'}{is_there}"
             )
         if inspect.isclass(creator) and issubclass(creator, TaskEnv):
             require_known_period(task, options)
@@ -64,6 +71,7 @@ def _make_gymnasium(creator: Any, arguments: Mapping[str, Any]) -> Any:
     limit = given.get(LIMIT)
     if limit is not None and not takes(creator, LIMIT):
         del given[LIMIT]
+    mend_gymnasium_robotics()
     env = call_with_pictures(creator, given, creator)
     is_env = isinstance(env, gymnasium.Env)
     return gymnasium.wrappers.TimeLimit(env, limit) if is_env and limit is not None else env
