@@ -6,7 +6,7 @@ Everything is composed here; what it is composed of knows nothing of files and c
 import dataclasses
 import itertools
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,10 +29,11 @@ from robodreamer_deploy.driving.safety import ReadOnly
 from robodreamer_deploy.driving.signals import StopSignals, catch_stop_signals, tell_on_request
 from robodreamer_deploy.driving.watchdog import Watchdog, end_process
 from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.inference.bounded import within
 from robodreamer_deploy.inference.controller import Controller, warm_up
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.providers import Provider
-from robodreamer_deploy.inference.selftest import replay_golden
+from robodreamer_deploy.inference.selftest import SelfTest, replay_golden
 from robodreamer_deploy.outcome import Outcome, Say, Teller
 from robodreamer_deploy.recording.drive_log import CLOSING_S, DriveLog
 from robodreamer_deploy.robots import (
@@ -46,6 +47,8 @@ from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.summary import format_privileges
 
 WARM_UP_STEPS = 10
+LOAD_WITHIN_S: Mapping[Provider, float] = {"cpu": 120.0, "cuda": 120.0, "tensorrt": 1800.0}
+"""How long loading, self-test and warm-up may take: below a second, but TensorRT compiles."""
 DEFAULT_EPISODES = 10
 DRY_RUN_SECONDS = 5.0
 GIVING_UP_S = 1.0
@@ -56,18 +59,22 @@ def load_policy(folder: Path, say: Say, provider: Provider = "cpu") -> Policy:
     """Load a bundle, replay its golden sequence and warm the graphs up.
 
     Raises:
-        BundleError: It must not drive a robot.
+        BundleError: It must not drive a robot, or all of that takes longer than it may.
     """
     bundle = load_bundle(folder)
     manifest = bundle.manifest
     say(f"policy      {folder}: task {bundle.contract.task}, run {manifest.run}")
-    policy = Policy(bundle, provider=provider)
-    test = replay_golden(policy, load_golden(bundle))
+
+    def try_it() -> tuple[Policy, SelfTest, list[float]]:
+        policy = Policy(bundle, provider=provider)
+        test = replay_golden(policy, load_golden(bundle))
+        return policy, test, warm_up(policy, WARM_UP_STEPS)
+
+    policy, test, times = within(LOAD_WITHIN_S[provider], try_it)
     say(
         f"self-test   passed: {test.num_steps} golden steps, worst error {test.worst_error:.1e}, "
         f"{test.num_ties} ties" + (f", {test.flip_rate:.1%} flips" if test.flip_rate else "")
     )
-    times = warm_up(policy, WARM_UP_STEPS)
     say(f"warm-up     first step {1e3 * times[0]:.2f} ms, last {1e3 * times[-1]:.2f} ms")
     return policy
 
