@@ -178,6 +178,8 @@ class DynamixelRobot:
                 return self.hold()
             if self._measured is None or self._goal is None:
                 raise RobotError("connect first")
+            if self._is_stale() and not self._measure_again():
+                return self.hold()
             goals = self._goals.advance(action, self._driven(self._measured))
             self._goal = self._goal.copy()  # servos that no action drives stay where they are
             self._goal[self._order] = self._to_ticks(goals)
@@ -220,6 +222,22 @@ class DynamixelRobot:
             finally:
                 self.bus.close()
                 self._is_watched = False
+
+    def _is_stale(self) -> bool:
+        """Whether an action is a change of a pose that was measured more than a period ago."""
+        age_s = time.monotonic() - self._stamp
+        return self._goals.starts_from_measured and age_s > self._contract.control_dt_s
+
+    def _measure_again(self) -> bool:
+        """Measure the pose; tell whether the servos answered."""
+        asked_s = time.monotonic()
+        try:
+            (self._measured,) = self.bus.read(PRESENT_POSITION)
+        except BusError as error:
+            logger.warning("no pose to move from: %s", error)
+            return False
+        self._stamp = asked_s
+        return True
 
     def _measure_now(self) -> Array:
         """Return the pose in ticks, or the last one known where the servos do not tell it."""

@@ -121,6 +121,7 @@ class LeRobotAdapter:
         self._is_opened = False
         self._doubt = ""  # why the newest reading is no pose to drive from
         self._measured: Mapping[str, Any] | None = None  # the newest that is
+        self._measured_s = 0.0
         self._pose: dict[str, float] = {}  # what every motor was last sent to
         self._is_holding = False
 
@@ -179,10 +180,12 @@ class LeRobotAdapter:
     def send_action(self, action: Array) -> Array:
         """Send goal positions; return the action that was really sent, by the robot's own word."""
         with self._exclusive.use():
-            if self._measured is None:
+            if self._measured is None or self._is_stale():
                 self._observe()
             if self._measured is None:
                 raise RobotError(f"{self._name} measures no pose to start from: {self._doubt}")
+            if self._goals.starts_from_measured and self._doubt:
+                return self.hold()  # a change from where it was is no change from where it is
             if not self._pose:
                 self._pose = self._measure_pose(self._measured)
                 self._goals.held_at(self._driven_positions(self._measured))
@@ -236,6 +239,11 @@ class LeRobotAdapter:
     def _send(self, command: dict[str, float]) -> Mapping[str, Any]:
         return self.robot.send_action(dict(command))
 
+    def _is_stale(self) -> bool:
+        """Whether an action is a change of a pose that was measured more than a period ago."""
+        age_s = self._now() - self._measured_s
+        return self._goals.starts_from_measured and age_s > self._contract.control_dt_s
+
     def _observe(self) -> Mapping[str, Any]:
         """Read everything; take it for the pose that is known, if motors may be sent there."""
         time_s = self._now()
@@ -247,7 +255,7 @@ class LeRobotAdapter:
             doubt = self._check.doubt(self._driven_positions(theirs), time_s)
         self._doubt = doubt or ""
         if doubt is None:
-            self._measured = theirs
+            self._measured, self._measured_s = theirs, time_s
         return theirs
 
     def _observe_or_last(self) -> Mapping[str, Any]:
