@@ -61,7 +61,7 @@ def prepare_exhibit(
         notes = [*env.notes]
         if options.uses_cameras and not any(s.is_image for s in env.contract.inputs):
             notes.append("it has no picture: train it with --observe proprio")
-        costs = list(cost_rows(measure_costs(env, clock), options))
+        costs = list(cost_rows(measure_costs(env, clock)))
         say("\n".join(format_details(env.contract, about, env.all_cameras, notes, costs)))
         if folder:
             for path in show(env, folder):

@@ -6,17 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robodreamer_sim.cameras.faces import count_faces
-from robodreamer_sim.cameras.thinning import thin
+from robodreamer_sim.cameras.faces import DrawnFaces, drawn_faces
 from robodreamer_sim.conformance import random_action
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.faults import GraphicsError
-from robodreamer_sim.options import EnvOptions
 
 NUM_STEPS, NUM_PICTURES = 20, 5
-MANY_FACES = 20.0
-"""Triangles for each pixel of a picture from which on they are told. Drawn by llvmpipe a picture of
-64x64 takes 2 ms, and 30 ms with 34 triangles for each of its pixels (Panda)."""
 
 Clock = Callable[[], float]
 
@@ -28,9 +23,7 @@ class Costs(NamedTuple):
     """Without pictures, but for an environment that draws itself."""
     pictures_s: float
     """Of all pictures that are observed; 0 where none is drawn for that."""
-    num_pixels: int
-    num_faces: int
-    """Triangles of the meshes that are drawn."""
+    faces: DrawnFaces
     why_not: str
     """Why this machine cannot draw it; empty where it can."""
 
@@ -58,39 +51,28 @@ def measure_costs(env: TaskEnv, clock: Clock) -> Costs:
             pictures = [_timed(draw, clock) for _ in range(NUM_PICTURES)]
     except GraphicsError as error:
         why_not = str(error)
+    handles = env.mujoco_handles
     return Costs(
         physics_s=statistics.median(steps),
         pictures_s=statistics.median(pictures),
-        num_pixels=max((height * width for _, height, width in drawn), default=0),
-        num_faces=_count_faces(env) if drawn else 0,
+        faces=drawn_faces(env.contract, handles[0] if drawn and handles else None),
         why_not=why_not,
     )
 
 
-def cost_rows(costs: Costs, options: EnvOptions) -> Iterator[tuple[str, str]]:
+def cost_rows(costs: Costs) -> Iterator[tuple[str, str]]:
     """Yield titles and texts of what to tell about the costs."""
-    pictures = f", {_ms(costs.pictures_s)} of pictures" if costs.num_pixels else ""
+    pictures = f", {_ms(costs.pictures_s)} of pictures" if costs.pictures_s else ""
     if costs.why_not:
         pictures = f"; pictures cannot be drawn here: {costs.why_not}"
     yield "step time", f"{_ms(costs.physics_s)} of physics{pictures}"
-    if not costs.num_faces:
-        return
-    share = costs.num_faces / costs.num_pixels
-    text = f"{costs.num_faces:,} triangles are drawn, {_figure(share)} for each pixel"
-    if share > MANY_FACES and options.meshes == "full":
-        text += (
-            ", which costs most of a picture that no GPU draws: --data.meshes thin draws fewer, "
-            "and docs/your-task.md says what else helps"
-        )
-    yield "meshes", text
+    if costs.faces.num_faces:
+        yield "meshes", str(costs.faces)
 
 
 def _ms(duration_s: float) -> str:
-    return f"{_figure(1e3 * duration_s)} ms"
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10.0 else f"{value:.2g}"
+    milliseconds = 1e3 * duration_s
+    return f"{milliseconds:,.0f} ms" if milliseconds >= 10.0 else f"{milliseconds:.2g} ms"
 
 
 def _step(env: TaskEnv, rng: np.random.Generator) -> None:
@@ -103,12 +85,3 @@ def _timed(work: Callable[[], None], clock: Clock) -> float:
     start = clock()
     work()
     return clock() - start
-
-
-def _count_faces(env: TaskEnv) -> int:
-    if env.mujoco_handles is None:
-        return 0
-    model, _ = env.mujoco_handles
-    options = EnvOptions.from_dict(env.contract.options)
-    drawn = thin(model) if options.meshes == "thin" else model
-    return count_faces(drawn, options.geom_groups)

@@ -1,5 +1,6 @@
 """`robodreamer tasks NAME [--show]`: what a task exchanges, and what its cameras see."""
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ from robodreamer.cli import main
 from robodreamer.commands.train import usual_config
 from robodreamer.gallery import CLIP_S, FILM_SIDE, SHEET_SIDE
 from robodreamer.task_costs import measure_costs
-from robodreamer_sim import EnvOptions, make
+from robodreamer_sim import EnvOptions, VectorEnv, make
 
 SIDE = usual_config().data.image_size
 """Of the pictures that training has on this machine."""
@@ -144,11 +145,20 @@ def test_meshes_that_outnumber_the_pixels_are_told_with_what_to_do(
     assert "meshes" not in told(capsys, "test_conformance:Fit"), "it has none"
 
 
+def test_a_run_says_so_as_well() -> None:
+    small = EnvOptions(image_size=(32, 32))
+    for options in (small, dataclasses.replace(small, meshes="thin")):
+        envs = VectorEnv("test_gallery:Heavy", options, num_envs=2, num_workers=0, seed=0)
+        is_told = any("triangles are drawn" in note for note in envs.notes)
+        envs.close()
+        assert is_told == (options is small)
+
+
 def test_costs_are_the_medians_of_what_the_clock_says() -> None:
     env = make("test_gallery:Heavy", EnvOptions(image_size=(16, 16)))
     ticks = itertools.chain(*((0.0, 0.002 if i % 5 else 9.0) for i in range(25)))
     costs = measure_costs(env, lambda: next(ticks))
-    assert (costs.physics_s, costs.pictures_s, costs.num_pixels) == (0.002, 0.002, 256)
+    assert (costs.physics_s, costs.pictures_s, costs.faces.num_pixels) == (0.002, 0.002, 256)
     env.close()
 
 

@@ -94,7 +94,13 @@ class Shard:
     @property
     def notes(self) -> tuple[str, ...]:
         """What people should know of the task."""
-        return self._slots[0].env.notes
+        env = self._slots[0].env
+        if env.mujoco_handles is None:
+            return env.notes
+        from robodreamer_sim.cameras.faces import drawn_faces  # which loads MuJoCo
+
+        faces = drawn_faces(env.contract, env.mujoco_handles[0])
+        return (*env.notes, str(faces)) if faces.are_many else env.notes
 
     @property
     def renderer_name(self) -> str:
