@@ -278,8 +278,9 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters and losses stay in float32."""
     threads: int = 0
-    """CPU threads of the learner; 0 leaves the choice to torch. Another number rounds differently,
-    so a deterministic run that is resumed with it is not repeated to the bit."""
+    """CPU threads of the learner; 0 takes one for networks as small as `--size cpu`, which more do
+    not make faster, and torch's choice for others. Another number rounds differently, so a
+    deterministic run that is resumed with it is not repeated to the bit, which it says."""
     num_workers: int | None = None
     """Processes that simulate, each its share of the environments; by default one for every core
     but the learner's. 0 simulates while the learner waits. The run stays the same, to the bit."""

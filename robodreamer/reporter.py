@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer.agent import Agent
+from robodreamer.best import BestStates, Evaluated
 from robodreamer.bin_range import describe_figures
 from robodreamer.collect import Collector, Episode, TrainingDivergedError
 from robodreamer.config import TrainConfig
@@ -29,6 +30,7 @@ from robodreamer.evaluate import (
 from robodreamer.metrics import Means, MetricsWriter
 from robodreamer.pictures.films import make_recorder, save_evaluation
 from robodreamer.pictures.video import Pictures
+from robodreamer.processor import FIGURE, ProcessorMeter, Shortage
 from robodreamer.progress import Progress
 from robodreamer.schedule import Schedule, StopRequest
 from robodreamer_sim.vector.vector_env import VectorEnv
@@ -69,6 +71,7 @@ class Reporter:
         folder: Path,
         progress: Progress,
         clock: Callable[[], float] = time.monotonic,
+        meter: ProcessorMeter | None = None,
     ) -> None:
         self.config, self.folder, self.progress, self._clock = config, folder, progress, clock
         self.means = Means()
@@ -79,6 +82,9 @@ class Reporter:
         self._latest_evaluation = "-"
         self._num_faults = 0
         self._has_warned_of_bins = False
+        self._meter, self._shortage = meter or ProcessorMeter(), Shortage()
+        self._has_evaluated = False
+        self._best = BestStates(folder)
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
@@ -87,7 +93,10 @@ class Reporter:
     def begin(self, resumed_step: int | None, updates: int) -> None:
         """Open the files, and forget what was logged after the checkpoint that is resumed."""
         self._last = _Mark(self._clock(), resumed_step or 0, updates, 0.0)
+        self._meter.restart()
         self._writer = MetricsWriter(self.folder, resumed_step)
+        if resumed_step is not None:
+            self._best.resume(resumed_step)
         self.progress.start()
 
     def close(self) -> None:
@@ -108,14 +117,15 @@ class Reporter:
         steps = collector.num_steps
         last, self._last = self._last, _Mark(now, steps, updates, collector.seconds_waited)
         elapsed = now - last.time_s
+        waited = self._last.waited_s - last.waited_s
         figures = self.means.pop() | {
             "updates": float(updates),
             "updates_per_s": (updates - last.updates) / elapsed,
             "steps_per_s": (steps - last.steps) / elapsed,
-            "wait_share": (self._last.waited_s - last.waited_s) / elapsed,
+            "wait_share": waited / elapsed,
             "largest_reward": collector.largest_reward,
         }
-        figures |= self._tell_restarts(collector.envs)
+        figures |= self._tell_restarts(collector.envs) | self._tell_shortage(elapsed, waited)
         if self.episodes:
             count = len(self.episodes)
             figures["episode/return"] = sum(e.episode_return for e in self.episodes) / count
@@ -131,7 +141,7 @@ class Reporter:
     def evaluate(self, agent: Agent, steps: int, schedule: Schedule, stop: StopRequest) -> None:
         """Run the evaluation episodes, log what they say and film one, unless a stop is requested.
 
-        Training time does not count it.
+        Training time does not count it. The best state so far is kept.
         """
         began = self._clock()
         try:
@@ -141,6 +151,7 @@ class Reporter:
         finally:
             spent = self._clock() - began
             schedule.pause(spent)
+            self._has_evaluated = True
             self._last = self._last._replace(time_s=self._last.time_s + spent)
         self._latest_evaluation = (
             f"return {summary['return']:.1f}{format_success(summary)} at step {steps:,}"
@@ -148,6 +159,7 @@ class Reporter:
         self._write(steps, schedule, {f"evaluation/{k}": v for k, v in summary.items()})
         assert self._writer is not None, "begin comes first"
         self._writer.write_pictures(steps, stills)
+        self._best.offer(Evaluated.of(steps, summary), agent.state_dict())
         self.say(f"evaluation: {self._latest_evaluation}")
 
     def _warn_of_bins(self, figures: Mapping[str, float]) -> None:
@@ -156,6 +168,20 @@ class Reporter:
         if warning and not self._has_warned_of_bins:
             self.say(f"warning: {warning}")
             self._has_warned_of_bins = True
+
+    def _tell_shortage(self, elapsed_s: float, idle_s: float) -> dict[str, float]:
+        """Say once that others use the processor; return the share that this process got.
+
+        Nothing is told of the time around an evaluation, which is none of training.
+        """
+        if self._has_evaluated:
+            self._has_evaluated = False
+            self._meter.restart()
+            return {}
+        share = self._meter.share(elapsed_s, idle_s)
+        if warning := self._shortage.warning(share, elapsed_s):
+            self.say(f"warning: {warning}")
+        return {FIGURE: share}
 
     def _tell_restarts(self, envs: VectorEnv) -> dict[str, float]:
         """Say which simulators were restarted since the last report; return what that cost."""

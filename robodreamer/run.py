@@ -6,6 +6,7 @@ It holds
     contract.json       what the task observes and does
     metrics.jsonl       see `metrics`; events.out.* are the same for TensorBoard
     checkpoints/        see `checkpoint`, as for replay/
+    best/               see `best`
     videos/ plots/      what was drawn of it
     faults/             what an environment did before it failed
 """
@@ -26,13 +27,17 @@ from torch import Tensor
 import robodreamer
 from robodreamer import config as config_module
 from robodreamer.agent import Agent
+from robodreamer.best import BestStates, Evaluated
 from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.config import TrainConfig
 from robodreamer.files import write_atomic, write_json_atomic
+from robodreamer.metrics import read_metrics
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.cores import num_usable_cores
 
 RUN_VERSION = 1
+NEWEST, BEST = "newest", "best"
+"""What may be asked for in place of a checkpoint's name."""
 PACKAGES = (
     "torch", "numpy", "mujoco", "dm-control", "gymnasium", "gymnasium-robotics", "safetensors",
     "tensorboard", "onnx", "onnxscript", "onnxruntime",
@@ -123,7 +128,12 @@ def _require_version(record: Any) -> None:
 
 
 def load_run(folder: Path, checkpoint: str | None = None) -> LoadedRun:
-    """Bring back the agent of a run, on the CPU, from its newest checkpoint or a named one.
+    """Bring back the agent of a run, on the CPU, from its newest checkpoint or another one.
+
+    Args:
+        folder: Run folder.
+        checkpoint: Name of a checkpoint; `newest`, as None; or `best`, the state that evaluated
+            best, see `best`.
 
     Raises:
         ValueError: No run, no checkpoint, or one that is damaged.
@@ -137,17 +147,51 @@ def load_run(folder: Path, checkpoint: str | None = None) -> LoadedRun:
 
 def _load_weights(folder: Path, name: str | None) -> tuple[Checkpoint, dict[str, Tensor]]:
     """Return a checkpoint and its agent's weights, also while training writes and deletes some."""
-    checkpoints = Checkpoints(folder)
+    checkpoints, states = Checkpoints(folder), BestStates(folder)
     while True:
         history = {found.path.name: found for found in checkpoints.history()}
+        if name == BEST:
+            return _load_best(folder, states)
         if not history:
             raise ValueError(f"{folder} has no checkpoint yet")
-        chosen = config_module.choose("checkpoint", name or list(history)[-1], history)
+        *_, newest = history.values()
+        known = history | {NEWEST: newest, BEST: None}
+        chosen = config_module.choose("checkpoint", name or NEWEST, known)
         try:
             return chosen, checkpoints.load(chosen)[0]["agent"]
         except CheckpointError:
-            if name or chosen.path.exists():
+            if chosen is not newest or chosen.path.exists():
                 raise  # it is damaged; otherwise a newer one has taken its place
+
+
+def _load_best(folder: Path, states: BestStates) -> tuple[Checkpoint, dict[str, Tensor]]:
+    while (best := states.best()) is not None:
+        try:
+            return Checkpoint(best.step, states.path(best)), states.load(best)
+        except ValueError:
+            if states.path(best).exists():
+                raise  # as above
+    raise ValueError(f"{folder} has not been evaluated yet; --checkpoint {NEWEST} is there")
+
+
+def better_than_newest(folder: Path) -> str | None:
+    """Return in words which state of a run evaluated better than the newest; None if it is best."""
+    path = folder / "metrics.jsonl"
+    lines = read_metrics(folder) if path.exists() else []
+    evaluations = [line for line in lines if "evaluation/return" in line]
+    best = BestStates(folder).best()
+    if best is None or not evaluations:
+        return None
+    line = evaluations[-1]
+    figures = {
+        name.removeprefix("evaluation/"): float(value)
+        for name, value in line.items()
+        if name.startswith("evaluation/")
+    }
+    newest = Evaluated.of(line["step"], figures)
+    if not best.is_better_than(newest):
+        return None
+    return f"{best} was better than the newest evaluation, {newest}"
 
 
 def git_commit() -> str:

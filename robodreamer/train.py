@@ -7,6 +7,8 @@ takes part is built by `robodreamer.cli` and handed in.
 
 from dataclasses import dataclass
 
+import torch
+
 from robodreamer.agent import Learner
 from robodreamer.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.collect import (
@@ -104,6 +106,8 @@ def save(session: Session, *, wait: bool, first_episodes: list[int] | None = Non
         "first_episodes": first_episodes or collector.next_episodes,
         "episodes": list(session.reporter.episodes),
         "has_unknown": learner.has_unknown,
+        "largest_reward": collector.largest_reward,
+        "threads": torch.get_num_threads(),
     }
     session.checkpoints.save(collector.num_steps, tensors, state, session.replay, wait=wait)
     schedule.checkpoint_is_done(collector.num_steps)
@@ -136,6 +140,7 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
     session.learner.optimizer.load_state_dict(tensors["optimizer"])
     session.draw.generator.set_state(tensors["random"]["draw"])
     session.learner.has_unknown = state.get("has_unknown", False)  # before logs were imported
+    session.collector.largest_reward = state.get("largest_reward", 0.0)
     session.updates = state["updates"]
     session.reporter.episodes.extend(Episode(*episode) for episode in state["episodes"])
     session.schedule.resume(session.replay.num_steps, state["seconds"])

@@ -18,7 +18,8 @@ class ExportArguments:
     """Policy folder, in which an older policy is replaced; policies/ and the run folder's name by
     default, where only one of the same run is."""
     checkpoint: str | None = None
-    """Checkpoint, such as step-000012000; the newest by default."""
+    """Checkpoint, such as step-000012000; newest, the default; or best, the one that evaluated best
+    during training."""
     opset: int = 18
     """ONNX operator set, 18 to 23."""
     quantize: Literal["int8"] | None = None

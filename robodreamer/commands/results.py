@@ -19,7 +19,8 @@ class EvaluateArguments:
     draw: Literal["mode", "sample", "both"] = "both"
     """Take the most likely latents and action, draw them at random, or try one after the other."""
     checkpoint: str | None = None
-    """Checkpoint of a run, such as step-000012000; the newest by default."""
+    """Checkpoint of a run, such as step-000012000; newest, the default; or best, the one that
+    evaluated best during training."""
     blank: tuple[str, ...] = ()
     """Cameras that show black, to see how much the policy depends on them."""
     randomize: str | None = None
@@ -54,7 +55,8 @@ class DreamArguments:
     run: Folder
     """Run folder."""
     checkpoint: str | None = None
-    """Checkpoint, such as step-000012000; the newest by default."""
+    """Checkpoint, such as step-000012000; newest, the default; or best, the one that evaluated best
+    during training."""
     episodes: int = 1
     """Evaluation episodes to film, one after the other."""
     context: int = 5
@@ -113,6 +115,8 @@ class ReportArguments:
     """Reports that `robodreamer-deploy --report` wrote."""
     evaluation: tuple[Path, ...] = ()
     """Files that `robodreamer evaluate --json` wrote."""
+    note: str = ""
+    """Warning to put beside the results."""
     out: Path | None = None
     """The page; report.html in the run folder by default."""
 
@@ -127,6 +131,7 @@ def report(words: Sequence[str]) -> Job:
         policy=arguments.policy,
         drives=arguments.drive,
         evaluations=arguments.evaluation,
+        note=arguments.note,
         out=arguments.out,
         say=say,
     )

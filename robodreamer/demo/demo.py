@@ -110,6 +110,8 @@ def conclude(demo: Demo) -> list[str]:
             f"success in {figures['success_rate']:.0%} of {figures['num_episodes']} episodes, "
             f"95 % interval {low:.0%} to {high:.0%}"
         )
+    if demo.note:
+        lines += textwrap.wrap(f"Warning: {demo.note}", WIDTH)
     return [*lines, f"Look at {demo.page}", f"  {demo.page.resolve().as_uri()}"]
 
 

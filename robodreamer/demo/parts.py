@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 EPISODES = 50
+USUAL_UPDATES = 220.0
+"""Updates per minute of training that two idle cores make at least (RESULTS.md)."""
 
 
 class Part(NamedTuple):
@@ -99,11 +101,29 @@ class Demo(NamedTuple):
     @property
     def minutes_trained(self) -> float:
         """Minutes of training so far."""
+        return self._newest("minutes")
+
+    @property
+    def note(self) -> str:
+        """What to say beside the results: that it learned much less than usual; empty otherwise."""
+        config = self.config or {}
+        updates, minutes = self._newest("updates"), self._newest("minutes")
+        usual = USUAL_UPDATES * minutes
+        if config.get("protocol") != "cpu" or not minutes or 3 * updates >= usual:
+            return ""
+        return (
+            f"this demo made {updates:,.0f} updates in {minutes:.0f} min, two idle cores do about "
+            f"{usual:,.0f}, so it has learned much less. Others may have used the cores; "
+            f"--minutes {4 * self.minutes:g} goes on learning"
+        )
+
+    def _newest(self, figure: str) -> float:
+        """Return the newest value of a figure of training; 0 before there is one."""
         if not self.metrics.exists():
             return 0.0
         for line in reversed(self.metrics.read_text().splitlines()):
-            if line.endswith("}"):
-                return json.loads(line)["minutes"]
+            if line.endswith("}") and figure in (figures := json.loads(line)):
+                return figures[figure]
         return 0.0
 
 
@@ -201,7 +221,7 @@ def report(demo: Demo) -> Part:
         seconds=30.0,
         words=["robodreamer", "report", demo.run, "--policy", demo.policy,
                "--drive", demo.drive, demo.paced, "--evaluation", *evaluations,
-               "--out", demo.page],
+               "--out", demo.page, *(["--note", demo.note] if demo.note else [])],
         is_done=is_newer(demo.page, [demo.drive, demo.paced, demo.film, *evaluations]),
     )  # fmt: skip
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robodreamer.bin_range import describe_figures
 from robodreamer.checkpoint import Checkpoints
 from robodreamer.config import TrainConfig
 from robodreamer.metrics import read_metrics
 from robodreamer.pictures.curves import read_groups
 from robodreamer.pictures.plot import write_plots
+from robodreamer.processor import describe_lines
 from robodreamer.report.scores import Score, driven, random_score, read_evaluation, read_result
 from robodreamer.run import read_run
 from robodreamer_deploy.bundle.bundle import load_bundle
@@ -31,6 +33,8 @@ class Findings:
     """Commit, machine and versions, as training began."""
     last: Mapping[str, Any]
     """Newest value of every figure that training reported."""
+    warnings: Sequence[str]
+    """What the figures of training give cause to say beside the results."""
     plots: Sequence[Path]
     films: Mapping[str, Path]
     """The newest of every kind, such as `dream.mp4`."""
@@ -58,7 +62,11 @@ class Findings:
 
 
 def prepare_findings(
-    run: Path, policy: Path | None, drives: Sequence[Path], evaluations: Sequence[Path]
+    run: Path,
+    policy: Path | None,
+    drives: Sequence[Path],
+    evaluations: Sequence[Path],
+    note: str = "",
 ) -> Callable[[], Findings]:
     """Check all files; return what gathers from them, plots, and tries a random policy.
 
@@ -82,12 +90,16 @@ def prepare_findings(
     manifest = load_bundle(policy).manifest if policy else None
 
     def gather() -> Findings:
+        lines = read_metrics(run)
+        last = {name: value for line in lines for name, value in line.items()}
+        found = [note, describe_figures(config, last), describe_lines(lines)]
         return Findings(
             run=run,
             config=config,
             contract=contract,
             provenance=provenance,
-            last={name: value for line in read_metrics(run) for name, value in line.items()},
+            last=last,
+            warnings=[text for text in found if text],
             plots=write_plots(read_groups([run]), {}, run / "plots"),
             films=newest_films(run),
             scores={RANDOM: random_score(contract, run / "random.json"), **scores},

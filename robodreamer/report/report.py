@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robodreamer.bin_range import describe_figures
 from robodreamer.files import write_atomic
 from robodreamer.pictures.plot import NARROW
 from robodreamer.progress import format_duration
@@ -52,6 +51,7 @@ def prepare_report(
     policy: Path | None = None,
     drives: Sequence[Path] = (),
     evaluations: Sequence[Path] = (),
+    note: str = "",
     out: Path | None = None,
     say: Say,
 ) -> Callable[[], None]:
@@ -60,7 +60,7 @@ def prepare_report(
     Raises:
         ValueError: The folder holds no trained run, or a file is not what it should be.
     """
-    gather = prepare_findings(run, policy, drives, evaluations)
+    gather = prepare_findings(run, policy, drives, evaluations, note)
     target = out or run / "report.html"
     if not target.parent.is_dir():
         raise ValueError(f"there is no folder {target.parent} for {target.name}")
@@ -94,8 +94,8 @@ def summary_section(findings: Findings) -> Section:
         tiles.append(Tile(f"{times['p50']:.1f} ms", f"for a decision (median), of {period}"))
     tiles.append(Tile(format_duration(60 * findings.last.get("minutes", 0.0)), "of training"))
     tiles.append(Tile(f"{findings.last.get('step', 0):,}", "steps of experience"))
-    warning = describe_figures(findings.config, findings.last)
-    return Section("In short", [Tiles(tiles), *([Text(f"Warning: {warning}")] if warning else [])])
+    warnings = [Text(f"Warning: {warning}") for warning in findings.warnings]
+    return Section("In short", [Tiles(tiles), *warnings])
 
 
 def policy_section(findings: Findings) -> Section:

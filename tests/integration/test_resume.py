@@ -1,5 +1,6 @@
 """A run that is killed and resumed ends exactly as one that was never interrupted."""
 
+import json
 import random
 import shutil
 import signal
@@ -25,6 +26,7 @@ from train_runs import (
     wait_until,
 )
 
+from robodreamer.best import BestStates
 from robodreamer.checkpoint import Checkpoints
 
 MAX_LINES = STEPS // 20 + 3
@@ -104,6 +106,15 @@ def test_a_killed_run_that_evaluates_with_all_threads_ends_as_the_uninterrupted_
     kill_and_resume(run, seed, *EVALUATED)
     assert differences(result_of(run), result_of(evaluated_run)) == []
     assert evaluations(run) == evaluations(evaluated_run) != []
+    assert best_of(run) == best_of(evaluated_run) != {}
+
+
+def best_of(run: Path) -> dict[str, bytes]:
+    """Return the best state that a run keeps."""
+    states = BestStates(run)
+    best = states.best()
+    folder = states.path(best) if best else run / "none"
+    return {path.name: path.read_bytes() for path in folder.glob("*")}
 
 
 def evaluations(run: Path) -> list[dict[str, Any]]:
@@ -130,6 +141,26 @@ def test_the_number_of_processes_changes_nothing(quick_run: Path, tmp_path: Path
     result = result_of(tmp_path / "run")
     assert differences(result, result_of(quick_run)) == []
     assert metrics_of(tmp_path / "run") == metrics_of(quick_run)
+
+
+def test_a_deterministic_run_that_is_resumed_with_other_threads_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    quick = "--observe=proprio", "--num-workers=0", "--steps=20"
+    assert train(run, *quick) == 0
+    assert resume(run, "--num-workers=0", "--steps=30") == 0
+    assert "to the bit" not in capsys.readouterr().err
+    assert resume(run, "--num-workers=0", "--steps=40", "--threads=2") == 0
+    said = capsys.readouterr().err
+    assert "warning: from here on the run is not repeated to the bit" in said
+    assert "threads 1, now 2" in said
+    assert said.count("now ") == 1
+    record = json.loads((run / "config.json").read_text())
+    record["packages"]["torch"] = "1.0"
+    (run / "config.json").write_text(json.dumps(record))
+    assert resume(run, "--num-workers=0", "--steps=50", "--threads=2") == 0
+    assert "torch 1.0, now " in capsys.readouterr().err
 
 
 def test_the_result_holds_all_that_training_depends_on(quick_run: Path) -> None:

@@ -32,7 +32,7 @@ QUICK = (
     "--deterministic", f"--steps={STEPS}", f"--checkpoint-steps={CHECKPOINT_STEPS}",
     "--log-steps=20",
 )  # fmt: skip
-TIMED = {"minutes", "updates_per_s", "steps_per_s", "wait_share"}
+TIMED = {"minutes", "updates_per_s", "steps_per_s", "wait_share", "processor_share"}
 PATIENCE_S = 120.0
 
 

@@ -53,11 +53,13 @@ def train(words: list[str]) -> None:
     run, minutes = option(words, "--run"), float(str(option(words, "--minutes")))
     if "--resume" not in words:
         seed = int(str(option(words, "--seed")))
-        write(run / "config.json", {"config": {"task": words[1], "seed": seed}})
+        config = {"task": words[1], "seed": seed, "protocol": "cpu"}
+        write(run / "config.json", {"config": config})
         write(
             run / "contract.json", {"observations": [{"name": "image/scene"}, {"name": "goal/a"}]}
         )
-    write(run / "metrics.jsonl", {"step": 1, "minutes": minutes})
+    updates = float(os.environ.get("DEMO_UPDATES", "4000"))
+    write(run / "metrics.jsonl", {"step": 1, "minutes": minutes, "updates": updates})
 
 
 def evaluate(words: list[str]) -> None:

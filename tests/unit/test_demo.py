@@ -85,6 +85,19 @@ def prepare(words: list[str]) -> None:
     REAL[words[0]](words[1:])
 
 
+@pytest.mark.parametrize(("updates", "is_warned"), [(1099, True), (1101, False)])
+def test_a_demo_that_did_less_than_a_third_of_the_usual_updates_says_so_beside_its_success(
+    updates: int, is_warned: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_UPDATES", str(updates))
+    stage.run()
+    said, page = " ".join(stage.said[-8:]), stage.calls[-1]
+    assert ("Warning: this demo made 1,099 updates in 15 min" in said) == is_warned
+    assert ("--note" in page) == is_warned
+    if is_warned:
+        assert "about 3,300" in page[page.index("--note") + 1]
+
+
 def test_what_is_done_is_not_repeated(stage: Stage) -> None:
     stage.run()
     assert stage.run() == []

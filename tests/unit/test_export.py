@@ -11,21 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from exported import ORIGIN, Exported, corrupt, make_recording
 from toy_agent import NETWORK, make_agent
 from toy_policy import write_bundle
+from toy_run import make_run
 
 from robodreamer.agent import Agent
+from robodreamer.best import BestStates, Evaluated
 from robodreamer.distributions import Mode
 from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
 from robodreamer.onnx_export import export
-from robodreamer.onnx_export.export import export_policy
+from robodreamer.onnx_export.export import better_draw, export_policy, prepare_export
 from robodreamer.onnx_export.policy_folder import GOLDEN_STEPS, check_target, draft_of
 from robodreamer.onnx_export.traces import RECORDED_STEPS, STRETCH, record
 from robodreamer.policies import OnnxPolicy, load_candidate
+from robodreamer.run import load_run
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.bundle.manifest import DrawResult, Manifest
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_sim import EnvOptions, VectorEnv
@@ -101,6 +105,48 @@ def test_the_better_draw_becomes_the_default(
     assert [*manifest.surprise_quantiles] == ["0.5", "0.9", "0.99", "0.999"]
     assert 0 < values[0] < values[-1]
     assert values == sorted(values)
+
+
+@pytest.mark.parametrize(
+    ("mode", "sample", "expected"),
+    [
+        ((-2.59, 0.2), (-2.78, 0.8), "sample"),  # as it was with fetch_reach
+        ((-2.78, 0.8), (-2.59, 0.2), "mode"),
+        ((-2.0, 0.5), (-1.0, 0.5), "sample"),
+        ((-1.0, 0.5), (-1.0, 0.5), "mode"),
+        ((1.0, None), (2.0, None), "sample"),
+    ],
+)
+def test_success_decides_which_draw_is_the_default_and_the_return_breaks_ties(
+    mode: tuple[float, float | None], sample: tuple[float, float | None], expected: str
+) -> None:
+    def result(mean: float, success: float | None) -> DrawResult:
+        return DrawResult(num_episodes=10, return_mean=mean, return_std=1.0, success_rate=success)
+
+    assert better_draw({"mode": result(*mode), "sample": result(*sample)}) == expected
+
+
+@pytest.mark.parametrize(("scores", "is_warned"), [((500.0, 159.0), True), ((1.0, 2.0), False)])
+def test_a_newest_state_that_is_not_the_best_is_exported_with_a_warning(
+    scores: tuple[float, float], is_warned: bool, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", observe="proprio", returns=scores)
+    agent = load_run(run).agent
+    with torch.no_grad():
+        next(agent.parameters()).fill_(0.5)
+    states = BestStates(run)
+    for number, score in enumerate(scores, 1):
+        states.offer(Evaluated(60 * number, score, 0.25), agent.state_dict())
+    said: list[str] = []
+    prepare_export(run, tmp_path / "policy", episodes=0, say=said.append)()
+    warnings = [line for line in said if line.startswith("warning")]
+    assert bool(warnings) == is_warned
+    if is_warned:
+        assert "return 500.0, success 25% at step 60 was better than" in warnings[0]
+        assert "return 159.0, success 25% at step 120; --checkpoint best" in warnings[0]
+    best = load_run(run, "best")
+    assert best.checkpoint.step == (60 if is_warned else 120)
+    assert (next(best.agent.parameters()) == 0.5).all()
 
 
 def test_the_folder_earns_the_returns_of_the_agent(

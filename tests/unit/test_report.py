@@ -87,6 +87,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def test_a_run_that_got_too_little_of_the_processor_says_so_beside_its_results(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "toy")
+    line = json.dumps({"step": 120, "minutes": 2.0, "processor_share": 0.3})
+    (run / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text() + line + "\n")
+    assert main(["report", str(run), "--note", "much less than usual"]) == 0
+    text = (run / "report.html").read_text()
+    assert "Warning: much less than usual" in text
+    assert "Warning: other processes kept the processor busy: this run got 30% of" in text
+    assert text.index("Warning: other") < text.index("What the policy does")
+
+
 @pytest.fixture(scope="module")
 def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("figures")

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from robodreamer.agent import Agent
+from robodreamer.best import BestStates, Evaluated
 from robodreamer.bin_range import reach
 from robodreamer.collect import Collector, make_replay
 from robodreamer.config import PRESETS, SIZES, TrainConfig
 from robodreamer.distributions import Sample
 from robodreamer.metrics import read_metrics
+from robodreamer.processor import ProcessorMeter, Usage
 from robodreamer.progress import Progress
 from robodreamer.reporter import Reporter
 from robodreamer.schedule import Schedule, StopRequest
@@ -79,6 +81,53 @@ def test_rates_and_training_time_leave_an_evaluation_out(
     assert (figures["steps_per_s"], figures["updates_per_s"]) == (2 / 5, 10 / 5)
     assert schedule.seconds == 5.0
     assert figures["minutes"] == round(5 / 60, 4)
+
+
+def test_a_shortage_of_the_processor_is_logged_and_said_once(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, said = Clock(), list[str]()
+    meter = ProcessorMeter(lambda: Usage({"1": 0.25 * clock.now}, {"1": 0.75 * clock.now}, {}), 2)
+    reporter = Reporter(CONFIG, tmp_path, Progress("toy"), clock, meter)
+    monkeypatch.setattr(reporter.progress, "say", said.append)
+    reporter.begin(None, 0)
+    schedule = Schedule(CONFIG, clock)
+    for _ in range(10):
+        clock.now += 30.0
+        reporter.report(collector, schedule, updates=0)
+    assert sum("this run gets 25% of the time" in line for line in said) == 1, said
+    assert {line["processor_share"] for line in read_metrics(tmp_path)} == {0.25}
+    reporter.evaluate(collector.agent, 0, schedule, SlowStop(clock, None))
+    clock.now += 30.0
+    reporter.report(collector, schedule, updates=0)
+    reporter.close()
+    assert "processor_share" not in read_metrics(tmp_path)[-1], "it was not measured apart"
+
+
+def test_the_state_that_evaluates_best_is_kept(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    schedule = Schedule(CONFIG, clock)
+    reporter = Reporter(CONFIG, tmp_path, Progress("toy"), clock)
+    reporter.begin(None, 0)
+    scores = iter((1.0, 3.0, 2.0))
+    monkeypatch.setattr(reporter, "_evaluate", lambda *_: ({"return": next(scores)}, {}))
+    for steps in (10, 20, 30):
+        with torch.no_grad():
+            next(collector.agent.parameters()).fill_(steps)
+        reporter.evaluate(collector.agent, steps, schedule, SlowStop(clock, None))
+    states = BestStates(tmp_path)
+    best = states.best()
+    assert best is not None
+    assert best == Evaluated(20, 3.0, None)
+    name, _ = next(collector.agent.named_parameters())
+    assert (states.load(best)[name] == 20).all()
+    reporter.close()
+    resumed = Reporter(CONFIG, tmp_path, Progress("toy"), clock)
+    resumed.begin(15, 0)
+    assert states.best() == Evaluated(10, 1.0, None), "the run went back to before"
+    resumed.close()
 
 
 def test_rewards_beyond_the_bins_are_said_once_and_logged(

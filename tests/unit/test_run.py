@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from robodreamer import run as run_module
+from robodreamer.best import BestStates, Evaluated
 from robodreamer.checkpoint import Checkpoint, Checkpoints
 from robodreamer.collect import make_replay
 from robodreamer.config import PROTOCOLS, SIZES, TrainConfig
@@ -107,6 +108,20 @@ def test_a_checkpoint_that_training_deletes_while_it_is_read_is_no_error(
 
     monkeypatch.setattr(Checkpoints, "load", overtaken)
     assert load_run(trained).checkpoint.step == 7
+
+
+def test_the_best_state_is_loaded_where_one_was_evaluated(trained: Path) -> None:
+    with pytest.raises(ValueError, match="has not been evaluated yet; --checkpoint newest is"):
+        load_run(trained, "best")
+    assert load_run(trained, "newest").checkpoint.step == 9
+    agent = make_agent(CONFIG, CONTRACT)
+    with torch.no_grad():
+        for parameter in agent.parameters():
+            parameter.fill_(8)
+    BestStates(trained).offer(Evaluated(8, 1.0, None), agent.state_dict())
+    best = load_run(trained, "best")
+    assert best.checkpoint.step == 8
+    assert all((p == 8).all() for p in best.agent.parameters())
 
 
 def test_an_unknown_checkpoint_is_answered_with_those_that_exist(trained: Path) -> None:
