@@ -213,6 +213,26 @@ def test_a_task_that_cannot_be_made_ends_every_command_with_status_2(
     assert "in make_key_error" in told, "the traceback of the worker is not told"
 
 
+def test_training_tells_what_was_guessed_and_takes_what_is_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "--observe=proprio", "--size=debug", "--protocol=debug", "--device=cpu", "--threads=1",
+        "--evaluate-minutes=0", "--data.train-ratio=1", "--steps=60",
+    )  # fmt: skip
+    run = tmp_path / "run"
+    assert main(["train", "foreign_env:Base", f"--run={run}", *words]) == 0
+    said = capsys.readouterr().err
+    assert "note: control every 0.05 s is a guess" in said
+    assert "note: episodes are cut after 1000 simulator steps" in said
+    task, run = "foreign_env:Base?max_episode_steps=7", tmp_path / "other"
+    assert main(["train", task, f"--run={run}", "--control-dt=0.25", *words]) == 0
+    assert "note:" not in capsys.readouterr().err
+    contract = Contract.from_json((run / "contract.json").read_text())
+    assert (contract.control_dt_s, contract.max_episode_steps) == (0.25, 7)
+    assert (contract.task, contract.options["control_dt_s"]) == (task, 0.25)
+
+
 def test_a_nan_at_reset_is_told_with_its_signal_and_step() -> None:
     with VectorEnv("foreign_env:NanAtReset", PROPRIO, num_envs=1, seed=0) as environments:
         environments.start()

@@ -117,6 +117,13 @@ def test_only_time_that_was_asked_for_counts_as_waiting(worker: Any) -> None:
     assert worker._poll.asked_s == 10.0
 
 
+def test_the_start_of_a_process_does_not_count_as_an_environments_time(worker: Any) -> None:
+    worker._progress.begin(0, "started")
+    worker._poll = Slices(100)
+    worker._wait_for_message(timeout_s=2.0)
+    assert worker._poll.asked_s == 50.0
+
+
 @pytest.mark.parametrize("phase", PHASES[1:])
 def test_the_wait_is_for_one_environment_at_a_time_and_names_it(worker: Any, phase: Any) -> None:
     def go_on(left: int) -> None:

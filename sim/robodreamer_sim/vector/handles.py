@@ -28,6 +28,10 @@ REQUESTS = {request: pickle.dumps(request) for request in (NAME_RENDERER, 0, 1)}
 """What `Connection.send` would make of each, once for all: there is one at every step."""
 
 
+STARTUP_S = 120.0
+"""Least time for a process to start and import what it needs, before it comes to an environment."""
+
+
 class Made(NamedTuple):
     """What a shard tells when its environments are made."""
 
@@ -189,10 +193,10 @@ class WorkerShard:
             waited_s += slice_s
             if (now := self._progress.read()) != doing:
                 doing, waited_s = now, 0.0
-            elif waited_s >= timeout_s:
+            elif waited_s >= (max(timeout_s, STARTUP_S) if doing.phase == "started" else timeout_s):
                 self._process.kill()  # it would not see the pipe close either
                 raise EnvironmentFault(
-                    f"{self._name} did not answer for {timeout_s:g} s: a simulator step or the "
+                    f"{self._name} did not answer for {waited_s:g} s: a simulator step or the "
                     f"graphics driver may hang, or needs longer; {doing}; --env-timeout-s sets how "
                     "long each may take, MUJOCO_GL=osmesa tries another driver"
                 )
