@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import robodreamer_sim
+from robodreamer_sim.actions import Cartesian, Relative
 from robodreamer_sim.options import EnvOptions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-task.md").read_text()
@@ -64,6 +65,13 @@ def test_somebody_elses_model_is_made_to_fit_as_the_page_says(tmp_path: Path) ->
         env.step(np.array([1.0, -1.0], np.float32))
     np.testing.assert_allclose(env.data.qvel, [1.0, -1.0], atol=0.1)
     env.close()
+
+
+def test_the_page_s_actions_that_are_changes_are_what_the_code_takes() -> None:
+    shown = re.findall(r"^        action = (.+?)  #", PAGE, re.MULTILINE)
+    assert len(shown) == 2
+    for words in shown:
+        eval(words, {"Relative": Relative, "Cartesian": Cartesian})  # noqa: S307  what the page says
 
 
 def test_the_example_is_short() -> None:
