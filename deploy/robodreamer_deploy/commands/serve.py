@@ -124,7 +124,7 @@ class _Service:
     def tell(self, leaving: Leaving, reason: str | None) -> int:
         """Say how the robot was left; return the exit code."""
         faults = self.faults
-        if leaving.was_interrupted and reason is None:  # no signal of ours: its own code did it
+        if leaving.interrupt is not None:  # no signal of ours: its own code did it
             faults = [*faults, "interrupted by the robot's own code"]
         if leaving.disconnect_fault is not None:
             faults = [*faults, f"disconnecting: {leaving.disconnect_fault}"]
