@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robodreamer_sim.cores import num_usable_cores
-
 WAITS = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 """Rounds in GNU's OpenMP; milliseconds in LLVM's and Intel's."""
 CHOICES = {*WAITS, "OMP_WAIT_POLICY"}
@@ -68,14 +66,12 @@ class ProcessorMeter:
     """Meter of the share of the processor that this process got of what it could have used.
 
     Args:
-        read: Returns the usage so far.
         num_cores: How many cores it may use.
+        read: Returns the usage so far.
     """
 
-    def __init__(
-        self, read: Callable[[], Usage] = read_usage, num_cores: int | None = None
-    ) -> None:
-        self._read, self._num_cores = read, num_cores or num_usable_cores()
+    def __init__(self, num_cores: int, read: Callable[[], Usage] = read_usage) -> None:
+        self._read, self._num_cores = read, num_cores
         self._last = read()
 
     def restart(self) -> None:

@@ -33,6 +33,7 @@ from robodreamer.pictures.video import Pictures
 from robodreamer.processor import FIGURE, ProcessorMeter, Shortage
 from robodreamer.progress import Progress
 from robodreamer.schedule import Schedule, StopRequest
+from robodreamer_sim.cores import num_usable_cores
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 
@@ -82,7 +83,7 @@ class Reporter:
         self._latest_evaluation = "-"
         self._num_faults = 0
         self._has_warned_of_bins = False
-        self._meter, self._shortage = meter or ProcessorMeter(), Shortage()
+        self._meter, self._shortage = meter or ProcessorMeter(num_usable_cores()), Shortage()
         self._has_evaluated = False
         self._best = BestStates(folder)
 

@@ -26,7 +26,7 @@ SOURCES = os.pathsep.join(str(ROOT / name) for name in ("", "sim", "deploy"))
 def meter(num_cores: int, *usages: Usage) -> ProcessorMeter:
     """Return a meter that reads these, one after the other."""
     left = list(usages)
-    return ProcessorMeter(lambda: left.pop(0), num_cores)
+    return ProcessorMeter(num_cores, lambda: left.pop(0))
 
 
 def usage(ran: float, waited: float = 0.0, children: float = 0.0) -> Usage:

@@ -87,7 +87,7 @@ def test_a_shortage_of_the_processor_is_logged_and_said_once(
     collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, said = Clock(), list[str]()
-    meter = ProcessorMeter(lambda: Usage({"1": 0.25 * clock.now}, {"1": 0.75 * clock.now}, {}), 2)
+    meter = ProcessorMeter(2, lambda: Usage({"1": 0.25 * clock.now}, {"1": 0.75 * clock.now}, {}))
     reporter = Reporter(CONFIG, tmp_path, Progress("toy"), clock, meter)
     monkeypatch.setattr(reporter.progress, "say", said.append)
     reporter.begin(None, 0)
