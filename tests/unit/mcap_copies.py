@@ -18,6 +18,7 @@ def copy_log(
     *,
     compression: CompressionType = CompressionType.LZ4,
     chunk_bytes: int = 20_000,
+    has_facts: bool = True,
 ) -> Path:
     """Copy a log, what is known of all of it last, and return where it is.
 
@@ -27,6 +28,7 @@ def copy_log(
         change: Returns the new fields of a message of a topic; None leaves it out.
         compression: Of the chunks.
         chunk_bytes: Size of a chunk.
+        has_facts: Whether metadata and attachments are copied, which `mcap filter` does not.
     """
     with source.open("rb") as read, target.open("wb") as written:
         reader = make_reader(read)
@@ -45,9 +47,9 @@ def copy_log(
                 ids[channel.id], message.log_time, json.dumps(fields).encode(),
                 message.publish_time, message.sequence,
             )  # fmt: skip
-        for attachment in reader.iter_attachments():
+        for attachment in reader.iter_attachments() if has_facts else ():
             writer.add_attachment(0, 0, attachment.name, attachment.media_type, attachment.data)
-        for metadata in reader.iter_metadata():
+        for metadata in reader.iter_metadata() if has_facts else ():
             writer.add_metadata(metadata.name, metadata.metadata)
         writer.finish()
     return target

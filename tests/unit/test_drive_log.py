@@ -164,11 +164,14 @@ def test_a_tick_that_no_drive_has_is_said_at_once(
     assert max(map(len, out.splitlines())) < 300
 
 
+@pytest.mark.parametrize("has_facts", [True, False])
 @pytest.mark.parametrize("compression", list(CompressionType))
 def test_a_log_that_other_programs_packed_anew_is_as_good(
-    said: Command, policy: Path, log: Path, tmp_path: Path, compression: CompressionType
-) -> None:
-    copy = copy_log(log, tmp_path / "copy.mcap", compression=compression)
+    said: Command, policy: Path, log: Path, tmp_path: Path, compression: CompressionType,
+    *, has_facts: bool,
+) -> None:  # fmt: skip
+    copy = copy_log(log, tmp_path / "copy.mcap", compression=compression, has_facts=has_facts)
+    assert LogReader(copy).about == LogReader(log).about
     code, out, _ = said(policy, "--replay", copy)
     assert code == 0
     assert "the same    40 of 40 ticks, bit for bit" in out

@@ -177,6 +177,7 @@ def test_the_mcap_package_reads_it_with_schemas_and_an_index(
     assert topics == {
         "/image/eye", "/proprio/position", "/goal/target", "/tick", "/state", "/episode",
         "/privileged/distance", "/calibration/eye",
+        "/about",
     }  # fmt: skip
     for schema, channel, message in messages:
         assert schema is not None

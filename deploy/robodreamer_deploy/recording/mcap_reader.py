@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from robodreamer_deploy.recording.about import About
+from robodreamer_deploy.recording.exact_json import from_json
 from robodreamer_deploy.recording.mcap_file import (
     ATTACHMENT,
     CHANNEL,
@@ -17,8 +18,8 @@ from robodreamer_deploy.recording.mcap_file import (
     read_channels,
     read_records,
 )
-from robodreamer_deploy.recording.mcap_writer import ABOUT, MANIFEST_NAME, SUMMARY, require_mcap
-from robodreamer_deploy.recording.messages import EPISODE, TICK, DamagedError, entry_of
+from robodreamer_deploy.recording.mcap_writer import FACTS, MANIFEST_NAME, SUMMARY, require_mcap
+from robodreamer_deploy.recording.messages import ABOUT, EPISODE, TICK, DamagedError, entry_of
 from robodreamer_deploy.recording.tape import Entry
 from robodreamer_deploy.robots import RobotError
 
@@ -79,11 +80,13 @@ class LogReader:
         messages: dict[str, bytes] = {}
         number = -1
         for message in self._messages():
+            topic = self._channels.get(message.channel_id, f"channel {message.channel_id}")
+            if topic == ABOUT:
+                continue
             if message.sequence != number and messages:
                 yield number, messages
                 messages = {}
             number = message.sequence
-            topic = self._channels.get(message.channel_id, f"channel {message.channel_id}")
             messages[topic] = message.data
         if messages:
             yield number, messages
@@ -131,23 +134,40 @@ class LogReader:
             self._complain(f"{-lacking} entries are there that were not recorded")
 
     def _read_about(self) -> About:
-        metadata: Mapping[str, str] | None = None
-        manifest: str | None = None
         try:
-            for record in read_records(self.path, lambda _: None, has_chunks=False):
-                if record.kind == METADATA and (found := parse("Metadata", record)).name == ABOUT:
-                    metadata = found.metadata
-                elif record.kind == ATTACHMENT:
-                    found = parse("Attachment", record)
-                    manifest = found.data.decode() if found.name == MANIFEST_NAME else manifest
-                if metadata is not None and manifest is not None:
-                    return About.from_metadata(metadata, manifest)
+            about = self._attached_about() or self._told_about()
         except ValueError as error:
             raise RobotError(f"{self.path} does not tell what drove: {shortened(error)}") from error
-        raise RobotError(
-            f"{self.path} ends before it tells what drove; a program that copied it has to copy "
-            "metadata and attachments, too"
-        )
+        if about is None:
+            raise RobotError(f"{self.path} ends before it tells what drove")
+        return about
+
+    def _attached_about(self) -> About | None:
+        """Return the facts from where they are found without unpacking a chunk."""
+        metadata: Mapping[str, str] | None = None
+        manifest: str | None = None
+        for record in read_records(self.path, lambda _: None, has_chunks=False):
+            if record.kind == METADATA and (found := parse("Metadata", record)).name == FACTS:
+                metadata = found.metadata
+            elif record.kind == ATTACHMENT:
+                found = parse("Attachment", record)
+                manifest = found.data.decode() if found.name == MANIFEST_NAME else manifest
+            if metadata is not None and manifest is not None:
+                return About.from_metadata(metadata, manifest)
+        return None
+
+    def _told_about(self) -> About | None:
+        """Return the facts from their message, which is among the first ones."""
+        channels: set[int] = set()
+        for record in read_records(self.path, lambda _: None):
+            if record.kind == CHANNEL and (channel := parse("Channel", record)).topic == ABOUT:
+                channels.add(channel.id)
+            if record.kind == MESSAGE and channels:
+                message = parse("Message", record)
+                if message.channel_id in channels:
+                    fields = from_json(message.data)
+                    return About.from_metadata(fields, str(fields.pop("manifest", "")))
+        return None
 
     def _read_metadata(self, record: Record) -> None:
         found = parse("Metadata", record)
@@ -155,7 +175,7 @@ class LogReader:
             self.num_dropped = int(found.metadata["dropped"])
             self._num_entries = int(found.metadata["entries"])
             self.fault = shortened(found.metadata["fault"])
-        elif found.name == ABOUT and found.metadata != self.about.to_metadata():
+        elif found.name == FACTS and found.metadata != self.about.to_metadata():
             self._complain("there are several drives in it; each needs a log of its own")
 
 

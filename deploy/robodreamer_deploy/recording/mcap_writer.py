@@ -9,8 +9,8 @@ from typing import BinaryIO
 from robodreamer_deploy.driving.tick import Tick
 from robodreamer_deploy.faults import sentence
 from robodreamer_deploy.recording.about import About
-from robodreamer_deploy.recording.exact_json import encodable
-from robodreamer_deploy.recording.messages import WallClock, messages_of
+from robodreamer_deploy.recording.exact_json import encodable, to_json
+from robodreamer_deploy.recording.messages import ABOUT, WallClock, messages_of
 from robodreamer_deploy.recording.named_signals import CALIBRATION, NamedSignals
 from robodreamer_deploy.recording.raw_image import is_picture
 from robodreamer_deploy.recording.schemas import CAMERA, NAMES, PICTURE, SIGNAL, schema_bytes
@@ -18,7 +18,7 @@ from robodreamer_deploy.recording.tape import Entry
 from robodreamer_deploy.robots import RobotError
 
 CHUNK_BYTES = 1 << 20
-ABOUT, SUMMARY = "robodreamer", "robodreamer.summary"
+FACTS, SUMMARY = "robodreamer", "robodreamer.summary"
 MANIFEST_NAME = "manifest.json"
 
 
@@ -55,7 +55,8 @@ class LogWriter:
         self._writer = Writer(stream, CHUNK_BYTES, CompressionType.ZSTD, enable_data_crcs=True)
         self._writer.start(profile="", library="robodreamer")
         now_ns = time.time_ns()
-        self._writer.add_metadata(ABOUT, about.to_metadata())
+        self._about = about
+        self._writer.add_metadata(FACTS, about.to_metadata())
         self._writer.add_attachment(
             now_ns, now_ns, MANIFEST_NAME, "application/json", about.manifest.encode()
         )
@@ -73,6 +74,8 @@ class LogWriter:
             self.problem = self.problem or f"entry {entry.number} is left out: {sentence(error)}"
             return
         log_ns = self._log_time(entry)
+        if not self.num_entries:
+            self._repeat_about(log_ns)
         for topic, time_s, content in messages:
             channel = self._channel(topic, self._schema_name(topic, entry))
             publish_ns = min(self._clock(time_s), log_ns)
@@ -101,6 +104,12 @@ class LogWriter:
         counts = {"entries": str(self.num_entries), "dropped": str(dropped)}
         self._writer.add_metadata(SUMMARY, {**counts, "fault": encodable(fault)})
         self._writer.finish()
+
+    def _repeat_about(self, log_ns: int) -> None:
+        """Write the facts as a message, too: programs that copy logs leave out the other places."""
+        content = to_json({**self._about.to_metadata(), "manifest": self._about.manifest})
+        channel = self._channel(ABOUT, NAMES[ABOUT])
+        self._writer.add_message(channel, log_ns, content, log_ns)
 
     def _log_time(self, entry: Entry) -> int:
         """Return when an entry was told, later than the one before, so that none are mixed up."""

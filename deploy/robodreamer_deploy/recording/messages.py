@@ -6,6 +6,7 @@
     /tick                            all else about a tick
     /state                           the controller's state after a tick, in some
     /episode                         an episode began, or driving ended
+    /about                           the facts of the drive, once, of no entry
     /joint_states, /calibration/...  of `named_signals`, for people
 
 All messages of an entry have its number as sequence number. A tick is whole when its `/tick` and
@@ -40,7 +41,7 @@ from robodreamer_deploy.recording.named_signals import JOINTS, NamedSignals
 from robodreamer_deploy.recording.raw_image import NANO, image_message, is_picture, read_image
 from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
 
-TICK, STATE, EPISODE = "/tick", "/state", "/episode"
+TICK, STATE, EPISODE, ABOUT = "/tick", "/state", "/episode", "/about"
 MAX_WORDS, MAX_WORD = 100, 1000
 """Of a tick's limits and missing cameras, and characters of each: no drive has as many."""
 LATEST_NS = 2**63 - 1

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from robodreamer_deploy.recording.exact_json import NOT_FINITE
-from robodreamer_deploy.recording.messages import EPISODE, STATE, TICK
+from robodreamer_deploy.recording.messages import ABOUT, EPISODE, STATE, TICK
 from robodreamer_deploy.recording.named_signals import JOINTS
 
 Schema = dict[str, Any]
@@ -12,9 +12,12 @@ Schema = dict[str, Any]
 PICTURE, SIGNAL = "foxglove.RawImage", "robodreamer.Signal"
 JOINT_STATES, CAMERA = "foxglove.JointStates", "foxglove.CameraCalibration"
 NAMES = {
-    TICK: "robodreamer.Tick", STATE: "robodreamer.State", EPISODE: "robodreamer.Episode",
+    ABOUT: "robodreamer.About",
+    TICK: "robodreamer.Tick",
+    STATE: "robodreamer.State",
+    EPISODE: "robodreamer.Episode",
     JOINTS: JOINT_STATES,
-}  # fmt: skip
+}
 
 _NUMBER: Schema = {"type": "number"}
 _INTEGER: Schema = {"type": "integer"}
@@ -82,6 +85,11 @@ SCHEMAS: dict[str, Schema] = {
     SIGNAL: _floats(
         SIGNAL, "values",
         dtype=_TEXT, shape=_list(_INTEGER), values=_list(_NUMBER), text=_TEXT, labels=_list(_TEXT),
+    ),
+    NAMES[ABOUT]: _object(
+        NAMES[ABOUT],
+        log_version=_TEXT, manifest=_TEXT, manifest_sha256=_TEXT, robot=_TEXT, options=_TEXT,
+        safety=_TEXT, versions=_TEXT,
     ),
     NAMES[TICK]: _object(
         NAMES[TICK],
