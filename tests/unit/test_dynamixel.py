@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,11 @@ from servo_arm import (
     write_bus_file,
 )
 
-from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_deploy.robots import RobotError, check_features
 from robodreamer_deploy.robots.dynamixel import DynamixelRobot
 from robodreamer_deploy.robots.loading import load_robot
+from robodreamer_deploy.robots.servo_bus import PRESENT_POSITION
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import MujocoJoints, to_rad
 
@@ -48,6 +50,27 @@ def test_features_are_those_of_the_contract_and_need_no_hardware() -> None:
     check_features(robot, CONTRACT)
     np.testing.assert_array_equal(robot.hold(), np.zeros(6))
     robot.disconnect()
+
+
+@pytest.mark.parametrize("ticks", [20_000, -20_000])
+def test_a_pose_that_no_joint_can_have_is_not_held_at(
+    robot: DynamixelRobot, bus: SimulatedBus, monkeypatch: pytest.MonkeyPatch, ticks: int
+) -> None:
+    robot.get_observation()
+    robot.send_action(action_at(HOME))
+    before, read = goals(bus), robot.bus.read
+
+    def misread(*items: Any) -> list[Array]:
+        told = [values.copy() for values in read(*items)]
+        if items[-1] == PRESENT_POSITION:
+            told[-1][5] = ticks
+        return told
+
+    monkeypatch.setattr(robot.bus, "read", misread)
+    wrong = robot.get_observation()["proprio/joint_position"]
+    assert abs(wrong[5] - HOME[5]) > 2.0, "for others to judge"
+    robot.hold()
+    np.testing.assert_allclose(goals(bus), before, atol=20)  # ticks
 
 
 def test_it_measures_what_the_joints_do(robot: DynamixelRobot, bus: SimulatedBus) -> None:

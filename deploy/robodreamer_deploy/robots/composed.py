@@ -7,6 +7,8 @@
       "cameras": {"image/scene": {"source": "/dev/video0"}},
       "goals": {"goal/position": [0.4, 0.1, 0.2]}
     }
+
+Such a file is code, as a class is: "robot" has any module imported and called.
 """
 
 import time

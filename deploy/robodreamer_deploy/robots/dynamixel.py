@@ -22,6 +22,7 @@ from robodreamer_deploy.robots.joints import (
     commanded_quantities,
     joint_signals,
 )
+from robodreamer_deploy.robots.plausible import PoseCheck
 from robodreamer_deploy.robots.servo_bus import (
     BUS_WATCHDOG,
     GOAL_POSITION,
@@ -87,7 +88,13 @@ class DynamixelRobot:
         self._zero = np.array([servo.zero_ticks for servo in servos])
         self._scale = np.array([servo.direction * servo.units_per_tick for servo in servos])
         self._places = {label: i for i, label in enumerate(labels)}
-        self._measured: Array | None = None  # ticks (servos,), int64
+        self._check = PoseCheck(
+            tuple(labels),
+            np.array([servo.low for servo in servos]),
+            np.array([servo.high for servo in servos]),
+            np.full(len(servos), np.inf),
+        )
+        self._measured: Array | None = None  # ticks (servos,), int64: the newest that can be
         self._lowest, self._highest = np.full((2, len(servos)), [[-TICKS_MAX], [TICKS_MAX]])
         self._goal: Array | None = None  # ticks (servos,) that the servos were last sent to
         self._is_holding = False
@@ -128,6 +135,7 @@ class DynamixelRobot:
                 self._examine()
                 self.bus.write_firmly(BUS_WATCHDOG, 0)  # also clears one that has struck
                 (self._measured,) = self.bus.read(PRESENT_POSITION)
+                self._check.reset()
                 self.bus.write(GOAL_POSITION, self._measured)  # before torque, or it would leap
                 self.bus.write_firmly(TORQUE_ENABLE, 1)
                 self._is_holding = False
@@ -151,7 +159,9 @@ class DynamixelRobot:
                 )
             asked_s = time.monotonic()
             velocity, ticks = self.bus.read(PRESENT_VELOCITY, PRESENT_POSITION)
-            self._measured, self._stamp = ticks, asked_s
+            self._stamp = asked_s
+            if self._doubt(ticks) is None:
+                self._measured = ticks
             if self.bus.alerted:
                 raise RobotError(self._describe_hardware_errors())
         values = {
@@ -248,8 +258,16 @@ class DynamixelRobot:
                 raise
             logger.warning("holding at the last known pose: %s", error)
             return self._measured
-        self._measured = ticks
-        return ticks
+        doubt = self._doubt(ticks)
+        if doubt is None or self._measured is None:
+            self._measured = ticks
+        else:
+            logger.warning("holding at the last known pose: %s", doubt)
+        return self._measured
+
+    def _doubt(self, ticks: Array) -> str | None:
+        """Return why no joint can be where it is said to be: it would be sent there."""
+        return self._check.doubt((ticks - self._zero) * self._scale, time.monotonic())
 
     def _driven(self, ticks: Array) -> Array:
         """Return the positions (U,) of the joints that the action drives, in its order."""
