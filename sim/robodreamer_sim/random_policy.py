@@ -60,7 +60,7 @@ class Encounter:
     successes: tuple[bool, ...]
     """Whether each reached its goal at some step; empty where the task does not tell."""
     at_force_limit: Mapping[str, float]
-    """Share of steps at which the force of an actuator is at a limit, of those that have one."""
+    """Share of steps at which a force is at a limit, by actuator or joint that has one."""
     contacts: tuple[int, ...]
     """Number at each start; empty where MuJoCo does not simulate."""
     deepest: Penetration | None
@@ -180,11 +180,19 @@ class _Notes:
 def _limited_forces(
     model: mujoco.MjModel, data: mujoco.MjData
 ) -> Iterator[tuple[str, float, tuple[float, float]]]:
-    """Yield name, force and limits of all actuators that have limits."""
+    """Yield name, force and limits of all actuators that have limits, then of all such joints.
+
+    A URDF's effort limits become limits of its joints.
+    """
     for i in np.flatnonzero(model.actuator_forcelimited):
         name = model.actuator(int(i)).name or f"actuator_{i}"
         low, high = model.actuator_forcerange[i]
         yield name, float(data.actuator_force[i]), (float(low), float(high))
+
+    for i in np.flatnonzero(model.jnt_actfrclimited):
+        low, high = model.jnt_actfrcrange[i]
+        force = float(data.qfrc_actuator[model.jnt_dofadr[i]])
+        yield model.joint(int(i)).name or f"joint_{i}", force, (float(low), float(high))
 
 
 def _geom_name(model: mujoco.MjModel, geom: int) -> str:

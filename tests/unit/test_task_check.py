@@ -98,6 +98,14 @@ class Tight(Usual):
         self.data.qpos[0] = 0.01 * random.uniform()
 
 
+class Weak(Usual):
+    """Has a joint that bears less than its motor gives, as from a URDF."""
+
+    def build(self) -> Any:
+        limit = '<joint name="turn" actuatorfrcrange="-.01 .01" '
+        return mujoco.MjSpec.from_string(XML.replace('<joint name="turn" ', limit))
+
+
 def encounter(kind: type[Fit]) -> Encounter:
     env = kind("turn", EnvOptions(image_size=(24, 32)))
     met = meet(env)
@@ -135,6 +143,7 @@ def test_a_task_in_order_has_nothing_unusual() -> None:
         ),
         (Done, ["success all 10 episodes succeed at random: there is nothing to do"]),
         (Dark, ["picture image/scene shows nothing: over 10 frames"]),
+        (Weak, ["force most commands end at a force limit .turn: 9.%."]),
         (
             Tight,
             [
