@@ -63,7 +63,9 @@ class JointMapping:
     """Moves the targets without an element; its joints bear their labels."""
 
     def __post_init__(self) -> None:
-        """Refuse a chain whose joints are not the targets that follow no element."""
+        """Refuse targets of one name, and a chain whose joints are not those without an element."""
+        if twice := sorted({label for label in self.labels if self.labels.count(label) > 1}):
+            raise ValueError(f"two targets are called {twice[0]}")
         moved = sorted(target.label for target in self.targets if target.element is None)
         joints = sorted(link.joint for link in self.chain.links) if self.chain else []
         if moved != joints:
@@ -109,8 +111,11 @@ class JointMapping:
         Args:
             values: What the action's elements stand for, (A,).
             positions: Where the joints are, (U,), as `positions` returns it.
+
+        Raises:
+            ValueError: They come out not finite, which a clip would let through.
         """
-        targets = np.empty(len(self.targets))
+        targets = np.zeros(len(self.targets))
         for i, target in enumerate(self.targets):
             if target.element is not None:
                 start = 0.0 if target.measured is None else positions[i]
@@ -123,6 +128,8 @@ class JointMapping:
                 self.low[places],
                 self.high[places],
             )
+        if not np.isfinite(targets).all():
+            raise ValueError(f"the action leads to {targets} from joints at {positions}")
         return np.clip(targets, self.low, self.high)
 
     def to_values(self, targets: Array, positions: Array) -> Array:

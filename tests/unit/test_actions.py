@@ -100,6 +100,7 @@ KINDS = [
 def test_a_robot_computes_from_its_contract_what_the_simulator_is_given(action: Any) -> None:
     env = arm(action)
     contract = Contract.from_json(env.contract.to_json())
+    assert contract == env.contract
     mapping = contract.action.mapping
     assert mapping is not None
     _, data = env.mujoco_handles
