@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_policy
+import zmq
+from test_wire import raw
 from toy_robot import CONTRACT
 
 from robodreamer_deploy.driving.leaving import HOLD_ATTEMPTS
+from robodreamer_deploy.faults import RemoteFault
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 
@@ -68,6 +73,10 @@ class Hanging(Bench):
     def hold(self):
         print("told to hold", flush=True)
         return super().hold()
+class Moving(Bench):
+    def send_action(self, action):
+        print("moves", action.tolist(), flush=True)
+        return super().send_action(action)
 class Loose(Bench):
     def hold(self):
         print("told to hold", flush=True)
@@ -81,14 +90,14 @@ class Absent(Hanging):
 
 
 def serve_until(
-    name: str, policy: Path, folder: Path, then: Callable[[Any, Any], None]
+    name: str, policy: Path, folder: Path, then: Callable[[Any, Any], None], *words: object
 ) -> tuple[int, str]:
     """Serve a robot of `BAD`, do something with it as its driver; return how its process ended."""
     file = folder / "bad.py"
     file.write_text(BAD)
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, "serve", f"{file}:{name}", "--policy", policy,
-         "--listen", "tcp://127.0.0.1:0"],
+         "--listen", "tcp://127.0.0.1:0", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
@@ -132,6 +141,185 @@ def test_a_served_robot_that_does_not_hold_in_the_end_is_told_again_and_again(
     assert code == 1
     assert said.count("ERROR hold failed: no bus") == HOLD_ATTEMPTS
     assert said.endswith("holding the robot FAILED (no bus): CUT ITS POWER\n")
+
+
+def forever(ask: Callable[[], object]) -> None:
+    while True:
+        ask()
+
+
+def end(process: Any) -> None:
+    process.send_signal(signal.SIGTERM)
+
+
+def test_a_served_robot_that_hangs_in_motion_is_held_when_commands_cease(
+    policy: Path, tmp_path: Path
+) -> None:
+    """And not only when its process is given up, ten times as late."""
+
+    def read(robot: Any, _: Any) -> None:
+        robot.send_action(np.zeros(2, np.float32))
+        with pytest.raises(RobotError):
+            robot.get_observation()
+
+    code, said = serve_until("Hanging", policy, tmp_path, read)
+    assert code == 1
+    held, ended = said.index("no command for 0.1 s: the robot was held"), said.index("FAULT")
+    assert held < ended
+
+
+def test_a_driver_is_told_that_the_served_robots_process_was_ended(
+    policy: Path, tmp_path: Path
+) -> None:
+    def drive(robot: Any, process: Any) -> None:
+        robot.send_action(np.zeros(2, np.float32))
+        end(process)
+        with pytest.raises(RemoteFault, match=r"process ends \(SIGTERM\); it has had it hold"):
+            forever(robot.get_observation)
+        robot.hold()  # is confirmed
+        robot.disconnect()
+
+    code, said = serve_until("Moving", policy, tmp_path, drive)
+    assert code == 0
+    assert said.endswith("stopped     SIGTERM; the robot holds\n")
+
+
+def test_a_served_robot_is_within_the_limits_of_its_own_process(
+    policy: Path, tmp_path: Path
+) -> None:
+    def drive(robot: Any, process: Any) -> None:
+        executed = robot.send_action(np.ones(2, np.float32))
+        np.testing.assert_allclose(executed, [0.01, 0.01])  # 0.5 per second, in 20 ms
+        with pytest.raises(RobotError, match=r"1000000.0, 0.0\] is not within \[-1, 1\]"):
+            robot._link.request(
+                "send_action", within_s=2.0, arrays={"action": np.array([1e6, 0], np.float32)}
+            )
+        end(process)
+
+    code, said = serve_until("Moving", policy, tmp_path, drive, "--max-rate", "0.5")
+    assert code == 0
+    assert said.count("moves") == 1
+    assert "limited     rate 1" in said
+
+
+def test_a_served_robot_moves_only_while_the_file_of_its_process_is_touched(
+    policy: Path, tmp_path: Path
+) -> None:
+    pedal = tmp_path / "pedal"
+
+    def drive(robot: Any, process: Any) -> None:
+        assert robot.send_action(np.ones(2, np.float32)).tolist() == [0.0, 0.0]
+        assert not robot.is_enabled
+        pedal.touch()
+        robot.get_observation()
+        assert robot.is_enabled
+        assert 0.0 < robot.send_action(np.ones(2, np.float32))[0] < 0.2  # a ramp of its own
+        end(process)
+
+    code, said = serve_until("Moving", policy, tmp_path, drive, "--dead-man", pedal)
+    assert (code, said.count("moves")) == (0, 1)
+    assert "dead-man 1" in said
+
+
+def test_a_process_that_was_suspended_does_not_take_the_command_that_waited(
+    policy: Path, tmp_path: Path
+) -> None:
+    def drive(robot: Any, process: Any) -> None:
+        robot.send_action(np.zeros(2, np.float32))
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(RobotError, match="did not answer"):
+            robot.send_action(np.ones(2, np.float32))
+        time.sleep(0.3)
+        process.send_signal(signal.SIGCONT)
+        robot._acted_s = None  # a driver that does not watch its own time
+        with pytest.raises(RobotError, match="commands had ceased for"):
+            robot.send_action(np.ones(2, np.float32))
+        end(process)
+
+    code, said = serve_until("Moving", policy, tmp_path, drive)
+    assert (code, said.count("moves")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"kind":"describe","fields":{"session":[]},"arrays":[]}',
+        b'{"kind":"describe","fields":{"session":{"a":[]},"number":[]},"arrays":[]}',
+        b'{"kind":"connect","fields":{"session":["s"],"number":1},"arrays":[]}',
+        b'{"kind":"send_action","fields":{"session":[[]],"number":NaN},"arrays":[]}',
+    ],
+)
+def test_no_message_ends_a_served_robots_process(
+    policy: Path, tmp_path: Path, header: bytes
+) -> None:
+    def drive(robot: Any, process: Any) -> None:
+        context = zmq.Context[zmq.Socket[bytes]]()
+        stranger = context.socket(zmq.DEALER)
+        stranger.connect(str(robot._link.address))
+        for _ in range(3):
+            stranger.send(raw(header))
+        stranger.close(1000)
+        context.term()
+        for _ in range(10):
+            robot.send_action(np.zeros(2, np.float32))
+        end(process)
+
+    code, said = serve_until("Moving", policy, tmp_path, drive)
+    assert code == 0
+    assert said.count("moves") == 10
+
+
+def test_a_terminal_that_takes_nothing_in_keeps_no_robot_from_being_served_and_left(
+    policy: Path, tmp_path: Path
+) -> None:
+    reader, writer = full_pipe()
+    address = f"tcp://127.0.0.1:{free_port()}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "serve", f"{TOY}:Bench", "--policy", policy,
+         "--listen", address],
+        stdout=writer, stderr=writer,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    try:
+        robot = wait_for_robot(address)
+        robot.connect()
+        robot.send_action(np.zeros(2, np.float32))
+        robot.disconnect()
+        end(process)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)
+
+
+def full_pipe() -> tuple[int, int]:
+    """Return both ends of a pipe that takes nothing more in, as after Ctrl-S."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def wait_for_robot(address: str) -> Any:
+    """Return the driver of a robot that is being started."""
+    for _ in range(100):
+        with suppress(RobotError):
+            return load_robot(address, CONTRACT)
+        time.sleep(0.1)
+    pytest.fail(f"nobody listens at {address}")
 
 
 def test_a_robot_that_is_not_there_is_not_served(policy: Path, tmp_path: Path) -> None:
