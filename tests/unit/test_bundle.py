@@ -150,6 +150,8 @@ def test_every_field_of_the_manifest_is_required(folder: Path, field: str) -> No
         (lambda c: c.update(contract=3), "contract is 3, expected an object"),
         (lambda c: c.update(token_size=0), "token_size is 0"),
         (lambda c: c.update(token_size=1 << 40), "token_size is"),
+        (lambda c: c["contract"]["observations"][0].update(rate_hz=0.0), "rate_hz of 0.0"),
+        (lambda c: c["contract"]["observations"][0].update(max_age_s=-1.0), "max_age_s of -1.0"),
         (lambda c: c["state"].update(deter=[-1]), r"deter of shape \(-1,\)"),
         (lambda c: c["state"].update(stoch=[3]), "expected 2 values"),
         (lambda c: c["contract"]["observations"][1].update(shape=[1 << 20] * 3), "image/eye"),

@@ -190,6 +190,9 @@ class Manifest:
         for signal in self.contract.inputs:
             if signal.num_elements > MAX_ELEMENTS:
                 raise ValueError(f"{signal.name} of shape {signal.shape}")
+            for what, number in {"rate_hz": signal.rate_hz, "max_age_s": signal.max_age_s}.items():
+                if number is not None and number <= 0.0:
+                    raise ValueError(f"{signal.name} has a {what} of {number}")
 
     def _check_files(self) -> None:
         for name, record in self.files.items():
