@@ -5,12 +5,8 @@ sentence, not a traceback. Nothing is caught: what fails inside an installed pac
 Only the doctor comes to any machine.
 """
 
-import os
 import sys
 from importlib.util import find_spec
-
-from robodreamer.processor import bound_spinning
-from robodreamer_deploy.streams import open_closed_streams
 
 TRAINING_PACKAGES = (
     "torch", "mujoco", "dm_control", "gymnasium", "gymnasium_robotics", "onnx", "onnxscript",
@@ -21,8 +17,6 @@ TRAINING_PACKAGES = (
 
 def main() -> int | None:
     """Run the command line; return the exit status, 2 where it needs the extra `train`."""
-    open_closed_streams()
-    bound_spinning(os.environ)
     missing = [package for package in TRAINING_PACKAGES if find_spec(package) is None]
     if missing and sys.argv[1:] == ["doctor"]:
         from robodreamer.doctor.examination import prepare_examination

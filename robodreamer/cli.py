@@ -13,7 +13,9 @@ from types import FrameType
 from typing import Any
 
 from robodreamer import __version__
+from robodreamer.processor import bound_spinning
 from robodreamer_deploy.naming import printable_lines
+from robodreamer_deploy.streams import open_closed_streams
 
 HELP = """\
 usage: robodreamer COMMAND ...
@@ -45,6 +47,8 @@ STANDARD_OUTPUT = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: a job's own, or 2 for what a user can mend."""
+    open_closed_streams()
+    bound_spinning(os.environ)  # read when torch is imported
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:
