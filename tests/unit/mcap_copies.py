@@ -19,6 +19,7 @@ def copy_log(
     compression: CompressionType = CompressionType.LZ4,
     chunk_bytes: int = 20_000,
     has_facts: bool = True,
+    has_numbers: bool = True,
 ) -> Path:
     """Copy a log, what is known of all of it last, and return where it is.
 
@@ -28,6 +29,7 @@ def copy_log(
         change: Returns the new fields of a message of a topic; None leaves it out.
         compression: Of the chunks.
         chunk_bytes: Size of a chunk.
+        has_numbers: Whether messages keep their sequence numbers.
         has_facts: Whether metadata and attachments are copied, which `mcap filter` does not.
     """
     with source.open("rb") as read, target.open("wb") as written:
@@ -45,7 +47,7 @@ def copy_log(
                 ids[channel.id] = writer.register_channel(channel.topic, "json", own)
             writer.add_message(
                 ids[channel.id], message.log_time, json.dumps(fields).encode(),
-                message.publish_time, message.sequence,
+                message.publish_time, message.sequence if has_numbers else 0,
             )  # fmt: skip
         for attachment in reader.iter_attachments() if has_facts else ():
             writer.add_attachment(0, 0, attachment.name, attachment.media_type, attachment.data)

@@ -194,6 +194,15 @@ def test_a_log_that_other_programs_packed_anew_is_as_good(
     assert said("mark", copy, "success", "--episode", 1)[0] == 0
 
 
+def test_a_copy_that_lost_the_numbers_of_its_messages_is_damaged(
+    said: Command, policy: Path, log: Path, tmp_path: Path
+) -> None:
+    copy = copy_log(log, tmp_path / "copy.mcap", has_numbers=False)
+    code, out, _ = said(policy, "--replay", copy)
+    assert code in (1, 2)
+    assert "DAMAGED     entry 0 has /tick twice: a copy has lost the numbers" in out
+
+
 def test_what_was_left_out_of_a_copy_is_said(
     said: Command, policy: Path, log: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,8 @@ class LogReader:
                 yield number, messages
                 messages = {}
             number = message.sequence
+            if topic in messages and topic in (TICK, EPISODE):
+                self._complain(f"entry {number} has {topic} twice: a copy has lost the numbers")
             messages[topic] = message.data
         if messages:
             yield number, messages

@@ -1,7 +1,7 @@
 """Pictures as messages: `foxglove.RawImage`, lossless. The chunk they lie in is compressed.
 
 Neighbouring frames resemble each other, so a chunk of raw ones takes less room than each frame as a
-PNG of its own: a fourth where the camera stands still, as much where every pixel is noisy.
+PNG of its own: a fourth where nothing but the robot moves, four fifths where every pixel is noisy.
 
 Letters: H height, W width, C channels.
 """
