@@ -14,6 +14,7 @@ from robodreamer.collect import Collector, ReplayRatio, TrainingDivergedError, m
 from robodreamer.config import TrainConfig, departures
 from robodreamer.distributions import Sample
 from robodreamer.files import locked
+from robodreamer.memory import Memory, find_shortage, read_memory
 from robodreamer.progress import Progress
 from robodreamer.replay import Replay
 from robodreamer.reporter import Reporter
@@ -203,6 +204,9 @@ def _build(
     draw = Sample(torch.Generator(device).manual_seed(config.seed))
     reporter = Reporter(config, folder, Progress(f"{config.task} in {folder}"))
     reporter.say(_describe(config, agent, replay, device))
+    is_new = not (folder / "config.json").exists()
+    if warning := check_memory(config, replay, read_memory(), is_new=is_new):
+        reporter.say(f"warning: {warning}")
     reporter.say(describe_learning(config, agent.contract.control_dt_s))
     batch_steps = data.batch_size * data.batch_length
     return Session(
@@ -220,6 +224,26 @@ def _build(
         checkpoints=checkpoints,
         reporter=reporter,
     )
+
+
+def check_memory(
+    config: TrainConfig, replay: Replay, memory: Memory | None, *, is_new: bool
+) -> str | None:
+    """Return a warning if the replay will take more of the host's memory than is free; else None.
+
+    Raises:
+        ValueError: It is more than there can ever be, and the run is new and nothing but its steps
+            ends it; one that is resumed has the replay that it has.
+    """
+    if memory is None or replay.device.type != "cpu":
+        return None
+    num_steps = min(config.data.replay_capacity, config.steps)
+    shortage = find_shortage(replay.bytes_per_step, num_steps, memory)
+    if shortage is None:
+        return None
+    if shortage.is_hopeless and is_new and config.minutes is None:
+        raise ValueError(shortage.text)
+    return shortage.text
 
 
 def _wait_for_simulation(session: Session) -> None:

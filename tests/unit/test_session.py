@@ -2,11 +2,20 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import pytest
+import torch
 
 from robodreamer.config import ADAPTATIONS, PRESETS, named_config
-from robodreamer.session import choose_num_workers, describe_learning, describe_simulation
+from robodreamer.memory import Memory
+from robodreamer.replay import Field, Replay
+from robodreamer.session import (
+    check_memory,
+    choose_num_workers,
+    describe_learning,
+    describe_simulation,
+)
 from robodreamer_sim.cameras.graphics import Choice
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "default")  # 16 environments
@@ -22,6 +31,38 @@ def test_by_default_every_core_but_one_simulates(
     assert choose_num_workers(CONFIG) == expected
     for number in (0, 1, 7):
         assert choose_num_workers(dataclasses.replace(CONFIG, num_workers=number)) == number
+
+
+def toy_replay(capacity: int) -> Replay:
+    """Return a replay whose records take 1,001 bytes; nothing of it is touched."""
+    fields = {"image": Field((1000,), torch.uint8), "is_first": Field((), torch.bool)}
+    return Replay(fields, {}, num_envs=1, capacity=capacity, sequence_length=4, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "total", "available", "is_new", "expected"),
+    [
+        ({}, 8_000_000, 2_000_000, True, None),
+        ({}, 8_000_000, 900_000, True, "warned"),
+        ({}, 1_000_000, 900_000, True, "refused"),
+        ({}, 1_000_000, 900_000, False, "warned"),  # a resumed run has the replay that it has
+        ({"minutes": 5.0}, 1_000_000, 900_000, True, "warned"),  # it may never be full
+        ({"steps": 500}, 1_000_000, 900_000, True, None),  # it never will be
+    ],
+)
+def test_a_replay_that_does_not_fit_the_memory_is_told_before_the_run_begins(
+    changes: dict[str, Any], total: int, available: int, is_new: bool, expected: str | None
+) -> None:
+    data = dataclasses.replace(CONFIG.data, replay_capacity=1_000)
+    config = dataclasses.replace(CONFIG, data=data, **changes)
+    memory = Memory(total, available, "this machine")
+    if expected == "refused":
+        with pytest.raises(ValueError, match=r"--data.replay-capacity 719 takes 80 % of that"):
+            check_memory(config, toy_replay(1_000), memory, is_new=is_new)
+        return
+    warning = check_memory(config, toy_replay(1_000), memory, is_new=is_new)
+    assert (warning is not None) == (expected == "warned")
+    assert check_memory(config, toy_replay(1_000), None, is_new=is_new) is None
 
 
 def test_a_run_says_what_simulates_and_what_draws() -> None:
