@@ -16,6 +16,7 @@ from robodreamer_sim import EnvOptions, TaskEnv
 from robodreamer_sim.cameras.pictures import resize
 from robodreamer_sim.conformance import random_action
 from robodreamer_sim.randomize.sheet import randomized_pictures
+from robodreamer_sim.tasks.foreign import describe
 from robodreamer_sim.tasks.registry import make_with_what_it_has
 
 SHEET_SIDE, FILM_SIDE = 128, 256
@@ -61,7 +62,7 @@ def prepare_exhibit(
         notes = [*env.notes]
         if options.uses_cameras and not any(s.is_image for s in env.contract.inputs):
             notes.append("it has no picture: train it with --observe proprio")
-        costs = list(cost_rows(measure_costs(env, clock)))
+        costs = _told_costs(env, clock)
         say("\n".join(format_details(env.contract, about, env.all_cameras, notes, costs)))
         if folder:
             for path in show(env, folder):
@@ -71,6 +72,14 @@ def prepare_exhibit(
         env.close()
 
     return exhibit
+
+
+def _told_costs(env: TaskEnv, clock: Clock) -> list[tuple[str, str]]:
+    """Return what a step takes, or why it cannot be taken: the rest can be told all the same."""
+    try:
+        return list(cost_rows(measure_costs(env, clock)))
+    except Exception as error:  # noqa: BLE001  whatever somebody's task raises
+        return [("step time", f"unknown, because a step raises {describe(error)}")]
 
 
 def show(env: TaskEnv, folder: Path) -> list[Path]:

@@ -60,6 +60,9 @@ def tasks(words: Sequence[str]) -> Job:
             )
         lines = format_tasks(chosen)
         return lambda: say("\n".join(lines))
+    from robodreamer_sim.tasks.registry import require_mujoco
+
+    require_mujoco()  # says in a sentence what is wrong with MUJOCO_GL; importing it does not
     from robodreamer.gallery import prepare_exhibit
 
     folder = (arguments.out or USUAL_FOLDER) if arguments.show else None
@@ -94,6 +97,9 @@ def _check(words: Sequence[str]) -> Job:
     arguments = parse(CheckArguments, "tasks check", words)
     if not arguments.names:
         raise ValueError("name the tasks to check, such as arm_reach or my_module:MyTask")
+    from robodreamer_sim.tasks.registry import require_mujoco
+
+    require_mujoco()
     from robodreamer.task_check import prepare_check
 
     return prepare_check(arguments.names, say, usual_config())

@@ -2,7 +2,10 @@
 
 import dataclasses
 import itertools
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,28 @@ def test_meshes_that_outnumber_the_pixels_are_told_with_what_to_do(
     assert 100 < int(faces.replace(",", "")) <= 2000
     assert "--data.meshes" not in thinned
     assert "meshes" not in told(capsys, "test_conformance:Fit"), "it has none"
+
+
+def test_a_task_that_fails_at_its_first_steps_is_told_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = told(capsys, "foreign_env:BreaksLater")
+    assert "observes proprio/observation 3" in said
+    assert "step time unknown, because a step raises RuntimeError: lost contact" in said
+
+
+@pytest.mark.parametrize("words", [["tasks", "arm_reach"], ["tasks", "check", "arm_reach"]])
+def test_a_back_end_that_is_not_there_is_one_sentence(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "robodreamer", *words],
+        env={**os.environ, "MUJOCO_GL": "nowhere", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("robodreamer: MuJoCo cannot load what MUJOCO_GL=nowhere names")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_run_says_so_as_well() -> None:
