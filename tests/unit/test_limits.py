@@ -105,6 +105,15 @@ def test_a_share_of_the_speed_is_a_share_of_the_range_about_rest() -> None:
     assert narrow.high.tolist() == [-0.1, 1.0, 1.0]  # what else is limited stays so
 
 
+def test_a_share_of_a_positions_speed_is_a_share_of_its_range_per_second() -> None:
+    action = ActionSpec(
+        size=2, low=(0.2, -1.0), high=(0.4, 1.0), quantities=("position", "velocity")
+    )
+    limits = slow(rate_limits(action, (9.0,)), action, 0.2)
+    np.testing.assert_allclose(limits.rate, [0.4, 9.0])
+    np.testing.assert_allclose([limits.low, limits.high], [[-1.0, -0.2], [1.0, 0.2]])
+
+
 @pytest.mark.parametrize(
     ("action", "words"),
     [

@@ -171,7 +171,7 @@ def test_one_that_may_not_run_before_the_loop_watches_all_the_same(
         with pytest.raises(HungError):
             time.sleep(5.0)
     assert told.acts
-    assert "does not run before the loop" in caplog.text
+    assert "does not have the loop's priority plus 1" in caplog.text
 
 
 # --- where nobody but the main thread looks, as after the whole process was suspended ------------

@@ -19,6 +19,8 @@ from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.naming import closest
 from robodreamer_deploy.records import parse_json, read_record
 
+FULL_RANGE = 2.0
+"""From -1 to 1, in the policy's units."""
 MAX_FILE_BYTES = 1 << 20
 
 
@@ -92,29 +94,32 @@ def rate_limits(action: ActionSpec, rates: tuple[float, ...]) -> Limits:
 
 
 def slow(limits: Limits, action: ActionSpec, share: float) -> Limits:
-    """Narrow the range of every element to `share` of the contract's, about where it rests.
+    """Slow every element of the action down to `share` of its speed.
 
-    That is the actuator's 0 where its range goes through it: a velocity or a displacement of 0.
+    A position is allowed that share of its range per second. Of everything else the range itself
+    is narrowed about 0, where a velocity or a displacement rests.
 
     Raises:
-        ValueError: Nothing rests at 0, because it is a choice or the range does not hold it; or the
-            range that is left is empty.
+        ValueError: It is a choice; the range of what is no position does not hold 0; or nothing is
+            left of it.
     """
     if action.kind == "discrete":
         raise ValueError("a discrete action has no speed to limit")
     lowest, highest = np.asarray(action.low), np.asarray(action.high)
     names = action.labels or tuple(map(str, range(action.size)))
-    if away := [n for n, a, b in zip(names, lowest, highest, strict=True) if not a <= 0.0 <= b]:
-        raise ValueError(f"{away[0]} never rests at 0, so it is no speed; --max-rate limits it")
-    half = (highest - lowest) / 2.0
-    moves = half > 0.0
-    half = np.where(moves, half, 1.0)
+    is_position = np.array([q == "position" for q in action.quantities] or [False] * action.size)
+    moves = (highest > lowest) & ~is_position
+    if (away := moves & ((lowest > 0.0) | (highest < 0.0))).any():
+        name = names[int(np.argmax(away))]
+        raise ValueError(f"{name} never rests at 0, so it is no speed; --max-rate limits it")
+    half = np.where(moves, (highest - lowest) / 2.0, 1.0)
     low = np.where(moves, (share - 1.0) * lowest / half - 1.0, -1.0)
     high = np.where(moves, (share * highest - lowest) / half - 1.0, 1.0)
     low, high = np.maximum(limits.low, low), np.minimum(limits.high, high)
-    if (low > high).any():
-        raise ValueError(f"nothing is left of the range of {names[int(np.argmax(low > high))]}")
-    return limits._replace(low=low, high=high)
+    if (empty := low > high).any():
+        raise ValueError(f"nothing is left of the range of {names[int(np.argmax(empty))]}")
+    rate = np.where(is_position, np.minimum(limits.rate, FULL_RANGE * share), limits.rate)
+    return limits._replace(low=low, high=high, rate=rate)
 
 
 def read_limits_file(path: Path) -> LimitsFile:

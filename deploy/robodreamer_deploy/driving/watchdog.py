@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from robodreamer_deploy.driving.clock import time_with_sleep
 from robodreamer_deploy.faults import HungError, sentence
+from robodreamer_deploy.robots.threads import raise_to_loop
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class Watchdog:
         raise HungError(reason)
 
     def _run(self) -> None:
-        _hurry()
+        raise_to_loop(above=1)
         while not self._closing.wait(self._look_s):
             self._look()
 
@@ -231,17 +232,3 @@ def end_process(tell: Callable[[], object], code: int) -> None:
     last.start()
     last.join(LAST_WORDS_S)
     os._exit(code)
-
-
-def _hurry() -> None:
-    """Run before the main thread, on any core, where that one has been made a real-time thread."""
-    if not hasattr(os, "sched_getscheduler"):
-        return
-    if not os.sched_getscheduler(os.getpid()) & os.SCHED_FIFO:
-        return
-    try:
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-        priority = os.sched_getparam(os.getpid()).sched_priority + 1
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    except OSError as error:  # a limit that is just enough for the loop; it watches all the same
-        logger.warning("the watchdog does not run before the loop: %s", error)

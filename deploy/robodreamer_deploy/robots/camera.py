@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.pictures import import_cv2, make_fit
+from robodreamer_deploy.robots.threads import raise_to_loop
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ class OpenCVCamera:
     def _capture(self, should_stop: threading.Event) -> None:
         """Be the thread: open, capture until told to stop, release."""
         source = self.settings.source
+        raise_to_loop()
         try:
             capture = self._open_capture(self.settings)
         except Exception as error:  # noqa: BLE001  a driver raises what it likes; `fault` tells it
