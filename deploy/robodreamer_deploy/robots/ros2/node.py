@@ -42,6 +42,13 @@ class Ros2Node:
             context=self._context,
             signal_handler_options=import_ros("rclpy.signals").SignalHandlerOptions.NO,
         )
+        try:
+            self._open(settings, now)
+        except BaseException:
+            self._rclpy.try_shutdown(context=self._context)
+            raise
+
+    def _open(self, settings: Ros2File, now: Callable[[], float]) -> None:
         self.node = self._rclpy.create_node(NAME, context=self._context)
         clock = self.node.get_clock()
         self.inbox = Inbox(now, lambda: int(clock.now().nanoseconds))
