@@ -35,6 +35,8 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   demo              all of it on fetch_reach, in about a quarter of an hour
 
 robodreamer COMMAND --help tells more, robodreamer --version which release this is.
+source <(robodreamer --print-completion bash) lets the shell complete words; zsh likewise.
+ROBODREAMER_TRACEBACK=1 shows where in the code a mistake was noticed.
 robodreamer-deploy drives a robot.
 """
 
@@ -164,6 +166,8 @@ def _command(name: str) -> Callable[[Sequence[str]], Job]:
     from robodreamer import commands
     from robodreamer.config import choose
 
+    if name == "--print-completion":
+        return commands.print_completion
     return choose("command", name, commands.COMMANDS)
 
 

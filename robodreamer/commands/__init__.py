@@ -12,7 +12,16 @@ from robodreamer.commands.results import dream, evaluate, plot, report
 from robodreamer.commands.robot_logs import import_log
 from robodreamer.commands.tasks import tasks
 from robodreamer.commands.train import train
-from robodreamer.commands.words import Job
+from robodreamer.commands.words import Job, say
+
+
+def print_completion(words: Sequence[str]) -> Job:
+    """Build what prints the script that completes words in a shell; bash's where none is named."""
+    from robodreamer.commands.completion import completion_script
+
+    script = completion_script(words[0] if words else "bash")
+    return lambda: say(script)
+
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], Job]] = {
     "train": train,

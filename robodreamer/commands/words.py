@@ -36,19 +36,19 @@ def parse(
     )
     if unknown:
         word = unknown[0].partition("=")[0]
-        close = difflib.get_close_matches(word, list(_options(kind)), n=3)
+        close = difflib.get_close_matches(word, list(options_of(kind)), n=3)
         hint = f"the closest are {', '.join(close)}; " if close else ""
         raise ValueError(f"{command} does not know {word!r}; {hint}{program} --help lists all")
     return arguments
 
 
-def _options(kind: Any, prefix: str = "--") -> Iterator[str]:
+def options_of(kind: Any, prefix: str = "--") -> Iterator[str]:
     """Yield the names of all options of a dataclass and of those in it."""
     types = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         option = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(types[field.name]):
-            yield from _options(types[field.name], f"{option}.")
+            yield from options_of(types[field.name], f"{option}.")
         else:
             yield option
 

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,6 +205,59 @@ def test_under_nohup_a_job_goes_on_when_the_terminal_is_closed(
         assert main(["export"]) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_commands_options_tasks_and_files(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    assert main(["--print-completion", shell]) == 0
+    script = tmp_path / "completion"
+    script.write_text(capsys.readouterr().out)
+    (tmp_path / "fetched").touch()
+
+    def complete(*words: str) -> list[str]:
+        asked = " ".join(f'"{word}"' for word in ("robodreamer", *words))
+        first = "autoload -U compinit; compinit -u; setopt KSH_ARRAYS;" if shell == "zsh" else ""
+        line = (
+            f"{first} source {script}; COMP_WORDS=({asked}); COMP_CWORD={len(words)}; "
+            'COMPREPLY=(); _robodreamer; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(
+            [shell, "-c", line], capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        return done.stdout.split()
+
+    assert {"train", "evaluate", "robot", "--version"} <= set(complete(""))
+    assert complete("ev") == ["evaluate"]
+    assert {"--data.batch-size", "--data.batch-length"} <= set(complete("train", "--data.ba"))
+    assert {"fetch_reach", "fetched"} <= set(complete("train", "fetch"))
+    assert complete("export", "--check") == ["--checkpoint"]
+    assert "--listen" in complete("robot", "--l") or complete("robot", "--") != []
+
+
+def test_completion_knows_every_command() -> None:
+    from robodreamer.commands.completion import ARGUMENTS
+
+    assert {*ARGUMENTS, "robot"} == commands.COMMANDS.keys()
+
+
+def test_a_shell_without_completion_is_answered_with_those_that_have_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "unknown shell 'fish'; there is " in complaint(capsys, "--print-completion", "fish")
+
+
+def test_the_traceback_is_shown_to_who_asks_for_it_and_the_help_says_how(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--help"]) == 0
+    assert "ROBODREAMER_TRACEBACK=1" in capsys.readouterr().out
+    monkeypatch.setenv("ROBODREAMER_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="unknown command 'trian'"):
+        main(["trian"])
 
 
 def test_the_release_is_told(capsys: pytest.CaptureFixture[str]) -> None:
