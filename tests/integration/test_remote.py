@@ -139,6 +139,32 @@ def test_a_robot_that_dies_or_hangs_in_mid_episode_is_said_within_the_bound(
 
 
 @pytest.mark.slow
+def test_a_driver_that_was_suspended_does_not_drive_on() -> None:
+    with hardware() as robot, driving(robot.address, "--seconds", "60") as driver:
+        wait_for(driver, "episode 1")
+        time.sleep(0.7)  # in the middle of the next one: between two episodes the robot holds
+        driver.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        driver.send_signal(signal.SIGCONT)
+        said = driver.communicate(timeout=20)[0]
+        assert driver.returncode == 1
+        assert re.search(r"FAULT .*(did not come back within|without a command)", said)
+        assert said.endswith("the robot holds\n")
+        assert "0 unsafe" in robot.end()
+
+
+@pytest.mark.slow
+def test_a_driver_is_told_that_the_robots_process_was_ended_and_raises_no_alarm() -> None:
+    with hardware() as robot, driving(robot.address, "--seconds", "60") as driver:
+        wait_for(driver, "episode 1")
+        robot.process.send_signal(signal.SIGTERM)
+        said = driver.communicate(timeout=20)[0]
+        assert driver.returncode == 1
+        assert "the robot's process ends (SIGTERM); it has had it hold" in said
+        assert said.endswith("stopped     by a fault; the robot holds\n")
+
+
+@pytest.mark.slow
 def test_the_bundled_policy_does_as_well_over_loopback(tmp_path: Path) -> None:
     make_keys(tmp_path / "keys")
     report = tmp_path / "report.json"

@@ -19,12 +19,15 @@ import zmq
 from test_wire import raw
 from toy_robot import CONTRACT
 
+from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.driving.leaving import HOLD_ATTEMPTS
 from robodreamer_deploy.faults import RemoteFault
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 
 TOY = Path(__file__).parent / "toy_robot.py"
+FETCH_REACH = Path(__file__).parents[2] / "policies" / "fetch_reach"
 RUN = "import sys; from robodreamer_deploy import cli; sys.exit(cli.main())"
 Command = Callable[..., tuple[int, str, str]]
 
@@ -253,13 +256,7 @@ def test_no_message_ends_a_served_robots_process(
     policy: Path, tmp_path: Path, header: bytes
 ) -> None:
     def drive(robot: Any, process: Any) -> None:
-        context = zmq.Context[zmq.Socket[bytes]]()
-        stranger = context.socket(zmq.DEALER)
-        stranger.connect(str(robot._link.address))
-        for _ in range(3):
-            stranger.send(raw(header))
-        stranger.close(1000)
-        context.term()
+        send(str(robot._link.address), raw(header), 3)
         for _ in range(10):
             robot.send_action(np.zeros(2, np.float32))
         end(process)
@@ -269,21 +266,40 @@ def test_no_message_ends_a_served_robots_process(
     assert said.count("moves") == 10
 
 
+def serve_words(policy: Path) -> tuple[Any, ...]:
+    return ("-c", RUN, "serve", f"{TOY}:Bench", "--policy", policy)
+
+
+def hardware_words(_: Path) -> tuple[Any, ...]:
+    return ("-m", "robodreamer_sim.hardware", "fetch_reach", "--policy", FETCH_REACH)
+
+
+@pytest.mark.parametrize(
+    ("words", "contract"),
+    [
+        (serve_words, lambda: CONTRACT),
+        pytest.param(
+            hardware_words, lambda: load_bundle(FETCH_REACH).contract, marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_a_terminal_that_takes_nothing_in_keeps_no_robot_from_being_served_and_left(
-    policy: Path, tmp_path: Path
+    policy: Path, words: Callable[[Path], tuple[Any, ...]], contract: Callable[[], Contract]
 ) -> None:
+    """Nor do 3000 messages of a stranger, each of which could be a warning."""
     reader, writer = full_pipe()
     address = f"tcp://127.0.0.1:{free_port()}"
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, "serve", f"{TOY}:Bench", "--policy", policy,
-         "--listen", address],
+        [sys.executable, *words(policy), "--listen", address],
         stdout=writer, stderr=writer,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     try:
-        robot = wait_for_robot(address)
+        robot = wait_for_robot(address, contract())
         robot.connect()
-        robot.send_action(np.zeros(2, np.float32))
+        send(address, b"junk", 3000)
+        robot.hold()
+        robot.get_observation()
         robot.disconnect()
         end(process)
         assert process.wait(20) == 0
@@ -292,6 +308,17 @@ def test_a_terminal_that_takes_nothing_in_keeps_no_robot_from_being_served_and_l
         process.wait()
         os.close(reader)
         os.close(writer)
+
+
+def send(address: str, data: bytes, count: int) -> None:
+    """Send bytes as fast as they are taken."""
+    context = zmq.Context[zmq.Socket[bytes]]()
+    stranger = context.socket(zmq.DEALER)
+    stranger.connect(address)
+    for _ in range(count):
+        stranger.send(data)
+    stranger.close(1000)
+    context.term()
 
 
 def full_pipe() -> tuple[int, int]:
@@ -313,11 +340,11 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def wait_for_robot(address: str) -> Any:
+def wait_for_robot(address: str, contract: Contract) -> Any:
     """Return the driver of a robot that is being started."""
-    for _ in range(100):
+    for _ in range(300):
         with suppress(RobotError):
-            return load_robot(address, CONTRACT)
+            return load_robot(address, contract)
         time.sleep(0.1)
     pytest.fail(f"nobody listens at {address}")
 
