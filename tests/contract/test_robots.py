@@ -67,7 +67,9 @@ def hardware(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hardware]:
     film = tmp_path_factory.mktemp("film") / "film.avi"
     writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 50, (64, 48))
     for number in range(150):
-        writer.write(np.full((48, 64, 3), number % 255, np.uint8))
+        picture = np.full((48, 64, 3), number % 255, np.uint8)
+        picture[:24] = 255 - picture[:24]  # all one colour would be a covered lens
+        writer.write(picture)
     writer.release()
     firmware = Firmware(Plant("", TOY), TOY)
     firmware.connect()
