@@ -123,6 +123,15 @@ def test_then_actions_are_refused_until_it_is_told_to_hold() -> None:
     assert sent(bench)[-1] == ACTION.tolist()
 
 
+def test_a_process_that_was_suspended_does_not_take_the_command_that_waited() -> None:
+    bench = Bench()
+    list(bench.drive(1))
+    bench.clock.time_s += 1.5  # nobody looked
+    with pytest.raises(RobotError, match="commands had ceased"):
+        bench.firmware.send_action(ACTION)
+    assert bench.firmware.verdict()["num_ceased"] == 1
+
+
 def test_without_its_watchdog_the_checker_would_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.firmware._within_s = 1.0  # broken
