@@ -1,5 +1,6 @@
 """The whole command on a whole robot: servos on a serial line, a camera, a goal, a real policy."""
 
+import dataclasses
 import json
 import threading
 import time
@@ -11,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 from servo_arm import ARM
-from toy_policy import write_bundle
+from toy_policy import make_manifest, reseal, write_bundle
+from toy_robot import CONTRACT
 
 from robodreamer_deploy.cli import main
 from robodreamer_sim.dynamixel.bus import SimulatedBus
@@ -49,6 +51,9 @@ def words(bus: SimulatedBus, tmp_path: Path) -> list[str]:
     }
     (tmp_path / "rig.json").write_text(json.dumps(rig))
     policy = write_bundle(tmp_path / "policy")
+    places = dataclasses.replace(CONTRACT.action, quantities=("position",) * 2)  # not changes
+    contract = dataclasses.replace(CONTRACT, action=places)
+    reseal(policy, dataclasses.replace(make_manifest(), contract=contract))
     report = ["--report", str(tmp_path / "report.json")]
     return [str(policy), "--robot", f"rig:{tmp_path / 'rig.json'}", *report]
 
