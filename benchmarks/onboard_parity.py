@@ -147,7 +147,8 @@ def summarize(episodes: Sequence[Episode]) -> dict[str, Any]:
     known = [episode.success for episode in episodes if episode.success is not None]
     returns = np.array([episode.episode_return for episode in episodes])
     lengths = np.array([len(episode.actions) for episode in episodes])
-    evaluation = Evaluation(returns, np.array(known) if known else None, lengths)
+    largest = np.full(len(returns), np.nan)  # single rewards are not recorded here
+    evaluation = Evaluation(returns, np.array(known) if known else None, lengths, largest)
     return {**evaluation.summary(), "returns": returns.tolist()}
 
 
