@@ -116,16 +116,43 @@ def test_however_commands_arrive_rate_and_acceleration_hold_in_time(
     full = np.full(2, acceleration)
     judged = Judged(rate_limits(CONTRACT.action, (rate,))._replace(acceleration=full))
     judged.send(0, 0)
-    last, speed = np.zeros(2), np.zeros(2)
+    last, past = np.zeros(2), [(0.0, np.zeros(2))]
     for periods, *action in arrivals:
         done = np.array(judged.send(*action, after_s=periods * DT))
         passed_s = min(periods, 1.0) * DT
         assert np.abs(done - last).max() <= rate * passed_s + 1e-6
-        now = (done - last) / passed_s
+        now = np.abs(done - last) / passed_s
+        before = np.max([speed for _, speed in past], axis=0)  # of what its speed is measured over
         is_braking_at_the_end = np.abs(done) > 1.0 - 1e-6
-        faster = np.abs(now) - np.abs(speed)
-        assert (is_braking_at_the_end | (faster <= acceleration * passed_s + 1e-3 / periods)).all()
-        last, speed = done, now
+        is_within = now - before <= acceleration * passed_s + 1e-3 / periods
+        assert (is_braking_at_the_end | is_within).all()
+        past = [(ago + passed_s, speed) for ago, speed in past if ago < 2 * DT] + [(0.0, now)]
+        last = done
+
+
+@pytest.mark.parametrize("acceleration", [5.0, 70.0])
+@pytest.mark.parametrize("rate", [0.7, np.inf])
+def test_bursts_and_a_robots_own_rounding_do_not_drive_it_away(
+    rate: float, acceleration: float
+) -> None:
+    """Rounding in what was executed, over the time between two commands, is no speed."""
+    full = np.ones(2)
+    limits = contract_limits(CONTRACT.action)._replace(
+        rate=rate * full, acceleration=acceleration * full
+    )
+    judged, generator = Judged(limits), np.random.default_rng(0)
+    send = judged.robot.send_action
+
+    def rounded(action: Array) -> Array:
+        noise = 1e-4 * generator.standard_normal(2)
+        return send(action) + noise.astype(np.float32)
+
+    judged.robot.send_action = rounded
+    for tick in range(2000):
+        wanted = np.clip(2e-3 * tick, 0.0, 0.1) + 5e-4 * generator.standard_normal(2)
+        after_s = DT * generator.choice([1e-3, 0.3, 1.0], p=[0.05, 0.05, 0.9])
+        judged.send(*wanted, after_s=after_s)
+        assert np.abs(judged.robot.sent[-1] - wanted).max() < 0.02
 
 
 def test_limits_from_a_file_hold_whoever_sends(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ policy sends (not finite, beyond [-1, 1], no one-hot vector) is refused and held
 
 Commands come over a network, not on a grid: two that were sent in two periods may arrive in one.
 Rate and acceleration therefore count by the time that has passed on this side, one period at most.
+The speed that acceleration counts from is a mean over half a period at least: a robot reports what
+it executed to within its own rounding, which over a shorter time would be any speed.
 
 Letters: A action.
 """
@@ -27,6 +29,8 @@ FULL_RANGE = 2.0
 """From -1 to 1."""
 SHORTEST = 1e-3
 """Least part of a period that counts as having passed; a message takes longer (20 us at 50 Hz)."""
+SPEED_OVER = 0.5
+"""Least part of a period over which a speed is measured."""
 
 
 class RemoteCommands:
@@ -71,7 +75,7 @@ class RemoteCommands:
         self._sent_s = -math.inf
         self._held_s: float | None = self._time()
         """Since when it holds, as far as the ramp does not count it yet; None while it moves."""
-        self._periods = 1.0  # that passed before the newest action
+        self._speed = Speed(contract.action.size)
 
     @property
     def is_enabled(self) -> bool:
@@ -95,15 +99,19 @@ class RemoteCommands:
         self.limits.update((*limits, *executed.limits))
         if executed.sent is None:
             self._note_hold()
+            self._speed.rests_at(executed.action)
             return executed.action
         self._ramp_left_s = max(0.0, self._ramp_left_s - periods * self._period_s)
-        self._sent_s, self._held_s, self._periods = now, None, periods
+        self._sent_s, self._held_s = now, None
+        self._speed.went_to(executed.action, periods)
         return executed.action
 
     def hold(self) -> Array:
         """Bring the robot to rest; return the action (A,) this amounts to."""
         self._note_hold()
-        return self._safety.hold().action
+        held = self._safety.hold().action
+        self._speed.rests_at(held)
+        return held
 
     def _limit(self, action: Array, periods: float) -> tuple[Array, list[str]]:
         """Return the nearest action within the limits, and the names of those that changed it."""
@@ -112,8 +120,7 @@ class RemoteCommands:
             return action, []
         ramped = self._ramp(action, before.last, periods * self._period_s)
         limiter = Limiter(self._limits, periods * self._period_s)
-        change = before.change * (periods / self._periods)
-        limited = limiter.apply(ramped, before.last, change)
+        limited = limiter.apply(ramped, before.last, self._speed.per_period * periods)
         names = ["ramp"] if (ramped != action).any() else []
         return limited.action.astype(np.float32), [*names, *limited.limits]
 
@@ -143,6 +150,28 @@ class RemoteCommands:
 
     def _time(self) -> float:
         return 0.0 if self._now is None else self._now()
+
+
+class Speed:
+    """How fast the executed actions (A,) change, measured over half a period at least."""
+
+    def __init__(self, size: int) -> None:
+        self.per_period = np.zeros(size)
+        """Change per control period, float64 (A,)."""
+        self._from = np.zeros(size)
+        self._periods = 0.0  # since it was there
+
+    def rests_at(self, action: Array) -> None:
+        """Begin anew where the robot rests."""
+        self.per_period = np.zeros(action.size)
+        self._from, self._periods = action.astype(np.float64), 0.0
+
+    def went_to(self, action: Array, periods: float) -> None:
+        """Note that `action` was executed so many periods after the one before it."""
+        self._periods += periods
+        if self._periods >= SPEED_OVER:
+            self.per_period = (action - self._from) / self._periods
+            self._from, self._periods = action.astype(np.float64), 0.0
 
 
 def find_problem(action: Array, spec: ActionSpec) -> str | None:
