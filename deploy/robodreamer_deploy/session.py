@@ -92,7 +92,7 @@ def run(options: Options, say: Say) -> int:
 
     def give_up(reason: str, is_held: bool) -> None:  # in the watchdog's thread: this one hangs
         outcome.fault = f"{options.robot}: {reason}"
-        outcome.leaving.hold_fault = None if is_held else reason
+        outcome.leaving.give_up(reason, is_held)
         end_process(tell_last_words, outcome.exit_code)
 
     def tell_last_words() -> None:
@@ -194,8 +194,8 @@ def _drive_and_leave(
                 say(line)
         if watchdog is not None:
             around.enter_context(watchdog)
-        outcome.leaving = drive_connected(
-            robot, loop.safety, signals, loop.clock, drive_it, watchdog
+        drive_connected(
+            robot, loop.safety, signals, loop.clock, drive_it, watchdog, outcome.leaving
         )
     _explain_end(options, signals, outcome)
 

@@ -541,6 +541,57 @@ def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
     assert fault in json.loads(report.read_text())["fault"]
 
 
+CLINGING = """
+import signal, sys, time
+from robodreamer_deploy import cli
+from robodreamer_deploy.driving import leaving
+from toy_robot import Bench
+leaving.DISCONNECT_WITHIN_S = 0.2
+class Clinging(Bench):
+    def disconnect(self):
+        if self.is_connected:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # as a wait in C would
+            time.sleep(60)
+if __name__ == "__main__":
+    sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("command", ["drive", "serve"])
+def test_a_robot_that_holds_is_said_to_hold_although_it_cannot_be_disconnected(
+    policy: Path, tmp_path: Path, command: str
+) -> None:
+    robot = tmp_path / "clinging.py"
+    robot.write_text(CLINGING)
+    words: dict[str, tuple[object, ...]] = {
+        "drive": (policy, "--robot", f"{robot}:Clinging", "--seconds", "0.1"),
+        "serve": (
+            "serve",
+            f"{robot}:Clinging",
+            "--policy",
+            policy,
+            "--listen",
+            "tcp://127.0.0.1:0",
+        ),
+    }
+    process = subprocess.Popen(
+        [sys.executable, robot, *map(str, words[command])],
+        env=environment(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        while command == "serve" and "tcp://" not in process.stdout.readline():
+            pass
+        if command == "serve":
+            process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "disconnect did not come back within 0.2 s: has the bus been unplugged?" in said
+    assert said.splitlines()[-1].endswith("; the robot holds")
+
+
 def test_last_words_that_nobody_takes_do_not_keep_the_process_alive(
     policy: Path, tmp_path: Path
 ) -> None:

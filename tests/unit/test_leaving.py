@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from toy_robot import CONTRACT, Bench
 
@@ -90,7 +91,7 @@ def test_the_normal_end_holds_and_disconnects() -> None:
     robot = Logged()
     leaving, _ = leave(robot, lambda: robot.log.append("drive"))
     assert robot.log == ["connect", "drive", "hold", "disconnect"]
-    assert leaving == Leaving()
+    assert leaving == Leaving(was_told_to_hold=True)
 
 
 @pytest.mark.parametrize("error", [ValueError("oops"), OSError("cable"), SystemExit(3)])
@@ -126,7 +127,7 @@ def test_impatience_does_not_keep_a_robot_from_being_held(during: str, number: i
     robot = Logged(**{during: impatient})
     leaving, _ = leave(robot, kill(number, times=1))
     assert (robot.log, held) == (["connect", "hold", "disconnect"], ["to the end"])
-    assert leaving == Leaving()
+    assert leaving == Leaving(was_told_to_hold=True)
 
 
 def test_a_third_signal_right_after_the_second_does_not_keep_it_from_being_held() -> None:
@@ -185,7 +186,7 @@ def test_what_hangs_while_a_robot_is_left_is_broken_off(
     assert time.monotonic() - start < 5.0
     if during == "hold":  # tried again, and then it works
         assert robot.log == ["connect", "hold", "hold", "disconnect"]
-        assert leaving == Leaving()
+        assert leaving == Leaving(was_told_to_hold=True)
     else:
         assert leaving.disconnect_fault is not None
         assert leaving.disconnect_fault.startswith("disconnect did not come back within 0.1 s: ")
@@ -260,3 +261,67 @@ def test_a_robot_whose_motors_go_off_in_the_end_does_not_hold_and_it_is_said() -
         left = drive_connected(robot, robot, signals, clock, lambda: None)
         assert describe_leaving(left) == words
         assert robot.log == ["connect", "hold", "disconnect"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_limp"),
+    [
+        (lambda: False, False),
+        (lambda: np.False_, False),
+        (lambda: np.True_, True),
+        (lambda: None, True),
+        (lambda: "no", True),
+        (fail(OSError("bus lost")), True),
+        (fail(SystemExit(3)), True),
+    ],
+)
+def test_only_a_plain_no_says_that_the_motors_stay_on(
+    answer: Callable[[], Any], is_limp: bool
+) -> None:
+    class Asked(Logged):
+        is_limp_when_disconnected = property(lambda _: answer())
+
+    robot = Asked()
+    left = drive_connected(robot, robot, StopSignals(), VirtualClock(), lambda: None)
+    assert left.is_limp is is_limp
+    assert robot.log == ["connect", "hold", "disconnect"]
+
+
+def test_a_robot_that_does_not_say_whether_it_goes_limp_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 0.1)
+
+    class Silent(Logged):
+        is_limp_when_disconnected = property(lambda _: time.sleep(10.0))
+
+    robot = Silent()
+    dog = Watchdog(look_s=0.1, give_up=lambda reason, _: pytest.fail(reason))
+    with dog, catch_stop_signals() as signals:
+        left = drive_connected(robot, robot, signals, VirtualClock(), lambda: None, dog)
+    assert describe_leaving(left) == "the robot held; its motors are off now"
+    assert robot.log == ["connect", "hold", "disconnect"]
+
+
+@pytest.mark.parametrize(
+    ("hanging", "is_held", "words"),
+    [
+        ("disconnect", False, "the robot holds"),
+        ("hold", False, "holding the robot FAILED (it hangs): CUT ITS POWER"),
+        ("hold", True, "the robot holds"),
+    ],
+)
+def test_a_robot_that_held_before_something_hung_is_said_to_hold(
+    hanging: str, is_held: bool, words: str
+) -> None:
+    """As `disconnect` in a driver's C code, where the process ends without the main thread."""
+    leaving, said = Leaving(), list[str]()
+
+    def hang() -> None:
+        leaving.give_up("it hangs", is_held)
+        said.append(describe_leaving(leaving))
+
+    robot = Logged(**{hanging: hang})
+    clock = VirtualClock()
+    drive_connected(robot, robot, StopSignals(), clock, lambda: None, leaving=leaving)
+    assert said == [words]

@@ -86,7 +86,7 @@ def test_what_a_library_takes_for_itself_is_taken_back() -> None:
 
     with catch_stop_signals() as signals:
         leaving = drive_connected(robot, safety, signals, VirtualClock(), drive)
-        assert (leaving, signals.number) == (Leaving(), signal.SIGINT)
+        assert (leaving, signals.number) == (Leaving(was_told_to_hold=True), signal.SIGINT)
         assert signals.was_taken
 
 

@@ -146,10 +146,11 @@ def _serve(
     lines: LineThread,
 ) -> int:
     """Connect a robot and answer for it until a signal comes; leave it holding."""
+    leaving = Leaving()
 
     def give_up(reason: str, is_held: bool) -> None:
         service.faults.append(reason)
-        leaving = Leaving(hold_fault=None if is_held else reason)
+        leaving.give_up(reason, is_held)
         end_process(lambda: (service.tell(leaving, None), lines.close()), 1)
 
     try:
@@ -157,7 +158,7 @@ def _serve(
         commands = make_remote_commands(options, robot, contract)
         watch = Watch(commands, SILENCE_PERIODS * contract.control_dt_s, time_with_sleep)
         server = Server(robot, watch, contract, address, key)
-    except RobotError:
+    except Exception:
         robot.disconnect()
         raise
     service = _Service(
@@ -177,7 +178,7 @@ def _serve(
                 service.answer(server, signals)
 
         clock, watchdog = MonotonicClock(), service.watchdog
-        leaving = drive_connected(robot, watch, signals, clock, answer, watchdog)
+        drive_connected(robot, watch, signals, clock, answer, watchdog, leaving)
     if leaving.connect_error is not None:
         raise RobotError(sentence(leaving.connect_error)) from leaving.connect_error
     return service.tell(leaving, signals.reason)

@@ -22,6 +22,8 @@ HOLD_WITHIN_S = 2.0
 """No further attempt to hold begins later than this after the first."""
 ATTEMPT_WITHIN_S = 1.0
 """What one attempt to hold may take before the watchdog breaks it off."""
+ANSWER_WITHIN_S = 1.0
+"""How long the robot may take to answer whether its motors go off."""
 DISCONNECT_WITHIN_S = 5.0
 """What disconnecting may take before the watchdog breaks it off."""
 MOTORS_ARE_OFF = "its motors are off now"
@@ -48,12 +50,26 @@ class Leaving:
     interrupt: KeyboardInterrupt | None = None
     """An interrupt that none of our signals caused: the robot's own, or that of a library which has
     taken Ctrl-C for itself."""
+    was_told_to_hold: bool = False
+    """Whether the attempts to hold are over; `hold_fault` is final then."""
     hold_fault: str | None = None
     """Why the last attempt to hold failed; None if the robot holds."""
     disconnect_fault: str | None = None
     """Why it could not be disconnected."""
     is_limp: bool = False
     """Whether disconnecting it switched its motors off, so that nothing holds it any more."""
+
+    def give_up(self, reason: str, is_held: bool) -> None:
+        """Take down that the process ends because something hangs.
+
+        What hangs after the robot was told to hold, such as `disconnect`, says nothing of the hold.
+
+        Args:
+            reason: Sentence about what hangs.
+            is_held: Whether the watchdog itself had the robot hold.
+        """
+        if not self.was_told_to_hold:
+            self.hold_fault = None if is_held else reason
 
 
 def drive_connected(
@@ -63,6 +79,7 @@ def drive_connected(
     clock: Clock,
     drive: Callable[[], None],
     watchdog: Watchdog | None = None,
+    leaving: Leaving | None = None,
 ) -> Leaving:
     """Connect, `drive`, and on every way out hold and disconnect, undisturbed by signals.
 
@@ -70,9 +87,10 @@ def drive_connected(
     left. What is told to hold is `held`, through which the robot was commanded: its `Safety`, or
     what watches the commands of another process. A robot whose `connect` fails is disconnected
     only; one whose `connect` is interrupted is held as well, for it may have come far. What hangs
-    while the robot is left is broken off by the `watchdog`.
+    while the robot is left is broken off by the `watchdog`. What is known so far stands in
+    `leaving`, which the watchdog's `give_up` may read, and is returned.
     """
-    leaving = Leaving()
+    leaving = Leaving() if leaving is None else leaving
     try:
         try:
             leaving.connect_error = _connect(robot)
@@ -88,8 +106,9 @@ def drive_connected(
     finally:
         if leaving.connect_error is None:
             leaving.hold_fault = hold_firmly(held, clock, watchdog)
+            leaving.was_told_to_hold = True
         signals.shield()
-        leaving.is_limp = leaving.connect_error is None and is_limp_when_disconnected(robot)
+        leaving.is_limp = leaving.connect_error is None and _goes_limp(robot, watchdog)
         leaving.disconnect_fault = _disconnect(robot, watchdog)
     return leaving
 
@@ -159,6 +178,15 @@ def _connect(robot: Robot) -> BaseException | None:
     except BaseException as error:  # noqa: BLE001  a driver raises what it likes
         return error
     return None
+
+
+def _goes_limp(robot: Robot, watchdog: Watchdog | None) -> bool:
+    try:
+        with within(watchdog, ANSWER_WITHIN_S, "is_limp_when_disconnected"):
+            return is_limp_when_disconnected(robot)
+    except BaseException as error:  # noqa: BLE001  the robot is disconnected whatever it answers
+        logger.error("whether its motors stay on is not known: %s", sentence(error))  # noqa: TRY400
+        return True
 
 
 def _disconnect(robot: Robot, watchdog: Watchdog | None) -> str | None:

@@ -15,6 +15,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeGuard
 
+import numpy as np
+
 from robodreamer_deploy.contract import Array, Contract
 
 logger = logging.getLogger(__name__)
@@ -145,7 +147,10 @@ class LimpRobot(Robot, Protocol):
 
     @property
     def is_limp_when_disconnected(self) -> bool:
-        """Whether `disconnect` switches the motors off; readable while connected."""
+        """Whether `disconnect` switches the motors off; readable while connected.
+
+        Every answer but False, and none, means that they may go off.
+        """
         ...
 
 
@@ -185,12 +190,16 @@ def is_stepped(robot: Robot) -> bool:
 
 
 def is_limp_when_disconnected(robot: object) -> bool:
-    """Tell whether nothing holds `robot` any more once it has been disconnected, if it says so."""
+    """Tell whether nothing may hold `robot` any more once it has been disconnected.
+
+    No is False alone, numpy's included: somebody may rely on a robot that is said to hold.
+    """
     try:
-        return getattr(robot, "is_limp_when_disconnected", False) is True
+        answer: object = getattr(robot, "is_limp_when_disconnected", False)
     except Exception:
         logger.exception("whether the robot's motors stay on cannot be told")
-        return False
+        return True
+    return not (isinstance(answer, (bool, np.bool_)) and not answer)
 
 
 def is_enabling(robot: object) -> TypeGuard[EnabledRobot]:
