@@ -118,6 +118,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         if self._gap is not None:
             action = self._gap.act(action)
         actuators = self.to_controls(action)
+        self._measured = None  # whoever does not observe moves from where the robot is
         transition = self._advance_in_time(actuators)
         reward = transition.reward
         for _ in range(self._action_repeat - 1):

@@ -186,6 +186,16 @@ def test_actions_start_from_what_was_observed_noise_and_delay_included() -> None
     np.testing.assert_array_equal(data.ctrl, [0.05] * 4 + [0.03])
 
 
+def test_actions_start_from_where_the_robot_is_when_nobody_observes() -> None:
+    env = arm(RELATIVE)
+    _, data = env.mujoco_handles
+    env.reset(seed=0)
+    for _ in range(20):
+        expected = data.qpos[0] + 0.05
+        env.take_action(np.ones(5, np.float32))
+        assert data.ctrl[0] == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_simulated_robot_that_holds_sends_no_change_and_the_gripper_s_place() -> None:
     env = arm(RELATIVE)
     robot = SimulatedRobot(env)
