@@ -10,7 +10,7 @@ from robodreamer.files import write_json_atomic
 from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
 from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_sim.randomize import describe
-from robodreamer_sim.vector.vector_env import VectorEnv
+from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
 Say = Callable[[str], None]
 HEADER = f"{'draw':<8}{'return':<30}{'success':<22}{'steps':>7}"
@@ -38,7 +38,10 @@ def prepare_evaluation(
         raise ValueError(f"there is no folder {json_file.parent} for {json_file.name}")
     candidate = load_candidate(folder, checkpoint)
     black = camera_signals(candidate.contract, blank)
-    envs = make_evaluation_envs(candidate.contract, episodes, randomize=randomize)
+    timeout_s = candidate.config.env_timeout_s if candidate.config else TIMEOUT_S
+    envs = make_evaluation_envs(
+        candidate.contract, episodes, randomize=randomize, timeout_s=timeout_s
+    )
 
     def job() -> None:
         with envs:

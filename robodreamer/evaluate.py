@@ -21,7 +21,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomize import resolve
-from robodreamer_sim.vector.vector_env import VectorEnv
+from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
 EVALUATION_SEED = 1_000_003  # far from any training seed
 MAX_ENVS = 5
@@ -128,7 +128,11 @@ def format_success(summary: Mapping[str, float]) -> str:
 
 
 def make_evaluation_envs(
-    contract: Contract, episodes: int, num_workers: int = 1, randomize: str | None = None
+    contract: Contract,
+    episodes: int,
+    num_workers: int = 1,
+    randomize: str | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> VectorEnv:
     """Start the environments that the fixed episodes run in, as the contract's task was made.
 
@@ -151,6 +155,7 @@ def make_evaluation_envs(
         num_envs=num_envs,
         num_workers=num_workers,
         seed=EVALUATION_SEED,
+        timeout_s=timeout_s,
     )
     try:
         require_unchanged(contract, envs.contract)

@@ -33,7 +33,9 @@ from robodreamer.pictures.video import Pictures
 from robodreamer.processor import FIGURE, ProcessorMeter, Shortage
 from robodreamer.progress import Progress
 from robodreamer.schedule import Schedule, StopRequest
+from robodreamer_deploy.contract import Contract
 from robodreamer_sim.cores import num_usable_cores
+from robodreamer_sim.faults import EnvironmentFault
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 
@@ -61,6 +63,17 @@ class _UntilStopped:
         if self.stop.is_requested:
             raise _StoppedError
         return self.policy.act(observation, is_first)
+
+
+class EvaluationFault(EnvironmentFault):
+    """A fault of an environment that evaluates, whose number and records are not training's."""
+
+    @classmethod
+    def of(cls, fault: EnvironmentFault) -> "EvaluationFault":
+        """Return the same fault as one of an evaluation."""
+        found = cls(f"in an evaluation, {fault}")
+        found.__dict__.update(vars(fault))
+        return found
 
 
 class Reporter:
@@ -143,6 +156,9 @@ class Reporter:
         """Run the evaluation episodes, log what they say and film one, unless a stop is requested.
 
         Training time does not count it. The best state so far is kept.
+
+        Raises:
+            EvaluationFault: An environment failed, or cannot be made any more.
         """
         began = self._clock()
         try:
@@ -197,10 +213,21 @@ class Reporter:
         """Return what the episodes say, and stills of the dream about the first."""
         episodes = self.config.evaluate_episodes
         if self._envs is None:
-            self._envs = make_evaluation_envs(agent.contract, episodes)
+            self._envs = self._make_envs(agent.contract, episodes)
         recorder = make_recorder(AgentPolicy(agent, self._envs.num_envs, Mode()), agent.contract)
-        summary = evaluate(_UntilStopped(recorder, stop), self._envs, episodes).summary()
+        try:
+            summary = evaluate(_UntilStopped(recorder, stop), self._envs, episodes).summary()
+        except EnvironmentFault as fault:
+            raise EvaluationFault.of(fault) from fault
         return summary, save_evaluation(self.folder, steps, agent, recorder.footage)
+
+    def _make_envs(self, contract: Contract, episodes: int) -> VectorEnv:
+        try:
+            return make_evaluation_envs(contract, episodes, timeout_s=self.config.env_timeout_s)
+        except EnvironmentFault as fault:
+            raise EvaluationFault.of(fault) from fault
+        except ValueError as error:  # they were made before, so the run has something to save
+            raise EvaluationFault(f"in an evaluation, {error}") from error
 
     def _write(self, steps: int, schedule: Schedule, figures: dict[str, float]) -> None:
         assert self._writer is not None, "begin comes first"

@@ -17,7 +17,7 @@ from robodreamer.files import locked
 from robodreamer.memory import Memory, find_shortage, read_memory
 from robodreamer.progress import Progress
 from robodreamer.replay import Replay
-from robodreamer.reporter import Reporter
+from robodreamer.reporter import EvaluationFault, Reporter
 from robodreamer.run import (
     describe_machine,
     installed_packages,
@@ -376,13 +376,16 @@ def _save_fault(folder: Path, collector: Collector, fault: EnvironmentFault) -> 
     """Keep the offending transition for a closer look; say where, or why it could not be kept.
 
     `before.*` is the last record with the action that answered it, of all environments if a worker
-    failed as a whole; `after.*` is what came of it, as far as there is something.
+    failed as a whole; `after.*` is what came of it, as far as there is something. Of an evaluation
+    the last record is not known.
     """
     env = fault.environment
     name = "all" if env is None else str(env)
-    path = folder / "faults" / f"step-{collector.num_steps:09d}-env-{name}.npz"
-    arrays: dict[str, Any] = {}
-    for key, value in collector.latest.items():
+    is_training = not isinstance(fault, EvaluationFault)
+    kind = "env" if is_training else "evaluation-env"
+    path = folder / "faults" / f"step-{collector.num_steps:09d}-{kind}-{name}.npz"
+    arrays: dict[str, Any] = {} if fault.action is None else {"before.action": fault.action}
+    for key, value in collector.latest.items() if is_training else ():
         arrays[f"before.{key}"] = value if env is None else value[env]
     for key, value in fault.observation.items():
         arrays[f"after.{key}"] = value

@@ -80,14 +80,15 @@ def prepare_export(
     origin = Origin(run_folder.resolve().name, run.provenance.get("commit", ""))
     target = out or Path("policies") / origin.run
     check_target(target, None if out else origin)
-    envs = make_evaluation_envs(run.contract, episodes)
+    timeout_s = run.config.env_timeout_s
+    envs = make_evaluation_envs(run.contract, episodes, timeout_s=timeout_s)
 
     def export() -> None:
         with envs:
             say(f"agent       {run.checkpoint.path}")
             if checkpoint in (None, NEWEST) and (better := better_than_newest(run_folder)):
                 say(f"warning     {better}; --checkpoint {BEST} exports it")
-            with make_evaluation_envs(run.contract, 1) as env:
+            with make_evaluation_envs(run.contract, 1, timeout_s=timeout_s) as env:
                 recording = record(run.agent, env)
             export_policy(
                 run.agent,

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from train_runs import (
 )
 
 import robodreamer.files
+import robodreamer.reporter
 from robodreamer.checkpoint import CheckpointError, Checkpoints
 from robodreamer.reporter import Reporter
-from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.vector.vector_env import VectorEnv
 
 BLIND = (
     "--observe=proprio", "--data.action-repeat=1", "--checkpoint-steps=10", "--log-steps=10",
@@ -113,6 +116,36 @@ def test_what_fails_beside_the_learner_loses_nothing_that_was_learnt(
     assert str(failure) in said
     assert "what was learnt until then is in" in said
     assert result_of(run)["step"] == 30
+
+
+def test_a_fault_of_an_evaluation_is_kept_as_that_of_its_own_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits: list[float] = []
+
+    def fail(_: object, envs: VectorEnv, __: int) -> None:
+        waits.append(envs._timeout_s)
+        fields: dict[str, Any] = {
+            "action": np.ones(1),
+            "observation": {"proprio/steps": np.ones(2)},
+        }
+        raise EnvironmentFault("environment 4: it broke", environment=4, **fields)  # one of five
+
+    monkeypatch.setattr(robodreamer.reporter, "evaluate", fail)
+    run = tmp_path / "run"
+    words = (
+        "--num-workers=0",
+        "--evaluate-minutes=1",
+        "--evaluate-steps=30",
+        "--checkpoint-steps=99",
+    )
+    assert train(run, *BLIND, *words, "--env-timeout-s=77", task=FINE) == 2
+    said = last_words(capsys)
+    assert "after 30 steps, in an evaluation, environment 4: it broke; what was learnt" in said
+    saved = np.load(run / "faults" / "step-000000030-evaluation-env-4.npz")
+    assert sorted(saved) == ["after.proprio.steps", "before.action"]
+    assert result_of(run)["step"] == 30
+    assert waits == [77.0]
 
 
 def test_what_was_learnt_and_cannot_be_saved_is_told_with_the_fault(
