@@ -52,7 +52,9 @@ class JointMapping:
     """Turns the values of an action into what the actuators are sent, from where joints are.
 
     A target is the measured position plus the element's value, clipped to the target's range; or
-    the value itself; or what the chain needs to move its frame by the action's first elements.
+    the value itself; or what the chain needs to move its frame by the action's first elements. A
+    joint that stands beyond its range is sent no further out, and back only as far as the action
+    says: clipped to the range, an action of 0 would send it to the edge at full speed.
     """
 
     signal: str
@@ -106,7 +108,7 @@ class JointMapping:
         return positions
 
     def to_targets(self, values: Array, positions: Array) -> Array:
-        """Return what the actuators are sent, (U,), within their ranges.
+        """Return what the actuators are sent, (U,), within their ranges or where they are.
 
         Args:
             values: What the action's elements stand for, (A,).
@@ -130,7 +132,9 @@ class JointMapping:
             )
         if not np.isfinite(targets).all():
             raise ValueError(f"the action leads to {targets} from joints at {positions}")
-        return np.clip(targets, self.low, self.high)
+        low = np.where(self._is_change, np.minimum(self.low, positions), self.low)
+        high = np.where(self._is_change, np.maximum(self.high, positions), self.high)
+        return np.clip(targets, low, high)
 
     def to_values(self, targets: Array, positions: Array) -> Array:
         """Return the action's values (A,) that `targets` (U,) amount to from `positions` (U,)."""
@@ -154,6 +158,11 @@ class JointMapping:
     def high(self) -> Array:
         """Highest value that each actuator is sent, (U,)."""
         return np.array([target.high for target in self.targets])
+
+    @cached_property
+    def _is_change(self) -> Array:
+        """Whether each actuator is sent a change of where its joint is measured, bool (U,)."""
+        return np.array([target.measured is not None for target in self.targets])
 
     @cached_property
     def _chain_places(self) -> Array:

@@ -108,7 +108,8 @@ class Chain:
         Damped least squares: Newton's steps that a singular pose cannot blow up (Nakamura and
         Hanafusa 1986, "Inverse kinematic solutions with singularity robustness"), damped only near
         one, as its smallest singular value tells (Maciejewski and Klein 1988). What the joints
-        cannot do is done as nearly as they can; 1 rad counts as the chain's length.
+        cannot do is done as nearly as they can; 1 rad counts as the chain's length. A joint that
+        stands beyond its range stays there or comes back, by `max_step` at most.
 
         Args:
             positions: Where the joints are, (J,).
@@ -116,6 +117,7 @@ class Chain:
             low: Lowest position that each joint may be sent to, (J,).
             high: Highest one.
         """
+        low, high = np.minimum(low, positions), np.maximum(high, positions)
         found, walk = positions, self._walk(positions)
         goal = self._displaced(walk[0], displacement)
         for _ in range(MAX_ITERATIONS):

@@ -109,10 +109,11 @@ def test_a_robot_computes_from_its_contract_what_the_simulator_is_given(action: 
     for _ in range(30):
         sent = random.uniform(-1.2, 1.2, contract.action.size).astype(np.float32)
         expected = contract.action.to_actuators(sent, observation)
+        start = mapping.positions(observation)  # joints overshoot the ends of their ranges
         observation, *_ = env.step(sent)
         np.testing.assert_array_equal(data.ctrl, expected)
-        assert (data.ctrl >= mapping.low).all()
-        assert (data.ctrl <= mapping.high).all()
+        assert (data.ctrl >= np.minimum(mapping.low, start)).all()
+        assert (data.ctrl <= np.maximum(mapping.high, start)).all()
 
 
 @pytest.mark.parametrize("action", KINDS)

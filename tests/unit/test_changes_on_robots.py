@@ -148,3 +148,10 @@ def test_goals_of_a_change_never_leave_the_robot_s_own_limits() -> None:
     np.testing.assert_allclose(sent, [0.2, -0.1])
     np.testing.assert_allclose(reached.executed(sent), [0.5, -1.0], atol=1e-6)
     np.testing.assert_array_equal(reached.held_at(np.array([0.3, 0.1])), [0.0, 0.0])
+    beyond = np.array([0.3, -0.7])  # of the robot's limits, and of the mapping's, too
+    reached.held_at(beyond)
+    np.testing.assert_allclose(reached.advance(np.zeros(2, np.float32), beyond), beyond)
+    sunk = beyond - np.array([0.0, 0.1])
+    np.testing.assert_allclose(reached.advance(np.zeros(2, np.float32), sunk), beyond)
+    sent = reached.advance(np.array([-1.0, -1.0], np.float32), beyond)
+    np.testing.assert_allclose(sent, [0.2, -0.7], err_msg="back by the change, out not at all")

@@ -48,12 +48,21 @@ def test_every_actuator_gets_its_own_target_in_its_own_order() -> None:
 
 
 def test_targets_never_leave_their_ranges() -> None:
-    high = {"proprio/joints": np.array([0.99, 0.99, 5.0], np.float32)}
+    high = {"proprio/joints": np.array([0.99, 0.99, 0.95], np.float32)}
     targets = SPEC.to_actuators(np.ones(5, np.float32), high)
     assert (targets <= MAPPING.high).all()
     low = {"proprio/joints": np.full(3, -0.99, np.float32)}
     targets = SPEC.to_actuators(-np.ones(5, np.float32), low)
     assert (targets >= MAPPING.low).all()
+
+
+def test_a_joint_beyond_its_range_stays_for_no_change_and_comes_back_by_no_more_than_one() -> None:
+    out = {"proprio/joints": np.array([1.4, -1.4, -1.3], np.float32)}  # b, lift, a
+    expected = {0.0: (1.4, -1.3, -1.4), -1.0: (1.3, -1.3, -1.4), 1.0: (1.4, -1.2, -1.3)}
+    for change, (b, a, lift) in expected.items():
+        targets = SPEC.to_actuators(np.full(5, change, np.float32), out)
+        np.testing.assert_allclose(targets[[0, 2, 3]], [b, a, lift], atol=1e-6)
+        assert 0.0 <= targets[1] <= 1.0, "what is no change of a measured place is in its range"
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,20 @@ def goal_positions(quantity: Quantity) -> GoalPositions:
 
 @pytest.mark.parametrize("quantity", ["position", "velocity"])
 @given(start=POSITIONS, steps=st.lists(st.tuples(ACTIONS, POSITIONS), min_size=1, max_size=5))
-def test_goals_never_leave_the_limits_and_the_executed_action_is_one(
+def test_goals_leave_the_limits_no_further_than_before_and_the_executed_action_is_one(
     quantity: Quantity, start: Array, steps: list[tuple[Array, Array]]
 ) -> None:
     goals = goal_positions(quantity)
     goals.held_at(start)
+    sent = start
     for action, measured in steps:
+        lowest, highest = np.minimum(LOW, sent), np.maximum(HIGH, sent)
+        if quantity == "velocity":  # a goal is never far from its joint
+            lowest = np.minimum(lowest, measured + LEAD_S * np.array([2.0, 3.0]))
+            highest = np.maximum(highest, measured - LEAD_S * np.array([2.0, 3.0]))
         sent = goals.advance(action, measured)
         executed = goals.executed(sent)
-        assert ((sent >= LOW) & (sent <= HIGH)).all()
+        assert ((sent >= lowest) & (sent <= highest)).all()
         assert executed.dtype == np.float32
         assert (np.abs(executed) <= 1).all()
 
@@ -58,6 +63,33 @@ def test_a_velocity_leads_a_blocked_joint_by_a_bounded_distance(
         sent = goals.advance(action, measured)
         goals.executed(sent)
         assert (np.abs(sent - measured) <= LEAD_S * np.array([2.0, 3.0]) + 1e-9).all()
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_a_joint_beyond_its_limits_stays_for_an_action_of_0_and_comes_back_at_its_speed(
+    side: float,
+) -> None:
+    spec = ActionSpec(size=1, low=(-2.0,), high=(2.0,), labels=("a",), units=("rad/s",))
+    limits = {"low": np.array([-1.0]), "high": np.array([1.0])}
+    goals = GoalPositions(spec, ("velocity",), **limits, dt_s=DT_S)
+    held, sagged = np.array([1.4 * side]), np.array([1.38 * side])
+    goals.held_at(held)
+    for action, expected in ((0.0, 1.4), (0.0, 1.4), (1.0, 1.4), (-1.0, 1.36), (-1.0, 1.32)):
+        sent = goals.advance(np.array([action * side], np.float32), sagged)
+        np.testing.assert_allclose(sent, [expected * side], atol=1e-9)
+        np.testing.assert_allclose(goals.executed(sent), [min(action, 0.0) * side], atol=1e-6)
+
+
+def test_a_position_asked_for_out_there_is_approached_from_outside_and_never_left_outwards() -> (
+    None
+):
+    goals = goal_positions("position")
+    for asked, expected in ((1.8, 1.5), (1.3, 1.3), (1.5, 1.3), (0.5, 0.5), (1.3, 1.0)):
+        if asked == 1.8:
+            goals.held_at(np.array([1.5, 0.0]))
+        sent = goals.advance(np.array([asked / 2.0, 0.0], np.float32), np.array([1.5, 0.0]))
+        goals.executed(sent)
+        assert sent[0] == pytest.approx(expected)
 
 
 def test_what_the_hardware_changed_is_what_was_executed() -> None:

@@ -276,7 +276,8 @@ class DynamixelRobot:
     def _to_ticks(self, positions: Array) -> Array:
         """Return where servos go for joint positions (U,) in the action's order."""
         ticks = positions / self._scale[self._order] + self._zero[self._order]
-        return np.rint(ticks).astype(np.int64)
+        own = self._lowest[self._order], self._highest[self._order]  # it ignores what lies beyond
+        return np.clip(np.rint(ticks), *own).astype(np.int64)
 
     # --- the servos' own watchdog -----------------------------------------------------------------
 

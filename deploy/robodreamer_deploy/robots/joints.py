@@ -144,6 +144,10 @@ class _Asked(NamedTuple):
 class GoalPositions:
     """Turns actions into goal positions of joints, (U,) in the order of the action's actuators.
 
+    A joint that is held beyond its limits, as it was found there, is sent no further out, and comes
+    back as the action says: an action of 0 leaves it where it is. One that was within them is not
+    sent beyond, however far it overshoots or sinks.
+
     Args:
         action: The policy's.
         quantities: What its actuators are sent, (U,).
@@ -163,6 +167,8 @@ class GoalPositions:
     ) -> None:
         self._action, self._mapping = action, action.mapping
         self._is_velocity = np.array([quantity == "velocity" for quantity in quantities])
+        if self._mapping is not None:  # which forgets where a joint was sent before
+            low, high = np.maximum(low, self._mapping.low), np.minimum(high, self._mapping.high)
         self._low, self._high, self._dt_s = low, high, dt_s
         lowest, highest = (
             (action.low, action.high)
@@ -194,8 +200,8 @@ class GoalPositions:
         start = measured if self._last is None else self._last
         goals = np.where(self._is_velocity, start + actuators * self._dt_s, actuators)
         self._asked = _Asked(action.copy(), measured.copy(), goals, start)
-        goals = np.clip(goals, measured - self._max_lead, measured + self._max_lead)
-        return np.clip(goals, self._low, self._high)
+        goals = np.clip(goals, np.minimum(self._low, start), np.maximum(self._high, start))
+        return np.clip(goals, measured - self._max_lead, measured + self._max_lead)
 
     def executed(self, sent: Array) -> Array:
         """Return the action (A,) that the goals stand for that were `sent` in the end."""
