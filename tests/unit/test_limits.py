@@ -1,5 +1,6 @@
 """Limits: a file in the actuators' units, and commands that keep to range, rate, acceleration."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,26 @@ def test_one_rate_counts_for_all_elements() -> None:
     assert rate_limits(SPEC, (3.0,)).rate.tolist() == [3.0, 3.0, 3.0]
 
 
-SPEEDS = ActionSpec(size=3, low=(-1.5, -0.5, 0.0), high=(1.5, 1.0, 0.0), labels=("a", "b", "c"))
+SPEEDS = ActionSpec(
+    size=3, low=(-1.5, -0.5, 0.0), high=(1.5, 1.0, 0.0), labels=("a", "b", "c"),
+    quantities=("velocity", "effort", "unknown"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"quantities": ("unknown",) * 3}, {"units": ("rad", "m", ""), "quantities": ()}]
+)
+def test_what_may_be_a_position_is_not_slowed_down_by_narrowing_its_range(told: Any) -> None:
+    action = dataclasses.replace(SPEEDS, **{"quantities": (), **told})
+    with pytest.raises(ValueError, match=r"whether a is a position or a speed.*--max-rate limits"):
+        slow(contract_limits(action), action, 0.2)
+
+
+def test_the_unit_tells_a_speed_where_no_quantity_does() -> None:
+    action = dataclasses.replace(SPEEDS, quantities=(), units=("rad/s", "N m", ""))
+    expected = slow(contract_limits(SPEEDS), SPEEDS, 0.2)
+    for found, value in zip(slow(contract_limits(action), action, 0.2), expected, strict=True):
+        np.testing.assert_array_equal(found, value)
 
 
 def test_a_share_of_the_speed_is_a_share_of_the_range_about_rest() -> None:
@@ -118,7 +138,10 @@ def test_a_share_of_a_positions_speed_is_a_share_of_its_range_per_second() -> No
     ("action", "words"),
     [
         (ActionSpec(size=2, kind="discrete"), "a discrete action has no speed"),
-        (ActionSpec(size=1, low=(0.2,), high=(0.4,), labels=("grip",)), "grip never rests at 0"),
+        (
+            ActionSpec(size=1, low=(0.2,), high=(0.4,), labels=("grip",), quantities=("effort",)),
+            "grip never rests at 0",
+        ),
     ],
 )
 def test_what_is_no_speed_is_not_slowed_down(action: ActionSpec, words: str) -> None:
@@ -169,16 +192,21 @@ def test_it_brakes_before_the_range_ends_and_arrives() -> None:
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("rate", "acceleration"), [(2.0, 50.0), (np.inf, np.inf), (np.inf, 50.0), (0.5, np.inf)]
+)
 @given(start=st.floats(0.6, 1.0), wanted=st.lists(FINITE, min_size=1, max_size=40))
 def test_a_robot_found_out_of_range_is_brought_back_without_a_jump(
-    side: float, start: float, wanted: list[float]
+    rate: float, acceleration: float, side: float, start: float, wanted: list[float]
 ) -> None:
+    """Within the whole range in a second, where there is no limit of its rate."""
     one = np.ones(1)
-    limits = Limits(-0.5 * one, 0.5 * one, 2.0 * one, 50.0 * one)
+    limits = Limits(-0.5 * one, 0.5 * one, rate * one, acceleration * one)
     positions = side * follow(limits, wanted, side * start)
-    assert (np.abs(np.diff(positions)) <= 2.0 * DT + 1e-9).all()
-    outside = positions[:-1] > 0.5
-    assert (np.diff(positions)[outside] <= 1e-12).all()
+    steps, outside = np.diff(positions), positions[:-1] > 0.5 + 1e-6
+    assert (np.abs(steps) <= rate * DT + 1e-9).all()
+    assert (np.abs(steps[outside]) <= 2.0 * DT + 1e-9).all()
+    assert (steps[outside] <= 1e-12).all()
 
 
 def test_slowing_down_scales_the_rate() -> None:

@@ -164,6 +164,19 @@ def test_limits_from_a_file_hold_whoever_sends(tmp_path: Path) -> None:
     np.testing.assert_allclose(robot.sent, [[0.5, 1.0]])
 
 
+@pytest.mark.parametrize("ramp_s", [0.0, 1.0])
+def test_a_robot_found_outside_narrower_limits_does_not_leap_into_them(ramp_s: float) -> None:
+    """Whether or not anybody ramps; a driver that does knows nothing of these limits."""
+    full = np.ones(2)
+    limits = contract_limits(CONTRACT.action)._replace(low=-0.2 * full, high=0.2 * full)
+    judged = Judged(limits, ramp_s)
+    judged.robot.hold = lambda: 0.9 * ONES
+    judged.commands.hold()
+    way = np.array([0.9, *(judged.send(0.95, 0.95)[0] for _ in range(60))])
+    assert (-np.diff(way) <= 2.0 * DT + 1e-6).all()
+    assert way[-1] == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     "options",
     [DriveOptions(limits=Path("none.json")), DriveOptions(max_rate=(1.0, 2.0, 3.0))],

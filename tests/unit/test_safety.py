@@ -118,6 +118,21 @@ def test_after_a_hold_out_of_range_the_next_action_is_in_range_again() -> None:
     np.testing.assert_allclose(robot.sent, [vector(0.8, -0.8)], rtol=1e-6)
 
 
+def test_from_a_pose_outside_narrower_limits_the_ramp_is_as_even_as_from_any_other() -> None:
+    class Far(Recorder):
+        def hold(self) -> Array:
+            return vector(0.9, -0.9)
+
+    limits = contract_limits(SPEC)._replace(low=np.full(2, -0.2), high=np.full(2, 0.2))
+    safety = armed(robot := Far(), limits=limits, start=Start(ramp_s=10 * DT / 0.35))
+    safety.send(vector(0, 0))  # the warm-up: held
+    names = [safety.send(vector(0.95, -0.95)).limits for _ in range(29)]
+    way = np.array(robot.sent)
+    np.testing.assert_allclose(way[:, 0], np.linspace(0.9, 0.2, 30)[1:], atol=1e-6)
+    np.testing.assert_allclose(way[:, 1], -way[:, 0])
+    assert names == [("ramp", "range")] * 28 + [("range",)]
+
+
 def test_a_new_episode_starts_without_predecessor() -> None:
     safety = armed(robot := Recorder(), max_rate=(1.0, 1.0))
     safety.send(vector(1, 1))

@@ -8,7 +8,7 @@ label that `inspect` prints, or by its number where there are no labels:
 Letters: A action.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,13 @@ from robodreamer_deploy.records import parse_json, read_record
 FULL_RANGE = 2.0
 """From -1 to 1, in the policy's units."""
 MAX_FILE_BYTES = 1 << 20
+RETURN_RATE = FULL_RANGE
+"""Largest change per second on the way back from outside the range, where no other rate is asked
+for: the whole range in a second, which is what the longest ramp that is the default allows."""
+ROUNDING = 1e-6
+"""Of an executed action, which is float32, near 1."""
+RESTING_UNITS = ("rad/s", "m/s", "N", "N m")
+"""Units of what rests at 0, where the contract says no quantity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,11 @@ class Limited(NamedTuple):
     """An action within the limits."""
 
     action: Array  # float64 (A,)
-    limits: tuple[str, ...]  # which of `range`, `rate`, `acceleration` changed it
+    limits: tuple[str, ...]  # which of `ramp`, `range`, `rate`, `acceleration` changed it
+
+
+Ramp = Callable[[Array], Array]
+"""Takes the way to go, float64 (A,), and returns the part of it that is gone now."""
 
 
 def contract_limits(action: ActionSpec) -> Limits:
@@ -100,14 +111,24 @@ def slow(limits: Limits, action: ActionSpec, share: float) -> Limits:
     is narrowed about 0, where a velocity or a displacement rests.
 
     Raises:
-        ValueError: It is a choice; the range of what is no position does not hold 0; or nothing is
-            left of it.
+        ValueError: It is a choice; nobody said whether an element is a position; the range of what
+            is no position does not hold 0; or nothing is left of it.
     """
     if action.kind == "discrete":
         raise ValueError("a discrete action has no speed to limit")
     lowest, highest = np.asarray(action.low), np.asarray(action.high)
     names = action.labels or tuple(map(str, range(action.size)))
-    is_position = np.array([q == "position" for q in action.quantities] or [False] * action.size)
+    quantities = np.array(action.quantities or ("unknown",) * action.size)
+    is_position = quantities == "position"
+    is_unknown = (quantities == "unknown") & ~np.isin(
+        action.units or ("",) * action.size, RESTING_UNITS
+    )
+    if (unknown := (highest > lowest) & is_unknown).any():
+        name = names[int(np.argmax(unknown))]
+        raise ValueError(
+            f"the contract does not say whether {name} is a position or a speed (`quantities` of "
+            "its action), so nobody can tell what slow is; --max-rate limits its change per second"
+        )
     moves = (highest > lowest) & ~is_position
     if (away := moves & ((lowest > 0.0) | (highest < 0.0))).any():
         name = names[int(np.argmax(away))]
@@ -186,6 +207,7 @@ class Limiter:
         """Take over `limits`; actions follow each other by `control_dt_s` seconds."""
         self._low, self._high = limits.low, limits.high
         self._rate = limits.rate * control_dt_s
+        self._return_rate = np.minimum(limits.rate, RETURN_RATE) * control_dt_s
         self._acceleration = limits.acceleration * control_dt_s**2
         self._brakes = np.isfinite(self._acceleration)
 
@@ -195,12 +217,18 @@ class Limiter:
         return bool(np.isfinite(self._rate).all())
 
     def apply(
-        self, wanted: Array, last: Array | None, change: Array, *, rate_scale: float = 1.0
+        self,
+        wanted: Array,
+        last: Array | None,
+        change: Array,
+        *,
+        rate_scale: float = 1.0,
+        ramp: Ramp = lambda step: step,
     ) -> Limited:
         """Return what is nearest to `wanted` (A,) within the limits.
 
         From outside the range (a robot that was found there) the way back is within rate and
-        acceleration, and never further out.
+        acceleration, and within `RETURN_RATE`; never further out.
 
         Args:
             wanted: What to limit.
@@ -208,6 +236,7 @@ class Limiter:
             change: From the action before `last` to `last`.
             rate_scale: Makes the rate smaller, within (0, 1]; it is reached within the
                 acceleration.
+            ramp: Shortens the way from `last` to what is wanted of the range.
         """
         limits: list[str] = []
         safe = np.clip(wanted.astype(np.float64), self._low, self._high)
@@ -215,15 +244,22 @@ class Limiter:
             limits.append("range")
         if last is None:
             return Limited(safe, tuple(limits))
-        rate = self._rate * rate_scale
-        step = safe - last
+        way = safe - last
+        step = ramp(way)
+        if (step != way).any():
+            limits.insert(0, "ramp")
+        rate = np.where(self._is_outside(last), self._return_rate, self._rate) * rate_scale
         slower = np.clip(step, -rate, rate)
         if (slower != step).any():
             limits.append("rate")
         smooth = self._smooth(slower, last, change)
         if (smooth != slower).any():
             limits.append("acceleration")
-        return Limited(np.where(smooth == step, safe, last + smooth), tuple(limits))
+        return Limited(np.where(smooth == way, safe, last + smooth), tuple(limits))
+
+    def _is_outside(self, last: Array) -> Array:
+        """Tell which elements are outside by more than what float32 rounds."""
+        return (last < self._low - ROUNDING) | (last > self._high + ROUNDING)
 
     def _smooth(self, step: Array, last: Array, change: Array) -> Array:
         """Limit the change of the change, so that it can still brake before the range ends."""

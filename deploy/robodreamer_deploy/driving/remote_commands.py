@@ -21,12 +21,10 @@ import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_deploy.driving.dead_man import IsEnabled
-from robodreamer_deploy.driving.limits import Limiter, Limits
+from robodreamer_deploy.driving.limits import FULL_RANGE, ROUNDING, Limiter, Limits
 from robodreamer_deploy.driving.safety import RANGES, Safety, Writable
 from robodreamer_deploy.robots import RobotError, permits
 
-FULL_RANGE = 2.0
-"""From -1 to 1."""
 SHORTEST = 1e-3
 """Least part of a period that counts as having passed; a message takes longer (20 us at 50 Hz)."""
 SPEED_OVER = 0.5
@@ -118,18 +116,21 @@ class RemoteCommands:
         before = self._safety.snapshot()
         if self._spec.kind == "discrete":
             return action, []
-        ramped = self._ramp(action, before.last, periods * self._period_s)
-        limiter = Limiter(self._limits, periods * self._period_s)
-        limited = limiter.apply(ramped, before.last, self._speed.per_period * periods)
-        names = ["ramp"] if (ramped != action).any() else []
-        return limited.action.astype(np.float32), [*names, *limited.limits]
+        passed_s = periods * self._period_s
+        limited = Limiter(self._limits, passed_s).apply(
+            action,
+            before.last,
+            self._speed.per_period * periods,
+            ramp=lambda way: self._ramp(way, passed_s),
+        )
+        return limited.action.astype(np.float32), list(limited.limits)
 
-    def _ramp(self, action: Array, last: Array | None, passed_s: float) -> Array:
-        """Return `action`, or as much of the way to it as the ramp lets pass."""
-        if self._ramp_left_s <= passed_s or last is None:  # the server holds before it moves
-            return action
+    def _ramp(self, way: Array, passed_s: float) -> Array:
+        """Return as much of the way as the ramp lets pass."""
+        if self._ramp_left_s <= passed_s:
+            return way
         longest = FULL_RANGE * passed_s / self._ramp_left_s
-        return np.clip(action, last - longest, last + longest)
+        return np.where(np.abs(way) <= longest + ROUNDING, way, np.clip(way, -longest, longest))
 
     def _count_periods(self, now: float) -> float:
         """Return how many periods have passed since the last action, at most one."""

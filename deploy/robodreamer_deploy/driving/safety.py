@@ -272,13 +272,18 @@ class Safety:
         if self._spec.kind == "discrete":
             choice = _one_hot(action)
             return choice, [] if (choice == action).all() else ["one-hot"]
-        wanted, limits = action, list[str]()
+        num_ticks = 1
         if self._ramp_left > 0 and self._last is not None:
-            wanted = self._last + (action - self._last) / self._ramp_left
+            num_ticks = self._ramp_left
             self._ramp_left -= 1
-            limits = ["ramp"] if (wanted != action).any() else []
-        limited = self._limiter.apply(wanted, self._last, self._change, rate_scale=rate_scale)
-        return limited.action.astype(np.float32), [*limits, *limited.limits]
+        limited = self._limiter.apply(
+            action,
+            self._last,
+            self._change,
+            rate_scale=rate_scale,
+            ramp=lambda way: way / num_ticks,
+        )
+        return limited.action.astype(np.float32), list(limited.limits)
 
     def _hold(self) -> Executed:
         """Hold; the ramp that follows is as long as the hold was, up to a whole one."""
