@@ -110,6 +110,18 @@ class WrappedRefuses(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(NeedsName("x", **settings))
 
 
+class PromisesPictures(Base):
+    """It says that it can be drawn, and hands on the word to one that does not know it."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  Gymnasium's way
+
+    def __init__(self, **settings: Any) -> None:
+        self._prepare(**settings)
+
+    def _prepare(self, size: int = 3) -> None:
+        self.size = size
+
+
 def make_one() -> Any:
     return gymnasium.make(TOY, render_mode="rgb_array")
 
@@ -277,6 +289,21 @@ class GoesBack(Hidden):
         if self.steps == 2:
             mujoco.mj_resetData(self.world.sim.model, self.world.sim.state[0])
         return super().step(action)
+
+
+class LooksAhead(Hidden):
+    """It plans with a second simulation, which it begins again in every step."""
+
+    def step(self, action: Any) -> Any:
+        mujoco.mj_resetData(self.world.sim.model, self.plan)
+        for _ in range(5 - self.steps % 3):
+            mujoco.mj_step(self.world.sim.model, self.plan)
+        return super().step(action)
+
+    def reset(self, **settings: Any) -> Any:
+        begun = super().reset(**settings)
+        self.plan = mujoco.MjData(self.world.sim.model)
+        return begun
 
 
 class DivergesAtReset(Hidden):

@@ -101,6 +101,7 @@ def test_pictures_of_what_is_achieved_are_no_input_at_any_depth() -> None:
         ("WrappedHandsOn", True),
         ("WrappedWithoutPictures", False),
         ("WrappedRefuses?env_name=x", False),
+        ("PromisesPictures?size=4", False),
         ("make_one", True),
         ("make_with_mode", True),
         ("make_by_keywords", True),

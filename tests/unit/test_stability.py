@@ -63,6 +63,14 @@ def test_a_simulation_that_goes_back_within_an_episode_is_refused() -> None:
         env.step(np.zeros(1, np.float32))
 
 
+def test_a_second_simulation_that_begins_again_while_the_first_goes_on_is_no_fault() -> None:
+    env = make("foreign_env:LooksAhead", PROPRIO)
+    env.reset(seed=0)
+    for _ in range(6):
+        env.step(np.zeros(1, np.float32))
+    assert len(env.simulations) == 2
+
+
 def test_a_reset_that_blows_up_is_refused() -> None:
     env = make("foreign_env:DivergesAtReset", PROPRIO)
     with pytest.raises(ValueError, match="the simulation diverged"):

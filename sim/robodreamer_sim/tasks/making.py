@@ -83,7 +83,7 @@ def _offers_pictures(creator: Any) -> bool | None:
     takes = _takes(creator, RENDER_MODE)
     if takes is False or (modes is not None and "rgb_array" not in modes):
         return False
-    return True if modes is not None or takes else None
+    return takes
 
 
 def _takes(creator: Any, word: str) -> bool | None:
