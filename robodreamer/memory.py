@@ -69,7 +69,18 @@ def _read_group(folder: Path, limit_name: str, usage_name: str) -> list[Memory]:
         usage = int((folder / usage_name).read_text())
     except (OSError, ValueError):  # no such group here, or no limit: "max"
         return []
-    return [Memory(limit, max(0, limit - usage), "the control group (container, batch job)")]
+    available = min(limit, max(0, limit - usage + _read_cache(folder / "memory.stat")))
+    return [Memory(limit, available, "the control group (container, batch job)")]
+
+
+def _read_cache(path: Path) -> int:
+    """Return the bytes of files that a group keeps and its usage counts, which it gives back."""
+    if not path.is_file():
+        return 0
+    rows = dict(line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
+    cached = ("inactive_file", "active_file")
+    prefix = "total_" if "total_inactive_file" in rows else ""  # of version 1, groups inside too
+    return sum(int(rows.get(f"{prefix}{name}", 0)) for name in cached)
 
 
 class Shortage(NamedTuple):

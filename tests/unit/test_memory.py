@@ -38,6 +38,20 @@ def system(folder: Path, own_groups: str, files: dict[str, int | str]) -> Memory
             Memory(1_000_000, 0, GROUP),
         ),
         (
+            "0::/job\n",  # what it keeps of files is given back
+            {"job/memory.max": 1_000_000, "job/memory.current": 990_000,
+             "job/memory.stat": "anon 200000\nactive_file 300000\ninactive_file 400000"},
+            Memory(1_000_000, 710_000, GROUP),
+        ),
+        (
+            "4:memory:/job\n",
+            {"memory/job/memory.limit_in_bytes": 1_000_000,
+             "memory/job/memory.usage_in_bytes": 990_000,
+             "memory/job/memory.stat": "inactive_file 5\ntotal_active_file 0\n"
+             "total_inactive_file 400000"},
+            Memory(1_000_000, 410_000, GROUP),
+        ),
+        (
             "4:memory:/job\n0::/\n",
             {"memory/job/memory.limit_in_bytes": 3_000_000,
              "memory/job/memory.usage_in_bytes": 1_000_000,
