@@ -419,7 +419,7 @@ def test_a_last_hold_that_hangs_is_no_good_end(policy: Policy) -> None:
     assert [reason.split(" within")[0] for reason in witness.ends] == ["hold did not come back"]
 
 
-@pytest.mark.parametrize("where", ["get_observation", "send_action", "sleep"])
+@pytest.mark.parametrize("where", ["get_observation", "is_enabled", "send_action", "sleep"])
 def test_a_drive_that_was_suspended_does_not_go_on(policy: Policy, where: str) -> None:
     """Also where the watchdog's thread has not come to itself yet: here it does not run at all."""
 
@@ -441,12 +441,18 @@ def test_a_drive_that_was_suspended_does_not_go_on(policy: Policy, where: str) -
             self.freeze("send_action")
             return executed
 
+        @property
+        def is_enabled(self) -> bool:
+            self.freeze("is_enabled")
+            return True
+
     robot = Frozen()
     robot.clock.sleep = lambda seconds: [  # type: ignore[method-assign]
         FakeClock.sleep(robot.clock, seconds), robot.freeze("sleep"),
     ]  # fmt: skip
     dog = Watchdog(look_s=0.2, give_up=lambda *_: None, now=robot.clock.now)
-    loop = make_loop(policy, robot, witness := Witness(), watchdog=dog)
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, is_enabled=lambda: robot.is_enabled)
+    loop = make_loop(policy, robot, witness := Witness(), watchdog=dog, safety=safety)
     reason = loop.run(robot, lambda: "enough" if robot.num_observed >= 50 else None)
     assert "did not come back within 0.2 s" in reason
     assert (loop.safety.stop_reason, witness.ends) == (reason, [reason])

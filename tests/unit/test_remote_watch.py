@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from toy_robot import CONTRACT, Bench, FakeClock
 
+from robodreamer_deploy.commands.serve import watched_commands
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.driving.options import DriveOptions
 from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.remote.watch import GRACE, RETRY_S, Watch
 
@@ -54,6 +56,28 @@ def test_an_action_after_the_deadline_is_refused_and_held_also_where_nobody_look
     watched.watch.hold()
     watched.watch.send_action(ACTION)
     assert len(watched.robot.sent) == 2
+
+
+def test_an_action_whose_process_was_suspended_while_it_was_judged_is_not_sent() -> None:
+    """The deadline is looked at once more directly before the robot's class is called."""
+    clock, pauses_s = FakeClock(), iter([0.0, 0.9 * WITHIN_S, WITHIN_S])
+
+    class Napping(Bench):
+        @property
+        def is_enabled(self) -> bool:  # asked while a command is judged
+            clock.time += next(pauses_s)
+            return True
+
+    robot = Napping("", CONTRACT)
+    _, watch = watched_commands(DriveOptions(ramp=0.0), robot, CONTRACT, clock.now)
+    assert watch.command_within_s == pytest.approx(WITHIN_S)
+    watch.hold()
+    for _ in range(2):
+        watch.send_action(ACTION)
+    with pytest.raises(RobotError, match="had ceased"):
+        watch.send_action(ACTION)
+    assert len(robot.sent) == 2
+    assert robot.num_holds > 1
 
 
 def test_commands_on_time_are_passed_on(watched: Watched) -> None:

@@ -137,6 +137,28 @@ class _Service:
         return 1 if faults or leaving.hold_fault is not None else 0
 
 
+def watched_commands(
+    options: DriveOptions,
+    robot: Robot,
+    contract: Contract,
+    now: Callable[[], float] = time_with_sleep,
+) -> tuple[RemoteCommands, Watch]:
+    """Return the judge of what a robot is commanded, and what holds it when commands cease.
+
+    The judge looks at the deadline as well, last of all.
+
+    Raises:
+        RobotError: The limits cannot be read, or do not fit the action.
+    """
+
+    def look() -> None:
+        watch.refuse_late()
+
+    commands = make_remote_commands(options, robot, contract, look)
+    watch = Watch(commands, SILENCE_PERIODS * contract.control_dt_s, now)
+    return commands, watch
+
+
 def _serve(
     robot: Robot,
     contract: Contract,
@@ -155,8 +177,7 @@ def _serve(
 
     try:
         check_features(robot, contract)
-        commands = make_remote_commands(options, robot, contract)
-        watch = Watch(commands, SILENCE_PERIODS * contract.control_dt_s, time_with_sleep)
+        commands, watch = watched_commands(options, robot, contract)
         server = Server(robot, watch, contract, address, key)
     except Exception:
         robot.disconnect()

@@ -262,11 +262,11 @@ class ControlLoop:
         """Send the step's action, or what surprise leaves of it."""
         guard = self._surprise
         if math.isnan(step.surprise):  # nothing was observed
-            return self.safety.send(step.action)
+            return self.safety.send(step.action, look=self._look)
         self.report.surprise.append(step.surprise)
         match guard and guard.judge(step.surprise):
             case "slow":
-                executed = self.safety.send(step.action, rate_scale=SLOW_RATE)
+                executed = self.safety.send(step.action, rate_scale=SLOW_RATE, look=self._look)
                 return executed._replace(limits=("surprise", *executed.limits))
             case "stop":
                 assert guard is not None
@@ -275,7 +275,11 @@ class ControlLoop:
                 )
             case _:
                 pass
-        return self.safety.send(step.action)  # which holds after a stop
+        return self.safety.send(step.action, look=self._look)  # which holds after a stop
+
+    def _look(self) -> None:
+        """Look directly before a command goes out whether it is too late for it."""
+        self._doing("send_action")
 
     # --- between two ticks ----------------------------------------------------------------------
 

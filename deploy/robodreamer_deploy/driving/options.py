@@ -1,7 +1,7 @@
 """What a user may ask for in a drive, and the parts that come of it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +103,12 @@ def make_safety(
     )
 
 
-def make_remote_commands(options: DriveOptions, robot: Robot, contract: Contract) -> RemoteCommands:
+def make_remote_commands(
+    options: DriveOptions,
+    robot: Robot,
+    contract: Contract,
+    look: Callable[[], None] = lambda: None,
+) -> RemoteCommands:
     """Return the judge of what another process commands `robot`.
 
     By default it ramps where it has a dead-man's switch, whose restarts a driver may not notice;
@@ -120,6 +125,7 @@ def make_remote_commands(options: DriveOptions, robot: Robot, contract: Contract
         limits=read_limits(options, contract.action),
         ramp_s=default_s if options.ramp is None else options.ramp,
         is_enabled=is_enabled,
+        look=look,
         now=None if is_stepped(robot) else time.monotonic,
     )
 

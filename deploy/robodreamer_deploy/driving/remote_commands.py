@@ -44,6 +44,7 @@ class RemoteCommands:
         limits: Narrower than the contract's, or the same.
         ramp_s: Seconds of the longest ramp; a discrete action has none.
         is_enabled: Asked before every command whether the robot may move; must not block.
+        look: Called directly before the robot is sent an action; raises where it is too late.
         now: Monotonic time in seconds; None for a robot whose time passes with its commands.
     """
 
@@ -55,13 +56,14 @@ class RemoteCommands:
         limits: Limits,
         ramp_s: float,
         is_enabled: IsEnabled | None = None,
+        look: Callable[[], None] = lambda: None,
         now: Callable[[], float] | None = time.monotonic,
     ) -> None:
         self.limits: Counter[str] = Counter()
         """How often each limit changed a command; see `Safety` for their names."""
         self._spec, self._period_s = contract.action, contract.control_dt_s
         self._limits = limits
-        self._switch = is_enabled
+        self._switch, self._look = is_enabled, look
         self._now = now
         self._safety = Safety(
             robot, contract.action, control_dt_s=contract.control_dt_s, is_enabled=is_enabled
@@ -93,7 +95,7 @@ class RemoteCommands:
         self._lengthen_ramp(now)
         periods = self._count_periods(now)
         wanted, limits = self._limit(action, periods)
-        executed = self._safety.send(wanted)
+        executed = self._safety.send(wanted, look=self._look)
         self.limits.update((*limits, *executed.limits))
         if executed.sent is None:
             self._note_hold()

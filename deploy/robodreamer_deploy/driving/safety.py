@@ -10,7 +10,7 @@ cuts the power.
 import logging
 import math
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -139,7 +139,7 @@ class Safety:
         self._last: Array | None = None
         self._change = np.zeros(action.size, np.float32)
         self._states = StateMachine()
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.RLock()  # a look that comes too late stops the robot itself
 
     @property
     def state(self) -> State:
@@ -175,26 +175,32 @@ class Safety:
             self._states.enter(State.HOLDING)
         self._begin()
 
-    def send(self, action: Array, *, rate_scale: float = 1.0) -> Executed:
+    def send(
+        self, action: Array, *, rate_scale: float = 1.0, look: Callable[[], None] = lambda: None
+    ) -> Executed:
         """Send one action (A,) as far as it is safe.
 
         Args:
             action: In the policy's units.
             rate_scale: Slows the robot down, by scaling its rate limits; within (0, 1].
+            look: Called directly before the robot is; raises where it is too late for a command
+                (this process was suspended after the action was decided on).
 
         Returns:
             What was executed, which is what the model has to be told.
 
         Raises:
-            RobotError: The robot reports an execution that makes no sense; what it raises itself
-                is passed on.
+            RobotError: The robot reports an execution that makes no sense; what it raises itself,
+                and what `look` raises, is passed on.
         """
         assert action.shape == (self._spec.size,), action.shape
         with self._writing():
             if (refusal := self._refuse(action)) is not None:
                 return self._hold_because(refusal)
             safe, limits = self._limit(action.astype(np.float32), rate_scale)
-            done, is_action = self._read(self._robot.send_action(safe.copy()), "send_action")
+            command = safe.copy()
+            look()
+            done, is_action = self._read(self._robot.send_action(command), "send_action")
             if not is_action:
                 raise RobotError(
                     f"send_action returned {done}, expected the executed action "

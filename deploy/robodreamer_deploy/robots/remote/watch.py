@@ -105,8 +105,7 @@ class Watch:
         Raises:
             RobotError: Commands had ceased; the robot holds. Or its own, after which it is held.
         """
-        self.advance()  # before a new deadline hides one that has passed
-        self._refuse_if_ceased()
+        self.refuse_late()  # before a new deadline hides one that has passed
         with self._lock:
             self._num_actions += 1
             self._due_s = self._now() + self._within_s
@@ -119,6 +118,15 @@ class Watch:
             self._hold_after_fault()
             self._refuse_if_ceased()
         return executed
+
+    def refuse_late(self) -> None:
+        """Hold where the deadline has passed; for whoever is about to pass an action on as well.
+
+        Raises:
+            RobotError: Commands had ceased; the robot holds.
+        """
+        self.advance()
+        self._refuse_if_ceased()
 
     def hold(self) -> Array:
         """Hold; actions are passed on again."""
