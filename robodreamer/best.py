@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,7 +92,7 @@ class BestStates:
         """Forget what came after the checkpoint of this step."""
         for state in self._all():
             if state.step > step:
-                shutil.rmtree(self.path(state))
+                self._delete(state)
 
     def load(self, state: Evaluated) -> dict[str, Tensor]:
         """Return the agent's weights.
@@ -104,11 +105,12 @@ class BestStates:
         return read_tensors(path / WEIGHTS, checksum)
 
     def _all(self) -> list[Evaluated]:
-        """Return all that are complete; a draft is hidden."""
-        return [
-            Evaluated(*json.loads(path.read_text())["evaluated"])
-            for path in sorted(self.folder.glob("step-*/state.json"))
-        ]
+        """Return all that are complete; a draft is hidden, and training may delete some."""
+        found: list[Evaluated] = []
+        for path in sorted(self.folder.glob("step-*/state.json")):
+            with suppress(FileNotFoundError):
+                found.append(Evaluated(*json.loads(path.read_text())["evaluated"]))
+        return found
 
     def _write(self, state: Evaluated, weights: Mapping[str, Tensor]) -> None:
         target = self.path(state)
@@ -135,4 +137,11 @@ class BestStates:
             before = [state for state in states if state.step <= checkpoint.step]
             needed |= {max(before, key=lambda state: state.rank)} if before else set()
         for state in set(states) - needed:
-            shutil.rmtree(self.path(state))
+            self._delete(state)
+
+    def _delete(self, state: Evaluated) -> None:
+        """Delete a state, which first loses its name: whoever reads sees all of it or nothing."""
+        path = self.path(state)
+        hidden = path.with_name(f".{path.name}")
+        shutil.rmtree(hidden, ignore_errors=True)
+        shutil.rmtree(path.replace(hidden))

@@ -15,9 +15,6 @@ from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
 UNKNOWN_EPISODE = -1
 
 
-UNKNOWN_EPISODE = -1
-
-
 @dataclass
 class Stretch:
     """Steps that follow each other."""

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,34 @@ def test_where_success_is_not_known_the_return_decides(tmp_path: Path) -> None:
     assert offer(states, 20, 500.0)
     assert not offer(states, 30, 159.0)
     assert str(states.best()) == "return 500.0 at step 20"
+
+
+def test_whoever_reads_while_training_deletes_a_state_sees_all_of_it_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = BestStates(tmp_path)
+    delete, read = shutil.rmtree, Path.read_text
+    seen: list[int] = []
+
+    def look_and_delete(path: Path, **settings: Any) -> None:
+        if path.exists():
+            (path / "agent.safetensors").unlink()  # what is deleted first
+            seen.append(best_step(BestStates(tmp_path)))
+        delete(path, **settings)
+
+    monkeypatch.setattr(shutil, "rmtree", look_and_delete)
+    for step in (10, 20, 30):
+        assert offer(states, step, float(step))
+    states.resume(25)
+    assert seen == [30, 20]
+
+    def delete_and_read(path: Path) -> str:
+        if path.parent.name == "step-000000020":
+            delete(path.parent)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", delete_and_read)
+    assert states.best() is None
 
 
 def test_a_resumed_run_goes_on_with_the_best_of_what_came_before(tmp_path: Path) -> None:
