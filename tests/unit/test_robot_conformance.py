@@ -351,6 +351,95 @@ def test_a_robot_that_hangs_is_broken_off_and_told(
     assert "not ready" in out
 
 
+class Frozen(Stuck):
+    """Hangs in everything from the first reading on, until it is left for good."""
+
+    def get_observation(self) -> dict[str, Array]:
+        self.is_frozen = True
+        return super().get_observation()
+
+    def hold(self) -> Array:
+        if getattr(self, "is_frozen", False):
+            time.sleep(4.0)
+        return super().hold()
+
+    def disconnect(self) -> None:
+        if getattr(self, "is_frozen", False):
+            time.sleep(4.0)
+
+
+class Rigid(Bench):
+    """Hangs in everything before it is connected, but for the first disconnect."""
+
+    num_made = 0
+
+    def __init__(self, argument: str, contract: Contract) -> None:
+        super().__init__(argument, contract)
+        Rigid.num_made += 1
+        self.is_first = Rigid.num_made == 1
+
+    def hold(self) -> Array:
+        if not self.is_connected:
+            time.sleep(4.0)
+        return super().hold()
+
+    def disconnect(self) -> None:
+        if not self.is_first and not self.is_connected:
+            time.sleep(4.0)
+        super().disconnect()
+
+
+@pytest.mark.parametrize("name", ["Frozen", "Rigid"])
+def test_a_robot_that_hangs_while_it_is_left_is_broken_off_once_more(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = write_bundle(tmp_path / "policy")
+    ended: list[str] = []
+    monkeypatch.setattr(check_robot, "CHECK_WITHIN_S", 0.2)
+    monkeypatch.setattr(check_robot, "LOOK_S", 0.1, raising=False)
+    module = "robodreamer_deploy.robots.conformance"
+    monkeypatch.setattr(f"{module}.CALL_WITHIN_S", 0.1)
+    monkeypatch.setattr(f"{module}.DISCONNECT_WITHIN_S", 0.1, raising=False)
+    hung = time.sleep
+
+    def sleep(seconds: float) -> None:
+        hung(seconds)
+        if seconds == 4.0:
+            ended.append("waited to the end")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert main(["check-robot", str(policy), "--robot", f"{HERE}:{name}"]) == 1
+    out = capsys.readouterr().out
+    assert "did not come back within 0.1 s" in out
+    assert "not ready" in out
+    assert not ended
+
+
+class Unsteady(Bench):
+    """Fails in the reading that is printed in the end, after seven checks have connected it."""
+
+    num_connected = 0
+
+    def connect(self) -> None:
+        super().connect()
+        Unsteady.num_connected += 1
+
+    def get_observation(self) -> dict[str, Array]:
+        if Unsteady.num_connected == 8:
+            raise KeyError("eye")
+        return super().get_observation()
+
+
+def test_a_last_reading_that_fails_is_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = write_bundle(tmp_path / "policy")
+    assert main(["check-robot", str(policy), "--robot", f"{HERE}:Unsteady"]) == 1
+    out = capsys.readouterr().out.splitlines()[-1]
+    assert out.startswith("not ready   ")
+    assert "KeyError in test_robot_conformance.py" in out
+
+
 def test_a_robot_that_cannot_be_made_is_told_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,8 @@
 """`robodreamer-deploy check-robot POLICY --robot SPEC`: does this robot keep its promises?"""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from robodreamer_deploy.bundle.bundle import load_bundle
@@ -18,6 +19,8 @@ from robodreamer_deploy.robots.loading import load_robot
 
 CHECK_WITHIN_S = 30.0
 """How long a check may take, connecting included, before it is broken off."""
+LOOK_S = 1.0
+"""Shortest time that is watched: that of `hold`."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,53 +66,71 @@ def check_robot(
     delays_s = {name: longest for name, (_, longest) in bundle.manifest.delays_s.items()}
     check_max_age(max_age or {}, contract)
     load_robot(robot, contract).disconnect()  # what cannot be made is told once, not by each check
+
+    def give_up(reason: str, _is_held: bool) -> None:
+        end_process(lambda: say(f"BROKEN      {reason}"), 1)
+
+    watchdog = Watchdog(look_s=LOOK_S, give_up=give_up)
+
+    @contextmanager
+    def watched(seconds: float, doing: str) -> Generator[None, None, None]:
+        watchdog.forget()  # the check's own time may be over, and the robot is left all the same
+        with within(watchdog, seconds, doing):
+            yield
+
     specimen = Specimen(
         lambda: load_robot(robot, contract),
         contract,
         max_ages_s={**max_ages_of(contract, delays_s), **(max_age or {})},
+        watched=watched,
     )
-    with catch_stop_signals() as signals:
-        findings = _examine(specimen, signals, say)
+    with catch_stop_signals() as signals, watchdog:
+        findings = _examine(specimen, signals, say, watchdog)
         if signals.number is not None:
             say(f"stopped     {signals.reason}; nothing was found out about the rest")
             return 128 + signals.number
-        return _conclude(specimen, findings, robot, say)
+        return _conclude(specimen, findings, robot, say, watchdog)
 
 
 def _conclude(
-    specimen: Specimen, findings: list[Finding], robot: str, say: Callable[[str], None]
+    specimen: Specimen,
+    findings: list[Finding],
+    robot: str,
+    say: Callable[[str], None],
+    watchdog: Watchdog,
 ) -> int:
     broken = [finding.name for finding in findings if finding.fault is not None]
     if broken:
         say(f"not ready   {robot} breaks {len(broken)} of {len(CHECKS)} promises")
         return 1
-    with specimen.connected() as connected:
-        for line in _describe(connected.get_observation(), specimen.contract):
-            say(f"measures    {line}")
+    try:
+        with within(watchdog, CHECK_WITHIN_S, "the robot"), specimen.connected() as connected:
+            lines = list(_describe(connected.get_observation(), specimen.contract))
+    except (Exception, HungError) as error:  # noqa: BLE001  a driver raises what it likes
+        say(f"not ready   {robot} kept its promises, and then: {sentence(error)}")
+        return 1
+    for line in lines:
+        say(f"measures    {line}")
     say(f"ready       {robot} keeps what was asked of it; begin with --dry-run")
     return 0
 
 
-def _examine(specimen: Specimen, signals: StopSignals, say: Callable[[str], None]) -> list[Finding]:
+def _examine(
+    specimen: Specimen, signals: StopSignals, say: Callable[[str], None], watchdog: Watchdog
+) -> list[Finding]:
     """Say what came of every check; one that hangs is broken off."""
-
-    def give_up(reason: str, _is_held: bool) -> None:
-        end_process(lambda: say(f"BROKEN      {reason}"), 1)
-
     findings: list[Finding] = []
-    watchdog = Watchdog(look_s=CHECK_WITHIN_S, give_up=give_up)
-    with watchdog:
-        for name in CHECKS:
-            try:
-                with within(watchdog, CHECK_WITHIN_S, "the robot"):
-                    finding = examine(name, specimen)
-            except HungError as error:  # it came back, but too late
-                finding = Finding(name, sentence(error), None)
-            signals.take_back()
-            if signals.number is not None:
-                break
-            say(_format(finding))
-            findings.append(finding)
+    for name in CHECKS:
+        try:
+            with within(watchdog, CHECK_WITHIN_S, "the robot"):
+                finding = examine(name, specimen)
+        except HungError as error:  # it came back, but too late
+            finding = Finding(name, sentence(error), None)
+        signals.take_back()
+        if signals.number is not None:
+            break
+        say(_format(finding))
+        findings.append(finding)
     return findings
 
 

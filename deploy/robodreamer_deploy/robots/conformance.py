@@ -9,13 +9,13 @@ stays where it is; `reach` lets the checks go further.
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_deploy.faults import sentence
+from robodreamer_deploy.faults import HungError, sentence
 from robodreamer_deploy.robots import (
     Robot,
     RobotError,
@@ -37,9 +37,14 @@ MOST_SLOW = 0.25
 """Share of readings and commands that may take longer than a period."""
 CONNECT_WITHIN_S = 15.0
 CALL_WITHIN_S = 1.0
+DISCONNECT_WITHIN_S = 5.0
 CAMERA_WITHIN_S = 2.0
 SAME_POSE = 1e-3
 """Largest difference of two actions that stand for holding in the same place."""
+
+
+Watched = Callable[[float, str], AbstractContextManager[object]]
+"""Breaks off what takes longer than so many seconds; the text says what is being done."""
 
 
 class UnfitRobotError(Exception):
@@ -59,6 +64,8 @@ class Specimen:
         reach: How far from the action of holding the checks may go, of 1.
         make_unreachable: Makes one whose `connect` fails, as with a cable that is not plugged in.
         max_ages_s: Largest age of each signal's values in seconds; those not named are not judged.
+        watched: What a robot is left in, whatever was broken off before; by default nothing is
+            broken off.
     """
 
     def __init__(
@@ -69,12 +76,14 @@ class Specimen:
         reach: float = 0.0,
         make_unreachable: Callable[[], Robot] | None = None,
         max_ages_s: Mapping[str, float] | None = None,
+        watched: Watched = lambda _seconds, _doing: nullcontext(),
     ) -> None:
         self.make = make
         self.contract = contract
         self.reach = reach
         self.make_unreachable = make_unreachable
         self.max_ages_s = max_ages_s or {}
+        self.watched = watched
 
     @contextmanager
     def connected(self) -> Generator[Robot, None, None]:
@@ -85,10 +94,12 @@ class Specimen:
             yield robot
         finally:
             try:
-                robot.hold()
-            except Exception as error:  # noqa: BLE001  `check_hold` judges it; closing matters now
+                with self.watched(CALL_WITHIN_S, "hold"):
+                    robot.hold()
+            except (Exception, HungError) as error:  # noqa: BLE001  closing matters now
                 logger.error("hold failed: %s", sentence(error))  # noqa: TRY400
-            robot.disconnect()
+            with self.watched(DISCONNECT_WITHIN_S, "disconnect"):
+                robot.disconnect()
 
     def holding_action(self, returned: Any, method: str) -> Array:
         """Return an action (A,) that `method` returned, in the policy's range; refuse any other."""
@@ -112,7 +123,8 @@ def check_unconnected(specimen: Specimen) -> None:
         for _ in range(2):
             specimen.holding_action(_call(robot.hold, "hold before connect"), "hold before connect")
     finally:
-        _call(robot.disconnect, "disconnect before connect")
+        with specimen.watched(DISCONNECT_WITHIN_S, "disconnect"):
+            _call(robot.disconnect, "disconnect before connect")
 
 
 def check_observations(specimen: Specimen) -> None:
