@@ -80,6 +80,23 @@ def test_an_angle_that_goes_once_around_may_jump_from_end_to_end() -> None:
     assert readings.read(ROUND, 0.0, -179 * DEGREE) is None
 
 
+@pytest.mark.parametrize("speed", [5.0, -20.0])
+def test_a_joint_without_limits_may_turn_on_and_on(speed: float) -> None:
+    """MuJoCo counts its turns, and its range is a single one."""
+    readings = Readings(ROUND)
+    for step in range(5000):
+        assert readings.read(ROUND, speed * DT * step, 0.0) is None
+    assert "wrist_roll is 1e+30 rad" in str(readings.read(ROUND, speed * DT * 5000, 1e30))
+    assert "elbow changed by" in str(readings.read(ROUND, 3276.8, 0.0))
+
+
+def test_only_an_angle_may_go_around() -> None:
+    """A speed or a place whose range happens to be as long is judged by it."""
+    for unit in ("rad/s", "m"):
+        readings = Readings(other := dataclasses.replace(ROUND, unit=unit))
+        assert "wrist_roll is 1000" in str(readings.read(other, 0.0, 1000.0))
+
+
 def test_a_goal_is_set_somewhere_else_and_a_speed_changes_at_once() -> None:
     readings = Readings(GOAL, SPEED)
     for signal in (GOAL, SPEED):

@@ -13,7 +13,7 @@ from toy_robot import CONTRACT, Bench
 from robodreamer_deploy.cli import main
 from robodreamer_deploy.commands import check_robot
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots import RobotError, check_features
 from robodreamer_deploy.robots.conformance import (
     CHECKS,
     SkippedCheckError,
@@ -21,6 +21,8 @@ from robodreamer_deploy.robots.conformance import (
     UnfitRobotError,
     examine,
 )
+
+ALL = [signal.name for signal in CONTRACT.observations]
 
 
 class Fit(Bench):
@@ -250,6 +252,37 @@ def test_a_broken_promise_is_found(
         monkeypatch.setattr("robodreamer_deploy.robots.conformance.CALL_WITHIN_S", 0.1)
     with pytest.raises(UnfitRobotError, match=words):
         CHECKS[check](specimen(kind))
+
+
+def unreadable() -> Any:
+    raise AttributeError("no bus yet")
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "words"),
+    [
+        ("observation_features", lambda: None, "observation_features is NoneType, expected a prop"),
+        ("observation_features", lambda: len, "observation_features is builtin_function_or_method"),
+        ("observation_features", lambda: {3: (1,), "x": ()}, "reads .*, this robot has 3, x"),
+        ("observation_features", lambda: dict.fromkeys(ALL, float), "position is <class 'float'> "),
+        ("observation_features", lambda: dict.fromkeys(ALL, 2), "position is 2 among the features"),
+        ("observation_features", unreadable, "observation_features cannot be read before connect"),
+        ("action_features", lambda: None, "action_features is NoneType, expected a property"),
+        ("action_features", lambda: {"action": 2}, "action is 2 among the features"),
+        (
+            "action_features",
+            dict,
+            r"this robot takes actions of shape \(\), the policy sends \(2,\)",
+        ),
+        ("action_features", unreadable, "action_features cannot be read before connect"),
+    ],
+)
+def test_a_robot_that_does_not_tell_its_shapes_is_refused_in_a_sentence(
+    name: str, features: Callable[[], Any], words: str
+) -> None:
+    odd = type("Odd", (Fit,), {name: property(lambda _: features())})
+    with pytest.raises(RobotError, match=words):
+        check_features(odd(), CONTRACT)
 
 
 class Rude(Fit):

@@ -38,10 +38,12 @@ def test_a_thread_gets_the_loops_priority_and_any_core(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE, os.SCHED_RR])
+@pytest.mark.parametrize("flag", [0, os.SCHED_RESET_ON_FORK])
 def test_without_real_time_nothing_is_asked_for(
-    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, policy: int, flag: int
 ) -> None:
-    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_OTHER)
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: policy | flag)
     assert not raise_to_loop()
     assert asked == {}
 

@@ -22,6 +22,11 @@ LARGEST_JUMP = 2.0
 HALF_TURN = math.pi
 """Angle in rad by which a joint may differ from the reading before; an encoder that wraps differs
 by twice that."""
+MOST_ROUND_RAD = 1e6
+"""Beyond this angle float32 tells only every 0.06 rad apart. A joint without limits may be counted
+on from turn to turn, as MuJoCo does: its range says nothing of how often it went around."""
+JUMP_ROUND_RAD = 1.5 * math.tau
+"""Angle in rad by which such a joint may differ: a turn, where it is counted from -pi to pi."""
 FASTEST_M_S, FASTEST_RAD_S = 10.0, 10.0
 """Speed that is allowed where so much time has passed that it leads further than these."""
 
@@ -83,12 +88,12 @@ class _Range:
         span = np.where(high > low, high - low, np.inf)
         margin = span * (POSITION_MARGIN if has_length else OTHER_MARGIN)
         self._lowest, self._highest = low - margin, high + margin
-        # An angle that goes once around was trained with its jump from one end to the other.
-        is_round = np.abs(span - math.tau) < 0.01 * math.tau
         self._fastest = FASTEST_RAD_S if signal.unit == "rad" else FASTEST_M_S
         self._jump = LARGEST_JUMP * span
         if signal.unit == "rad":
-            self._jump = np.where(is_round, np.inf, HALF_TURN)
+            is_round = np.abs(span - math.tau) < 0.01 * math.tau
+            self._jump = np.where(is_round, JUMP_ROUND_RAD, HALF_TURN)
+            self._lowest[is_round], self._highest[is_round] = -MOST_ROUND_RAD, MOST_ROUND_RAD
 
     def check(self, values: Array) -> None:
         bad = (values < self._lowest) | (values > self._highest)

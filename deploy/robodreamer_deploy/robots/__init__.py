@@ -12,8 +12,8 @@ robot is told to hold, again if that fails, and is disconnected.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeGuard, cast
 
 import numpy as np
 
@@ -232,26 +232,48 @@ def check_features(robot: Robot, contract: Contract) -> None:
     """Refuse a robot that cannot serve the policy, before it is connected.
 
     Raises:
-        RobotError: It lacks a method or a signal, or a shape differs from the contract's.
+        RobotError: It lacks a method or a signal, a shape differs from the contract's, or it does
+            not tell its shapes.
     """
     if missing := [name for name in METHODS if not callable(getattr(robot, name, None))]:
         raise RobotError(
             f"this robot has no {', '.join(missing)}; docs/your-robot.md says what for"
         )
-    features = robot.observation_features
+    features = _features(robot, "observation_features")
     for signal in contract.inputs:
         if signal.name not in features:
             raise RobotError(
-                f"the policy reads {signal.name}, this robot has {', '.join(sorted(features))}"
+                f"the policy reads {signal.name}, this robot has "
+                f"{', '.join(sorted(map(str, features)))}"
             )
-        if tuple(features[signal.name]) != signal.shape:
+        shape = _shape(features, signal.name)
+        if shape != signal.shape:
             raise RobotError(
-                f"{signal.name} is {tuple(features[signal.name])} on this robot, "
+                f"{signal.name} is {shape} on this robot, "
                 f"the policy was trained with {signal.shape}"
             )
-    action_shape = tuple(robot.action_features.get("action", ()))
+    action_shape = _shape(_features(robot, "action_features"), "action")
     if action_shape != (contract.action.size,):
         raise RobotError(
             f"this robot takes actions of shape {action_shape}, "
             f"the policy sends ({contract.action.size},)"
         )
+
+
+def _features(robot: Robot, name: str) -> Mapping[object, object]:
+    try:
+        features: object = getattr(robot, name)
+    except Exception as error:
+        raise RobotError(f"{name} cannot be read before connect: {error!r}") from error
+    if not isinstance(features, Mapping):
+        raise RobotError(
+            f"{name} is {type(features).__name__}, expected a property that returns shapes by name"
+        )
+    return cast("Mapping[object, object]", features)
+
+
+def _shape(features: Mapping[object, object], name: str) -> tuple[object, ...]:
+    shape: object = features.get(name, ())
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise RobotError(f"{name} is {shape!r:.40} among the features, expected a shape like (6,)")
+    return tuple(cast("Sequence[object]", shape))

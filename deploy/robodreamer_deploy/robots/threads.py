@@ -24,7 +24,7 @@ def raise_to_loop(*, above: int = 0) -> bool:
     if not hasattr(os, "sched_getscheduler"):
         return False
     loop = os.getpid()  # the main thread has the process's number
-    if not os.sched_getscheduler(loop) & os.SCHED_FIFO:
+    if os.sched_getscheduler(loop) & ~os.SCHED_RESET_ON_FORK != os.SCHED_FIFO:
         return False
     try:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))  # --core is the loop's alone
