@@ -65,6 +65,8 @@ def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bo
         (Stamped({"image/eye": np.nan}), "stamped nan"),
         (Stamped({"proprio/position": np.inf}), "stamped inf"),
         (Stamped({"proprio/position": -np.inf}), "stamped -inf"),
+        (Stamped({"proprio/position": 10**400}), "stamped inf"),
+        (Stamped({"image/eye": -(10**5000)}), "stamped inf"),
         (Stamped({"proprio/position": None}), "position: stamped None, expected time.monotonic"),  # type: ignore[dict-item]
         (Stamped({"image/eye": "now"}), "image/eye: stamped 'now', expected time.monotonic"),  # type: ignore[dict-item]
         (Stamped(None), "observation_stamps: NoneType, expected a mapping"),  # type: ignore[arg-type]

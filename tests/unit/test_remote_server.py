@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -201,8 +202,8 @@ def test_nonsense_of_the_robots_class_is_told_to_its_driver(reading: Callable[[]
         assert driver.ask("get_observation").kind == "answer"
 
 
-@pytest.mark.parametrize("stamp", [float("nan"), float("inf"), -float("inf")])
-def test_a_stamp_that_is_no_time_is_told_with_its_signal(stamp: float) -> None:
+@pytest.mark.parametrize("stamp", [float("nan"), float("inf"), -float("inf"), 10**400, None, "now"])
+def test_a_stamp_that_is_no_time_is_told_with_its_signal(stamp: Any) -> None:
     robot: Any = Bench("", CONTRACT)
     robot.observation_stamps = {"image/eye": stamp}
     with stranger(robot) as driver:
@@ -210,6 +211,36 @@ def test_a_stamp_that_is_no_time_is_told_with_its_signal(stamp: float) -> None:
         fields = driver.ask("get_observation").fields
         assert (fields["cause"], fields["key"]) == ("signal", "image/eye")
         assert "which is no time" in fields["text"]
+
+
+def test_numpys_numbers_are_taken_as_pythons_own() -> None:
+    """As they are in one process: a robot that compares and measures with numpy is a robot."""
+    no, yes = np.array([0.0, 1.0]) > 0.5
+
+    class Compares(Point):
+        @property
+        def is_episode_over(self) -> Any:
+            return yes
+
+        @property
+        def episode_success(self) -> Any:
+            return no
+
+        @property
+        def episode_return(self) -> Any:
+            return np.float32(2.5)
+
+        @property
+        def observation_stamps(self) -> dict[str, Any]:
+            return {"image/eye": np.float32(time.monotonic() - 3.0), "goal/target": np.int64(0)}
+
+    with stranger(Compares("", CONTRACT)) as driver:
+        fields = driver.ask("connect").fields
+        assert (fields["is_over"], fields["success"], fields["episode_return"]) == (
+            True, False, 2.5,
+        )  # fmt: skip
+        ages = driver.ask("get_observation").fields["ages_s"]
+        assert ages["image/eye"] == pytest.approx(3.0, abs=1.0)
 
 
 def test_requests_that_are_sent_again_do_nothing() -> None:

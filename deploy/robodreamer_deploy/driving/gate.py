@@ -7,12 +7,11 @@ sensor that cannot be trusted, and the robot holds.
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any, NamedTuple, Protocol, cast
 
 from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
 from robodreamer_deploy.driving.plausible import Plausibility
-from robodreamer_deploy.robots import RobotError, is_stamped
+from robodreamer_deploy.robots import RobotError, as_time, is_stamped
 
 MAX_AHEAD_S = 1e-3
 """Stamps may lie in the future by this; beyond, they are not of the monotonic clock."""
@@ -160,4 +159,4 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
 
 def _times(stamps: Mapping[str, Any]) -> dict[str, Any]:
     """Return stamps as floats, and as they are where they are no numbers, for the record."""
-    return {n: float(stamp) if isinstance(stamp, Real) else stamp for n, stamp in stamps.items()}
+    return {name: as_time(stamp) for name, stamp in stamps.items()}

@@ -12,7 +12,9 @@ robot is told to hold, again if that fails, and is disconnected.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Protocol, TypeGuard, cast
 
 import numpy as np
@@ -182,6 +184,19 @@ def is_episodic(robot: Robot) -> TypeGuard[EpisodicRobot]:
 def is_stamped(robot: object) -> TypeGuard[StampedRobot]:
     """Tell whether `robot` knows how old its readings are."""
     return has(robot, "observation_stamps")
+
+
+def as_time(stamp: object) -> object:
+    """Return a stamp as a float where it is a number, numpy's included; else as it is.
+
+    A whole number beyond floats is infinite, which is no time.
+    """
+    if not isinstance(stamp, Real):
+        return stamp
+    try:
+        return float(stamp)
+    except OverflowError:
+        return math.inf
 
 
 def is_stepped(robot: Robot) -> bool:

@@ -19,6 +19,7 @@ from robodreamer_deploy.robots import (
     EpisodicRobot,
     Robot,
     RobotError,
+    as_time,
     is_episodic,
     is_limp_when_disconnected,
     is_stamped,
@@ -254,13 +255,10 @@ class Server:
         begun_s = time.monotonic()
         observation = self._robot.get_observation()
         now = time.monotonic()
-        stamps: Mapping[str, float] = {}
+        stamps: Mapping[str, object] = {}
         if is_stamped(self._robot):
             stamps = self._robot.observation_stamps
-        ages = {name: now - stamps.get(name, now) for name in observation}
-        for name, age in ages.items():
-            if not math.isfinite(age):
-                raise SignalError(name, f"its stamp is {stamps[name]}, which is no time")
+        ages = {name: now - _time(name, stamps.get(name, now)) for name in observation}
         return {"ages_s": ages, "busy_s": now - begun_s, **self._status()}, observation
 
     def _send_action(self, request: Request) -> Reply:
@@ -321,9 +319,23 @@ def _method(owner: object, name: str) -> Callable[..., Any]:
     return found
 
 
+def _time(name: str, stamp: object) -> float:
+    """Return a signal's stamp in seconds.
+
+    Raises:
+        SignalError: It is no time.
+    """
+    time_s = as_time(stamp)
+    if not isinstance(time_s, float) or not math.isfinite(time_s):
+        raise SignalError(name, f"its stamp is {time_s!r:.40}, which is no time")
+    return time_s
+
+
 def _episode_status(robot: EpisodicRobot) -> dict[str, Any]:
+    """Return Python's own values, also of a robot that compares numpy's."""
+    success = robot.episode_success
     return {
-        "is_over": robot.is_episode_over,
+        "is_over": bool(robot.is_episode_over),
         "episode_return": float(robot.episode_return),
-        "success": robot.episode_success,
+        "success": None if success is None else bool(success),
     }
