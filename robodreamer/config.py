@@ -10,6 +10,7 @@ Importing this module costs no torch; the command line builds its help from it.
 import dataclasses
 import difflib
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
@@ -351,9 +352,19 @@ def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     raise ValueError(f"unknown {kind} {name!r}; there is {', '.join(close + others)}")
 
 
+LONGEST_NAME = 200
+"""Characters: a file may have 255, endings included."""
+
+
 def folder_name(task: str) -> str:
-    """Return a task's name as a folder may be called: gym:Ant-v5 becomes gym_Ant-v5."""
-    return re.sub(r"[^\w.-]", "_", task)  # also of arguments, ?key=value
+    """Return a task's name as a folder may be called: gym:Ant-v5 becomes gym_Ant-v5.
+
+    One that is too long for a file, as arguments (?key=value) may make it, ends in a checksum.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", task)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{zlib.crc32(task.encode()):08x}"
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

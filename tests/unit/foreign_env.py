@@ -192,6 +192,20 @@ class Rewards(Base):
         return self.KINDS[self.kind]
 
 
+class FloatPicture(Base):
+    """A picture of floats, one of which is another number."""
+
+    observation_space = spaces.Box(0, 1, (32, 32, 3), np.float32)
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def observe(self) -> Any:
+        picture = np.full((32, 32, 3), 0.5, np.float32)
+        picture[4, 5, 0] = self.value
+        return picture
+
+
 class BreaksLater(Base):
     def step(self, action: Any) -> Any:
         if self.steps == 5:

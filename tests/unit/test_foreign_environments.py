@@ -147,6 +147,9 @@ def test_arguments_are_part_of_the_name_and_of_the_contract(
 def test_a_run_folder_has_no_characters_that_shells_expand() -> None:
     assert folder_name("gym:Ant-v5") == "gym_Ant-v5"
     assert folder_name("gym:a:B/C-v0?sizes=[1, 2]&x=*") == "gym_a_B_C-v0_sizes__1__2__x__"
+    long = "gym:A-v0?scene=" + "/usr/share/\u00e9" * 40
+    assert len(f"{folder_name(long)}-randomised.png".encode()) < 255
+    assert folder_name(long) != folder_name(f"{long}x")
 
 
 @pytest.mark.parametrize(
@@ -238,6 +241,15 @@ def test_a_nan_at_reset_is_told_with_its_signal_and_step() -> None:
     with VectorEnv("foreign_env:NanAtReset", PROPRIO, num_envs=1, seed=0) as environments:
         environments.start()
         with pytest.raises(EnvironmentFault, match=r"episode 0, step 0: proprio/obs.*nan"):
+            environments.recv()
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_a_picture_of_floats_that_are_not_finite_is_a_fault_not_black(value: str) -> None:
+    task = f"foreign_env:FloatPicture?value={value}"
+    with VectorEnv(task, num_envs=1, num_workers=0, seed=0) as environments:
+        environments.start()
+        with pytest.raises(EnvironmentFault, match=r"step 0: .* 1 values such as (nan|inf)"):
             environments.recv()
 
 

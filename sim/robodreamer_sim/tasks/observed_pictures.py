@@ -41,11 +41,18 @@ class PictureLayout(NamedTuple):
     """What a value is multiplied by to become a byte."""
 
     def read(self, value: Any) -> Array:
-        """Return a picture, uint8 (H, W, C); an array of another shape is returned as it is."""
+        """Return a picture, uint8 (H, W, C); an array of another shape is returned as it is.
+
+        Raises:
+            ValueError: A value is not finite, which bytes could not tell.
+        """
         array = np.asarray(value)
         if array.shape != self.source:
             return array  # the contract refuses it, and names both shapes
         if array.dtype != np.uint8:
+            if not np.isfinite(array).all():
+                bad = array[~np.isfinite(array)]
+                raise ValueError(f"an observed picture has {bad.size} values such as {bad[0]}")
             array = np.rint(np.clip(array * self.scale, 0.0, 255.0)).astype(np.uint8)
         return np.array(array.transpose(self.axes)).reshape(self.shape)
 
