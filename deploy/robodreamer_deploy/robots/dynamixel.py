@@ -21,8 +21,9 @@ from robodreamer_deploy.robots.joints import (
     action_order,
     commanded_quantities,
     joint_signals,
+    known_ranges,
 )
-from robodreamer_deploy.robots.plausible import PoseCheck
+from robodreamer_deploy.robots.plausible import FARTHEST, PAUSE_S, PoseCheck
 from robodreamer_deploy.robots.servo_bus import (
     BUS_WATCHDOG,
     GOAL_POSITION,
@@ -88,13 +89,16 @@ class DynamixelRobot:
         self._zero = np.array([servo.zero_ticks for servo in servos])
         self._scale = np.array([servo.direction * servo.units_per_tick for servo in servos])
         self._places = {label: i for i, label in enumerate(labels)}
+        low, high = known_ranges(contract, tuple(labels), "position")
+        # The file's range is that of goals, and may be narrow: an encoder loses half a turn.
+        own = np.array([servo.high - servo.low for servo in servos])
+        own = np.maximum(own, TICKS_PER_TURN / 2 * np.abs(self._scale))
+        span = np.where(np.isfinite(high - low), high - low, own)
         self._check = PoseCheck(
-            tuple(labels),
-            np.array([servo.low for servo in servos]),
-            np.array([servo.high for servo in servos]),
-            np.full(len(servos), np.inf),
+            tuple(labels), low, high, span=span, speed=np.full(len(servos), np.inf)
         )
-        self._measured: Array | None = None  # ticks (servos,), int64: the newest that can be
+        self._doubt = ""  # why the newest reading is not believed
+        self._measured: Array | None = None  # ticks (servos,), int64: the newest that is
         self._lowest, self._highest = np.full((2, len(servos)), [[-TICKS_MAX], [TICKS_MAX]])
         self._goal: Array | None = None  # ticks (servos,) that the servos were last sent to
         self._is_holding = False
@@ -127,16 +131,16 @@ class DynamixelRobot:
 
         Raises:
             RobotError: No port, servos that do not answer, are in another mode, report a hardware
-                error, or may not go where the file lets them.
+                error, may not go where the file lets them, or stand far beyond their own limits.
         """
         with self._bus_in_use():
             self.bus.open()
             try:
                 self._examine()
                 self.bus.write_firmly(BUS_WATCHDOG, 0)  # also clears one that has struck
-                (self._measured,) = self.bus.read(PRESENT_POSITION)
                 self._check.reset()
-                self.bus.write(GOAL_POSITION, self._measured)  # before torque, or it would leap
+                start = self._measure_first()
+                self.bus.write(GOAL_POSITION, start)  # before torque, or it would leap
                 self.bus.write_firmly(TORQUE_ENABLE, 1)
                 self._is_holding = False
                 self.hold()
@@ -160,8 +164,7 @@ class DynamixelRobot:
             asked_s = time.monotonic()
             velocity, ticks = self.bus.read(PRESENT_VELOCITY, PRESENT_POSITION)
             self._stamp = asked_s
-            if self._doubt(ticks) is None:
-                self._measured = ticks
+            self._take(ticks)
             if self.bus.alerted:
                 raise RobotError(self._describe_hardware_errors())
         values = {
@@ -178,7 +181,8 @@ class DynamixelRobot:
     def send_action(self, action: Array) -> Array:
         """Send goal positions, within the file's limits; return the action this amounts to.
 
-        Servos that have stopped by themselves are held instead.
+        Servos that have stopped by themselves are held instead; so are all where the action is a
+        change of a pose that is not to be believed.
 
         Raises:
             RobotError: The port is gone or was never opened.
@@ -188,8 +192,10 @@ class DynamixelRobot:
                 return self.hold()
             if self._measured is None or self._goal is None:
                 raise RobotError("connect first")
-            if self._is_stale() and not self._measure_again():
-                return self.hold()
+            if self._is_stale():
+                self._try_to_measure("no pose to move from")
+            if self._goals.starts_from_measured and self._doubt:
+                return self.hold()  # a change from where it was is no change from where it is
             goals = self._goals.advance(action, self._driven(self._measured))
             self._goal = self._goal.copy()  # servos that no action drives stay where they are
             self._goal[self._order] = self._to_ticks(goals)
@@ -202,8 +208,9 @@ class DynamixelRobot:
         """Have every servo stay where it is; return the action this amounts to.
 
         The pose is measured once, however often this is called: a joint that gives way under a
-        load does not sink further with every call. Where measuring fails, the last measured pose
-        is held. Before `connect` and after `disconnect` there is nothing to hold.
+        load does not sink further with every call. One that was moved far away, as by hand, is held
+        where it is now. Where measuring fails or a joint seems to have jumped, the last pose to
+        believe is held. Before `connect` and after `disconnect` there is nothing to hold.
 
         Raises:
             RobotError: The port is gone, or a servo does not take the pose; while driven, servos
@@ -212,8 +219,12 @@ class DynamixelRobot:
         with self._bus_in_use():
             if not self.bus.is_open:
                 return np.zeros(self._contract.action.size, np.float32)
-            if self._goal is None or not self._is_holding:
-                self._goal = np.clip(self._measure_now(), self._lowest, self._highest)
+            if self._goal is None or not self._is_holding or self._was_moved(self._goal):
+                if not self._is_holding:
+                    self._try_to_measure("holding at the last known pose")
+                if self._measured is None:
+                    raise RobotError(f"there is no pose to hold: {self._doubt}")
+                self._goal = np.clip(self._measured, self._lowest, self._highest)
                 self._is_holding = True
             self._hold_at(self._goal)
             return self._goals.held_at(self._driven(self._goal))
@@ -238,36 +249,54 @@ class DynamixelRobot:
         age_s = time.monotonic() - self._stamp
         return self._goals.starts_from_measured and age_s > self._contract.control_dt_s
 
-    def _measure_again(self) -> bool:
-        """Measure the pose; tell whether the servos answered."""
-        asked_s = time.monotonic()
-        try:
-            (self._measured,) = self.bus.read(PRESENT_POSITION)
-        except BusError as error:
-            logger.warning("no pose to move from: %s", error)
-            return False
-        self._stamp = asked_s
-        return True
+    def _measure_first(self) -> Array:
+        """Return where the servos are, in ticks, before they are first sent anywhere."""
+        self._measured = None
+        self._measure()
+        if self._measured is None:
+            raise RobotError(self._doubt)
+        limited = np.clip(self._measured, self._lowest, self._highest)
+        for i in np.flatnonzero(np.abs((self._measured - limited) * self._scale) > FARTHEST):
+            raise RobotError(
+                f"{_names((self.bus.config.servos[i],))} stands at {self._measured[i]} ticks, its "
+                f"own limits are {self._lowest[i]} to {self._highest[i]}: it cannot be held there; "
+                "move it by hand, or widen them"
+            )
+        return self._measured
 
-    def _measure_now(self) -> Array:
-        """Return the pose in ticks, or the last one known where the servos do not tell it."""
+    def _try_to_measure(self, otherwise: str) -> None:
+        """Measure the pose, if the servos answer; warn of what is done `otherwise`."""
+        self._stamp = time.monotonic()
         try:
-            (ticks,) = self.bus.read(PRESENT_POSITION)
+            self._measure()
         except BusError as error:
             if self._measured is None:
                 raise
-            logger.warning("holding at the last known pose: %s", error)
-            return self._measured
-        doubt = self._doubt(ticks)
-        if doubt is None or self._measured is None:
-            self._measured = ticks
-        else:
-            logger.warning("holding at the last known pose: %s", doubt)
-        return self._measured
+            self._doubt = str(error)
+        if self._doubt:
+            logger.warning("%s: %s", otherwise, self._doubt)
 
-    def _doubt(self, ticks: Array) -> str | None:
-        """Return why no joint can be where it is said to be: it would be sent there."""
-        return self._check.doubt((ticks - self._zero) * self._scale, time.monotonic())
+    def _measure(self) -> None:
+        """Read the pose; a second time where that tells whether to believe it."""
+        self._take(self.bus.read(PRESENT_POSITION)[0])
+        if self._check.wants_another:
+            self._take(self.bus.read(PRESENT_POSITION)[0])
+
+    def _take(self, ticks: Array) -> None:
+        """Take a reading for where the servos are, if it is to be believed."""
+        doubt = self._check.doubt((ticks - self._zero) * self._scale, time.monotonic())
+        self._doubt = doubt or ""
+        if doubt is None:
+            self._measured = ticks
+
+    def _was_moved(self, goal: Array) -> bool:
+        """Whether the joints are far from where they are held; measures after a pause."""
+        if time.monotonic() - self._stamp > PAUSE_S:
+            self._try_to_measure("holding at the last known pose")
+        if self._measured is None or self._doubt:
+            return False
+        held = np.clip(self._measured, self._lowest, self._highest)
+        return self._check.is_far(goal * self._scale, held * self._scale)
 
     def _driven(self, ticks: Array) -> Array:
         """Return the positions (U,) of the joints that the action drives, in its order."""

@@ -5,8 +5,8 @@ degrees), a picture per camera (`front`). The policy's labels find the motors an
 signals the cameras; what cannot be known from names stands in a JSON file given as the argument
 (`LeRobotFile`). Such a robot does not tell when its values were measured: their age is unknown and
 counts from when they were returned. Velocities that it does not measure are derived from its
-positions (`velocity`). It has no `hold` either: it is sent the pose that it measured, unless no
-joint could have that pose (`plausible`).
+positions (`velocity`). It has no `hold` either: it is sent the pose that it measured, unless that
+is not to be believed (`plausible`).
 """
 
 import logging
@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -29,11 +29,13 @@ from robodreamer_deploy.robots.lerobot_names import (
     read_lerobot_file,
 )
 from robodreamer_deploy.robots.loading import find_callable
-from robodreamer_deploy.robots.plausible import PoseCheck
+from robodreamer_deploy.robots.plausible import PAUSE_S, PoseCheck
 from robodreamer_deploy.robots.velocity import VelocityFilter
 
 logger = logging.getLogger(__name__)
 
+LIMP = "disable_torque_on_disconnect"
+"""What the field of a config is called, or how its name ends, that has motors switched off."""
 HANGING_S = 0.2
 """A call of another thread that goes on for so long is not waited for when holding."""
 
@@ -113,7 +115,8 @@ class LeRobotAdapter:
             contract.action.actuator_labels,
             self._names.low,
             self._names.high,
-            np.where(np.isfinite(self._goals.speed), self._goals.speed, self._names.speed),
+            span=self._names.span,
+            speed=np.where(np.isfinite(self._goals.speed), self._goals.speed, self._names.speed),
         )
         self._velocities = {
             name: VelocityFilter(contract.control_dt_s) for name in self._names.derived
@@ -121,7 +124,7 @@ class LeRobotAdapter:
         self._is_opened = False
         self._doubt = ""  # why the newest reading is no pose to drive from
         self._measured: Mapping[str, Any] | None = None  # the newest that is
-        self._measured_s = 0.0
+        self._measured_s = self._read_s = 0.0  # when it was read, and when reading was last tried
         self._pose: dict[str, float] = {}  # what every motor was last sent to
         self._is_holding = False
 
@@ -138,8 +141,11 @@ class LeRobotAdapter:
 
     @property
     def is_limp_when_disconnected(self) -> bool:
-        """Whether `disconnect` switches the motors off, by LeRobot's own setting, True there."""
-        return bool(getattr(_config_of(self.robot), "disable_torque_on_disconnect", False))
+        """Whether `disconnect` switches motors off, by LeRobot's own setting, True there.
+
+        A robot of two arms has one for each, by a longer name or within another config.
+        """
+        return _goes_limp(_config_of(self.robot))
 
     def connect(self) -> None:
         """Connect without calibrating, which asks questions.
@@ -181,7 +187,7 @@ class LeRobotAdapter:
         """Send goal positions; return the action that was really sent, by the robot's own word."""
         with self._exclusive.use():
             if self._measured is None or self._is_stale():
-                self._observe()
+                self._observe_surely()
             if self._measured is None:
                 raise RobotError(f"{self._name} measures no pose to start from: {self._doubt}")
             if self._goals.starts_from_measured and self._doubt:
@@ -200,10 +206,10 @@ class LeRobotAdapter:
     def hold(self) -> Array:
         """Send the measured pose; return the action this amounts to.
 
-        The pose is measured once, however often this is called; where measuring fails, yields what
-        no joint can have, or another thread hangs in it, the last good one is sent. Motors that the
-        policy does not drive stay where they were sent. Before `connect` and after `disconnect`
-        there is nothing to hold.
+        The pose is measured once, however often this is called, and again where the arm was moved
+        far from it, as by hand; where measuring fails, a joint seems to have jumped, or another
+        thread hangs in it, the last good one is sent. Motors that the policy does not drive stay
+        where they were sent. Before `connect` and after `disconnect` there is nothing to hold.
 
         Raises:
             RobotError: The robot has lost its connection.
@@ -216,6 +222,8 @@ class LeRobotAdapter:
             if not self._is_holding:
                 theirs = self._observe_or_last() if is_alone else self._last_pose("hangs")
                 self._pose, self._is_holding = self._pose_to_hold(theirs), True
+            elif is_alone and (moved := self._find_moved()) is not None:
+                self._pose = self._pose_to_hold(moved)
             self._send(self._pose)
             return self._goals.held_at(self._driven_positions(self._pose))
 
@@ -246,7 +254,7 @@ class LeRobotAdapter:
 
     def _observe(self) -> Mapping[str, Any]:
         """Read everything; take it for the pose that is known, if motors may be sent there."""
-        time_s = self._now()
+        time_s = self._read_s = self._now()
         theirs = self.robot.get_observation()
         pose = self._measure_pose(theirs)
         if lost := [key for key, value in pose.items() if not math.isfinite(value)]:
@@ -258,9 +266,24 @@ class LeRobotAdapter:
             self._measured, self._measured_s = theirs, time_s
         return theirs
 
+    def _observe_surely(self) -> Mapping[str, Any]:
+        """Read everything; a second time where that tells whether to believe it."""
+        theirs = self._observe()
+        return self._observe() if self._check.wants_another else theirs
+
+    def _find_moved(self) -> Mapping[str, Any] | None:
+        """Return the pose, if it is far from the one that is held; measures after a pause."""
+        measured = self._measured
+        if self._now() - self._read_s > PAUSE_S:
+            measured = self._observe_or_last()
+        if measured is None or self._doubt:
+            return None
+        held = self._driven_positions(self._pose)
+        return measured if self._check.is_far(held, self._driven_positions(measured)) else None
+
     def _observe_or_last(self) -> Mapping[str, Any]:
         try:
-            theirs = self._observe()
+            theirs = self._observe_surely()
         except Exception as error:
             if self._measured is None:
                 raise
@@ -337,6 +360,19 @@ def _values(channels: Sequence[Channel], theirs: Mapping[str, Any]) -> Array:
 
 def _config_of(robot: LeRobotLike) -> object:
     return getattr(robot, "config", None)
+
+
+def _goes_limp(config: object, depth: int = 3) -> bool:
+    """Tell whether a config, or one within it, has motors switched off in the end."""
+    if isinstance(config, Mapping):
+        fields = cast("Mapping[str, object]", config)
+    else:
+        fields = {name: getattr(config, name) for name in dir(config) if name.endswith(LIMP)}
+        fields |= getattr(config, "__dict__", {})
+    return any(
+        bool(value) if str(name).endswith(LIMP) else depth > 0 and _goes_limp(value, depth - 1)
+        for name, value in fields.items()
+    )
 
 
 def _make(factory: Any, name: str, settings: LeRobotFile) -> LeRobotLike:

@@ -142,8 +142,7 @@ class Vocabulary:
         """The motor behind each actuator of the action, as a position."""
         labels = contract.action.actuator_labels
         self.low, self.high = known_ranges(contract, labels, "position")
-        """Between which positions (U,) the policy's driven joints are; infinite where it has no
-        range, and the file none either."""
+        """Between which positions (U,) the policy's driven joints are; infinite if unknown."""
         lowest, highest = known_ranges(contract, labels, "velocity")
         self.speed = np.maximum(np.abs(lowest), np.abs(highest))
         """How fast they are at most (U,), by the range of the policy's signals; or infinite."""
@@ -151,8 +150,9 @@ class Vocabulary:
         self.lowest_goals = given([joint.low for joint in own], self.low)
         """Between which positions they may be sent (U,): what the file says, else their range."""
         self.highest_goals = given([joint.high for joint in own], self.high)
-        self.low = np.where(np.isfinite(self.low), self.low, self.lowest_goals)
-        self.high = np.where(np.isfinite(self.high), self.high, self.highest_goals)
+        known, goals = self.high - self.low, self.highest_goals - self.lowest_goals
+        self.span = np.where(np.isfinite(known), known, goals)
+        """How far they go (U,): by the policy, else by the file; or infinite."""
 
     def _find_signals(self) -> None:
         for signal in self._contract.inputs:

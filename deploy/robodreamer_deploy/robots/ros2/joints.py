@@ -61,11 +61,13 @@ class Ros2Joints:
         )
         slowest, fastest = known_ranges(contract, labels, "velocity")
         measured = np.maximum(np.abs(slowest), np.abs(fastest))
+        own = self.high - self.low
         self.check = PoseCheck(
             labels,
-            np.where(np.isfinite(known_low), known_low, self.low),
-            np.where(np.isfinite(known_high), known_high, self.high),
-            np.where(np.isfinite(self.goals.speed), self.goals.speed, measured),
+            known_low,
+            known_high,
+            span=np.where(np.isfinite(known_high - known_low), known_high - known_low, own),
+            speed=np.where(np.isfinite(self.goals.speed), self.goals.speed, measured),
         )
 
     def names(self, labels: Sequence[str]) -> tuple[str, ...]:

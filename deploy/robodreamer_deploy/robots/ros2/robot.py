@@ -7,6 +7,7 @@ the side of ROS, `node`.
 Letters: A action element, U actuator, C joint of the controller.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,10 @@ from robodreamer_deploy.robots.velocity import VelocityFilter
 HANGING_S = 0.2
 """A call of another thread that goes on for so long is not waited for when holding."""
 POLL_S = 0.02
+ANOTHER_WITHIN_S = 0.2
+"""How long to wait for the message that tells whether to believe the newest one."""
+OLDEST_S = 0.1
+"""A pose may be so old that a change starts from it, or two control periods if they are longer."""
 Observed = tuple[dict[str, Array], dict[str, float]]
 """Values by signal, and their stamps in monotonic seconds."""
 
@@ -151,15 +156,19 @@ class Ros2Robot:
     def send_action(self, action: Array) -> Array:
         """Publish goals, within the joints' ranges; return the action that they stand for.
 
+        Where they are reckoned from the measured pose, and that is old or not to be believed, the
+        robot is held instead.
+
         Raises:
             RobotError: The node has ended, nobody listens, or no pose is known to start from.
         """
         with self._exclusive.use():
             node = self._running()
-            if self._pose is None:
-                self._measure(node)
+            self._measure(node)
             if self._pose is None:
                 raise RobotError(f"there is no pose to start from: {self._doubt}")
+            if self._starts_from_measured and (self._doubt or self._is_old()):
+                return self.hold()
             if self._sent is None:
                 self._sent = self._pose.copy()
                 self._goals.held_at(self._joints.driven(self._pose))
@@ -171,9 +180,9 @@ class Ros2Robot:
     def hold(self) -> Array:
         """Publish the measured pose, or velocities of 0; return the action that this amounts to.
 
-        The pose is the newest one that the joints can have, and is taken once; joints that the
-        policy does not drive stay where they were sent. Before `connect` and after `disconnect`
-        there is nothing to hold.
+        The pose is the newest one to be believed, and is taken once, and again where the robot was
+        moved far from it, as by hand; joints that the policy does not drive stay where they were
+        sent. Before `connect` and after `disconnect` there is nothing to hold.
 
         Raises:
             RobotError: Nobody listens, or no pose is known.
@@ -185,8 +194,8 @@ class Ros2Robot:
             if self.settings.command.quantity == "velocity":
                 node.publish(np.zeros(len(self._joints.controlled)), self.contract.control_dt_s)
                 return action.from_actuators(np.zeros(action.num_actuators))
-            if not self._is_holding:
-                self._measure(node)
+            self._measure_surely(node)
+            if not self._is_holding or self._was_moved():
                 if self._pose is None:
                     raise RobotError(f"there is no pose to hold: {self._doubt}")
                 sent = self._pose.copy() if self._sent is None else self._sent
@@ -208,6 +217,7 @@ class Ros2Robot:
         self._pose: Array | None = None  # (C,), theirs: the newest that the joints can have
         self._sent: Array | None = None  # (C,), theirs
         self._doubt = "none was published"
+        self._judged: tuple[Array, float] | None = None  # the newest message's pose and stamp
         self._is_holding = False
         self._joints.check.reset()
         for velocity in self._velocities.values():
@@ -239,16 +249,48 @@ class Ros2Robot:
     def _measure(self, node: Ros2Node) -> None:
         """Take the newest pose of the controller's joints, if they can be there."""
         try:
-            theirs, _ = node.inbox.joints("position", self._joints.controlled, "the controller")
+            theirs, stamp_s = node.inbox.joints(
+                "position", self._joints.controlled, "the controller"
+            )
         except SignalError as error:
             self._doubt = str(error)
             return
+        if self._judged is not None:  # one message is one reading, however often it is looked at
+            judged, judged_s = self._judged
+            if stamp_s == judged_s and np.array_equal(theirs, judged, equal_nan=True):
+                return
+        self._judged = theirs, stamp_s
         doubt = self._joints.check.doubt(self._joints.driven(theirs), self._now())
         if doubt is None and not np.isfinite(theirs).all():
             doubt = "a joint that the policy does not drive tells no number"
         self._doubt = doubt or ""
         if doubt is None:
             self._pose = theirs
+
+    def _measure_surely(self, node: Ros2Node) -> None:
+        """Take the newest pose; wait for the next where that tells whether to believe it."""
+        self._measure(node)
+        for _ in range(round(ANOTHER_WITHIN_S / POLL_S)):
+            if not self._joints.check.wants_another:
+                return
+            time.sleep(POLL_S)
+            self._measure(node)
+
+    def _was_moved(self) -> bool:
+        """Whether the joints are far from where they are held."""
+        if self._pose is None or self._sent is None or self._doubt:
+            return False
+        held, measured = self._joints.driven(self._sent), self._joints.driven(self._pose)
+        return self._joints.check.is_far(held, measured)
+
+    @property
+    def _starts_from_measured(self) -> bool:
+        """Whether what is published is reckoned from where the joints are."""
+        return self._goals.starts_from_measured or self.settings.command.quantity == "velocity"
+
+    def _is_old(self) -> bool:
+        age_s = math.inf if self._judged is None else self._now() - self._judged[1]
+        return age_s > max(2.0 * self.contract.control_dt_s, OLDEST_S)
 
     def _observe_joints(self, node: Ros2Node) -> Observed:
         observation: dict[str, Array] = {}
