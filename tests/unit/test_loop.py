@@ -284,7 +284,7 @@ def test_a_missing_signal_is_a_fault_and_an_extra_one_is_not(
             return {**observation, "image/other": np.zeros((1, 1, 3), np.uint8)}
 
     robot = Blind(FakeClock())
-    loop = make_loop(policy, robot)
+    loop = make_loop(policy, robot, bounds=Bounds(first_frames_s=0.2))
     assert words in loop.run(robot, after(robot, 100))
     assert robot.sent == []
 

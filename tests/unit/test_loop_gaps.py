@@ -155,6 +155,41 @@ def test_nothing_moves_before_the_first_frame(policy: Policy) -> None:
     assert len(robot.sent) == 2
 
 
+def test_a_camera_that_starts_slowly_is_waited_for(policy: Policy) -> None:
+    """As long as `check-robot` gives it; nothing moves, and nothing of it counts later."""
+    wait = round(Bounds().first_frames_s / DT)
+    loop, witness = drive(policy, robot := Patchy(blind=range(wait)), wait + 60)
+    assert kinds(witness) == [None] * wait + ["posterior"] * 60
+    assert {tick.fault for tick in witness.ticks[:wait]} == {
+        "image/eye: waiting for its first frame"
+    }
+    assert len(robot.sent) == 60
+    report = loop.report
+    assert (report.held_ticks, report.bad_observations, witness.ends) == (0, {}, ["enough"])
+    assert report.missing_frames == {"image/eye": wait}, "a dry run that is all of this is judged"
+
+
+def test_a_camera_that_never_starts_and_one_that_stopped_are_not_waited_for(policy: Policy) -> None:
+    bounds = Bounds(first_frames_s=5 * DT, faults_in_a_row=2)
+    loop, witness = drive(policy, Patchy(blind=range(99)), 100, bounds=bounds)
+    assert witness.ends == [
+        "3 faults in a row, the last one: image/eye: no frame to begin with: none came"
+    ]
+    assert (len(witness.ticks), loop.report.held_ticks) == (5 + 3, 3)
+    # The model begins anew in the middle: the camera has been there before.
+    robot = Patchy(blind=range(3, 99), seconds={2: 9.0 * DT})
+    loop, witness = drive(policy, robot, 100, bounds=bounds)
+    assert loop.report.model_resets == 1
+    assert (len(witness.ticks), loop.report.held_ticks) == (3 + 3, 3)
+
+
+def test_a_bad_sensor_is_a_fault_also_while_a_camera_is_waited_for(policy: Policy) -> None:
+    bounds = Bounds(faults_in_a_row=2)
+    loop, witness = drive(policy, Patchy(blind=range(99), bad={1, 3, 4}), 100, bounds=bounds)
+    assert witness.ends[0].startswith("3 faults in a row, the last one: proprio/position: ")
+    assert loop.report.held_ticks == 3  # the tick between them neither counts nor forgives
+
+
 def test_a_skipped_tick_is_a_step_of_the_model(policy: Policy) -> None:
     loop, witness = drive(policy, Patchy(seconds={2: 3.5 * DT}), 6)
     assert [tick.skipped for tick in witness.ticks] == [0, 0, 0, 3, 0, 0]

@@ -58,6 +58,7 @@ def test_the_example_of_limits_is_read() -> None:
         f"mean surprise of the last {surprise.WINDOW} steps",
         f"by {surprise.SLOW_RATE:g}.",
         f"the model dreams on, for {Bounds.missing_in_a_row} ticks in a row",
+        f"the robot holds and waits, for {Bounds.first_frames_s:g} s",
         f"more than {Bounds.faults_in_a_row} held ticks in a row",
         f"up to {Bounds.skipped_in_a_row} periods skipped",
         f"{Bounds.silent_ticks} periods without a command",

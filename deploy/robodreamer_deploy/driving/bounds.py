@@ -9,6 +9,8 @@ from robodreamer_deploy.contract import SignalError
 
 logger = logging.getLogger(__name__)
 
+NONE_CAME = "none came"
+"""Why a frame is missing that was not among the observation."""
 WARNED_SHARE = 0.1
 """Share of ticks without a frame from which on there is a warning."""
 JUDGED_FROM_S = 1.0
@@ -21,6 +23,9 @@ class Bounds:
 
     faults_in_a_row: int = 10
     """Held ticks, after which the robot is stopped."""
+    first_frames_s: float = 2.0
+    """Seconds for which the robot may hold at the beginning of an episode because a camera has not
+    delivered anything yet; that is no fault. `check-robot` gives cameras as long."""
     missing_in_a_row: int = 10
     """Ticks without a camera's frame through which the model may dream; the robot holds then."""
     missing_of_window: tuple[int, int] = (25, 50)
@@ -73,6 +78,9 @@ class Patience:
     def begin(self) -> None:
         """Forget what happened in another episode."""
         self._faults_in_a_row = self._missing_in_a_row = 0
+        self._ticks_to_wait = round(self.bounds.first_frames_s / self._dt)
+        self.is_waiting = False
+        """Whether this tick is held for nothing but the first frame of a camera."""
         self._missing = Window(self.bounds.missing_of_window[1])
         self._skipped = Window(max(100, round(self.bounds.rate_window_s / self._dt)))
         self._last_missing = ("", "")
@@ -80,10 +88,30 @@ class Patience:
 
     def count_fault(self, fault: str | None) -> str | None:
         """Take whether a tick was held, and why; return why the robot has to be stopped."""
+        if self.is_waiting:
+            return None
         self._faults_in_a_row = 0 if fault is None else self._faults_in_a_row + 1
         if self._faults_in_a_row <= self.bounds.faults_in_a_row:
             return None
         return f"{self._faults_in_a_row} faults in a row, the last one: {fault}"
+
+    def wait_for_first(self, missing: Mapping[str, str]) -> None:
+        """Wait for cameras that have not delivered a frame yet, before anything has been driven.
+
+        Args:
+            missing: Why, by camera without a frame to trust.
+
+        Raises:
+            SignalError: A frame has not come yet, and may be waited for.
+        """
+        waited_for = sorted(name for name, why in missing.items() if why == NONE_CAME)
+        self.is_waiting = bool(waited_for) and self._ticks_to_wait > 0
+        if self.is_waiting:
+            self._warn("first frames", f"{waited_for[0]}: waiting for its first frame")
+            self._ticks_to_wait -= 1
+            raise SignalError(waited_for[0], "waiting for its first frame")
+        if not missing:
+            self._ticks_to_wait = 0  # a camera that is lost later is a fault
 
     def count_missing(self, missing: Mapping[str, str], *, is_first: bool) -> None:
         """Take which cameras had no frame to trust, and why; the model dreams in their place.

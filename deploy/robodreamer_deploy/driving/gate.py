@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
 from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
+from robodreamer_deploy.driving.bounds import NONE_CAME
 from robodreamer_deploy.driving.plausible import Plausibility
 from robodreamer_deploy.robots import RobotError, as_time, is_stamped
 
@@ -98,7 +99,7 @@ class Gate:
             has_age = signal.name in stamps
             late = self._why_late(signal, stamps[signal.name], now) if has_age else ""
             if signal.is_image and (value is None or late):
-                missing[signal.name] = late or "none came"
+                missing[signal.name] = late or NONE_CAME
             elif value is None:
                 raise SignalError(signal.name, "missing from the observation")
             elif late:

@@ -227,7 +227,8 @@ class ControlLoop:
                 sensed.passed, is_first=self._is_first, missing=frozenset(sensed.missing)
             )
         except SignalError as error:
-            self.report.bad_observations[error.key] += 1
+            if not self._patience.is_waiting:
+                self.report.bad_observations[error.key] += 1
             return Decision(None, str(error))
         except NotFiniteError as error:
             self._begin_anew()  # whatever state led there is not to be trusted either
@@ -242,9 +243,11 @@ class ControlLoop:
             SignalError: A sensor cannot be trusted; the model has nothing to dream from, or has
                 dreamt for too long.
         """
+        self._patience.is_waiting = False
         if sensed.fault is not None:
             raise sensed.fault
         self.report.missing_frames.update(sensed.missing.keys())
+        self._patience.wait_for_first(sensed.missing)
         self._patience.count_missing(sensed.missing, is_first=self._is_first)
 
     def _act(self, decision: Decision) -> Executed:
@@ -342,7 +345,7 @@ class ControlLoop:
 
     def _count_fault(self, fault: str | None) -> None:
         """Count a held tick, and stop the robot when there are too many in a row."""
-        if fault is not None:
+        if fault is not None and not self._patience.is_waiting:
             logger.warning("tick %d held: %s", self.report.ticks, fault)
             self.report.held_ticks += 1
         if (reason := self._patience.count_fault(fault)) is not None:
