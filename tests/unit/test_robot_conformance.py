@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from toy_policy import write_bundle
-from toy_robot import CONTRACT, Bench
+from toy_robot import CONTRACT, Bench, FakeClock
 
 from robodreamer_deploy.cli import main
 from robodreamer_deploy.commands import check_robot
@@ -222,7 +222,7 @@ def test_a_robot_that_keeps_its_promises_passes(check: str) -> None:
         (Eyeless, "unconnected", "the policy reads image/eye, this robot has goal/target, "),
         (AskedTooEarly, "unconnected", "hold before connect failed: connect first"),
         (Dead, "observations", "connect failed: no power"),
-        (Blinking, "observations", "image/eye showed nothing in 2 s"),
+        (Blinking, "observations", "image/eye showed nothing in 0.05 s"),
         (Numb, "observations", "the observation lacks proprio/position"),
         (NotANumber, "observations", "proprio/position: element x is nan"),
         (Precise, "observations", "proprio/position: type float64, expected float32"),
@@ -236,7 +236,7 @@ def test_a_robot_that_keeps_its_promises_passes(check: str) -> None:
         (Hung, "hold", r"hold took [\d.]+ s, at most 0\.1 s are allowed"),
         (Slow, "times", r"reading and sending take [\d.]+ ms, at most .*, which has 20\.0 ms"),
         (Late, "times", r"of 30 times longer than a period, which has 20\.0 ms"),
-        (Black, "observations", "image/eye is all one colour in 30 readings: is the lens covered"),
+        (Black, "observations", "image/eye is all one colour in .* readings: is the lens covered"),
         (Yesterday, "stamps", "image/eye is too old in 30 of 30 readings, 50.. ms .* are 1000"),
         (Timeless, "stamps", "image/eye is stamped nan, which is no time"),
         (Switched, "switch", "is_enabled says bool.*, which counts as no: yes is True alone"),
@@ -283,6 +283,37 @@ def test_a_robot_that_does_not_tell_its_shapes_is_refused_in_a_sentence(
     odd = type("Odd", (Fit,), {name: property(lambda _: features())})
     with pytest.raises(RobotError, match=words):
         check_features(odd(), CONTRACT)
+
+
+class OpensSlowly(Fit):
+    """Shows nothing in its first readings, then black, then the room: as webcams do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_readings = 0
+
+    def get_observation(self) -> Any:
+        observation = super().get_observation()
+        self.num_readings += 1
+        if self.num_readings <= 20:
+            del observation["image/eye"]
+        elif self.num_readings <= 60:
+            observation["image/eye"][:] = 0
+        return observation
+
+
+def test_a_camera_that_begins_black_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readings are as far apart as in a drive, until it shows something or its time is over."""
+    module = "robodreamer_deploy.robots.conformance"
+    clock = FakeClock()
+    monkeypatch.setattr(f"{module}.time.sleep", clock.sleep)
+    monkeypatch.setattr(f"{module}.time.monotonic", clock.now)
+    CHECKS["observations"](specimen(OpensSlowly))
+    assert clock.time == pytest.approx(100.0 + 60 * CONTRACT.control_dt_s)
+    with pytest.raises(UnfitRobotError, match="eye is all one colour in 1.. readings"):
+        CHECKS["observations"](specimen(Black))
+    with pytest.raises(UnfitRobotError, match="eye showed nothing in 2 s"):
+        CHECKS["observations"](specimen(Blinking))
 
 
 class Rude(Fit):
