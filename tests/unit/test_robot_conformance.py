@@ -310,7 +310,7 @@ def test_a_camera_that_begins_black_is_given_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(f"{module}.time.monotonic", clock.now)
     CHECKS["observations"](specimen(OpensSlowly))
     assert clock.time == pytest.approx(100.0 + 60 * CONTRACT.control_dt_s)
-    with pytest.raises(UnfitRobotError, match="eye is all one colour in 1.. readings"):
+    with pytest.raises(UnfitRobotError, match=r"eye is all one colour in 1.. readings"):
         CHECKS["observations"](specimen(Black))
     with pytest.raises(UnfitRobotError, match="eye showed nothing in 2 s"):
         CHECKS["observations"](specimen(Blinking))
