@@ -277,9 +277,13 @@ def test_a_ros_2_robot_is_not_changed_from_a_pose_that_is_old_or_a_jump(
         np.testing.assert_allclose(executed, action if moves else 0.0 * action, atol=1e-6)
         expected = lift + 0.05 if moves else 0.1
         assert bench.sent[-1].data[2] == pytest.approx(expected)
+    bench.clock.time += 0.05
+    bench.tell(lift=0.6)
+    bench.world.sent.join()
+    bench.robot.send_action(action)
     bench.clock.time += 0.15  # in which nothing is published
     np.testing.assert_array_equal(bench.robot.send_action(action), [0.0, 0.0])
-    assert bench.sent[-1].data[2] == pytest.approx(0.2)
+    assert bench.sent[-1].data[2] == pytest.approx(0.6)
     bench.robot.disconnect()
 
 

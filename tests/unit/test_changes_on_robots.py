@@ -153,5 +153,7 @@ def test_goals_of_a_change_never_leave_the_robot_s_own_limits() -> None:
     np.testing.assert_allclose(reached.advance(np.zeros(2, np.float32), beyond), beyond)
     sunk = beyond - np.array([0.0, 0.1])
     np.testing.assert_allclose(reached.advance(np.zeros(2, np.float32), sunk), beyond)
+    pushed = np.array([0.6, -0.9])  # from outside: back, but not at once
+    np.testing.assert_allclose(reached.advance(np.zeros(2, np.float32), pushed), [0.5, -0.8])
     sent = reached.advance(np.array([-1.0, -1.0], np.float32), beyond)
     np.testing.assert_allclose(sent, [0.2, -0.7], err_msg="back by the change, out not at all")

@@ -132,6 +132,20 @@ def _require_labels(what: str, labels: tuple[str, ...], joints: Collection[str])
             raise RobotError(f"{what} needs the joint {label}; this robot has {names}")
 
 
+def _largest_changes(action: ActionSpec) -> Array:
+    """Return how far from where it is measured each actuator (U,) is sent; infinite if anywhere."""
+    largest = np.full(action.num_actuators, np.inf)
+    if action.mapping is not None:
+        of_elements = np.maximum(np.abs(action.low), np.abs(action.high))
+        for i, target in enumerate(action.mapping.targets):
+            if target.element is None:
+                assert action.mapping.chain is not None, "as the mapping has checked"
+                largest[i] = action.mapping.chain.max_step
+            elif target.measured is not None:
+                largest[i] = of_elements[target.element]
+    return largest
+
+
 class _Asked(NamedTuple):
     """What an action asked of the joints."""
 
@@ -146,7 +160,8 @@ class GoalPositions:
 
     A joint that is held beyond its limits, as it was found there, is sent no further out, and comes
     back as the action says: an action of 0 leaves it where it is. One that was within them is not
-    sent beyond, however far it overshoots or sinks.
+    sent beyond, however far it overshoots or sinks, and is brought back by no more than the largest
+    change at once.
 
     Args:
         action: The policy's.
@@ -178,7 +193,7 @@ class GoalPositions:
         fastest = np.maximum(np.abs(lowest), np.abs(highest))
         self.speed: Array = np.where(self._is_velocity, fastest, np.inf)
         """Largest velocity that each joint is commanded, (U,); infinite where it is positions."""
-        self._max_lead = LEAD_S * self.speed
+        self._max_lead = np.minimum(LEAD_S * self.speed, _largest_changes(action))
         self._last: Array | None = None
         self._asked: _Asked | None = None
 
