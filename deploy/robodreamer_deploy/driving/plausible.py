@@ -13,10 +13,11 @@ from typing import NoReturn
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Signal, SignalError
+from robodreamer_deploy.robots.plausible import POSITION_MARGIN
 
 POSITION_UNITS = ("m", "rad")
-POSITION_MARGIN, OTHER_MARGIN = 3.0, 10.0
-"""How far beyond its range a value may lie, in spans of that range."""
+OTHER_MARGIN = 10.0
+"""How far beyond its range a value may lie that is no position, in spans of that range."""
 LARGEST_JUMP = 2.0
 """Spans by which a position in metres may differ from the one before; 1.34 was the most seen."""
 HALF_TURN = math.pi
