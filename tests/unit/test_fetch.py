@@ -186,3 +186,17 @@ def test_cameras_are_chosen_by_name() -> None:
     env.close()
     with pytest.raises(ValueError, match="fetch_reach has no camera 'scenery'; it has scene, "):
         make("fetch_reach", EnvOptions(cameras=("scenery",)))
+
+
+def test_what_an_action_displaces_the_gripper_by_counts_every_time_that_it_is_repeated() -> None:
+    moved: list[float] = []
+    for repeat in (1, 3):
+        env = fetch("fetch_reach", observe="proprio", action_repeat=repeat)
+        high = env.contract.action.high
+        assert high == pytest.approx((0.05 * repeat, 0.05 * repeat, 0.05 * repeat, 0.0))
+        env.reset(seed=0)
+        _, data = env.mujoco_handles
+        start = float(data.site("robot0:grip").xpos[1])
+        env.step(np.array([0, 1, 0, 0], np.float32))
+        moved.append((float(data.site("robot0:grip").xpos[1]) - start) / high[1])
+    assert moved[1] == pytest.approx(moved[0], rel=0.1), "of what the contract tells"

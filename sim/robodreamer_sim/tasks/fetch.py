@@ -83,7 +83,7 @@ PARTS = (
 )
 GOAL = Part("position", "m", XYZ, *WORKSPACE, of="goal")
 DISPLACEMENT_M = 0.05
-"""How far an action of 1 moves the gripper, as gymnasium-robotics has it."""
+"""How far an action of 1 sends the gripper in each simulator step, as gymnasium-robotics has it."""
 FINGER_DISPLACEMENT_M = 1.0
 """How far from where it is an action of 1 sends a finger, which has a way of 5 cm."""
 
@@ -112,7 +112,7 @@ class FetchTask(RoboticsTask):
         layout = Layout(
             parts=parts,
             goal=(GOAL,),
-            action=_action(moves_fingers=not physics.block_gripper),
+            action=_action(options.action_repeat, moves_fingers=not physics.block_gripper),
             dt_s=float(physics.dt),
             max_steps=MAX_STEPS,
             cameras=CAMERAS,
@@ -147,9 +147,9 @@ class FetchTask(RoboticsTask):
         yield
 
 
-def _action(*, moves_fingers: bool) -> ActionSpec:
+def _action(repeat: int, *, moves_fingers: bool) -> ActionSpec:
     """Return how the gripper moves along the world's axes; fingers that are blocked stay shut."""
-    high = (*(DISPLACEMENT_M,) * 3, FINGER_DISPLACEMENT_M if moves_fingers else 0.0)
+    high = (*(repeat * DISPLACEMENT_M,) * 3, FINGER_DISPLACEMENT_M if moves_fingers else 0.0)
     return ActionSpec(
         size=4,
         low=tuple(0.0 - value for value in high),
