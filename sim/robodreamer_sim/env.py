@@ -130,7 +130,10 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
 
     def to_controls(self, action: Array) -> Array:
         """Return what the simulation is given for an action; by default the actuators' values."""
-        return self.contract.action.to_actuators(action, self._measured or self._measure())
+        spec = self.contract.action
+        if spec.mapping is None:
+            return spec.to_actuators(action)
+        return spec.to_actuators(action, self._measured or self._measure())
 
     def look(self) -> None:
         """Let the cameras look at what `observe` will return; see `CameraRig.stage`."""

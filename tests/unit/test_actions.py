@@ -10,6 +10,7 @@ import pytest
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.actions import Cartesian, Relative
 from robodreamer_sim.cameras.mounting import Aim
+from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.measurements import joint_positions
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robot import SimulatedRobot
@@ -195,6 +196,16 @@ def test_actions_start_from_where_the_robot_is_when_nobody_observes() -> None:
         expected = data.qpos[0] + 0.05
         env.take_action(np.ones(5, np.float32))
         assert data.ctrl[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_task_is_measured_for_an_action_only_if_that_is_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env = arm(None)
+    env.reset(seed=0)
+    monkeypatch.setattr(env, "_measure", lambda: pytest.fail("it takes time"))
+    low = TaskEnv.to_controls(env, -np.ones(5, np.float32))
+    np.testing.assert_allclose(low, env.contract.action.low)
 
 
 def test_a_simulated_robot_that_holds_sends_no_change_and_the_gripper_s_place() -> None:
