@@ -16,6 +16,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     calls: dict[str, Any] = {}
     monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_FIFO | os.SCHED_RESET_ON_FORK)
     monkeypatch.setattr(os, "sched_getparam", lambda _: os.sched_param(40))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: calls.update(cores=set(cores)))
     monkeypatch.setattr(
         os,
@@ -34,8 +36,31 @@ def test_a_thread_gets_the_loops_priority_and_any_core(
     assert raise_to_loop(above=above)
     assert asked == {
         "who": 0, "policy": os.SCHED_FIFO, "priority": priority,
-        "cores": set(range(os.cpu_count() or 1)),
+        "cores": {0, 1, 2, 3},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kept", "above", "num_cores", "cores"),
+    [
+        ({2}, 0, 4, {0, 1, 3}),  # a camera's: it would keep the loop from its only core
+        ({2}, 1, 4, {0, 1, 2, 3}),  # the watchdog's, which may interrupt the loop
+        ({0}, 0, 1, {0}),  # there is no other
+        ({0, 1}, 0, 4, {0, 1, 2, 3}),  # the system chooses for the loop as well
+    ],
+)
+def test_a_thread_beside_the_loop_leaves_it_the_core_that_it_is_kept_to(
+    asked: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    kept: set[int],
+    above: int,
+    num_cores: int,
+    cores: set[int],
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: num_cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: kept)
+    assert raise_to_loop(above=above)
+    assert asked["cores"] == cores
 
 
 @pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE, os.SCHED_RR])
