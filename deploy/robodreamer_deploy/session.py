@@ -231,7 +231,7 @@ def _drive(
         if options.dry_run:
             loop.add_listener(readiness := Readiness(loop))
             outcome.stop_reason = drive(loop, robot, seed=options.seed, should_stop=should_stop)
-            outcome.fault = loop.safety.stop_reason or readiness.fault
+            outcome.fault = _fault(loop) or readiness.fault
             return
         if is_episodic(robot):
             outcome.stop_reason = drive_episodes(
@@ -243,11 +243,15 @@ def _drive(
             )
         else:
             outcome.stop_reason = drive(loop, robot, seed=options.seed, should_stop=should_stop)
-        outcome.fault = loop.safety.stop_reason
+        outcome.fault = _fault(loop)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  a driver raises what it likes
         outcome.blame(options.robot, error)
+
+
+def _fault(loop: ControlLoop) -> str | None:
+    return loop.safety.stop_reason or loop.safety.switch_fault
 
 
 def _when_to_stop(loop: ControlLoop, options: Options, signals: StopSignals) -> ShouldStop:

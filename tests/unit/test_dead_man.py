@@ -1,6 +1,7 @@
 """The dead-man's switch: motion needs an operator who is there, now."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,19 +180,36 @@ def test_yes_is_true_alone(
         safety = Safety(robot, CONTRACT.action, control_dt_s=0.02, is_enabled=switch)
         safety.arm()
         assert safety.send(np.full(2, 0.5, np.float32)).limits == ("dead-man",)
+        for _ in range(3):
+            assert safety.send(np.full(2, 0.5, np.float32)).limits == ("dead-man",)
+        kind = type(answer).__qualname__
+        assert re.fullmatch(
+            rf"the dead-man's switch says .*{kind}, and never True or False",
+            safety.switch_fault or "",
+        )
+        assert caplog.text.count("counts as no: yes is True alone") == 1, "not in every tick"
+        caplog.clear()
+        robot.is_enabled = False
+        safety.send(np.full(2, 0.5, np.float32))
+        assert safety.switch_fault is None
+        robot.is_enabled = answer
     assert robot.sent == []
-    assert "counts as no: yes is True alone" in caplog.text
 
 
-def test_a_switch_that_fails_says_no() -> None:
+def test_a_switch_that_fails_says_no(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> bool:
         raise OSError("unplugged")
 
     robot = Bench("", CONTRACT)
     safety = Safety(robot, CONTRACT.action, control_dt_s=0.02, is_enabled=broken)
     safety.arm()
-    assert safety.send(np.zeros(2, np.float32)).limits == ("dead-man",)
+    for _ in range(3):
+        assert safety.send(np.zeros(2, np.float32)).limits == ("dead-man",)
     assert robot.sent == []
+    assert safety.switch_fault == (
+        "the dead-man's switch failed with OSError, and never True or False"
+    )
+    assert caplog.text.count("Traceback") == 1
 
 
 class Pedal(Bench):

@@ -621,6 +621,20 @@ def test_nothing_moves_while_the_dead_mans_file_is_not_touched(
     assert figures["held_ticks"] == 0  # waiting for the operator is no fault
 
 
+def test_a_drive_whose_switch_never_said_true_or_false_has_failed(
+    said: Command, policy: Path, tmp_path: Path
+) -> None:
+    robot = tmp_path / "compares.py"
+    robot.write_text(
+        "import numpy as np\nfrom toy_robot import Bench\n"
+        "class Compares(Bench):\n    is_enabled = np.float64(2.0) > 1.0\n"
+    )
+    code, out, err = said(policy, "--robot", f"{robot}:Compares", "--seconds", 0.3)
+    assert code == 1
+    assert "the dead-man's switch says numpy.bool" in out + err
+    assert "and never True or False" in out + err
+
+
 def test_a_file_of_limits_is_kept_to(said: Command, policy: Path, tmp_path: Path) -> None:
     limits, report = tmp_path / "limits.json", tmp_path / "report.json"
     limits.write_text(json.dumps({"elements": {"x": {"rate": 0.01}, "y": {"high": -0.1}}}))

@@ -69,6 +69,7 @@ def test_a_robot_of_ones_own_is_served_with_keys_and_left_holding(
 
 BAD = """
 import time
+import numpy as np
 from toy_robot import Bench
 class Hanging(Bench):
     def get_observation(self):
@@ -86,6 +87,10 @@ class Loose(Bench):
         if self.num_holds:
             raise OSError("no bus")
         return super().hold()
+class Compares(Moving):
+    @property
+    def is_enabled(self):
+        return np.float64(2.0) > 1.0
 class Absent(Hanging):
     def connect(self):
         raise OSError("no such port")
@@ -222,6 +227,19 @@ def test_a_served_robot_moves_only_while_the_file_of_its_process_is_touched(
     code, said = serve_until("Moving", policy, tmp_path, drive, "--dead-man", pedal)
     assert (code, said.count("moves")) == (0, 1)
     assert "dead-man 1" in said
+
+
+def test_a_served_switch_that_never_says_true_or_false_is_a_fault(
+    policy: Path, tmp_path: Path
+) -> None:
+    def drive(robot: Any, process: Any) -> None:
+        for _ in range(3):
+            assert robot.send_action(np.ones(2, np.float32)).tolist() == [0.0, 0.0]
+        end(process)
+
+    code, said = serve_until("Compares", policy, tmp_path, drive)
+    assert (code, said.count("moves"), said.count("counts as no")) == (1, 0, 1)
+    assert "FAULT       the dead-man's switch says numpy.bool" in said
 
 
 def test_a_process_that_was_suspended_does_not_take_the_command_that_waited(

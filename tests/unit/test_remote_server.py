@@ -211,6 +211,9 @@ def test_a_stamp_that_is_no_time_is_told_with_its_signal(stamp: Any) -> None:
         fields = driver.ask("get_observation").fields
         assert (fields["cause"], fields["key"]) == ("signal", "image/eye")
         assert "which is no time" in fields["text"]
+        robot.observation_stamps = stamp  # out of a function that forgot to return a mapping
+        fields = driver.ask("get_observation").fields
+        assert (fields["cause"], fields["key"]) == ("signal", "observation_stamps")
 
 
 def test_numpys_numbers_are_taken_as_pythons_own() -> None:

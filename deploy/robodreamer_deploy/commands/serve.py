@@ -128,6 +128,8 @@ class _Service:
             faults = [*faults, "interrupted by the robot's own code"]
         if leaving.disconnect_fault is not None:
             faults = [*faults, f"disconnecting: {leaving.disconnect_fault}"]
+        if (fault := self.commands.switch_fault) is not None:
+            faults = [*faults, fault]
         if self.commands.limits:
             counts = self.commands.limits.most_common()
             self.say(f"limited     {', '.join(f'{name} {count}' for name, count in counts)}")

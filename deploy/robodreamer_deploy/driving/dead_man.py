@@ -73,16 +73,48 @@ class HeartbeatFile:
             return None
 
 
-def enabling(robot: Robot, file: Path | None) -> IsEnabled | None:
+class Switch:
+    """A dead-man's switch whose odd answers are warned about once each, not in every tick.
+
+    Args:
+        ask: Returns `True` where the robot may move.
+    """
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask = ask
+        self._told = set[str]()
+        self._has_answered = False
+
+    def __call__(self) -> bool:
+        """Tell whether the robot may move now."""
+        return permits(self._look, self._told)
+
+    @property
+    def fault(self) -> str | None:
+        """Why the robot could not move at all; None where the switch once said True or False."""
+        if self._has_answered or not self._told:
+            return None
+        return (
+            f"the dead-man's switch {', then '.join(sorted(self._told))}, and never True or False"
+        )
+
+    def _look(self) -> object:
+        answer = self._ask()
+        self._has_answered |= isinstance(answer, bool)
+        return answer
+
+
+def enabling(robot: Robot, file: Path | None) -> Switch | None:
     """Return all switches that a drive has as one: the robot's `is_enabled`, and a file's."""
     heartbeat = None if file is None else HeartbeatFile(file)
     if not is_enabling(robot):
-        return heartbeat
+        return None if heartbeat is None else Switch(heartbeat)
     if heartbeat is None:
-        return lambda: robot.is_enabled
+        return Switch(lambda: robot.is_enabled)
 
-    def both() -> bool:
+    def both() -> object:
         is_alive = heartbeat()  # looked at every time, so that a touch is noticed when it is made
-        return permits(lambda: robot.is_enabled) and is_alive
+        answer: object = robot.is_enabled
+        return is_alive if answer is True else answer
 
-    return both
+    return Switch(both)

@@ -78,6 +78,11 @@ class RemoteCommands:
         self._speed = Speed(contract.action.size)
 
     @property
+    def switch_fault(self) -> str | None:
+        """See `Safety.switch_fault`."""
+        return self._safety.switch_fault
+
+    @property
     def is_enabled(self) -> bool:
         """Whether the dead-man's switches permit motion now."""
         return self._switch is None or permits(self._switch)

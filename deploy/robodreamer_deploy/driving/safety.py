@@ -18,10 +18,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.driving.dead_man import IsEnabled
+from robodreamer_deploy.driving.dead_man import IsEnabled, Switch
 from robodreamer_deploy.driving.limits import Limiter, Limits, contract_limits
 from robodreamer_deploy.driving.states import State, StateMachine
-from robodreamer_deploy.robots import RobotError, permits
+from robodreamer_deploy.robots import RobotError
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,9 @@ class Safety:
         self._robot = robot
         self._spec = action
         self._limiter = Limiter(self.limits, control_dt_s)
-        self._is_enabled = is_enabled
+        if is_enabled is not None and not isinstance(is_enabled, Switch):
+            is_enabled = Switch(is_enabled)
+        self._switch = is_enabled
         self._num_ramp_ticks = 0 if is_choice else math.ceil(start.ramp_s / control_dt_s - 1e-6)
         self._num_warm_up_ticks = max(start.warm_up_ticks, min(1, self._num_ramp_ticks))
         self._warm_up_left = self._ramp_left = 0
@@ -150,6 +152,11 @@ class Safety:
     def stop_reason(self) -> str | None:
         """Why the robot was stopped; None while it may move."""
         return self._states.stop_reason
+
+    @property
+    def switch_fault(self) -> str | None:
+        """Why the dead-man's switch let nothing move at all; None if it is one."""
+        return None if self._switch is None else self._switch.fault
 
     @property
     def can_slow_down(self) -> bool:
@@ -271,7 +278,7 @@ class Safety:
         return fault
 
     def _may_move(self) -> bool:
-        return self._is_enabled is None or permits(self._is_enabled)
+        return self._switch is None or self._switch()
 
     def _limit(self, action: Array, rate_scale: float) -> tuple[Array, list[str]]:
         """Return the nearest allowed action and the names of the limits that changed it."""

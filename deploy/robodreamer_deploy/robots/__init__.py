@@ -222,24 +222,30 @@ def is_enabling(robot: object) -> TypeGuard[EnabledRobot]:
     return has(robot, "is_enabled")
 
 
-def permits(switch: Callable[[], object]) -> bool:
+def permits(switch: Callable[[], object], told: set[str] | None = None) -> bool:
     """Ask a dead-man's switch whether the robot may move.
 
     Yes is `True` alone: one that fails says no, and so does any other value, numpy's included.
     "no", NaN and a method that was meant to be a property would otherwise be yes.
+
+    Args:
+        switch: Is asked.
+        told: What was warned about before, which is not said again; is added to.
     """
+    told = set[str]() if told is None else told
     try:
         answer = switch()
-    except Exception:
-        logger.exception("the dead-man's switch failed")
+    except Exception as error:
+        odd = f"failed with {type(error).__qualname__}"
+        if odd not in told:
+            logger.exception("the dead-man's switch failed")
+        told.add(odd)
         return False
     if not isinstance(answer, bool):
-        kind = type(answer)
-        logger.warning(
-            "the dead-man's switch says %s.%s, which counts as no: yes is True alone",
-            kind.__module__,
-            kind.__qualname__,
-        )
+        odd = f"says {type(answer).__module__}.{type(answer).__qualname__}"
+        if odd not in told:
+            logger.warning("the dead-man's switch %s, which counts as no: yes is True alone", odd)
+        told.add(odd)
     return answer is True
 
 

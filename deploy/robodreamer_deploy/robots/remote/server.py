@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -255,9 +255,10 @@ class Server:
         begun_s = time.monotonic()
         observation = self._robot.get_observation()
         now = time.monotonic()
-        stamps: Mapping[str, object] = {}
-        if is_stamped(self._robot):
-            stamps = self._robot.observation_stamps
+        stamps: Any = self._robot.observation_stamps if is_stamped(self._robot) else {}
+        if not isinstance(stamps, Mapping):
+            raise SignalError("observation_stamps", "no mapping by signal")
+        stamps = cast("Mapping[str, object]", stamps)
         ages = {name: now - _time(name, stamps.get(name, now)) for name in observation}
         return {"ages_s": ages, "busy_s": now - begun_s, **self._status()}, observation
 
