@@ -213,6 +213,13 @@ class BreaksLater(Base):
         return super().step(action)
 
 
+class Exits(Base):
+    def step(self, action: Any) -> Any:
+        if self.steps == 5:
+            raise SystemExit(3)
+        return super().step(action)
+
+
 class NanAtReset(Base):
     def __init__(self) -> None:
         self.resets = 0

@@ -237,6 +237,17 @@ def test_training_tells_what_was_guessed_and_takes_what_is_set(
     assert (contract.task, contract.options["control_dt_s"]) == (task, 0.25)
 
 
+def test_a_simulator_that_wants_to_end_the_process_is_a_fault_of_its_environment() -> None:
+    settings: dict[str, Any] = {"num_envs": 1, "num_workers": 0, "seed": 0}
+    with VectorEnv("foreign_env:Exits", PROPRIO, **settings) as environments:
+        environments.start()
+        environments.recv()
+        with pytest.raises(EnvironmentFault, match="episode 0, step 6: SystemExit: 3"):  # noqa: PT012
+            for _ in range(6):
+                environments.send(np.zeros((1, 2), np.float32))
+                environments.recv()
+
+
 def test_a_nan_at_reset_is_told_with_its_signal_and_step() -> None:
     with VectorEnv("foreign_env:NanAtReset", PROPRIO, num_envs=1, seed=0) as environments:
         environments.start()

@@ -199,7 +199,7 @@ class _Slot:
             yield
         except GraphicsError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # some simulators end the process
             raise self._fault(_with_traceback(error)) from error
 
     @staticmethod
@@ -231,6 +231,6 @@ class _Slot:
         )
 
 
-def _with_traceback(error: Exception) -> str:
+def _with_traceback(error: BaseException) -> str:
     """Return an exception in words with its traceback, which cannot travel between processes."""
     return f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"
