@@ -78,7 +78,7 @@ def _told_costs(env: TaskEnv, clock: Clock) -> list[tuple[str, str]]:
     """Return what a step takes, or why it cannot be taken: the rest can be told all the same."""
     try:
         return list(cost_rows(measure_costs(env, clock)))
-    except Exception as error:  # noqa: BLE001  whatever somebody's task raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
         return [("step time", f"unknown, because a step raises {describe(error)}")]
 
 

@@ -38,7 +38,7 @@ def prepare_check(
             num_broken += _check(specimen, say)
             try:
                 num_unusual += _measure(specimen, config, say)
-            except Exception as error:  # noqa: BLE001  whatever somebody's task raises
+            except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
                 say(_line("broken", "random", f"random actions end in {describe(error)}"))
                 num_broken += 1
             specimen.close()
@@ -59,7 +59,7 @@ def _check(specimen: Specimen, say: Callable[[str], None]) -> int:
         except UnfitTaskError as broken:
             say(_line("broken", name, str(broken)))
             num_broken += 1
-        except Exception as error:  # noqa: BLE001  whatever somebody's task raises
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
             say(_line("broken", name, f"it raises {describe(error)}"))
             num_broken += 1
         else:

@@ -240,6 +240,18 @@ def test_what_a_task_raises_while_it_is_checked_is_a_broken_promise(
     )
 
 
+def test_a_task_that_ends_the_process_is_a_broken_promise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["tasks", "check", "foreign_env:Exits"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "broken observations it raises SystemExit: 3 (raised in foreign_env)" in said
+    assert "broken random random actions end in SystemExit: 3 (raised in foreign_env)" in said
+    assert main(["tasks", "foreign_env:Exits"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "step time unknown, because a step raises SystemExit: 3" in said
+
+
 def test_what_is_no_task_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "check"]) == 2
     assert "name the tasks to check" in capsys.readouterr().err
