@@ -223,11 +223,12 @@ def test_a_lerobot_arm_that_was_moved_by_hand_is_held_where_it_is_now(
     robot.hold()
     for degrees in np.linspace(-60.0, 70.0, 50):
         clock.sleep(0.1)
-        arm.positions["shoulder_pan"] = float(degrees)
+        arm.positions |= {"shoulder_pan": float(degrees), "gripper": 20.0}
         if is_read_meanwhile:
             robot.get_observation()
     robot.hold()
     assert arm.sent[-1]["shoulder_pan"] == pytest.approx(70.0)
+    assert arm.sent[-1]["gripper"] == pytest.approx(20.0), "nor is what the policy does not drive"
     arm.positions["shoulder_pan"] = -60.0  # at once
     robot.get_observation()
     robot.hold()
@@ -310,8 +311,8 @@ def test_a_ros_2_robot_that_was_moved_by_hand_is_held_where_it_is_now(
     bench.clock.time += 60.0
     for k in range(2):
         bench.clock.time += 0.01
-        bench.tell(lift=0.8 + 0.01 * k)
+        bench.tell(lift=0.8 + 0.01 * k, gripper=0.05)
         bench.observe()
     bench.robot.hold()
-    assert bench.sent[-1].data[2] == pytest.approx(0.81)
+    np.testing.assert_allclose(bench.sent[-1].data, [0.05, 0.5, 0.81])
     bench.robot.disconnect()

@@ -209,7 +209,8 @@ class LeRobotAdapter:
         The pose is measured once, however often this is called, and again where the arm was moved
         far from it, as by hand; where measuring fails, a joint seems to have jumped, or another
         thread hangs in it, the last good one is sent. Motors that the policy does not drive stay
-        where they were sent. Before `connect` and after `disconnect` there is nothing to hold.
+        where they were sent, unless the arm was moved. Before `connect` and after `disconnect` there
+        is nothing to hold.
 
         Raises:
             RobotError: The robot has lost its connection.
@@ -223,7 +224,7 @@ class LeRobotAdapter:
                 theirs = self._observe_or_last() if is_alone else self._last_pose("hangs")
                 self._pose, self._is_holding = self._pose_to_hold(theirs), True
             elif is_alone and (moved := self._find_moved()) is not None:
-                self._pose = self._pose_to_hold(moved)
+                self._pose = self._measure_pose(moved)
             self._send(self._pose)
             return self._goals.held_at(self._driven_positions(self._pose))
 

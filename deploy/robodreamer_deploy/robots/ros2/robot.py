@@ -182,7 +182,7 @@ class Ros2Robot:
 
         The pose is the newest one to be believed, and is taken once, and again where the robot was
         moved far from it, as by hand; joints that the policy does not drive stay where they were
-        sent. Before `connect` and after `disconnect` there is nothing to hold.
+        sent, unless it was moved. Before `connect` and after `disconnect` there is nothing to hold.
 
         Raises:
             RobotError: Nobody listens, or no pose is known.
@@ -195,10 +195,10 @@ class Ros2Robot:
                 node.publish(np.zeros(len(self._joints.controlled)), self.contract.control_dt_s)
                 return action.from_actuators(np.zeros(action.num_actuators))
             self._measure_surely(node)
-            if not self._is_holding or self._was_moved():
+            if (is_moved := self._is_holding and self._was_moved()) or not self._is_holding:
                 if self._pose is None:
                     raise RobotError(f"there is no pose to hold: {self._doubt}")
-                sent = self._pose.copy() if self._sent is None else self._sent
+                sent = self._pose.copy() if self._sent is None or is_moved else self._sent
                 sent[self._joints.places] = self._pose[self._joints.places]
                 self._sent, self._is_holding = sent, True
             assert self._sent is not None, "set above"
