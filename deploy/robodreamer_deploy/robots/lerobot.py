@@ -209,8 +209,8 @@ class LeRobotAdapter:
         The pose is measured once, however often this is called, and again where the arm was moved
         far from it, as by hand; where measuring fails, a joint seems to have jumped, or another
         thread hangs in it, the last good one is sent. Motors that the policy does not drive stay
-        where they were sent, unless the arm was moved. Before `connect` and after `disconnect` there
-        is nothing to hold.
+        where they were sent, unless the arm was moved. Before `connect` and after `disconnect`
+        there is nothing to hold.
 
         Raises:
             RobotError: The robot has lost its connection.
