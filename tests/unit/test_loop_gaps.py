@@ -12,6 +12,7 @@ from toy_robot import CONTRACT, Bench, FakeClock
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.driving.bounds import Bounds
+from robodreamer_deploy.driving.episodes import drive_episodes
 from robodreamer_deploy.driving.limits import rate_limits
 from robodreamer_deploy.driving.loop import ControlLoop
 from robodreamer_deploy.driving.safety import Safety, Start
@@ -493,3 +494,36 @@ def test_a_drive_that_was_suspended_does_not_go_on(policy: Policy, where: str) -
     assert (loop.safety.stop_reason, witness.ends) == (reason, [reason])
     assert len(robot.sent) == 3  # not even the command that was on its way
     assert robot.num_holds >= 1
+
+
+def test_after_a_pause_between_two_episodes_the_robot_begins_from_rest(policy: Policy) -> None:
+    """A reset takes what it takes, and the process may be suspended in it: the robot holds."""
+
+    class Paused(Patchy):
+        is_episode_over = False
+        episode_return, episode_success = 0.0, None
+
+        def start_episode(self, seed: int) -> None:
+            assert seed == 0 or self.held_last
+            self.clock.time += 3600.0 * seed
+            self.first_of_episode = self.num_observed
+
+        def send_action(self, action: Array) -> Array:
+            self.held_last = False
+            assert self.num_observed - self.first_of_episode > 5, "before it has warmed up"
+            self.is_episode_over = self.num_observed - self.first_of_episode >= 20
+            return super().send_action(action)
+
+        def hold(self) -> Array:
+            self.held_last, self.is_episode_over = True, False
+            return super().hold()
+
+    robot = Paused()
+    dog = Watchdog(look_s=0.2, give_up=lambda *_: None, now=robot.clock.now)
+    start = Start(warm_up_ticks=5, ramp_s=0.2)
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, start=start)
+    loop = make_loop(policy, robot, witness := Witness(), watchdog=dog, safety=safety)
+    drive_episodes(loop, robot, seeds=range(3), should_stop=lambda: None, finished=lambda _: None)
+    assert witness.ends == ["episode over"] * 3
+    assert loop.report.limits["ramp"] > 3 * 5
+    assert robot.clock.time > 3 * 3600.0
