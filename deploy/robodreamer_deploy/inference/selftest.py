@@ -90,6 +90,10 @@ def _replay_graphs(graphs: Mapping[str, Graph], golden: Golden) -> tuple[float, 
     return worst, num_ties
 
 
+FROM_LATENTS = ("action_logits", "action")
+"""Outputs that depend on the latents drawn in the same step, in the order in which they do."""
+
+
 class Checked(NamedTuple):
     """What a comparison found; only ties, or it would have been refused."""
 
@@ -119,13 +123,13 @@ def check_outputs(
     """
     errors: dict[str, float] = {}
     num_ties = 0
-    for name in sorted(outputs, key=lambda name: name == "action"):
+    for name in sorted(outputs, key=lambda name: name in FROM_LATENTS):
         if name in LATENTS:
             leads = lead(expected[LATENTS[name]][0] + expected["noise_stoch"][0])
             chosen, reference = outputs[name][0], expected[name][0]
             num_ties += count_ties(chosen, reference, leads, f"{who}: latent", where)
-        elif name == "action" and num_ties:
-            continue  # chosen in another state, with as much right
+        elif name in FROM_LATENTS and num_ties:
+            continue  # computed in another state, which was chosen with as much right
         elif name == "action" and "action_logits" in expected:
             leads = lead(expected["action_logits"] + expected["noise_action"])
             num_ties += count_ties(outputs[name], expected[name], leads, f"{who}: action", where)
