@@ -15,7 +15,7 @@ from train_runs import QUICK, ROOT, differences, result_of, resume, train
 from robodreamer.agent import Learner
 from robodreamer.cli import main
 from robodreamer.run import read_run
-from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.bundle.manifest import Manifest, derive
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.recording.about import About
@@ -46,7 +46,8 @@ def random_steps(contract: Contract, num_steps: int = EPISODE_TICKS) -> list[Ste
 def write_log(path: Path, contract: Contract, episodes: list[list[Step]], **options: Any) -> Path:
     """Write a log of a robot with a contract."""
     manifest = Manifest.from_json((ROOT / "policies/fetch_reach/manifest.json").read_text())
-    text = dataclasses.replace(manifest, contract=contract).to_json()
+    follows = derive(contract, manifest.state, manifest.token_size, manifest.validity)
+    text = dataclasses.replace(manifest, contract=contract, **follows).to_json()
     about = About(
         manifest=text, manifest_sha256="", robot="bench", options=options, safety={}, versions={}
     )
