@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt $(SETUP)
 demo: $(STAMP)  ## learn to reach, export, verify, drive from ONNX, leave a page to look at
 	$(BIN)/robodreamer demo
 
-test: $(STAMP)  ## what every change must pass, about five minutes on two cores
+test: $(STAMP)  ## what every change must pass, about eight minutes on two cores
 	$(PY) -m pytest -m 'not slow and not learns and not gpu and not hardware'
 
 test-all: $(STAMP)  ## everything that needs neither GPU nor robot, in depth, with coverage

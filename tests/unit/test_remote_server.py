@@ -61,6 +61,7 @@ class Stranger:
     def send(self, data: bytes) -> Message | None:
         """Let the server handle what it is sent; return its answer."""
         self._socket.send(data)
+        assert self.server._door._socket.poll(60_000), "it has to arrive before it is handled"
         counted = self.server.num_malformed
         while not self.server.handle(1.0):
             pass
