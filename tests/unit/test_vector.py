@@ -294,6 +294,16 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["subproce
     process.communicate()
 
 
+def require_end_with(parent: "subprocess.Popen[str]") -> None:
+    """Kill a process, and see all others of its session end."""
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10.0
+    while processes_of(parent.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not processes_of(parent.pid)
+
+
 @pytest.mark.parametrize(
     ("parent", "does_hang"),
     [("gym:toy_env:Toy-v0", False), ("gym:toy_env:ToyHangs-v0", True)],
@@ -309,12 +319,7 @@ def test_nothing_outlives_a_parent_that_is_killed(
     assert not [line for pid in (parent.pid, *pids) for line in named_memory(pid)]
     if does_hang:
         assert [parent.stdout.readline() for _ in pids] == ["hanging\n"] * 2
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 10.0
-    while processes_of(parent.pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not processes_of(parent.pid)
+    require_end_with(parent)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
@@ -323,12 +328,7 @@ def test_a_worker_that_is_stopped_ends_with_its_parent(parent: "subprocess.Popen
     assert parent.stdout is not None
     first, *_ = (int(pid) for pid in parent.stdout.readline().split())
     os.kill(first, signal.SIGSTOP)
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 10.0
-    while processes_of(parent.pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not processes_of(parent.pid)
+    require_end_with(parent)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

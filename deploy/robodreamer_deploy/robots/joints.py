@@ -5,6 +5,7 @@ action element, U actuator.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +30,31 @@ this time: a joint that is blocked is not wound up against what blocks it."""
 
 SAME_GOAL = 1e-6
 """Goals that differ by less, in rad or m, differ by rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointScale:
+    """A joint of the policy in the numbers of another library: policy = factor * theirs + offset.
+
+    Raises:
+        ValueError: Every value would leave the joint in one place, or its range is empty.
+    """
+
+    factor: float | None = None
+    """Rad or m per unit of theirs; None for what that library usually has."""
+    offset: float = 0.0
+    """Where the policy's joint is when theirs reads 0; velocities have none."""
+    low: float | None = None
+    """Lowest position it is sent to, in rad or m; None for the policy's own range."""
+    high: float | None = None
+    """Highest one."""
+
+    def __post_init__(self) -> None:
+        """Refuse a joint that every value would leave in one place, and an empty range."""
+        if self.factor == 0.0:
+            raise ValueError("factor is 0")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
 
 
 class JointSignal(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.records import parse_json, read_object, read_record
 from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.robots.joints import given, known_ranges
+from robodreamer_deploy.robots.joints import JointScale, given, known_ranges
 from robodreamer_deploy.robots.pictures import make_fit
 
 SUFFIXES = {"rad": ".pos", "m": ".pos", "rad/s": ".vel", "m/s": ".vel"}
@@ -25,27 +25,15 @@ DEGREE = math.pi / 180.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joint:
-    """How a joint of the policy is known to LeRobot: policy = factor * theirs + offset."""
+class Joint(JointScale):
+    """A joint of the policy as LeRobot knows it.
+
+    Its factor is None for degrees. A gripper that goes from 0 to 100 while it opens by 8 cm has
+    0.0008.
+    """
 
     motor: str | None = None
     """Its key without `.pos` or `.vel`; None for the policy's label."""
-    factor: float | None = None
-    """Rad or m per unit of theirs; None for degrees. A gripper that goes from 0 to 100 while it
-    opens by 8 cm has 0.0008."""
-    offset: float = 0.0
-    """Where the policy's joint is when theirs reads 0; velocities have none."""
-    low: float | None = None
-    """Lowest position it is sent to, in rad or m; None for the policy's own range."""
-    high: float | None = None
-    """Highest one."""
-
-    def __post_init__(self) -> None:
-        """Refuse a joint that every value would leave in one place, and an empty range."""
-        if self.factor == 0.0:
-            raise ValueError("factor is 0")
-        if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError(f"low {self.low} is not below high {self.high}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,29 +7,17 @@ from typing import Literal
 
 from robodreamer_deploy.records import parse_json, read_object, read_record
 from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots.joints import JointScale
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ros2Joint:
-    """A joint of the policy in ROS: policy = factor * theirs + offset."""
+class Ros2Joint(JointScale):
+    """A joint of the policy in ROS."""
 
-    name: str | None = None
-    """In JointState and JointTrajectory; None for the policy's label."""
     factor: float = 1.0
     """-1 turns its direction round. ROS speaks rad and m, as policies do."""
-    offset: float = 0.0
-    """Where the policy's joint is when theirs reads 0."""
-    low: float | None = None
-    """Lowest position it is sent to, in rad or m; None for the policy's own range."""
-    high: float | None = None
-    """Highest one."""
-
-    def __post_init__(self) -> None:
-        """Refuse a joint that every value would leave in one place, and an empty range."""
-        if self.factor == 0.0:
-            raise ValueError("factor is 0")
-        if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError(f"low {self.low} is not below high {self.high}")
+    name: str | None = None
+    """In JointState and JointTrajectory; None for the policy's label."""
 
 
 @dataclass(frozen=True, kw_only=True)
