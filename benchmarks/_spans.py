@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from _timing import synchronize
 
-from robodreamer.agent import Learner
+from robodreamer.learning.agent import Learner
 
 
 class Spans:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robodreamer.agent import Agent, Learner
+from robodreamer.learning.agent import Agent, Learner
 from robodreamer.config import (
     AlgorithmConfig,
     NetworkConfig,
@@ -21,9 +21,9 @@ from robodreamer.config import (
     TrainConfig,
     named_config,
 )
-from robodreamer.distributions import Sample
-from robodreamer.encoder import stage_multipliers
-from robodreamer.session import env_options
+from robodreamer.models.distributions import Sample
+from robodreamer.models.encoder import stage_multipliers
+from robodreamer.training.builder import env_options
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim import make
 from robodreamer_sim.options import Observe

@@ -27,8 +27,8 @@ from _workloads import (
     make_workload,
 )
 
-from robodreamer.collect import make_replay
-from robodreamer.replay import Replay
+from robodreamer.data.collector import make_replay
+from robodreamer.data.replay import Replay
 
 MB = 1e6
 PER_STEPS = 100_000

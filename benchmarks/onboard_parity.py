@@ -28,11 +28,11 @@ from _onboard import load_policy, mean_and_half, seeds
 from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS, make_workload
 
-from robodreamer.agent import Agent
-from robodreamer.evaluate import Evaluation
-from robodreamer.onnx_export.graphs import GivenNoise
-from robodreamer.onnx_export.traces import Recording, trace
-from robodreamer.policies import load_finite_run
+from robodreamer.learning.agent import Agent
+from robodreamer.evaluation.evaluate import Evaluation
+from robodreamer.export.graphs import GivenNoise
+from robodreamer.export.torch_trace import Recording, trace
+from robodreamer.evaluation.policies import load_finite_run
 from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.inference.controller import Controller

@@ -26,7 +26,7 @@ from _bundles import write_bundle
 from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS, Workload, make_agent, make_draw, make_observation, make_workload
 
-from robodreamer.agent import Agent
+from robodreamer.learning.agent import Agent
 from robodreamer_deploy.bundle.bundle import Bundle
 from robodreamer_deploy.bundle.interface import FEEDBACK
 from robodreamer_deploy.contract import Array

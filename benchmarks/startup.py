@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from _timing import describe_origin, make_parser, print_table, write_json
 
-from robodreamer.commands import COMMANDS
+from robodreamer.cli.commands import COMMANDS
 
 AGENT = ("-m", "robodreamer")
 DEPLOY = ("-c", "import sys; from robodreamer_deploy.cli import main; sys.exit(main())")

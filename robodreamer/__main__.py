@@ -1,4 +1,4 @@
-"""The `robodreamer` command: says what is missing, or hands over to `robodreamer.cli`.
+"""The `robodreamer` command: says what is missing, or hands over to `robodreamer.cli.main`.
 
 A robot computer has the bare install, numpy and onnxruntime; whoever asks it to train deserves a
 sentence, not a traceback. Nothing is caught: what fails inside an installed package is shown.
@@ -29,7 +29,7 @@ def main() -> int | None:
             file=sys.stderr,
         )
         return 2
-    from robodreamer.cli import main as run
+    from robodreamer.cli.main import main as run
 
     return run()
 

@@ -137,7 +137,7 @@ def clear(demo: Demo) -> None:
     Raises:
         FolderInUseError: Another process trains there; nothing was deleted.
     """
-    from robodreamer.files import locked  # imports torch
+    from robodreamer.runs.files import locked  # imports torch
 
     with locked(demo.run) if demo.run.exists() else nullcontext():
         for folder in (demo.run, demo.policy):

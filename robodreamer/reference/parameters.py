@@ -24,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robodreamer.agent import Agent
-from robodreamer.decoder import CameraDecoder, VectorDecoder
-from robodreamer.encoder import CameraEncoder, VectorInput
-from robodreamer.nets import BlockLinear, RMSNorm, UpsampleConv
+from robodreamer.learning.agent import Agent
+from robodreamer.models.decoder import CameraDecoder, VectorDecoder
+from robodreamer.models.encoder import CameraEncoder, VectorInput
+from robodreamer.models.layers import BlockLinear, RMSNorm, UpsampleConv
 from robodreamer_deploy.contract import Signal
 
 Array = NDArray[Any]

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from vectors import Case, contract
 
-from robodreamer.agent import Agent
-from robodreamer.distributions import Mode
+from robodreamer.learning.agent import Agent
+from robodreamer.models.distributions import Mode
 from robodreamer.reference import config_from_reference, load_parameters
 
 FILES = ("09a_agent_continuous.npz", "09b_agent_discrete.npz")

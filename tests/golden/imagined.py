@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robodreamer.behavior import Behavior, Imagined, Outlook
-from robodreamer.distributions import Categorical, Normal
+from robodreamer.learning.actor_critic import Behavior, Imagined, Outlook
+from robodreamer.models.distributions import Categorical, Normal
 
 
 class ImaginedReport(NamedTuple):

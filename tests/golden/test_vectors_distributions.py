@@ -17,8 +17,8 @@ from vectors import (
 )
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.decoder import Decoder, image_loss
-from robodreamer.distributions import (
+from robodreamer.models.decoder import Decoder, image_loss
+from robodreamer.models.distributions import (
     Categorical,
     CategoricalLatent,
     Mode,
@@ -30,7 +30,7 @@ from robodreamer.distributions import (
     twohot_loss,
     twohot_mean,
 )
-from robodreamer.heads import (
+from robodreamer.models.heads import (
     ContinueHead,
     ContinuousActor,
     DiscreteActor,
@@ -38,7 +38,7 @@ from robodreamer.heads import (
     bounded_normal,
 )
 from robodreamer.reference import match
-from robodreamer.rssm import State
+from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Signal
 
 SYMLOG, LATENT, OUTPUTS = "01_symlog_twohot.npz", "02_onehot_unimix.npz", "03_outputs.npz"

@@ -17,10 +17,10 @@ from vectors import (
 )
 
 from robodreamer.config import NetworkConfig
-from robodreamer.decoder import Decoder
-from robodreamer.encoder import Encoder
+from robodreamer.models.decoder import Decoder
+from robodreamer.models.encoder import Encoder
 from robodreamer.reference import match
-from robodreamer.rssm import State
+from robodreamer.models.rssm import State
 
 FILES = sorted(path.name for path in FOLDER.glob("06*_encdec_*.npz"))
 

@@ -12,8 +12,8 @@ from test_vectors_encdec import make_network
 from torch import Tensor
 from vectors import FOLDER, Case, signals
 
-from robodreamer.decoder import Decoder
-from robodreamer.encoder import Encoder
+from robodreamer.models.decoder import Decoder
+from robodreamer.models.encoder import Encoder
 from robodreamer.reference import Counterpart, match
 
 Entry = dict[str, Any]

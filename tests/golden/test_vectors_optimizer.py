@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vectors import GRADIENT, Case, Options, case_names, compare, read
 
 from robodreamer.config import OptimizerConfig
-from robodreamer.optim import LaProp
+from robodreamer.learning.optim import LaProp
 
 FILE = "08_optimizer.npz"
 CASES = [name for name in case_names(FILE) if "beta1" in read(FILE)[1][name]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from train_runs import ROOT
 
-from robodreamer.onnx_export.policy_folder import stamp
+from robodreamer.export.folder import stamp
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
 from robodreamer_deploy.robots import RobotError, check_features
 from robodreamer_deploy.session import load_policy

@@ -13,8 +13,8 @@ import pytest
 import torch
 from train_runs import ROOT, make_run_replay, registered
 
-from robodreamer.checkpoint import Checkpoints
-from robodreamer.cli import main
+from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.cli.main import main
 from robodreamer_deploy.bundle.bundle import load_bundle
 
 EPISODES = 2

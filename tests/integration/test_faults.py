@@ -23,10 +23,10 @@ from train_runs import (
     train,
 )
 
-import robodreamer.files
-import robodreamer.reporter
-from robodreamer.checkpoint import CheckpointError, Checkpoints
-from robodreamer.reporter import Reporter
+import robodreamer.runs.files
+import robodreamer.training.reporter
+from robodreamer.runs.checkpoint import CheckpointError, Checkpoints
+from robodreamer.training.reporter import Reporter
 from robodreamer_sim.faults import EnvironmentFault, GraphicsError
 from robodreamer_sim.vector.vector_env import VectorEnv
 
@@ -131,7 +131,7 @@ def test_a_fault_of_an_evaluation_is_kept_as_that_of_its_own_environments(
         }
         raise EnvironmentFault("environment 4: it broke", environment=4, **fields)  # one of five
 
-    monkeypatch.setattr(robodreamer.reporter, "evaluate", fail)
+    monkeypatch.setattr(robodreamer.training.reporter, "evaluate", fail)
     run = tmp_path / "run"
     words = (
         "--num-workers=0",
@@ -213,7 +213,7 @@ def test_a_full_disk_stops_training_and_the_older_checkpoint_loads(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
-    monkeypatch.setattr(robodreamer.files.os, "fsync", fill_disk)
+    monkeypatch.setattr(robodreamer.runs.files.os, "fsync", fill_disk)
     words = "--num-workers=0", "--checkpoint-steps=20", "--log-steps=2"
     assert train(run, *BLIND, *words, task=FINE) == 2
     words = last_words(capsys)

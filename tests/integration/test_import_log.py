@@ -12,9 +12,9 @@ import pytest
 import torch
 from train_runs import QUICK, ROOT, differences, result_of, resume, train
 
-from robodreamer.agent import Learner
-from robodreamer.cli import main
-from robodreamer.run import read_run
+from robodreamer.learning.agent import Learner
+from robodreamer.cli.main import main
+from robodreamer.runs.run_folder import read_run
 from robodreamer_deploy.bundle.manifest import Manifest, derive
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick

@@ -15,10 +15,10 @@ from faulty_env import FINE
 from test_refused import content
 from train_runs import PATIENCE_S, QUICK, ROOT, launch, num_lines, result_of, train, wait_until
 
-from robodreamer import session
-from robodreamer.checkpoint import Checkpoints
-from robodreamer.metrics import read_metrics
-from robodreamer.run import read_run
+from robodreamer.training import builder
+from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.runs.metrics import read_metrics
+from robodreamer.runs.run_folder import read_run
 
 BLIND = "--observe=proprio", "--data.action-repeat=1", "--num-workers=0"
 FEW = (*QUICK, *BLIND, "--steps=40")
@@ -30,9 +30,9 @@ REFUSED = "another process is at work in"
 def gathered(commands: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
     """Run commands at once, each of which waits until all have imported all; return what came."""
     code = (
-        "import os, sys, time, robodreamer.session, robodreamer.cli; "
+        "import os, sys, time, robodreamer.training.builder, robodreamer.cli.main; "
         "print('ready', flush=True); sys.stdin.readline(); "
-        "sys.exit(robodreamer.cli.main(sys.argv[1:]))"
+        "sys.exit(robodreamer.cli.main.main(sys.argv[1:]))"
     )
     folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
@@ -79,7 +79,7 @@ def test_a_run_that_another_has_overtaken_while_it_was_built_is_refused(
 ) -> None:
     run = tmp_path / "run"
     before: dict[str, bytes] = {}
-    make = session.make_envs
+    make = builder.make_envs
     first = itertools.count()
 
     def interrupted(*arguments: object) -> object:
@@ -88,7 +88,7 @@ def test_a_run_that_another_has_overtaken_while_it_was_built_is_refused(
             before.update(content(run))
         return make(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(session, "make_envs", interrupted)
+    monkeypatch.setattr(builder, "make_envs", interrupted)
     assert train(run, *BLIND, "--steps=40", "--seed=8", task=FINE) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert before

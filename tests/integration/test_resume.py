@@ -26,8 +26,8 @@ from train_runs import (
     wait_until,
 )
 
-from robodreamer.best import BestStates
-from robodreamer.checkpoint import Checkpoints
+from robodreamer.runs.best_checkpoint import BestStates
+from robodreamer.runs.checkpoint import Checkpoints
 
 MAX_LINES = STEPS // 20 + 3
 EVALUATED = (

@@ -31,14 +31,14 @@ from train_runs import (
     wait_until,
 )
 
-from robodreamer.agent import Learner
-from robodreamer.checkpoint import Checkpoints
-from robodreamer.collect import make_replay
+from robodreamer.learning.agent import Learner
+from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.data.collector import make_replay
 from robodreamer.config import LossScales
-from robodreamer.distributions import Sample
-from robodreamer.evaluate import Evaluation
-from robodreamer.metrics import read_metrics
-from robodreamer.run import load_run, make_agent, read_run
+from robodreamer.models.distributions import Sample
+from robodreamer.evaluation.evaluate import Evaluation
+from robodreamer.runs.metrics import read_metrics
+from robodreamer.runs.run_folder import load_run, make_agent, read_run
 
 TIMELY = tuple(word for word in QUICK if not word.startswith(("--deterministic", "--steps")))
 ENDLESS = (*TIMELY, "--steps=100000", "--log-seconds=0.2")

@@ -13,8 +13,8 @@ from train_runs import QUICK, ROOT, differences, launch, metrics_of, result_of, 
 SCRIPT = """
 import sys
 from pathlib import Path
-from robodreamer.run import load_run
-from robodreamer.viewer import Viewer
+from robodreamer.runs.run_folder import load_run
+from robodreamer.training.viewer import Viewer
 
 class FakeClock:
     now = 50.0

@@ -15,12 +15,12 @@ from typing import IO, Any
 
 import torch
 
-from robodreamer.checkpoint import Checkpoints
-from robodreamer.cli import main
-from robodreamer.collect import make_replay
-from robodreamer.metrics import read_metrics
-from robodreamer.replay import Replay
-from robodreamer.run import make_agent, read_run
+from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.cli.main import main
+from robodreamer.data.collector import make_replay
+from robodreamer.runs.metrics import read_metrics
+from robodreamer.data.replay import Replay
+from robodreamer.runs.run_folder import make_agent, read_run
 
 ROOT = Path(__file__).parents[2]
 STEPS = 120

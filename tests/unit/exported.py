@@ -11,12 +11,12 @@ import onnx
 from onnx import numpy_helper
 from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
 
-from robodreamer.agent import Agent
+from robodreamer.learning.agent import Agent
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.onnx_export.evidence import Evidence, gather
-from robodreamer.onnx_export.parity import Parity, verify
-from robodreamer.onnx_export.policy_folder import Origin, unsealed_policy, write_draft
-from robodreamer.onnx_export.traces import Recording
+from robodreamer.export.reference_steps import Evidence, gather
+from robodreamer.export.parity import Parity, verify
+from robodreamer.export.folder import Origin, unsealed_policy, write_draft
+from robodreamer.export.torch_trace import Recording
 from robodreamer_deploy.bundle.interface import GRAPHS
 from robodreamer_deploy.bundle.manifest import Manifest
 from robodreamer_deploy.contract import Array, Contract, Signal

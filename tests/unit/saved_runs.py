@@ -7,7 +7,7 @@ import torch
 from replay_records import assert_equal, content, make_replay, newer_latents, step_of_all
 from torch import Tensor
 
-from robodreamer.checkpoint import Checkpoint, Checkpoints
+from robodreamer.runs.checkpoint import Checkpoint, Checkpoints
 
 Everything = tuple[dict[str, Tensor], Any]
 

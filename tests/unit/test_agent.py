@@ -13,10 +13,10 @@ from toy_agent import (
     make_observation,
 )
 
-from robodreamer.agent import Agent, Carry, Learner, split_context
+from robodreamer.learning.agent import Agent, Carry, Learner, split_context
 from robodreamer.config import AlgorithmConfig, OptimizerConfig
-from robodreamer.distributions import Mode, Sample, symlog
-from robodreamer.rssm import State
+from robodreamer.models.distributions import Mode, Sample, symlog
+from robodreamer.models.rssm import State
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup=0)
 

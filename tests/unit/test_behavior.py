@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toy_agent import ALGORITHM, make_agent, make_contract
 
-from robodreamer.agent import Agent
-from robodreamer.behavior import Imagined, Outlook, ReturnRange, lambda_return
-from robodreamer.distributions import Mode, Sample
-from robodreamer.rssm import State
+from robodreamer.learning.agent import Agent
+from robodreamer.learning.actor_critic import Imagined, Outlook, ReturnRange, lambda_return
+from robodreamer.models.distributions import Mode, Sample
+from robodreamer.models.rssm import State
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

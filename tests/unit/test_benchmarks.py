@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from robodreamer.commands.train import parse_train
-from robodreamer.session import env_options
+from robodreamer.cli.train import parse_train
+from robodreamer.training.builder import env_options
 from robodreamer_sim import make
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from replay_records import make_replay
 
-import robodreamer.files
-from robodreamer.best import BestStates, Evaluated
-from robodreamer.checkpoint import Checkpoints
+import robodreamer.runs.files
+from robodreamer.runs.best_checkpoint import BestStates, Evaluated
+from robodreamer.runs.checkpoint import Checkpoints
 
 
 def weights(step: int) -> dict[str, torch.Tensor]:
@@ -136,7 +136,7 @@ def test_a_write_that_fails_leaves_what_was_best(
 
     states = BestStates(tmp_path)
     offer(states, 10, 1.0)
-    monkeypatch.setattr(robodreamer.files.os, "fsync", fill_disk)
+    monkeypatch.setattr(robodreamer.runs.files.os, "fsync", fill_disk)
     with pytest.raises(OSError, match="No space left"):
         offer(states, 20, 2.0)
     assert [path.name for path in states.folder.iterdir()] == ["step-000000010"]

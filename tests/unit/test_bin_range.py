@@ -10,13 +10,13 @@ import torch
 from toy_agent import make_agent
 from toy_run import make_run
 
-from robodreamer.assess import prepare_evaluation
-from robodreamer.behavior import Outlook
-from robodreamer.bin_range import describe_figures, describe_range, reach
+from robodreamer.evaluation.results import prepare_evaluation
+from robodreamer.learning.actor_critic import Outlook
+from robodreamer.models.bin_range import describe_figures, describe_range, reach
 from robodreamer.config import TrainConfig, named_config
-from robodreamer.distributions import Mode
-from robodreamer.heads import TwoHotHead
-from robodreamer.report.report import prepare_report
+from robodreamer.models.distributions import Mode
+from robodreamer.models.heads import TwoHotHead
+from robodreamer.visualization.report import prepare_report
 
 CPU = named_config("toy", "cpu", "dreamer_v3", "cpu")
 PUBLISHED = named_config("toy", "12m", "dreamer_v3", "default")

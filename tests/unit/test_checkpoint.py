@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from replay_records import assert_equal
 from saved_runs import Run, all_files, assert_same, saved_run
 
-from robodreamer.checkpoint import CheckpointError, Checkpoints
-from robodreamer.files import read_tensors
+from robodreamer.runs.checkpoint import CheckpointError, Checkpoints
+from robodreamer.runs.files import read_tensors
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from saved_runs import Run, all_files, assert_same, hidden, saved_run
 
-from robodreamer.checkpoint import CheckpointError
+from robodreamer.runs.checkpoint import CheckpointError
 
 KEEP = [1, pytest.param(2, marks=pytest.mark.slow)]  # nothing to fall back on is harder
 

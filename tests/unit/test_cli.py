@@ -17,13 +17,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer import __version__, commands
-from robodreamer.cli import main
-from robodreamer.commands.train import config_of, parse_train, resumed_config
+from robodreamer import __version__
+from robodreamer.cli import commands
+from robodreamer.cli.main import main
+from robodreamer.cli.train import config_of, parse_train, resumed_config
 from robodreamer.config import SIZES, TrainConfig, from_dict, named_config, to_dict
 from robodreamer.config_check import check_settings
-from robodreamer.files import locked
-from robodreamer.run import read_run, write_run
+from robodreamer.runs.files import locked
+from robodreamer.runs.run_folder import read_run, write_run
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
 ROOT = Path(__file__).parents[2]
@@ -239,7 +240,7 @@ def test_a_shell_completes_commands_options_tasks_and_files(
 
 
 def test_completion_knows_every_command() -> None:
-    from robodreamer.commands.completion import ARGUMENTS
+    from robodreamer.cli.completion import ARGUMENTS
 
     assert {*ARGUMENTS, "robot"} == commands.COMMANDS.keys()
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from robodreamer.agent import Agent
-from robodreamer.collect import (
+from robodreamer.learning.agent import Agent
+from robodreamer.data.collector import (
     Collector,
     ReplayRatio,
     TrainingDivergedError,
@@ -20,8 +20,8 @@ from robodreamer.collect import (
     make_replay,
 )
 from robodreamer.config import PRESETS, SIZES
-from robodreamer.distributions import Sample
-from robodreamer.replay import Replay
+from robodreamer.models.distributions import Sample
+from robodreamer.data.replay import Replay
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 

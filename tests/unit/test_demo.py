@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.cli import main
+from robodreamer.cli.main import main
 from robodreamer.demo import demo as demo_module
 from robodreamer.demo.demo import LAUNCHERS, execute, prepare_demo, wrap_command
 from robodreamer_deploy.commands.drive import parser
@@ -80,7 +80,7 @@ def test_every_word_is_understood_by_the_real_commands(stage: Stage, tmp_path: P
 
 
 def prepare(words: list[str]) -> None:
-    from robodreamer.commands import COMMANDS as REAL
+    from robodreamer.cli.commands import COMMANDS as REAL
 
     REAL[words[0]](words[1:])
 
@@ -189,7 +189,7 @@ def test_each_part_says_how_long_it_takes(stage: Stage) -> None:
 def test_a_part_that_is_stopped_ends_by_itself(tmp_path: Path, number: int) -> None:
     log = tmp_path / "log.jsonl"
     code = (
-        "import sys; from robodreamer.demo import demo; from robodreamer.cli import main; "
+        "import sys; from robodreamer.demo import demo; from robodreamer.cli.main import main; "
         f"demo.LAUNCHERS = {{name: ({str(STAND_IN)!r}, name) for name in demo.LAUNCHERS}}; "
         f"sys.exit(main(['demo', '--out', {str(tmp_path / 'demo')!r}]))"
     )
@@ -256,7 +256,7 @@ def test_the_list_of_tasks_is_filtered_and_fits(capsys: pytest.CaptureFixture[st
 
 def test_listing_tasks_loads_no_simulator() -> None:
     code = (
-        "import sys; from robodreamer.cli import main; main(['tasks']); "
+        "import sys; from robodreamer.cli.main import main; main(['tasks']); "
         "sys.exit(bool({'mujoco', 'gymnasium', 'torch'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": SOURCES}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robodreamer.distributions import (
+from robodreamer.models.distributions import (
     Categorical,
     CategoricalLatent,
     Mode,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.cli import main
+from robodreamer.cli.main import main
 from robodreamer.doctor import machine, simulation
 from robodreamer.doctor.finding import Finding
 from robodreamer.doctor.machine import check_disk, check_real_time

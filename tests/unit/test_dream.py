@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from toy_agent import make_agent, make_contract, make_observation
 
-from robodreamer.agent import Agent, Carry
-from robodreamer.distributions import Mode
-from robodreamer.evaluate import EVALUATION_SEED, AgentPolicy
-from robodreamer.pictures.dream import Dream, dream, imagine_from
-from robodreamer.pictures.footage import Footage, Recorder, film_episode
-from robodreamer.rssm import State
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.models.distributions import Mode
+from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy
+from robodreamer.visualization.dream import Dream, dream, imagine_from
+from robodreamer.visualization.episodes import Footage, Recorder, film_episode
+from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.cameras.pictures import RenderedPictures
 from robodreamer_sim.cameras.rig import CameraRig

@@ -17,7 +17,7 @@ from mcap_copies import Change, copy_log
 from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
-from robodreamer.robot_logs.stretches import Cut
+from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy import cli
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick

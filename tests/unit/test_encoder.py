@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from toy_agent import NETWORK, SIGNALS, VECTORS, make_contract, make_observation
 
 from robodreamer.config import NetworkConfig
-from robodreamer.decoder import CameraDecoder
-from robodreamer.distributions import symlog
-from robodreamer.encoder import Encoder, VectorInput, stage_multipliers
-from robodreamer.rssm import State
+from robodreamer.models.decoder import CameraDecoder
+from robodreamer.models.distributions import symlog
+from robodreamer.models.encoder import Encoder, VectorInput, stage_multipliers
+from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Signal
 
 

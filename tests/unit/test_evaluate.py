@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer.assess import HEADER, as_json, assess, format_row, prepare_evaluation
-from robodreamer.evaluate import (
+from robodreamer.evaluation.results import HEADER, as_json, assess, format_row, prepare_evaluation
+from robodreamer.evaluation.evaluate import (
     Array,
     Evaluation,
     evaluate,
     make_evaluation_envs,
     require_unchanged,
 )
-from robodreamer.policies import Blindfolded, Candidate, camera_signals, load_candidate
-from robodreamer.report.scores import evaluated
+from robodreamer.evaluation.policies import Blindfolded, Candidate, camera_signals, load_candidate
+from robodreamer.visualization.scores import evaluated
 from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_sim import EnvOptions, VectorEnv, make

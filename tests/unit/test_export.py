@@ -17,16 +17,16 @@ from toy_agent import NETWORK, make_agent
 from toy_policy import write_bundle
 from toy_run import make_run
 
-from robodreamer.agent import Agent
-from robodreamer.best import BestStates, Evaluated
-from robodreamer.distributions import Mode
-from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
-from robodreamer.onnx_export import export
-from robodreamer.onnx_export.export import better_draw, export_policy, prepare_export
-from robodreamer.onnx_export.policy_folder import GOLDEN_STEPS, check_target, draft_of
-from robodreamer.onnx_export.traces import RECORDED_STEPS, STRETCH, record
-from robodreamer.policies import OnnxPolicy, load_candidate
-from robodreamer.run import load_run
+from robodreamer.learning.agent import Agent
+from robodreamer.runs.best_checkpoint import BestStates, Evaluated
+from robodreamer.models.distributions import Mode
+from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
+from robodreamer.export import export
+from robodreamer.export.export import better_draw, export_policy, prepare_export
+from robodreamer.export.folder import GOLDEN_STEPS, check_target, draft_of
+from robodreamer.export.torch_trace import RECORDED_STEPS, STRETCH, record
+from robodreamer.evaluation.policies import OnnxPolicy, load_candidate
+from robodreamer.runs.run_folder import load_run
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
 from robodreamer_deploy.bundle.golden import load_golden
 from robodreamer_deploy.bundle.manifest import DrawResult, Manifest

@@ -10,9 +10,9 @@ from exported import ORIGIN, Exported, export_toy, make_recording
 from toy_agent import ALGORITHM, make_contract
 from toy_robot import Point
 
-from robodreamer.agent import Agent, Carry
-from robodreamer.onnx_export.export import export_policy
-from robodreamer.onnx_export.graphs import GivenNoise
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.export.export import export_policy
+from robodreamer.export.graphs import GivenNoise
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
 from robodreamer_deploy.bundle.describe import describe
 from robodreamer_deploy.bundle.golden import load_golden

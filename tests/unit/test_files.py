@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robodreamer.files import (
+from robodreamer.runs.files import (
     copy_tensors,
     locked,
     read_tensors,

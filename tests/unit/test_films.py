@@ -9,17 +9,17 @@ from test_dream import make_footage
 from toy_agent import SIGNALS, make_agent, make_contract
 from toy_run import STEP, make_run
 
-from robodreamer.cli import main
-from robodreamer.distributions import Mode
-from robodreamer.evaluate import AgentPolicy, evaluate, make_evaluation_envs
-from robodreamer.pictures.dream import dream
-from robodreamer.pictures.films import (
+from robodreamer.cli.main import main
+from robodreamer.models.distributions import Mode
+from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
+from robodreamer.visualization.dream import dream
+from robodreamer.visualization.run_videos import (
     describe_errors,
     make_recorder,
     prepare_films,
     save_evaluation,
 )
-from robodreamer.run import load_run
+from robodreamer.runs.run_folder import load_run
 
 STEM = f"step-{STEP:09d}"
 ALL = {"dream.mp4", "dream.png", "episode.mp4", "episode.png", "signals.png"}

@@ -9,7 +9,7 @@ import foreign_env
 import numpy as np
 import pytest
 
-from robodreamer.cli import main
+from robodreamer.cli.main import main
 from robodreamer.config import folder_name
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim import EnvOptions, TaskEnv, VectorEnv, make

@@ -17,10 +17,10 @@ import pytest
 from test_conformance import Fit
 from test_thinning import lump
 
-from robodreamer.cli import main
-from robodreamer.commands.train import usual_config
-from robodreamer.gallery import CLIP_S, FILM_SIDE, SHEET_SIDE
-from robodreamer.task_costs import measure_costs
+from robodreamer.cli.main import main
+from robodreamer.cli.train import usual_config
+from robodreamer.visualization.tasks import CLIP_S, FILM_SIDE, SHEET_SIDE
+from robodreamer.tasks.costs import measure_costs
 from robodreamer_sim import EnvOptions, VectorEnv, make
 
 SIDE = usual_config().data.image_size

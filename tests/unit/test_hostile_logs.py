@@ -18,7 +18,7 @@ from mcap.records import ChunkIndex
 from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
-from robodreamer.robot_logs.stretches import Cut
+from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy.bundle.bundle import load_bundle
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.recording import mcap_writer

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from toy_agent import SIGNALS, make_agent, make_batch, make_contract
 
-from robodreamer.agent import Agent, Learner
+from robodreamer.learning.agent import Agent, Learner
 from robodreamer.config import OptimizerConfig
-from robodreamer.distributions import Sample
+from robodreamer.models.distributions import Sample
 from robodreamer_deploy.contract import Signal
 
 PRIVILEGED_CLASS = Signal(

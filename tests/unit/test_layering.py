@@ -24,22 +24,22 @@ VIOLATIONS = [
         "The onboard side is layered", "deploy/robodreamer_deploy/bundle/golden.py",
         "import robodreamer_deploy.driving.loop",
     ),
-    (LAYERS, "robodreamer/config.py", "import robodreamer.nets"),
+    (LAYERS, "robodreamer/config.py", "import robodreamer.models.layers"),
     (LAYERS, "robodreamer/planted.py", "import robodreamer.config"),  # in no layer
     (
-        "Exporting is layered", "robodreamer/onnx_export/graphs.py",
-        "import robodreamer.onnx_export.export",
+        "Exporting is layered", "robodreamer/export/graphs.py",
+        "import robodreamer.export.export",
     ),
     (
-        "Pictures are layered", "robodreamer/pictures/video.py",
-        "import robodreamer.pictures.films",
+        "Pictures are layered", "robodreamer/visualization/video.py",
+        "import robodreamer.visualization.run_videos",
     ),
     ("The doctor is layered", "robodreamer/doctor/page.py", "import robodreamer.doctor.simulation"),
     (
-        "Logs of robots are layered", "robodreamer/robot_logs/stretches.py",
-        "import robodreamer.robot_logs.records",
+        "Logs of robots are layered", "robodreamer/data/datasets/robot_log.py",
+        "import robodreamer.data.episode_records",
     ),
-    ("The report is layered", "robodreamer/report/page.py", "import robodreamer.report.report"),
+    ("The report is layered", "robodreamer/visualization/page.py", "import robodreamer.visualization.report"),
 ]  # fmt: skip
 
 

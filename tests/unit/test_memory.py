@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.memory import Memory, find_shortage, read_memory
+from robodreamer.utils.memory import Memory, find_shortage, read_memory
 
 MEMINFO = "MemTotal:  16000 kB\nMemFree: 1 kB\nMemAvailable:  8000 kB\nSwapTotal: 4000 kB\n"
 GROUP = "the control group (container, batch job)"

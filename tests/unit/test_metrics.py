@@ -9,8 +9,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from robodreamer import files
-from robodreamer.metrics import Means, MetricsWriter, read_metrics
+from robodreamer.runs import files
+from robodreamer.runs.metrics import Means, MetricsWriter, read_metrics
 
 STEPS = (10, 20, 30)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robodreamer.nets import (
+from robodreamer.models.layers import (
     NORM_EPSILON,
     BlockGRU,
     BlockLinear,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robodreamer.config import OptimizerConfig
-from robodreamer.optim import LaProp
+from robodreamer.learning.optim import LaProp
 
 CONFIG = OptimizerConfig(learning_rate=0.1, warmup=0)
 SHAPES = ((4, 3), (5,), (2, 3, 2), (1,))

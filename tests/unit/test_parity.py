@@ -11,10 +11,10 @@ from exported import LIKE_FETCH, Exported, Initializer, corrupt, export_toy, ini
 from toy_agent import make_agent
 
 from robodreamer.config import SIZES
-from robodreamer.distributions import Sample
-from robodreamer.onnx_export.evidence import Evidence, probe
-from robodreamer.onnx_export.parity import TOLERANCES, Parity, verify_sequence
-from robodreamer.onnx_export.traces import RECORDING_SEED, record, trace
+from robodreamer.models.distributions import Sample
+from robodreamer.export.reference_steps import Evidence, probe
+from robodreamer.export.parity import TOLERANCES, Parity, verify_sequence
+from robodreamer.export.torch_trace import RECORDING_SEED, record, trace
 from robodreamer_deploy.bundle.bundle import BundleError
 from robodreamer_deploy.bundle.interface import GRAPHS, SEQUENCES
 from robodreamer_deploy.bundle.manifest import Draw

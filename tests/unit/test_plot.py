@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from toy_run import TASK, make_run
 
-from robodreamer.cli import main
+from robodreamer.cli.main import main
 from robodreamer.config import TrainConfig
-from robodreamer.pictures.curves import average, read_groups, read_published
-from robodreamer.pictures.plot import NARROW, plot_learning, plot_losses
+from robodreamer.visualization.curves import average, read_groups, read_published
+from robodreamer.visualization.plots import NARROW, plot_learning, plot_losses
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs/data/dreamerv3_dmc_curves.csv"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.processor import (
+from robodreamer.utils.processor import (
     CHOICES,
     FIGURE,
     WAITS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.progress import Progress, format_duration
+from robodreamer.training.progress import Progress, format_duration
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 FIGURES = {

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from toy_model import differing, model_arrays
 
-from robodreamer.commands.tasks import tasks
-from robodreamer.commands.train import train
+from robodreamer.cli.tasks import tasks
+from robodreamer.cli.train import train
 from robodreamer.config import named_config
-from robodreamer.gallery import show_randomized
-from robodreamer.session import env_options
+from robodreamer.visualization.tasks import show_randomized
+from robodreamer.training.builder import env_options
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.cameras.rendering import Renderers
 from robodreamer_sim.env import TaskEnv

@@ -20,7 +20,7 @@ from replay_records import (
 )
 from torch import Tensor
 
-from robodreamer.records import Field, Piece, Records
+from robodreamer.data.ring_buffer import Field, Piece, Records
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ import pytest
 from exported import Exported
 from onnx import numpy_helper
 
-from robodreamer.onnx_export.policy_folder import choose_golden, stamp, unsealed_policy
-from robodreamer.onnx_export.reduction import Reduced, interval, judge, measure, reduce_graphs
+from robodreamer.export.folder import choose_golden, stamp, unsealed_policy
+from robodreamer.export.reduced_precision import Reduced, interval, judge, measure, reduce_graphs
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
 from robodreamer_deploy.bundle.golden import load_golden
 from robodreamer_deploy.bundle.interface import GRAPHS

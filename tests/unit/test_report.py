@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from toy_run import STEP, TASK, make_run
 
-from robodreamer.cli import main
-from robodreamer.commands import COMMANDS
-from robodreamer.pictures.video import write_mp4, write_png
-from robodreamer.report.page import (
+from robodreamer.cli.main import main
+from robodreamer.cli.commands import COMMANDS
+from robodreamer.visualization.video import write_mp4, write_png
+from robodreamer.visualization.page import (
     Details,
     Film,
     Picture,
@@ -27,8 +27,8 @@ from robodreamer.report.page import (
     Tiles,
     render_page,
 )
-from robodreamer.report.scores import RandomPolicy, random_score, read_evaluation
-from robodreamer.run import read_run
+from robodreamer.visualization.scores import RandomPolicy, random_score, read_evaluation
+from robodreamer.runs.run_folder import read_run
 from robodreamer_deploy.contract import ActionSpec
 
 DRIVE = {

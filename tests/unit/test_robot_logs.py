@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from toy_agent import make_agent
 from toy_robot import CONTRACT
 
-from robodreamer.distributions import Mode
-from robodreamer.robot_logs.records import (
+from robodreamer.models.distributions import Mode
+from robodreamer.data.episode_records import (
     lay_out,
     make_records,
     side_by_side,
     with_latents,
 )
-from robodreamer.robot_logs.stretches import UNKNOWN_EPISODE, Cut, Stretch
+from robodreamer.data.datasets.robot_log import UNKNOWN_EPISODE, Cut, Stretch
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.driving.tick import EpisodeStart, Tick
 from robodreamer_deploy.inference.controller import Step

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer.config import TrainConfig
-from robodreamer.schedule import STOPS, Period, Schedule, StopRequest
+from robodreamer.training.schedule import STOPS, Period, Schedule, StopRequest
 
 CONFIG = TrainConfig(
     task="x", steps=1000, minutes=60.0, checkpoint_minutes=15.0, evaluate_minutes=5.0,

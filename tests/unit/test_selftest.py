@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exported import CONTRACTS, Exported, Initializer, corrupt, initializers
 
-from robodreamer.onnx_export.policy_folder import choose_golden, stamp
+from robodreamer.export.folder import choose_golden, stamp
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
 from robodreamer_deploy.bundle.golden import load_golden
 from robodreamer_deploy.inference.policy import Policy

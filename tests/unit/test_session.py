@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from robodreamer.config import ADAPTATIONS, PRESETS, named_config
-from robodreamer.memory import Memory
-from robodreamer.replay import Field, Replay
-from robodreamer.session import (
+from robodreamer.utils.memory import Memory
+from robodreamer.data.replay import Field, Replay
+from robodreamer.training.builder import (
     check_memory,
     choose_num_workers,
     describe_learning,

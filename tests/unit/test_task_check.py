@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from test_conformance import XML, Dark, Fit
 
-from robodreamer.cli import main
+from robodreamer.cli.main import main
 from robodreamer.config import named_config
-from robodreamer.task_figures import format_figures, unusual
+from robodreamer.tasks.figures import format_figures, unusual
 from robodreamer_sim.conformance import CHECKS
 from robodreamer_sim.env import Transition
 from robodreamer_sim.measurements import joint_positions, joint_velocities, position
@@ -263,7 +263,7 @@ def test_what_is_no_task_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.skipif(find_spec("Box2D") is None, reason="needs the extra `box2d`")
 def test_car_racing_keeps_all_promises() -> None:
     # In a process of its own: Box2D crashes where warnings are errors, as in these tests.
-    code = "import sys; from robodreamer.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from robodreamer.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "tasks", "check", "gym:CarRacing-v3"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)

@@ -30,9 +30,9 @@ die_of_sockets()
 """
 DRIVE = "from robodreamer_deploy.cli import main\nassert main(sys.argv[1:]) == 0\n"
 TRAIN = (
-    "import robodreamer.onnx_export.export\n"
+    "import robodreamer.export.export\n"
     "import onnxruntime.quantization\n"
-    "import robodreamer.commands.train\n"
+    "import robodreamer.cli.train\n"
 )
 OFFENDER = "import socket\nsocket.socket()\n"
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from robodreamer.agent import Agent, Learner
-from robodreamer.checkpoint import Checkpoints
-from robodreamer.collect import Collector, ReplayRatio, make_replay
+from robodreamer.learning.agent import Agent, Learner
+from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.data.collector import Collector, ReplayRatio, make_replay
 from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig
-from robodreamer.distributions import Draw, Sample
-from robodreamer.progress import Progress
-from robodreamer.reporter import Reporter
-from robodreamer.schedule import Schedule
-from robodreamer.train import Session, advance, restore, save
+from robodreamer.models.distributions import Draw, Sample
+from robodreamer.training.progress import Progress
+from robodreamer.training.reporter import Reporter
+from robodreamer.training.schedule import Schedule
+from robodreamer.training.train import Session, advance, restore, save
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 

@@ -10,10 +10,10 @@ from matplotlib.colors import to_rgb as rgb_of
 from matplotlib.image import imread
 from toy_agent import SIGNALS, make_contract
 
-from robodreamer.pictures.dream import Dream
-from robodreamer.pictures.dream_plot import plot_signals
-from robodreamer.pictures.footage import Footage
-from robodreamer.pictures.montage import (
+from robodreamer.visualization.dream import Dream
+from robodreamer.visualization.dream_plot import plot_signals
+from robodreamer.visualization.episodes import Footage
+from robodreamer.visualization.video_layout import (
     LINE,
     Row,
     dream_frames,
@@ -22,7 +22,7 @@ from robodreamer.pictures.montage import (
     episode_sheet,
     sheet,
 )
-from robodreamer.pictures.video import (
+from robodreamer.visualization.video import (
     BLUE,
     GREEN,
     ORANGE,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from robodreamer.agent import Agent
+from robodreamer.learning.agent import Agent
 from robodreamer.config import PRESETS, SIZES, AlgorithmConfig, NetworkConfig
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from toy_robot import CONTRACT
 
-from robodreamer.onnx_export.cuts import cut
+from robodreamer.export.subgraphs import cut
 from robodreamer_deploy.bundle.bundle import Carry, write_initial, write_manifest
 from robodreamer_deploy.bundle.golden import Golden
 from robodreamer_deploy.bundle.interface import GRAPHS, StateShapes, describe_graphs

@@ -1,0 +1,55 @@
+"""`robodreamer export`: from a run to a policy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from robodreamer.cli.parsing import Folder, Job, parse, say
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments:
+    """Write a run's policy as ONNX files that have been verified against torch."""
+
+    run: Folder
+    """Run folder."""
+    out: Path | None = None
+    """Policy folder, in which an older policy is replaced; policies/ and the run folder's name by
+    default, where only one of the same run is."""
+    checkpoint: str | None = None
+    """Checkpoint, such as step-000012000; newest, the default; or best, the one that evaluated best
+    during training."""
+    opset: int = 18
+    """ONNX operator set, 18 to 23."""
+    quantize: Literal["int8"] | None = None
+    """Keep the weights of matrix products in int8; refused if that costs too much return."""
+    half: bool = False
+    """Keep weights in float16; refused likewise."""
+    accept_loss: bool = False
+    """Write a policy of reduced precision also if its return is below float32's 95 % interval."""
+    episodes: int = 10
+    """Episodes to drive through onnxruntime with either draw; 0 drives none."""
+
+
+def export(words: Sequence[str]) -> Job:
+    """Build an export."""
+    arguments = parse(ExportArguments, "export", words)
+    if arguments.quantize and arguments.half:
+        raise ValueError("--quantize and --half exclude each other")
+    from robodreamer.export.export import prepare_export
+
+    return prepare_export(
+        arguments.run,
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        opset=arguments.opset,
+        precision=_precision(arguments),
+        accept_loss=arguments.accept_loss,
+        episodes=arguments.episodes,
+        say=say,
+    )
+
+
+def _precision(arguments: ExportArguments) -> Literal["float32", "int8", "float16"]:
+    return "float16" if arguments.half else arguments.quantize or "float32"

@@ -1,0 +1,1 @@
+"""Data: the replay, and where its steps come from: environments and robot logs."""

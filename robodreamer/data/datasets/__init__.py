@@ -1,0 +1,1 @@
+"""Datasets: recorded episodes from outside, read step by step."""

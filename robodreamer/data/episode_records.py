@@ -1,0 +1,204 @@
+"""Steps of a robot as records of a replay: rewards as far as anybody knows them, latents.
+
+Rewards, success and ends are what an operator marked, or else what the task says of the signals
+that were measured. Where neither tells, they are unknown (see `known`).
+
+Shapes: N environments, T steps, A action.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from robodreamer.learning.agent import Agent
+from robodreamer.models.distributions import Draw
+from robodreamer.models.target_masks import UNKNOWN_CLASS
+from robodreamer.data.datasets.robot_log import Stretch
+from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_deploy.recording.marks import Mark, Marks
+from robodreamer_sim.env import Judgement
+
+Judge = Callable[[Mapping[str, Array]], Judgement | None]
+Record = dict[str, Any]
+"""Arrays and numpy scalars by name."""
+
+
+MARK_WITHIN_S = 1.0
+"""Where the last ticks of a marked episode cannot be learned from, its last step before them earns
+the mark, if it was not longer ago than this."""
+
+
+class Records(NamedTuple):
+    """What a log adds, one step after the other, without latents."""
+
+    steps: list[Record]
+    num_rewarded: int
+    unused_marks: list[int]
+    """Marked episodes of which no step could earn the mark."""
+
+
+def make_records(
+    stretches: Iterable[Stretch], contract: Contract, marks: Marks, judge: Judge
+) -> Records:
+    """Return all steps with what is known of them.
+
+    Raises:
+        ValueError: The contract has a privileged signal that cannot be marked as unknown.
+    """
+    steps: list[Record] = []
+    num_rewarded = 0
+    unused = {int(number) for number in marks.episodes}
+    for stretch in stretches:
+        mark = marks.of(stretch.episode)
+        judgements = [judge(observation) for observation in stretch.observations]
+        records = list(_bare(stretch, contract, judgements))
+        if mark is None:
+            _reward_as_judged(records, judgements)
+        elif _reward_as_marked(records, stretch, mark, contract.control_dt_s):
+            unused.discard(stretch.episode)
+        num_rewarded += 0 if np.isnan(records[0]["reward"]) else len(records)
+        steps.extend(records)
+    return Records(steps, num_rewarded, sorted(unused))
+
+
+def _bare(
+    stretch: Stretch, contract: Contract, judgements: list[Judgement | None]
+) -> Iterator[Record]:
+    """Yield the steps of a stretch with their signals and without a reward."""
+    last = len(stretch) - 1
+    pairs = zip(stretch.observations, stretch.actions, judgements, strict=True)
+    for i, (observation, action, judgement) in enumerate(pairs):
+        told = {} if judgement is None else judgement.privileged
+        yield {
+            **observation,
+            **{s.name: told.get(s.name, _unknown(s)) for s in contract.privileged},
+            "action": action,
+            "reward": np.float32("nan"),
+            "is_first": np.bool_(i == 0),
+            "is_last": np.bool_(i == last),
+            "is_terminal": np.bool_(False),  # noqa: FBT003
+        }
+
+
+def _unknown(signal: Signal) -> Array:
+    if signal.dtype == "uint8":
+        raise ValueError(f"{signal.name} is a picture that a robot does not take; it has to be left"
+                         " out of what the task observes")  # fmt: skip
+    unknown = UNKNOWN_CLASS if signal.num_classes else np.nan
+    return np.full(signal.shape, unknown, signal.dtype)
+
+
+def _reward_as_marked(
+    records: list[Record], stretch: Stretch, mark: Mark, control_dt_s: float
+) -> bool:
+    """Let the last step earn the mark, if the episode ended there; tell whether it did."""
+    for record in records:
+        record["reward"] = np.float32(0.0)
+    entries = stretch.entries_to_end
+    if entries is None or entries * control_dt_s > MARK_WITHIN_S:
+        return False
+    records[-1]["reward"] = np.float32(mark.reward)
+    records[-1]["is_terminal"] = np.bool_(mark.is_terminal)
+    return True
+
+
+def _reward_as_judged(records: list[Record], judgements: list[Judgement | None]) -> None:
+    """Take over the task's judgement, if it has one of every step; the first one earns nothing."""
+    told = [judgement for judgement in judgements if judgement is not None]
+    if len(told) < len(records):
+        return
+    for i, (record, judgement) in enumerate(zip(records, told, strict=True)):
+        record["reward"] = np.float32(judgement.reward if i else 0.0)
+        record["is_terminal"] = np.bool_(judgement.is_terminal)
+
+
+class Layout(NamedTuple):
+    """Steps of a log, as runs of N environments that are all equally long."""
+
+    runs: list[list[int]]
+    """N runs of T steps, by their number in the log; in each, one follows the other."""
+    num_own: list[int]
+    """How many steps at the beginning of each run are its own; those after it are copies from the
+    beginning of the log, which fill the run up."""
+
+    @property
+    def num_copies(self) -> int:
+        """Steps that are there more than once, one for every copy."""
+        held = [step for run in self.runs for step in run]
+        return len(held) - len(set(held))
+
+
+def lay_out(is_first: Sequence[bool], num_envs: int) -> Layout:
+    """Divide steps among N environments, every step at least once, in runs as short as they can be.
+
+    A run that begins within a sequence begins with the step before, so that no transition is lost.
+
+    Args:
+        is_first: Per step, whether a sequence begins there; there is at least one step.
+        num_envs: Environments N.
+    """
+    starts = [i for i, first in enumerate(is_first) if first or i == 0]
+    pairs = list(itertools.pairwise([*starts, len(is_first)]))
+    longest = max(end - start for start, end in pairs)
+    length = max(-(-len(is_first) // num_envs), min(longest, 2))
+    while len(runs := _runs(pairs, length)) > num_envs:
+        length += 1
+    runs += [[] for _ in range(num_envs - len(runs))]
+    filled = [run + [i % len(is_first) for i in range(length - len(run))] for run in runs]
+    return Layout(filled, [len(run) for run in runs])
+
+
+def _runs(pairs: list[tuple[int, int]], length: int) -> list[list[int]]:
+    """Cut sequences (start, end) into runs of at most `length` steps."""
+    runs: list[list[int]] = [[]]
+    for start, end in pairs:
+        place = start
+        while place < end:
+            if len(runs[-1]) == length or (len(runs[-1]) == length - 1 and end - place > 1):
+                runs.append([])
+            begin = place - (place > start)
+            stop = min(end, begin + length - len(runs[-1]))
+            runs[-1].extend(range(begin, stop))
+            place = stop
+    return runs
+
+
+def side_by_side(steps: Sequence[Record], layout: Layout) -> Iterator[Record]:
+    """Yield records of N environments, (N, ...), in which the reward of every step counts once.
+
+    The reward of a copy, and of a step that was told with the step before it already, is unknown.
+    """
+    for t in range(len(layout.runs[0])):
+        chosen = [_placed(steps, run, own, t) for run, own in zip(*layout, strict=True)]
+        yield {name: np.stack([step[name] for step in chosen]) for name in chosen[0]}
+
+
+def _placed(steps: Sequence[Record], run: list[int], num_own: int, t: int) -> Record:
+    """Return step t of a run, which begins there or ends there where its neighbours say so."""
+    step = dict(steps[run[t]])
+    begins, ends = t in (0, num_own), t + 1 in (num_own, len(run))
+    if t >= num_own or (t == 0 and not step["is_first"]):
+        step["reward"] = np.float32("nan")
+    step["is_first"] |= np.bool_(begins)
+    step["is_last"] |= np.bool_(ends)
+    return step
+
+
+@torch.no_grad()
+def with_latents(
+    records: Iterable[Record], agent: Agent, draw: Draw
+) -> Iterator[Mapping[str, Array | torch.Tensor]]:
+    """Add what the agent makes of every step, having done what was done before it."""
+    carry = None
+    rssm = agent.world_model.rssm
+    for record in records:
+        carry = carry or agent.initial_carry(len(record["is_first"]))
+        inputs = {s.name: torch.from_numpy(record[s.name]) for s in agent.contract.inputs}
+        is_first = torch.from_numpy(record["is_first"])
+        tokens = agent.world_model.encoder(inputs)
+        state, _ = rssm.observe_step(carry.state, carry.action, tokens, is_first, draw)
+        carry = carry._replace(state=state, action=torch.from_numpy(record["action"]))
+        yield {**record, "deter": state.deter, "stoch": state.stoch}

@@ -1,0 +1,181 @@
+"""Evaluation: episodes on fixed seeds, and what they say about the policy.
+
+The same function judges a torch agent and an exported ONNX policy; both are seen as a `Policy`
+that acts in N environments at once.
+
+Shapes: N environments, A action.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robodreamer.learning.agent import Agent
+from robodreamer.models.distributions import Draw
+from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.summary import Z95, wilson_interval
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomize import resolve
+from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
+
+EVALUATION_SEED = 1_000_003  # far from any training seed
+MAX_ENVS = 5
+Array = NDArray[Any]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Acts in N environments; keeps their memories until `is_first` resets one."""
+
+    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
+        """Return actions (N, A) float32 for observations (N, ...)."""
+        ...
+
+
+class AgentPolicy:
+    """A torch agent as a policy."""
+
+    def __init__(self, agent: Agent, num_envs: int, draw: Draw) -> None:
+        self.agent, self.draw = agent, draw
+        self.carry = agent.initial_carry(num_envs)
+        self._device = self.carry.action.device
+
+    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
+        """Return actions (N, A)."""
+        inputs = {
+            signal.name: torch.from_numpy(observation[signal.name]).to(self._device)
+            for signal in self.agent.contract.inputs
+        }
+        first = torch.from_numpy(is_first).to(self._device)
+        self.carry = self.agent.act(self.carry, inputs, first, self.draw)
+        return self.carry.action.cpu().numpy()
+
+
+class Evaluation(NamedTuple):
+    """Finished episodes, in the order of environment and episode."""
+
+    returns: Array
+    successes: Array | None
+    """None if the task does not know success."""
+    lengths: Array
+    largest_rewards: Array
+    """Largest magnitude of a reward, by episode."""
+
+    def summary(self) -> dict[str, float]:
+        """Return means and their 95 % intervals: normal for the return, Wilson's for success.
+
+        What is not known is not in it: success in a task without.
+        """
+        count = len(self.returns)
+        spread = Z95 * float(self.returns.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+        success: dict[str, float] = {}
+        if self.successes is not None:
+            low, high = wilson_interval(int(self.successes.sum()), count)
+            rate = float(self.successes.mean())
+            success = {"success": rate, "success_low": low, "success_high": high}
+        return {
+            "episodes": float(count),
+            "return": float(self.returns.mean()),
+            "return_low": float(self.returns.mean()) - spread,
+            "return_high": float(self.returns.mean()) + spread,
+            **success,
+            "length": float(self.lengths.mean()),
+        }
+
+
+def evaluate(policy: Policy, envs: VectorEnv, episodes: int) -> Evaluation:
+    """Run `episodes` episodes, the same number in every environment, from its first one on.
+
+    Every environment finishes its share, so that short episodes do not count more. Success is
+    that of an episode's last step.
+
+    Raises:
+        ValueError: `episodes` is not a multiple of the number of environments.
+    """
+    if episodes % envs.num_envs:
+        raise ValueError(f"{episodes} episodes cannot be shared by {envs.num_envs} environments")
+    share = episodes // envs.num_envs
+    finished: list[list[tuple[float, bool, int, float]]] = [[] for _ in range(envs.num_envs)]
+    returns, lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, np.int64)
+    largest = np.zeros(envs.num_envs)
+    envs.start()
+    while True:
+        record = envs.recv()
+        returns = np.where(record["is_first"], 0.0, returns + record["reward"])
+        lengths = np.where(record["is_first"], 0, lengths + 1)
+        largest = np.where(record["is_first"], 0.0, np.maximum(largest, np.abs(record["reward"])))
+        for i in np.flatnonzero(record["is_last"]):
+            if len(finished[i]) < share:
+                success = bool(record["success"][i])
+                finished[i].append((returns[i], success, int(lengths[i]), largest[i]))
+        if all(len(done) == share for done in finished):
+            break
+        envs.send(policy.act(record, record["is_first"]))
+    rows = [row for done in finished for row in done]
+    returned, successes, lengths, largest = (np.array(c) for c in zip(*rows, strict=True))
+    known_successes = successes if envs.contract.knows_success else None
+    return Evaluation(returned, known_successes, lengths, largest)
+
+
+def format_success(summary: Mapping[str, float]) -> str:
+    """Return success as `, success 90%` after other figures; nothing where it is not known."""
+    return f", success {summary['success']:.0%}" if "success" in summary else ""
+
+
+def make_evaluation_envs(
+    contract: Contract,
+    episodes: int,
+    num_workers: int = 1,
+    randomize: str | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> VectorEnv:
+    """Start the environments that the fixed episodes run in, as the contract's task was made.
+
+    At most five, and a divisor of `episodes`, so that the same number always means the same ones.
+    They are randomised as in training, unless `randomize` says otherwise.
+
+    Raises:
+        ValueError: There is no such task, or it is not what the contract says any more.
+    """
+    options = EnvOptions.from_dict(contract.options)
+    if randomize is not None:
+        options = dataclasses.replace(
+            options, randomize=resolve(randomize, contract.task) or "none"
+        )
+        contract = dataclasses.replace(contract, options=options.to_dict())
+    num_envs = next(n for n in range(MAX_ENVS, 0, -1) if episodes % n == 0)
+    envs = VectorEnv(
+        contract.task,
+        options,
+        num_envs=num_envs,
+        num_workers=num_workers,
+        seed=EVALUATION_SEED,
+        timeout_s=timeout_s,
+    )
+    try:
+        require_unchanged(contract, envs.contract)
+    except ValueError:
+        envs.close()
+        raise
+    return envs
+
+
+def require_unchanged(trained: Contract, now: Contract) -> None:
+    """Refuse to let a policy act in a task that is no longer what it was trained on.
+
+    Whether success is known is the task's affair alone: a policy does not see it.
+
+    Raises:
+        ValueError: The contracts differ; names in what.
+    """
+    known = {"knows_success": now.knows_success}
+    ours, theirs = trained.to_dict() | known, now.to_dict()
+    if changed := sorted(key for key in ours if ours[key] != theirs[key]):
+        raise ValueError(
+            f"{trained.task} has changed since the policy was trained: {', '.join(changed)} differ"
+        )

@@ -1,0 +1,1 @@
+"""Export: from a trained agent to a verified folder of ONNX graphs."""

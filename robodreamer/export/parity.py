@@ -1,0 +1,153 @@
+"""Parity: do the exported graphs compute what the agent computes in torch?
+
+Step by step, every graph gets exactly the inputs that the agent had, and all its outputs are
+compared. Running freely, over the whole recording in one go, the graphs live on their own state, as
+on a robot, and still have to choose the same classes; in every sequence of graphs that makes up a
+step. Where the agent's own choice led by less than the
+self-test's `TIE_MARGIN` the graphs may choose otherwise, because rounding decides there; that is
+counted, and a free run takes up the agent's state again.
+
+The graphs are run and their errors measured by the robot's own code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robodreamer.export.reference_steps import Evidence
+from robodreamer.export.folder import unsealed_policy
+from robodreamer.export.torch_trace import Trace
+from robodreamer_deploy.bundle.bundle import BundleError
+from robodreamer_deploy.bundle.golden import LATENTS
+from robodreamer_deploy.bundle.interface import SEQUENCES
+from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.inference.selftest import TOLERANCE, Checked, check_outputs
+
+TOLERANCES = {
+    "tokens": 5e-5,
+    "deter_next": 1e-5,
+    "prior_logits": TOLERANCE,
+    "posterior_logits": TOLERANCE,
+    "action": 1e-5,
+    "action_logits": TOLERANCE,
+}
+"""Largest error of an output on identical inputs, relative above 1; several times what was seen
+with agents of all sizes. The surer an agent is, the larger its logits and their errors."""
+FREE_TOLERANCES = {"deter_next": 1e-3, "action": 1e-3}
+"""Largest error of state and action while running freely, where rounding builds up."""
+DIFFERS = "the export differs from the agent"
+
+
+@dataclass(kw_only=True)
+class Parity:
+    """What the comparison found; only ties, or it would have been refused."""
+
+    num_steps: int
+    """Steps compared on identical inputs, in every graph."""
+    free_steps: int
+    """Steps of each free run, taken in one go; every sequence of graphs makes one with noise and
+    one without."""
+    num_choices: int = 0
+    """Latents drawn and discrete actions chosen by the graphs meanwhile."""
+    num_ties: int = 0
+    """Choices that differ within the tie margin."""
+    worst: dict[str, float] = field(default_factory=dict[str, float])
+    """Largest error by output."""
+    free_ties: int = 0
+    """Ties that differed while running freely; the state was taken up again after each."""
+    free_worst: dict[str, float] = field(default_factory=dict[str, float])
+    """Largest error of state and action while running freely."""
+
+    def note(self, outputs: Mapping[str, Array], checked: Checked, *, is_discrete: bool) -> None:
+        """Take down what a graph's outputs were like."""
+        self.num_choices += sum(outputs[key].shape[1] for key in LATENTS if key in outputs)
+        self.num_choices += is_discrete and "action" in outputs
+        self.num_ties += checked.num_ties
+        for key, error in checked.errors.items():
+            self.worst[key] = max(self.worst.get(key, 0.0), error)
+
+
+def verify(folder: Path, manifest: Manifest, evidence: Evidence) -> Parity:
+    """Hold the graphs against the agent, in every sequence in which they make up a step.
+
+    Raises:
+        BundleError: A graph is malformed, an error exceeds its tolerance, or a choice differs
+            that was no tie.
+    """
+    single_steps = (evidence.sample, evidence.mode, evidence.probes)
+    parity = Parity(
+        num_steps=sum(len(trace.golden) for trace in single_steps),
+        free_steps=len(evidence.free_sample.golden),
+    )
+    for sequence in SEQUENCES:
+        verify_sequence(folder, manifest, sequence, evidence, parity)
+    return parity
+
+
+def verify_sequence(
+    folder: Path, manifest: Manifest, sequence: str, evidence: Evidence, parity: Parity
+) -> None:
+    """Do as `verify` does with one sequence; what is found goes into `parity`."""
+    for name in SEQUENCES[sequence]:
+        check_graph(folder / name)
+    policy = unsealed_policy(folder, manifest, sequence)
+    cut = {"sample": evidence.sample, "mode": evidence.mode, "probes": evidence.probes}
+    for name, trace in cut.items():
+        _check_step_by_step(policy, trace, name, parity)
+    for name, trace in {"sample": evidence.free_sample, "mode": evidence.free_mode}.items():
+        _check_running_freely(policy, trace, name, parity)
+
+
+def check_graph(path: Path) -> None:
+    """Refuse a file that is no ONNX graph, or whose inferred shapes contradict each other.
+
+    Raises:
+        BundleError: With what the checker says.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BundleError(f"{path.name} is no valid ONNX graph: {error}") from error
+
+
+def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
+    """Give every graph what the agent had, and compare all that it computes."""
+    is_discrete = trace.golden.action_logits is not None
+    for i in range(len(trace.golden)):
+        values = trace.golden.values(i)
+        for file, graph in policy.graphs.items():
+            outputs = graph.run(values)
+            checked = check_outputs(
+                outputs,
+                values,
+                TOLERANCES,
+                who=f"{DIFFERS}: {file}",
+                where=f"at step {i} of {name}",
+            )
+            parity.note(outputs, checked, is_discrete=is_discrete)
+
+
+def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
+    """Run the graphs over a trace on their own state, which nothing but a tie replaces."""
+    golden = trace.golden
+    state = {}
+    for i in range(len(golden)):
+        expected = golden.values(i)
+        begin = {name: expected[name] for name in golden.begin} | state
+        reached = policy.step(begin)
+        checked = check_outputs(
+            {key: reached[key] for key in ("stoch_next", "deter_next", "action")},
+            expected,
+            FREE_TOLERANCES,
+            who=DIFFERS,
+            where=f"after {i} free steps of {name} in {len(policy.graphs)} graphs",
+        )
+        took_over = expected if checked.num_ties else reached
+        state = {"deter": took_over["deter_next"], "stoch": took_over["stoch_next"]}
+        parity.free_ties += checked.num_ties
+        for key, error in checked.errors.items():
+            parity.free_worst[key] = max(parity.free_worst.get(key, 0.0), error)

@@ -1,0 +1,170 @@
+"""Evidence: all that an export is judged by; consecutive steps, and probes.
+
+The consecutive steps are there twice: cut into short stretches, and in one go, past the ends of
+episodes, for errors that build up.
+
+Probes are single steps from made-up states and observations. They reach what a short recording of
+a trained agent does not: classes that a latent seldom takes, limits, marks for missing values. And
+their noise keeps the action where a small error shows, whatever the agent is sure of.
+
+Shapes: n steps, A action, D deter, S stoch variables, K classes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.models.distributions import Categorical
+from robodreamer.export.torch_trace import (
+    Columns,
+    Recording,
+    Trace,
+    agent_step,
+    join,
+    noise_rows,
+    trace,
+)
+from robodreamer.models.rssm import State
+from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_deploy.inference.policy import Noise
+from robodreamer_deploy.inference.selftest import TIE_MARGIN
+
+NUM_PROBES = 512
+CHUNK = 64
+EVIDENCE_SEED = 0
+CERTAIN = 50.0
+"""Noise that decides for a class whatever its probability."""
+SHARE_OF_FRAMES = 0.5
+"""That are there, where an agent can do without."""
+EDGE = 2 * TIE_MARGIN
+"""Lead of a discrete action in a probe: more than a tie, and little enough for an error to show."""
+
+
+class Evidence(NamedTuple):
+    """Traces of the agent."""
+
+    sample: Trace
+    """Consecutive steps with random draws, in stretches."""
+    mode: Trace
+    """The same observations without noise."""
+    free_sample: Trace
+    """The same observations in one go, with no start but the first."""
+    free_mode: Trace
+    """The same without noise."""
+    probes: Trace
+    """Steps that have nothing to do with each other."""
+
+
+def gather(agent: Agent, recording: Recording) -> Evidence:
+    """Run the agent over a recording, with noise and without, cut and as it is, and over probes."""
+    generator = np.random.default_rng(EVIDENCE_SEED)
+    recording = lose_frames(agent, recording, generator)
+    noise = draw_noise(agent, len(recording.is_first), generator)
+    silence = Noise(*(np.zeros_like(values) for values in noise))
+    return Evidence(
+        sample=trace(agent, recording.cut(), noise),
+        mode=trace(agent, recording.cut(), silence),
+        free_sample=trace(agent, recording.in_one_go(), noise),
+        free_mode=trace(agent, recording.in_one_go(), silence),
+        probes=probe(agent, NUM_PROBES, generator),
+    )
+
+
+def draw_noise(agent: Agent, count: int, generator: np.random.Generator) -> Noise:
+    """Return the noise of `count` steps, of the kinds that the graphs expect."""
+    shape, action = agent.world_model.rssm.latent.shape, agent.contract.action
+    draw_action = generator.gumbel if action.kind == "discrete" else generator.normal
+    return Noise(
+        generator.gumbel(size=(count, *shape)).astype(np.float32),
+        draw_action(size=(count, action.size)).astype(np.float32),
+    )
+
+
+@torch.no_grad()
+def probe(agent: Agent, count: int, generator: np.random.Generator) -> Trace:
+    """Take `count` steps that are independent of each other.
+
+    In every other step noise forces a class on every latent, so that the actor sees them all.
+    """
+    shown = lose_frames(agent, make_up(agent.contract, count, generator), generator)
+    noise = draw_noise(agent, count, generator)
+    noise.stoch[::2] = CERTAIN * random_onehot(generator, noise.stoch[::2].shape)
+    before = _made_up_carry(agent, count, generator)
+    steps: list[Columns] = []
+    for start in range(0, count, CHUNK):
+        rows = slice(start, start + CHUNK)
+        carry = Carry(State(*(value[rows] for value in before.state)), before.action[rows])
+        _, after = agent_step(agent, shown.rows(rows), carry, noise_rows(noise, rows))
+        noise.action[rows] = revealing_noise(agent, after.state, generator)
+        step, _ = agent_step(agent, shown.rows(rows), carry, noise_rows(noise, rows))
+        steps.append(step)
+    return join(shown, noise, steps)
+
+
+def revealing_noise(agent: Agent, state: State, generator: np.random.Generator) -> Array:
+    """Return noise (n, A) with which errors of the actor show in its action.
+
+    A continuous action lands inside its limits, uniformly. A discrete choice is a close one, taken
+    in turns by every class, so that it falls when any probability is a little off.
+    """
+    distribution = agent.behavior.actor(state.feature)
+    if isinstance(distribution, Categorical):
+        log_probs = distribution.log_probs.numpy()
+        count, size = log_probs.shape
+        return EDGE * np.eye(size, dtype=np.float32)[np.arange(count) % size] - log_probs
+    mean, std = (value.numpy() for value in distribution)
+    wanted = generator.uniform(-0.9, 0.9, mean.shape).astype(np.float32)
+    return (wanted - mean) / std
+
+
+def make_up(contract: Contract, count: int, generator: np.random.Generator) -> Recording:
+    """Make up observations; every eighth lacks a value, another one in eight is a first step."""
+    rows = np.arange(count)
+    observations = {
+        s.name: _made_up(s, generator, is_missing=rows % 8 == 7) for s in contract.inputs
+    }
+    nothing = np.zeros((count, contract.action.size), np.float32)  # nothing follows a probe
+    return Recording(observations, rows % 8 == 3, nothing)
+
+
+def lose_frames(agent: Agent, shown: Recording, generator: np.random.Generator) -> Recording:
+    """Return the same steps, half of them without their frames if the agent is told of that."""
+    bits = {
+        bit: generator.random(len(shown.is_first)) < SHARE_OF_FRAMES
+        for bit in agent.world_model.encoder.validity.values()
+    }
+    return shown._replace(observations={**shown.observations, **bits})
+
+
+def random_onehot(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Return one-hot vectors along the last axis, float32."""
+    classes = generator.integers(0, shape[-1], shape[:-1])
+    return np.eye(shape[-1], dtype=np.float32)[classes]
+
+
+def _made_up(signal: Signal, generator: np.random.Generator, *, is_missing: Array) -> Array:
+    """Return values (n, ...) of any magnitude; a vector carries the encoder's mark if missing."""
+    shape = (len(is_missing), *signal.shape)
+    if signal.dtype == "uint8":
+        return generator.integers(0, 256, shape).astype(np.uint8)
+    is_marked = is_missing.reshape(-1, *[1] * len(signal.shape))
+    if signal.num_classes:
+        classes = generator.integers(0, signal.num_classes, shape)
+        return np.where(is_marked, -1, classes).astype(np.int32)
+    values = 10.0 ** generator.uniform(-2, 2, shape) * generator.normal(size=shape)
+    return np.where(is_marked, -np.inf, values).astype(np.float32)
+
+
+def _made_up_carry(agent: Agent, count: int, generator: np.random.Generator) -> Carry:
+    rssm, action = agent.world_model.rssm, agent.contract.action
+    deter = generator.uniform(-1, 1, (count, rssm.deter_size)).astype(np.float32)
+    stoch = random_onehot(generator, (count, *rssm.latent.shape))
+    if action.kind == "discrete":
+        previous = random_onehot(generator, (count, action.size))
+    else:
+        previous = generator.uniform(-1.5, 1.5, (count, action.size)).astype(np.float32)
+    return Carry(
+        State(torch.from_numpy(deter), torch.from_numpy(stoch)), torch.from_numpy(previous)
+    )

@@ -1,0 +1,1 @@
+"""Learning: the agent, its actor-critic, its optimizer and one update."""

@@ -1,0 +1,1 @@
+"""Models: layers, distributions, encoder, RSSM, decoder, heads, and the world model of them."""

@@ -1,0 +1,195 @@
+"""Decoder: reconstruct every observed signal, privileged ones included, from the latent state.
+
+It exists to shape the latent state. Predictions of vectors stay in the network's scale; pictures
+are in [0, 1]. Losses are sums over a signal's elements, never means.
+
+Shapes: B batch, T time, D deter, S stoch, K classes, C channels, I inputs; `*batch` is any leading
+axes.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import gcd, prod
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from robodreamer.config import NetworkConfig
+from robodreamer.models.encoder import VectorScale, group_by_size, stage_multipliers
+from robodreamer.models.layers import MLP, BlockLinear, Linear, RMSNorm, UpsampleConv
+from robodreamer.models.rssm import State
+from robodreamer_deploy.contract import Signal
+
+
+class VectorDecoder(nn.Module):
+    """An MLP and a linear output per signal."""
+
+    def __init__(
+        self, signals: Sequence[Signal], in_features: int, units: int, layers: int
+    ) -> None:
+        super().__init__()
+        self.signals = sorted(signals, key=lambda signal: signal.name)
+        scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
+        self.scales = cast("Sequence[VectorScale]", scales)
+        self.mlp = MLP(in_features, units, layers)
+        self.outputs = nn.ModuleList(
+            Linear(units, prod(s.shape) * max(1, s.num_classes)) for s in self.signals
+        )
+
+    def forward(self, x: Float[Tensor, "*batch I"]) -> dict[str, Tensor]:
+        """Predict scaled values (*batch, ...), or logits (*batch, ..., classes), per signal."""
+        x = self.mlp(x)
+        return {
+            signal.name: output(x).reshape(
+                *x.shape[:-1], *signal.shape, *([signal.num_classes] if signal.num_classes else [])
+            )
+            for signal, output in zip(self.signals, self.outputs, strict=True)
+        }
+
+    def losses(
+        self, x: Float[Tensor, "*batch I"], observation: Mapping[str, Tensor]
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """Return the loss of every signal, per step."""
+        predictions = self(x)
+        return {
+            signal.name: vector_loss(
+                predictions[signal.name], observation[signal.name], signal, scale
+            )
+            for signal, scale in zip(self.signals, self.scales, strict=True)
+        }
+
+    def in_units(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Turn predictions into measurements in their own units, or into the likeliest class."""
+        return {
+            signal.name: predictions[signal.name].argmax(-1)
+            if signal.num_classes
+            else scale.inverse(predictions[signal.name])
+            for signal, scale in zip(self.signals, self.scales, strict=True)
+        }
+
+
+class CameraDecoder(nn.Module):
+    """A transposed CNN for all cameras of one size; the mirror image of `CameraEncoder`."""
+
+    def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
+        super().__init__()
+        self.names = [signal.name for signal in signals]
+        self.channels = [signal.shape[2] for signal in signals]
+        factors = stage_multipliers(signals[0], network)
+        scale = 2 ** len(factors)
+        depths = [network.depth * factor for factor in factors]
+        self.start_shape = (
+            signals[0].shape[0] // scale,
+            signals[0].shape[1] // scale,
+            depths[-1],
+        )
+        start_size = prod(self.start_shape)
+        self.blocks = gcd(network.decoder_blocks, depths[-1])  # every block has its own channels
+        self.deter_map = BlockLinear(network.deter, start_size, self.blocks)
+        self.stoch_layer = MLP(stoch_size, 2 * network.units, layers=1)
+        self.stoch_map = Linear(2 * network.units, start_size)
+        self.start_norm = RMSNorm(depths[-1])
+        upward = list(reversed(depths))
+        self.convs = nn.ModuleList(
+            UpsampleConv(before, after, network.kernel)
+            for before, after in zip(upward, [*upward[1:], sum(self.channels)], strict=True)
+        )
+        self.norms = nn.ModuleList(RMSNorm(depth) for depth in upward[1:])
+
+    def forward(self, state: State) -> dict[str, Float[Tensor, "*batch H W C"]]:
+        """Predict pictures in [0, 1]."""
+        batch_shape = state.deter.shape[:-1]
+        x = self._start_map(state.deter.flatten(0, -2), state.stoch.flatten(0, -3).flatten(1))
+        x = F.silu(self.start_norm(x))
+        for conv, norm in zip(self.convs[:-1], self.norms, strict=True):
+            x = F.silu(norm(conv(x)))
+        images = torch.sigmoid(self.convs[-1](x).float())
+        images = images.reshape(*batch_shape, *images.shape[1:])
+        return dict(zip(self.names, images.split(self.channels, -1), strict=True))
+
+    def _start_map(
+        self, deter: Float[Tensor, "N D"], stoch: Float[Tensor, "N L"]
+    ) -> Float[Tensor, "N h w c"]:
+        """Add the two small feature maps; the block layer orders (block, row, column, channel)."""
+        height, width, channels = self.start_shape
+        by_block = self.deter_map(deter).reshape(
+            -1, self.blocks, height, width, channels // self.blocks
+        )
+        from_deter = by_block.permute(0, 2, 3, 1, 4).flatten(-2)
+        from_stoch = self.stoch_map(self.stoch_layer(stoch))
+        return from_deter + from_stoch.reshape(-1, height, width, channels)
+
+
+class Decoder(nn.Module):
+    """All vector and camera decoders; the reconstruction term of the world-model loss."""
+
+    def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
+        super().__init__()
+        vectors = [signal for signal in signals if not signal.is_image]
+        self.signals = {signal.name: signal for signal in signals}
+        self.vectors = None
+        if vectors:
+            in_features = stoch_size + network.deter
+            self.vectors = VectorDecoder(
+                vectors, in_features, network.units, network.decoder_layers
+            )
+        self.cameras = nn.ModuleDict(
+            {
+                size: CameraDecoder(group, stoch_size, network)
+                for size, group in group_by_size(signals).items()
+            }
+        )
+
+    def forward(self, state: State) -> dict[str, Tensor]:
+        """Predict every signal from states with any leading axes."""
+        predictions = self.vectors(_join(state)) if self.vectors is not None else {}
+        for camera in self.cameras.values():
+            predictions |= camera(state)
+        return predictions
+
+    def in_units(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Turn predictions into measurements in their units, classes, and pictures in [0, 1]."""
+        vectors = self.vectors.in_units(predictions) if self.vectors is not None else {}
+        return {**predictions, **vectors}
+
+    def vector_losses(
+        self, state: State, observation: Mapping[str, Tensor]
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """Return the loss of every vector signal, per step."""
+        return self.vectors.losses(_join(state), observation) if self.vectors is not None else {}
+
+    def image_losses(
+        self, state: State, observation: Mapping[str, Tensor]
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """Return the loss of every camera, per step."""
+        predictions: dict[str, Tensor] = {}
+        for camera in self.cameras.values():
+            predictions |= camera(state)
+        return {name: image_loss(p, observation[name]) for name, p in predictions.items()}
+
+
+def _join(state: State) -> Float[Tensor, "*batch I"]:
+    """Return [stoch, deter], in the order of the reference's decoder."""
+    return torch.cat([state.stoch.flatten(-2), state.deter], -1)
+
+
+def vector_loss(
+    prediction: Tensor, target: Tensor, signal: Signal, scale: VectorScale
+) -> Float[Tensor, "*batch"]:
+    """Return the squared error to the scaled target, or the cross-entropy of classes, summed."""
+    if signal.num_classes:
+        log_probs = F.log_softmax(prediction.float(), -1)
+        each = -log_probs.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+    else:
+        each = (prediction.float() - scale(target)).square()
+    batch_dims = target.dim() - len(signal.shape)
+    return each.reshape(*target.shape[:batch_dims], -1).sum(-1)
+
+
+def image_loss(
+    prediction: Float[Tensor, "*batch H W C"], target: Tensor
+) -> Float[Tensor, "*batch"]:
+    """Return the squared error to target / 255, summed over height, width and channels."""
+    return (prediction - target.float() / 255.0).square().sum((-3, -2, -1))

@@ -1,0 +1,224 @@
+"""Encoder: any number of cameras and vectors, fused into one row of tokens.
+
+Raw observations go in, exactly as the contract declares them, so that all preprocessing is part
+of the network and of the exported graph. Vectors are scaled by the range the contract states and
+compressed by symlog, class indices become one-hot. Cameras of one size share a CNN, stacked on
+channels; other sizes have their own.
+
+Where the agent learns to do without some camera frames (`camera_dropout`), a bit per camera, its
+`is_valid/<camera>`, ends the row of tokens. The pixels of a camera whose bit is off go no further:
+the CNN gets the middle of their range in their place.
+
+Shapes: N flat batch, H height, W width, C channels, E tokens; `*batch` is any leading axes.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from robodreamer.config import NetworkConfig
+from robodreamer.models.distributions import symexp, symlog
+from robodreamer.models.layers import MLP, ConvStage
+from robodreamer_deploy.contract import Signal, validity_name
+
+MIN_SIDE, MAX_SIDE = 3, 16
+
+
+class VectorScale(nn.Module):
+    """Map one measurement between its own unit and the network's, symlog of a scaled value.
+
+    Where the contract states the range a signal works in, that range becomes [-1, 1] first, so
+    that centimetres weigh as much as radians; without one the value is taken as it is, as in the
+    reference.
+    """
+
+    center: Tensor
+    half_range: Tensor
+
+    def __init__(self, signal: Signal) -> None:
+        super().__init__()
+        low, high = torch.tensor(-1.0), torch.tensor(1.0)
+        if signal.low is not None and signal.high is not None:
+            low, high = (torch.tensor(v).reshape(signal.shape) for v in (signal.low, signal.high))
+        self.register_buffer("center", (high + low) / 2, persistent=False)
+        self.register_buffer("half_range", (high - low) / 2, persistent=False)
+
+    def forward(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Turn a measurement (*batch, ...) into what networks see and predict."""
+        return symlog((value - self.center) / self.half_range)
+
+    def inverse(self, scaled: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Turn a prediction back into the signal's unit."""
+        return symexp(scaled) * self.half_range + self.center
+
+
+class VectorInput(nn.Module):
+    """Turn the vectors of an observation into one flat row, in sorted order of their names.
+
+    A signal of which any element carries the missing mark becomes zeros. The mark is -inf for a
+    measurement and -1 for a class, as in the reference.
+    """
+
+    def __init__(self, signals: Sequence[Signal]) -> None:
+        super().__init__()
+        self.signals = sorted(signals, key=lambda signal: signal.name)
+        self.scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
+        self.size = sum(prod(s.shape) * max(1, s.num_classes) for s in self.signals)
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch V"]:
+        """Concatenate scaled measurements and one-hot classes."""
+        rows = []
+        for signal, scale in zip(self.signals, self.scales, strict=True):
+            value = observation[signal.name]
+            batch_shape = value.shape[: value.dim() - len(signal.shape)]
+            flat = value.reshape(*batch_shape, -1)
+            if signal.num_classes:
+                is_missing = (flat < 0).any(-1, keepdim=True)
+                row = F.one_hot(flat.clamp(min=0).long(), signal.num_classes).flatten(-2).float()
+            else:
+                is_missing = torch.isneginf(flat).any(-1, keepdim=True)
+                row = scale(value.float()).reshape(*batch_shape, -1)
+            rows.append(row.masked_fill(is_missing, 0.0))
+        return torch.cat(rows, -1)
+
+
+class CameraEncoder(nn.Module):
+    """A CNN over all cameras of one size, stacked on channels in sorted order."""
+
+    def __init__(self, signals: Sequence[Signal], network: NetworkConfig) -> None:
+        super().__init__()
+        self.names = sorted(signal.name for signal in signals)
+        self.depths = {signal.name: signal.shape[2] for signal in signals}
+        height, width, _ = signals[0].shape
+        multipliers = stage_multipliers(signals[0], network)
+        channels = [sum(self.depths.values())]
+        channels += [network.depth * factor for factor in multipliers]
+        self.stages = nn.Sequential(
+            *(
+                ConvStage(before, after, network.kernel, stride=network.pooling == "stride")
+                for before, after in pairwise(channels)
+            )
+        )
+        scale = 2 ** len(multipliers)
+        self.size = (height // scale) * (width // scale) * channels[-1]
+
+    def forward(
+        self,
+        observation: Mapping[str, UInt8[Tensor, "*batch H W C"]],
+        is_valid: Mapping[str, Bool[Tensor, "*batch"]] | None = None,
+    ) -> Tensor:
+        """Return the flat feature map (*batch, E), in the order row, column, channel.
+
+        It does not depend on the pixels of cameras that are not valid.
+        """
+        images = torch.cat([observation[name] for name in self.names], -1)
+        flat = images.reshape(-1, *images.shape[-3:]).float() / 255.0 - 0.5
+        if is_valid is not None:
+            bits = {name: is_valid[name].reshape(-1, 1, 1, 1) for name in self.names}
+            masks = [bit.expand(-1, 1, 1, self.depths[name]) for name, bit in bits.items()]
+            flat = torch.where(torch.cat(masks, -1), flat, 0.0)
+        return self.stages(flat).reshape(*images.shape[:-3], -1)
+
+
+class Encoder(nn.Module):
+    """Fuse vectors and cameras: tokens are [vector part, camera parts, bits of the cameras].
+
+    There are bits only if `reads_validity`.
+    """
+
+    def __init__(
+        self, signals: Sequence[Signal], network: NetworkConfig, *, reads_validity: bool = False
+    ) -> None:
+        super().__init__()
+        vectors = [signal for signal in signals if not signal.is_image]
+        self.size = 0
+        self.vectors = None
+        if vectors:
+            vector_input = VectorInput(vectors)
+            mlp = MLP(vector_input.size, network.units, network.encoder_layers)
+            self.vectors = nn.Sequential(vector_input, mlp)
+            self.size += network.units
+        cameras = nn.ModuleDict(
+            {size: CameraEncoder(group, network) for size, group in group_by_size(signals).items()}
+        )
+        self.cameras = cast("Mapping[str, CameraEncoder]", cameras)
+        self.size += sum(camera.size for camera in self.cameras.values())
+        images = sorted(signal.name for signal in signals if signal.is_image)
+        self.validity = {name: validity_name(name) for name in images if reads_validity}
+        """Name of every camera's bit, by signal; empty if none is read."""
+        self.size += len(self.validity)
+        if not self.size:
+            raise ValueError("nothing to observe: the task declares no input signal")
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
+        """Encode raw observations; every signal of the contract has to be there.
+
+        A camera whose bit is not given is valid. One that is not has a picture all the same, of
+        anything.
+        """
+        is_valid = self._read_validity(observation) if self.validity else None
+        parts = [self.vectors(observation)] if self.vectors is not None else []
+        parts += [camera(observation, is_valid) for camera in self.cameras.values()]
+        if is_valid is not None:
+            parts.append(torch.stack([*is_valid.values()], -1).to(parts[-1].dtype))
+        return torch.cat(parts, -1)
+
+    def _read_validity(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the bit of every camera (*batch,), sorted by name."""
+        bits = {image: observation.get(bit) for image, bit in self.validity.items()}
+        return {
+            image: torch.ones_like(observation[image][..., 0, 0, 0], dtype=torch.bool)
+            if bit is None
+            else bit
+            for image, bit in bits.items()
+        }
+
+
+def group_by_size(signals: Sequence[Signal]) -> dict[str, list[Signal]]:
+    """Group image signals as `{"64x64": [...]}`; sorted by name, groups by their first camera."""
+    groups: dict[str, list[Signal]] = {}
+    for signal in sorted(signals, key=lambda signal: signal.name):
+        if signal.is_image:
+            groups.setdefault(f"{signal.shape[0]}x{signal.shape[1]}", []).append(signal)
+    return groups
+
+
+def stage_multipliers(signal: Signal, network: NetworkConfig) -> tuple[int, ...]:
+    """Return one channel factor per CNN stage: as many stages as leave a side of 3 to 16.
+
+    Raises:
+        ValueError: The picture cannot be halved that often, or stays too large or too small.
+    """
+    sides = signal.shape[:2]
+    count = _num_stages(sides, len(network.depth_multipliers))
+    scale = 2 ** max(1, count)
+    lowest, highest = MIN_SIDE * scale, MAX_SIDE * scale
+    if any(side % scale or not lowest <= side <= highest for side in sides):
+        nearest = _nearest_sides(sides, len(network.depth_multipliers))
+        raise ValueError(
+            f"{signal.name} has {sides[0]}x{sides[1]} pixels; {max(1, count)} CNN stages need "
+            f"sides that are multiples of {scale} from {lowest} to {highest}, "
+            f"such as {nearest[0]}x{nearest[1]}"
+        )
+    return network.depth_multipliers[:count]
+
+
+def _num_stages(sides: Sequence[int], most: int) -> int:
+    """Return how often the smaller side can be halved until it is too small."""
+    return next((n for n in range(most, 0, -1) if min(sides) // 2**n >= MIN_SIDE), 0)
+
+
+def _nearest_sides(sides: Sequence[int], most: int) -> tuple[int, ...]:
+    """Return sides near the given ones that the CNN accepts."""
+    count = max(1, _num_stages(sides, most))
+    scale = 2**count
+    nearest = tuple(scale * min(max(round(side / scale), MIN_SIDE), MAX_SIDE) for side in sides)
+    if _num_stages(nearest, most) == count:
+        return nearest
+    return _nearest_sides(nearest, most)  # rounding up made room for one more stage

@@ -1,1 +1,0 @@
-"""From a trained agent to a verified folder of ONNX graphs."""

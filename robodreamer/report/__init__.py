@@ -1,1 +1,0 @@
-"""The page about a run, and the findings it is written from."""

@@ -1,1 +1,0 @@
-"""From logs of a robot back to the replay of a run."""

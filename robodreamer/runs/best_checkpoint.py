@@ -1,0 +1,147 @@
+"""The state of a run that evaluated best, kept beside the checkpoints.
+
+    RUN/best/step-000017432/   agent.safetensors, state.json
+
+Success decides where a task knows it, the return breaks ties, and of equals the newer one counts.
+A run that is resumed goes on with the best of what came before its checkpoint: what was best at
+each checkpoint stays as long as the checkpoint does.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.evaluation.evaluate import format_success
+from robodreamer.runs.files import (
+    copy_tensors,
+    read_checked,
+    read_tensors,
+    sync_folder,
+    tensor_bytes,
+    write_durable,
+)
+
+FOLDER = "best"
+WEIGHTS = "agent.safetensors"
+
+
+class Evaluated(NamedTuple):
+    """An evaluated state."""
+
+    step: int
+    return_mean: float
+    success: float | None
+    """Share of the episodes; None where the task does not know it."""
+
+    @classmethod
+    def of(cls, step: int, summary: Mapping[str, float]) -> "Evaluated":
+        """Return it from the figures of an evaluation."""
+        return cls(step, summary["return"], summary.get("success"))
+
+    @property
+    def rank(self) -> tuple[float, float, int]:
+        """What decides which of two is better."""
+        return (self.success or 0.0, self.return_mean, self.step)
+
+    def is_better_than(self, other: "Evaluated") -> bool:
+        """Tell whether its figures are better."""
+        return self.rank[:2] > other.rank[:2]
+
+    def __str__(self) -> str:
+        figures = {} if self.success is None else {"success": self.success}
+        return f"return {self.return_mean:.1f}{format_success(figures)} at step {self.step:,}"
+
+
+class BestStates:
+    """Writes and reads the best states of one run folder."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / FOLDER
+        self._checkpoints = Checkpoints(run)
+
+    def best(self) -> Evaluated | None:
+        """Return the best one, if there is any."""
+        return max(self._all(), key=lambda state: state.rank, default=None)
+
+    def path(self, state: Evaluated) -> Path:
+        """Return where it lies."""
+        return self.folder / f"step-{state.step:09d}"
+
+    def offer(self, state: Evaluated, weights: Mapping[str, Tensor]) -> bool:
+        """Keep the weights of a state if it is the best so far; return whether it is.
+
+        Raises:
+            OSError: The disk is full or failed; what was best is still there.
+        """
+        before = self.best()
+        if not math.isfinite(state.return_mean) or (before and before.rank > state.rank):
+            return False
+        self._write(state, weights)
+        # The one before stays, too: a checkpoint may just be being written that goes back to it.
+        self._prune({state, before or state})
+        return True
+
+    def resume(self, step: int) -> None:
+        """Forget what came after the checkpoint of this step."""
+        for state in self._all():
+            if state.step > step:
+                self._delete(state)
+
+    def load(self, state: Evaluated) -> dict[str, Tensor]:
+        """Return the agent's weights.
+
+        Raises:
+            ValueError: They cannot be read, or are damaged.
+        """
+        path = self.path(state)
+        checksum = json.loads(read_checked(path / "state.json"))["checksum"]
+        return read_tensors(path / WEIGHTS, checksum)
+
+    def _all(self) -> list[Evaluated]:
+        """Return all that are complete; a draft is hidden, and training may delete some."""
+        found: list[Evaluated] = []
+        for path in sorted(self.folder.glob("step-*/state.json")):
+            with suppress(FileNotFoundError):
+                found.append(Evaluated(*json.loads(path.read_text())["evaluated"]))
+        return found
+
+    def _write(self, state: Evaluated, weights: Mapping[str, Tensor]) -> None:
+        target = self.path(state)
+        draft = target.with_name(f".{target.name}")
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(parents=True)
+            checksum = write_durable(draft / WEIGHTS, tensor_bytes(copy_tensors(weights)))
+            record = {"evaluated": state, "checksum": checksum}
+            write_durable(draft / "state.json", json.dumps(record).encode())
+            sync_folder(draft)
+            shutil.rmtree(target, ignore_errors=True)  # of the same step, so of the same weights
+            draft.replace(target)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        sync_folder(self.folder)
+
+    def _prune(self, kept: Iterable[Evaluated]) -> None:
+        """Delete what neither is kept nor was the best at any checkpoint."""
+        states = self._all()
+        needed = set(kept)
+        for checkpoint in self._checkpoints.history():
+            before = [state for state in states if state.step <= checkpoint.step]
+            needed |= {max(before, key=lambda state: state.rank)} if before else set()
+        for state in set(states) - needed:
+            self._delete(state)
+
+    def _delete(self, state: Evaluated) -> None:
+        """Delete a state, which first loses its name: whoever reads sees all of it or nothing."""
+        path = self.path(state)
+        hidden = path.with_name(f".{path.name}")
+        shutil.rmtree(hidden, ignore_errors=True)
+        shutil.rmtree(path.replace(hidden))

@@ -1,0 +1,1 @@
+"""Task tools: the list of tasks, checks of a task, and measurements of its cost."""

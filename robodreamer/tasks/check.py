@@ -1,0 +1,85 @@
+"""Checks of tasks: the promises that each keeps or breaks, and what random actions meet in it."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+
+from robodreamer.config import TrainConfig
+from robodreamer.tasks.figures import format_figures, unusual
+from robodreamer_sim.conformance import CHECKS, Specimen, UnfitTaskError
+from robodreamer_sim.random_policy import meet
+from robodreamer_sim.tasks.foreign import describe
+from robodreamer_sim.tasks.registry import make_with_what_it_has
+
+
+def prepare_check(
+    names: Sequence[str], say: Callable[[str], None], config: TrainConfig
+) -> Callable[[], int]:
+    """Make tasks; return what checks them, says what it found, and returns the exit status.
+
+    The status is 1 if a promise is broken, else 0; what is merely unusual does not change it.
+
+    Args:
+        names: Of the tasks.
+        say: Prints a line.
+        config: Of the run that the figures are judged for.
+
+    Raises:
+        ValueError: There is no such task, or it cannot be made.
+    """
+    specimens = [
+        Specimen(lambda options, name=name: make_with_what_it_has(name, options)) for name in names
+    ]
+    for specimen in specimens:
+        _ = specimen.env  # made here, so that a task that cannot be is the user's mistake
+
+    def job() -> int:
+        num_broken = num_unusual = 0
+        for specimen in specimens:
+            num_broken += _check(specimen, say)
+            try:
+                num_unusual += _measure(specimen, config, say)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
+                say(_line("broken", "random", f"random actions end in {describe(error)}"))
+                num_broken += 1
+            specimen.close()
+        found = f"\n{num_broken or 'no'} broken promise{'' if num_broken == 1 else 's'}"
+        say(f"{found}, {num_unusual} unusual" if num_unusual else found)
+        return int(num_broken > 0)
+
+    return job
+
+
+def _check(specimen: Specimen, say: Callable[[str], None]) -> int:
+    """Say what holds and what does not; return how many checks failed."""
+    say(specimen.contract.task)
+    num_broken = 0
+    for name, check in CHECKS.items():
+        try:
+            check(specimen)
+        except UnfitTaskError as broken:
+            say(_line("broken", name, str(broken)))
+            num_broken += 1
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
+            say(_line("broken", name, f"it raises {describe(error)}"))
+            num_broken += 1
+        else:
+            say(_line("ok", name, (check.__doc__ or "").strip()))
+    return num_broken
+
+
+def _measure(specimen: Specimen, config: TrainConfig, say: Callable[[str], None]) -> int:
+    """Say what random actions meet; return how much of it is unusual."""
+    met = meet(specimen.env)
+    episodes = f"{len(met.rewards)} episode{'' if len(met.rewards) == 1 else 's'}"
+    say(f"\n  random actions in {episodes}, {met.num_steps:,} steps")
+    for row in format_figures(met, config):
+        say(textwrap.indent(row, " " * 10))
+    oddities = list(unusual(met, config))
+    for oddity in oddities:
+        say(_line("look", *oddity))
+    return len(oddities)
+
+
+def _line(verdict: str, name: str, text: str) -> str:
+    """Return an outcome, wrapped to 80 columns."""
+    return textwrap.fill(f"  {verdict:<8}{name:<14}{text}", 80, subsequent_indent=" " * 24)

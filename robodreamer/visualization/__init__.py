@@ -1,0 +1,1 @@
+"""Visualization: videos, dreams, plots, and the HTML report of a run."""
