@@ -4,8 +4,8 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from robodreamer_deploy.contract import Contract, Signal
-from robodreamer_sim.randomize import Choice, Entry, Randomization
-from robodreamer_sim.randomize.fields import Operation
+from robodreamer_sim.randomization import Choice, Entry, Randomization
+from robodreamer_sim.randomization.parameters import Operation
 
 CAMERA_SHIFT_M = 0.03
 """To the right, up and backwards: 5 cm in all."""

@@ -9,7 +9,7 @@ from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim import make
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.robot import SimulatedRobot
+from robodreamer_sim.robots.in_process import SimulatedRobot
 
 StandIn = Literal["nothing", "frozen", "black"]
 """The signal is left out; the last frame is shown again; the picture is black."""

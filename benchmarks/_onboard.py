@@ -21,7 +21,7 @@ from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.inference.selftest import replay_golden
 from robodreamer_deploy.summary import Z95
-from robodreamer_sim.robot import SimulatedRobot
+from robodreamer_sim.robots.in_process import SimulatedRobot
 
 FIRST_SEED = 1_000_003  # far from any training seed
 POLICY = Path(__file__).parents[1] / "policies" / "fetch_reach"

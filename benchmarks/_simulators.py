@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 
-from robodreamer_sim.cores import num_usable_cores
+from robodreamer_sim.utils.cores import num_usable_cores
 
 NUM_ENVS = 16
 SIZE = 64

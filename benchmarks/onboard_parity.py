@@ -37,7 +37,7 @@ from robodreamer_deploy.bundle.manifest import Draw
 from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Noise, Policy
-from robodreamer_sim.robot import SimulatedRobot, make_robot
+from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 
 DIVERGED = 1e-3
 """Difference of an action's element above which two drives are no longer the same."""

@@ -29,8 +29,8 @@ from _timing import describe_commit, make_parser, print_table, write_json
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomize import Randomization
-from robodreamer_sim.robot import make_robot
+from robodreamer_sim.randomization import Randomization
+from robodreamer_sim.robots.in_process import make_robot
 
 HEADER = ["fault", "step", "episode", "median nats", "return"]
 

@@ -38,7 +38,7 @@ import torch
 from _simulators import ASYNC, CONTENDERS, ENVPOOL, LEAN_TASKS, OURS, Measurement
 from _timing import describe_origin, make_parser, print_table, write_json
 
-from robodreamer_sim.cores import num_usable_cores
+from robodreamer_sim.utils.cores import num_usable_cores
 
 PACKAGES = ("mujoco", "dm_control", "gymnasium", "gymnasium-robotics", "envpool", "numpy")
 SCRIPT = Path(__file__).with_name("_simulators.py")

@@ -79,7 +79,7 @@ def _cases() -> Iterator[str]:
 
 def _options() -> dict[str, list[str]]:
     """Return the options of every command, by its name."""
-    from robodreamer_sim.hardware.arguments import parser
+    from robodreamer_sim.robots.virtual_hardware.arguments import parser
 
     found = {name: list(options_of(kind)) for name, kind in ARGUMENTS.items()}
     words = parser("robodreamer robot").format_usage().replace("[", " ").replace("]", " ").split()

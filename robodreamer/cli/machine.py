@@ -62,10 +62,10 @@ def demo(words: Sequence[str]) -> Job:
 
 def robot(words: Sequence[str]) -> Job:
     """Build a simulated robot in this process, for a driver in another one."""
-    from robodreamer_sim.hardware.arguments import parser
+    from robodreamer_sim.robots.virtual_hardware.arguments import parser
 
     program = "robodreamer robot"
     arguments = parser(program).parse_args(words)
-    from robodreamer_sim.hardware.process import run
+    from robodreamer_sim.robots.virtual_hardware.process import run
 
     return lambda: run(arguments, program)

@@ -177,7 +177,7 @@ def _known_failures() -> tuple[type[Exception], ...]:
     from robodreamer.data.collector import TrainingDivergedError
     from robodreamer.runs.files import FolderInUseError
     from robodreamer_deploy.bundle.bundle import BundleError
-    from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+    from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 
     return (
         EnvironmentFault,

@@ -34,7 +34,7 @@ def evaluate(words: Sequence[str]) -> Job:
     arguments = parse(EvaluateArguments, "evaluate", words)
     from robodreamer.evaluation.results import prepare_evaluation
     from robodreamer_deploy.bundle.manifest import DRAWS
-    from robodreamer_sim.randomize import read_word
+    from robodreamer_sim.randomization import read_word
 
     return prepare_evaluation(
         arguments.folder,

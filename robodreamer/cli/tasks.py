@@ -43,7 +43,7 @@ def tasks(words: Sequence[str]) -> Job:
     arguments = parse(TasksArguments, "tasks", words)
     from robodreamer.tasks.table import FEW, foreign_text, format_tasks, matching
     from robodreamer_sim import EnvOptions, list_tasks
-    from robodreamer_sim.randomize import read_word
+    from robodreamer_sim.randomization import read_word
 
     randomize = read_word(arguments.randomize)
     if randomize != "none" and not arguments.show:
@@ -60,7 +60,7 @@ def tasks(words: Sequence[str]) -> Job:
             )
         lines = format_tasks(chosen)
         return lambda: say("\n".join(lines))
-    from robodreamer_sim.tasks.registry import require_mujoco
+    from robodreamer_sim.registry import require_mujoco
 
     require_mujoco()  # says in a sentence what is wrong with MUJOCO_GL; importing it does not
     from robodreamer.visualization.tasks import prepare_exhibit
@@ -97,7 +97,7 @@ def _check(words: Sequence[str]) -> Job:
     arguments = parse(CheckArguments, "tasks check", words)
     if not arguments.names:
         raise ValueError("name the tasks to check, such as arm_reach or my_module:MyTask")
-    from robodreamer_sim.tasks.registry import require_mujoco
+    from robodreamer_sim.registry import require_mujoco
 
     require_mujoco()
     from robodreamer.tasks.check import prepare_check

@@ -76,7 +76,7 @@ def usual_config(words: Sequence[str] = ()) -> TrainConfig:
 
 def config_of(arguments: TrainArguments) -> TrainConfig:
     """Return the settings among the arguments, with what a file of randomisation holds."""
-    from robodreamer_sim.randomize import read_word
+    from robodreamer_sim.randomization import read_word
 
     fields = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}
     fields["randomize"] = read_word(arguments.randomize)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from robodreamer.doctor.finding import Finding
-from robodreamer_sim.cores import num_usable_cores
+from robodreamer_sim.utils.cores import num_usable_cores
 
 GIB = 2**30
 LEAST_MEMORY = 2 * GIB

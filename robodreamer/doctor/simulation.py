@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from robodreamer.doctor.finding import Finding
 from robodreamer.doctor.machine import has_nvidia_driver
-from robodreamer_sim.cameras.graphics import (
+from robodreamer_sim.cameras.gl_backend import (
     PROBE_TIMEOUT_S,
     SOFTWARE_HINT,
     VARIABLE,
@@ -21,7 +21,7 @@ from robodreamer_sim.cameras.graphics import (
     probe,
 )
 from robodreamer_sim.compat import tested_pair
-from robodreamer_sim.trials import run_trial
+from robodreamer_sim.probes import run_trial
 
 FAMILIES = {
     "fetch_reach": "gymnasium-robotics",

@@ -20,7 +20,7 @@ from robodreamer.models.distributions import Draw
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomize import resolve
+from robodreamer_sim.randomization import resolve
 from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
 EVALUATION_SEED = 1_000_003  # far from any training seed

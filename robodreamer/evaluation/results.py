@@ -9,7 +9,7 @@ from robodreamer.evaluation.evaluate import EVALUATION_SEED, Evaluation, evaluat
 from robodreamer.runs.files import write_json_atomic
 from robodreamer.evaluation.policies import Blindfolded, Candidate, camera_signals, load_candidate
 from robodreamer_deploy.bundle.manifest import Draw
-from robodreamer_sim.randomize import describe
+from robodreamer_sim.randomization import describe
 from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
 Say = Callable[[str], None]

@@ -32,7 +32,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.inference.policy import SPLIT, Policy
 from robodreamer_deploy.records import parse_json, read_object
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomize import resolve
+from robodreamer_sim.randomization import resolve
 
 PREPROCESSING_VERSION = 1
 """Raised when the encoder graph treats raw signals in another way."""

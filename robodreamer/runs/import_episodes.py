@@ -30,7 +30,7 @@ from robodreamer_deploy.recording.mcap_reader import LogReader
 from robodreamer_deploy.robots import RobotError
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.registry import make
 
 Say = Callable[[str], None]
 

@@ -33,7 +33,7 @@ from robodreamer.config import TrainConfig
 from robodreamer.runs.files import write_atomic, write_json_atomic
 from robodreamer.runs.metrics import read_metrics
 from robodreamer_deploy.contract import Contract
-from robodreamer_sim.cores import num_usable_cores
+from robodreamer_sim.utils.cores import num_usable_cores
 
 RUN_VERSION = 1
 NEWEST, BEST = "newest", "best"

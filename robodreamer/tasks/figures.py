@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robodreamer.config import TrainConfig
-from robodreamer_sim.random_policy import Encounter, SignalRange, Vector
+from robodreamer_sim.testing.random_policy import Encounter, SignalRange, Vector
 
 FAR_OUTSIDE = 2.0
 """Widths of its range by which a value lies outside before it is told. Less is usual: velocities

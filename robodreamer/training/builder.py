@@ -30,9 +30,9 @@ from robodreamer.training.schedule import Schedule, StopRequest
 from robodreamer.training.train import Session, rescue, restore, train
 from robodreamer.training.viewer import Viewer, require_display
 from robodreamer_deploy.contract import Contract
-from robodreamer_sim.cameras.graphics import SOFTWARE_HINT, Choice, is_software
-from robodreamer_sim.cores import num_usable_cores
-from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.cameras.gl_backend import SOFTWARE_HINT, Choice, is_software
+from robodreamer_sim.utils.cores import num_usable_cores
+from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 

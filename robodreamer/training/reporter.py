@@ -34,8 +34,8 @@ from robodreamer.utils.processor import FIGURE, ProcessorMeter, Shortage
 from robodreamer.training.progress import Progress
 from robodreamer.training.schedule import Schedule, StopRequest
 from robodreamer_deploy.contract import Contract
-from robodreamer_sim.cores import num_usable_cores
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.utils.cores import num_usable_cores
+from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 

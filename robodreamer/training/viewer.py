@@ -17,7 +17,7 @@ from robodreamer.models.distributions import Mode
 from robodreamer.evaluation.evaluate import AgentPolicy
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.registry import make
 
 SEED = 2_000_003  # of no training or evaluation environment
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")

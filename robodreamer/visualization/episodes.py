@@ -14,8 +14,8 @@ from robodreamer.models.distributions import Mode
 from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy, Policy
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.env import TaskEnv
-from robodreamer_sim.faults import GraphicsError
-from robodreamer_sim.vector.episodes import episode_seed
+from robodreamer_sim.errors import GraphicsError
+from robodreamer_sim.vector.seeding import episode_seed
 
 
 class Footage(NamedTuple):

@@ -15,7 +15,7 @@ from robodreamer.evaluation.evaluate import EVALUATION_SEED, MAX_ENVS, evaluate
 from robodreamer.runs.files import write_json_atomic
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomize import describe
+from robodreamer_sim.randomization import describe
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 RANDOM_STEPS = 2500

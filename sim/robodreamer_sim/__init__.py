@@ -10,12 +10,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.names import list_tasks
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks
+from robodreamer_sim.registry import make
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
-    from robodreamer_sim.vector.gymnasium_vector import GymnasiumVectorEnv
+    from robodreamer_sim.vector.gymnasium_adapter import GymnasiumVectorEnv
     from robodreamer_sim.vector.vector_env import EnvironmentFault, VectorEnv
 
 __all__ = [
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
 
         return TaskEnv
     if name == "GymnasiumVectorEnv":
-        from robodreamer_sim.vector.gymnasium_vector import GymnasiumVectorEnv
+        from robodreamer_sim.vector.gymnasium_adapter import GymnasiumVectorEnv
 
         return GymnasiumVectorEnv
     if name in {"VectorEnv", "EnvironmentFault"}:

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Contract, Signal
-from robodreamer_sim.cameras.rig import CameraRig
-from robodreamer_sim.stability import StabilityMonitor
+from robodreamer_sim.cameras.camera_set import CameraRig
+from robodreamer_sim.physics.stability import StabilityMonitor
 
 if TYPE_CHECKING:
     import mujoco
 
-    from robodreamer_sim.randomize import Randomization
-    from robodreamer_sim.randomize.gap import RealityGap
+    from robodreamer_sim.randomization import Randomization
+    from robodreamer_sim.randomization.domain_randomizer import RealityGap
 
 
 MAX_STEPS = 1000
@@ -221,7 +221,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         Raises:
             ValueError: An entry that selects what this task does not have.
         """
-        from robodreamer_sim.randomize.gap import RealityGap  # which loads MuJoCo
+        from robodreamer_sim.randomization.domain_randomizer import RealityGap  # which loads MuJoCo
 
         self._gap = RealityGap(randomization, self.contract, lambda: self.mujoco_handles)
 

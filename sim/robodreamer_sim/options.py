@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
-    from robodreamer_sim.randomize import Randomization
+    from robodreamer_sim.randomization import Randomization
 
 CAMERA_WORD = re.compile(
     r"(?P<name>[^:@+=]+)"
@@ -106,7 +106,7 @@ class EnvOptions:
     """`thin` draws at most `thinning.MAX_FACES` triangles of each mesh; physics is the same."""
     randomize: "str | Randomization" = "none"
     """What is randomised: `none`, `mild`, `strong`, or JSON such as
-    `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomize`. A contract's options
+    `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomization`. A contract's options
     hold all entries, whatever they were called, and nothing where there is none."""
 
     control_dt_s: float | None = None
@@ -120,7 +120,7 @@ class EnvOptions:
         _require_one_of("meshes", self.meshes, get_args(Meshes))
         self._require_drawable()
         if self.randomize != "none":
-            from robodreamer_sim.randomize import resolve
+            from robodreamer_sim.randomization import resolve
 
             resolve(self.randomize, task="")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
@@ -192,7 +192,7 @@ class EnvOptions:
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
         }
         if isinstance(values.get("randomize"), Mapping):
-            from robodreamer_sim.randomize import Randomization
+            from robodreamer_sim.randomization import Randomization
 
             values["randomize"] = Randomization.from_dict(values["randomize"])
         return cls(**values)

@@ -1,4 +1,4 @@
-"""Every task that is listed keeps what `robodreamer_sim.conformance` demands.
+"""Every task that is listed keeps what `robodreamer_sim.testing.conformance` demands.
 
 One task per family runs by default, all others with `make test-all`.
 """
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer_sim.cameras.sight import BLANK
-from robodreamer_sim.conformance import CHECKS, OPTIONS, Specimen
+from robodreamer_sim.cameras.blank_check import BLANK
+from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
 from robodreamer_sim.env import MAX_STEPS
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.names import list_tasks
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks
+from robodreamer_sim.registry import make
 
 QUICK = (
     "fetch_reach",

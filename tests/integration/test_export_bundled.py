@@ -15,7 +15,7 @@ from robodreamer.export.folder import stamp
 from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
 from robodreamer_deploy.robots import RobotError, check_features
 from robodreamer_deploy.session import load_policy
-from robodreamer_sim.robot import make_robot
+from robodreamer_sim.robots.in_process import make_robot
 
 TASK = "fetch_reach"
 BUNDLED = ROOT / "policies" / TASK

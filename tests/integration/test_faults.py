@@ -27,7 +27,7 @@ import robodreamer.runs.files
 import robodreamer.training.reporter
 from robodreamer.runs.checkpoint import CheckpointError, Checkpoints
 from robodreamer.training.reporter import Reporter
-from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 BLIND = (

@@ -24,7 +24,7 @@ from robodreamer_deploy.recording.mcap_writer import LogWriter
 from robodreamer_deploy.recording.messages import WallClock
 from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.registry import make
 
 STEPS, LONGER = 24, 40
 EPISODE_TICKS = 8

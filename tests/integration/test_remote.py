@@ -22,8 +22,8 @@ from robodreamer_deploy.robots import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.keys import make_keys
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot
-from robodreamer_sim.hardware.arguments import parser
-from robodreamer_sim.hardware.process import run
+from robodreamer_sim.robots.virtual_hardware.arguments import parser
+from robodreamer_sim.robots.virtual_hardware.process import run
 
 POLICY = ROOT / "policies" / "fetch_reach"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
@@ -61,7 +61,7 @@ class Hardware:
 @contextmanager
 def hardware(*words: str) -> Iterator[Hardware]:
     """Run the simulated hardware at a free port."""
-    task = ("-m", "robodreamer_sim.hardware", "fetch_reach", "--policy", POLICY)
+    task = ("-m", "robodreamer_sim.robots.virtual_hardware", "fetch_reach", "--policy", POLICY)
     with started(*task, "--listen", "tcp://127.0.0.1:0", *words) as process:
         yield Hardware(process, wait_for(process, r"listening +(tcp://\S+)"))
 

@@ -6,10 +6,10 @@ import pytest
 
 from robodreamer_deploy.contract import Array, Camera
 from robodreamer_deploy.kinematics import Quaternion, rotation_matrix
-from robodreamer_sim.cameras.mounting import fixed_camera
+from robodreamer_sim.cameras.camera_spec import fixed_camera
 from robodreamer_sim.cameras.pose import nominal_pose
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.registry import make
 
 MODEL = """
 <mujoco>

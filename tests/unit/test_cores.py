@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from robodreamer_sim.cores import num_usable_cores
+from robodreamer_sim.utils.cores import num_usable_cores
 
 
 def test_only_the_cores_that_this_process_is_bound_to_count(

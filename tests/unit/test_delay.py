@@ -11,10 +11,10 @@ from toy_model import XML, differing, model_arrays, toy_spec
 
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomize import Choice, Entry, Randomization
-from robodreamer_sim.randomize.delay import DelayLine, delay, delay_s
-from robodreamer_sim.randomize.history import histories_kept
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.randomization import Choice, Entry, Randomization
+from robodreamer_sim.randomization.delay import DelayLine, delay, delay_s
+from robodreamer_sim.randomization.history import histories_kept
+from robodreamer_sim.registry import make
 
 INTEGRATORS = [*mujoco.mjtIntegrator.__members__]
 

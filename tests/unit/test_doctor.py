@@ -16,7 +16,7 @@ from robodreamer.doctor.machine import check_disk, check_real_time
 from robodreamer.doctor.packages import check_packages
 from robodreamer.doctor.page import format_finding, format_summary
 from robodreamer.doctor.simulation import check_families, check_rendering
-from robodreamer_sim.cameras.graphics import Probe
+from robodreamer_sim.cameras.gl_backend import Probe
 
 ROOT = Path(__file__).parents[2]
 METADATA = """\

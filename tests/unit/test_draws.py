@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.randomize import Entry, Uniform
-from robodreamer_sim.randomize.draws import Draws
+from robodreamer_sim.randomization import Entry, Uniform
+from robodreamer_sim.randomization.sampling import Draws
 
 NAMES = ("torso", "left_leg", "right_leg")
 

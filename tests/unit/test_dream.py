@@ -17,11 +17,11 @@ from robodreamer.visualization.dream import Dream, dream, imagine_from
 from robodreamer.visualization.episodes import Footage, Recorder, film_episode
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.pictures import RenderedPictures
-from robodreamer_sim.cameras.rig import CameraRig
+from robodreamer_sim.cameras.images import RenderedPictures
+from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector.episodes import episode_seed
+from robodreamer_sim.vector.seeding import episode_seed
 
 STEPS, CONTEXT = 9, 4
 

@@ -442,7 +442,7 @@ def test_without_the_package_mcap_a_robot_drives_but_is_not_recorded(
 def test_a_real_drive_in_simulation_is_repeated_to_the_bit(said: Command, tmp_path: Path) -> None:
     log = tmp_path / "reach.mcap"
     code, *_ = said(
-        POLICIES / "fetch_reach", "--robot", "robodreamer_sim.robot:make_robot:fetch_reach",
+        POLICIES / "fetch_reach", "--robot", "robodreamer_sim.robots.in_process:make_robot:fetch_reach",
         "--fast", "--draw", "sample", "--episodes", 2, "--log", log,
     )  # fmt: skip
     assert code == 0

@@ -27,9 +27,9 @@ from robodreamer_deploy.driving.watchdog import Watchdog
 from robodreamer_deploy.inference.controller import Controller
 from robodreamer_deploy.inference.policy import Policy
 from robodreamer_deploy.robots import RobotError
-from robodreamer_sim.hardware.checker import Checker as HardwareChecker
-from robodreamer_sim.hardware.checker import CommandLimits
-from robodreamer_sim.robot import make_robot
+from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker as HardwareChecker
+from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits
+from robodreamer_sim.robots.in_process import make_robot
 
 DT = CONTRACT.control_dt_s
 TICKS = 20

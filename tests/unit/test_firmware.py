@@ -8,9 +8,9 @@ from toy_robot import CONTRACT, Point
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.robots import RobotError, is_episodic, is_stamped
-from robodreamer_sim.hardware.checker import CommandLimits
-from robodreamer_sim.hardware.firmware import Firmware
-from robodreamer_sim.hardware.sensors import Imperfections, Sensors
+from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits
+from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
+from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections, Sensors
 
 DT = CONTRACT.control_dt_s
 ACTION = np.array([0.5, -0.5], np.float32)

@@ -13,7 +13,7 @@ from robodreamer.cli.main import main
 from robodreamer.config import folder_name
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim import EnvOptions, TaskEnv, VectorEnv, make
-from robodreamer_sim.faults import EnvironmentFault, NoPictureError
+from robodreamer_sim.errors import EnvironmentFault, NoPictureError
 
 PROPRIO = EnvOptions(observe="proprio")
 

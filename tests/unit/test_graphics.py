@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer_sim.cameras import graphics
-from robodreamer_sim.cameras.graphics import (
+from robodreamer_sim.cameras import gl_backend
+from robodreamer_sim.cameras.gl_backend import (
     OWN_VARIABLE,
     VARIABLE,
     choose_back_end,
     make_gl_context,
     probe,
 )
-from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.errors import GraphicsError
 
 HANGS = (
     "import os, pathlib, time; pathlib.Path({pid!r}).write_text(str(os.getpid())); time.sleep(99)"
@@ -58,7 +58,7 @@ def test_a_back_end_that_hangs_is_killed_when_its_time_is_up(
 
 def test_a_hanging_probe_ends_by_itself_if_nobody_is_left_to_kill_it(another_mujoco: Path) -> None:
     another_mujoco.write_text("import time; time.sleep(99)")
-    command = [sys.executable, "-m", "robodreamer_sim.trials", "1", "draw"]
+    command = [sys.executable, "-m", "robodreamer_sim.probes", "1", "draw"]
     path = os.pathsep.join(sys.path)
     done = subprocess.run(command, env={"PYTHONPATH": path}, timeout=20, check=False)
     assert done.returncode == -signal.SIGALRM
@@ -77,7 +77,7 @@ def test_a_back_end_that_does_not_exist_is_told_in_words() -> None:
 
 @pytest.mark.usefixtures("unset")
 def test_the_first_back_end_that_draws_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphics, "LIBRARIES", {"crayons": "Crayons", "egl": "EGL"})
+    monkeypatch.setattr(gl_backend, "LIBRARIES", {"crayons": "Crayons", "egl": "EGL"})
     name, why = choose_back_end()
     assert name == "egl"
     assert why.startswith("crayons does not work: libCrayons is not installed; its probe drew ")
@@ -87,8 +87,8 @@ def test_the_first_back_end_that_draws_is_chosen(monkeypatch: pytest.MonkeyPatch
 def test_where_nothing_draws_nothing_is_set_and_the_reason_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graphics, "LIBRARIES", {"crayons": "Crayons"})
-    monkeypatch.setattr(graphics, "has_warp", lambda: False)
+    monkeypatch.setattr(gl_backend, "LIBRARIES", {"crayons": "Crayons"})
+    monkeypatch.setattr(gl_backend, "has_warp", lambda: False)
     with pytest.raises(GraphicsError) as raised:
         make_gl_context(8, 8)
     assert "(crayons does not work: libCrayons is not installed)" in str(raised.value)
@@ -106,11 +106,11 @@ def test_the_first_context_settles_the_back_end_for_all_that_follow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_gl_context(8, 8).free()
-    assert os.environ[VARIABLE] in graphics.LIBRARIES
-    monkeypatch.setattr(graphics, "run_trial", None)
+    assert os.environ[VARIABLE] in gl_backend.LIBRARIES
+    monkeypatch.setattr(gl_backend, "run_trial", None)
     make_gl_context(8, 8).free()
 
 
 def test_software_is_told_from_a_gpu() -> None:
-    assert graphics.is_software("llvmpipe (LLVM 15.0.6, 256 bits)")
-    assert not graphics.is_software("NVIDIA H200/PCIe/SSE2")
+    assert gl_backend.is_software("llvmpipe (LLVM 15.0.6, 256 bits)")
+    assert not gl_backend.is_software("NVIDIA H200/PCIe/SSE2")

@@ -11,7 +11,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from robodreamer_sim import GymnasiumVectorEnv, make
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector.episodes import episode_seed
+from robodreamer_sim.vector.seeding import episode_seed
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 NUM_ENVS = 3

@@ -17,7 +17,7 @@ from robodreamer_deploy.kinematics import (
     rotation_matrix,
     rotation_vector,
 )
-from robodreamer_sim.chains import serial_chain
+from robodreamer_sim.physics.serial_chain import serial_chain
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.native import WALKERS, is_native
 from robodreamer_sim.native.shard import NativeShard
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector.records import RecordBuffers
+from robodreamer_sim.vector.buffers import RecordBuffers
 from robodreamer_sim.vector.shard import Shard, ShardSpec, make_shard
 
 Array = NDArray[Any]

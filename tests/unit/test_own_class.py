@@ -7,7 +7,7 @@ import pytest
 
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.arm import ArmReach
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.registry import make
 
 SOURCE = '''
 import gymnasium

@@ -9,8 +9,8 @@ import pytest
 from robodreamer_deploy.contract import Signal, SignalError
 from robodreamer_deploy.driving.plausible import Plausibility
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomize import read_word
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.randomization import read_word
+from robodreamer_sim.registry import make
 
 DEGREE = np.pi / 180
 DT = 0.04

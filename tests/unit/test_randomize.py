@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomize import (
+from robodreamer_sim.randomization import (
     FIELDS,
     Choice,
     Distribution,
@@ -22,7 +22,7 @@ from robodreamer_sim.randomize import (
     preset,
     resolve,
 )
-from robodreamer_sim.tasks.names import list_tasks
+from robodreamer_sim.tasks.catalog import list_tasks
 
 finite = st.floats(-1e6, 1e6)
 positive = st.floats(1e-6, 1e6)

@@ -8,11 +8,11 @@ import pytest
 from toy_model import differing, model_arrays, toy_spec
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.randomize import Choice, Entry, Randomization, Uniform
-from robodreamer_sim.randomize.delay import keep_history
-from robodreamer_sim.randomize.elements import elements
-from robodreamer_sim.randomize.fields import FIELDS, SIGNAL_KINDS
-from robodreamer_sim.randomize.randomizer import Randomizer
+from robodreamer_sim.randomization import Choice, Entry, Randomization, Uniform
+from robodreamer_sim.randomization.delay import keep_history
+from robodreamer_sim.randomization.model_elements import elements
+from robodreamer_sim.randomization.parameters import FIELDS, SIGNAL_KINDS
+from robodreamer_sim.randomization.model_randomizer import Randomizer
 
 BY_MASS = {"body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "actuator_acc0"}
 BY_SHAPE = BY_MASS | {

@@ -289,7 +289,7 @@ def serve_words(policy: Path) -> tuple[Any, ...]:
 
 
 def hardware_words(_: Path) -> tuple[Any, ...]:
-    return ("-m", "robodreamer_sim.hardware", "fetch_reach", "--policy", FETCH_REACH)
+    return ("-m", "robodreamer_sim.robots.virtual_hardware", "fetch_reach", "--policy", FETCH_REACH)
 
 
 @pytest.mark.parametrize(

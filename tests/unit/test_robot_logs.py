@@ -31,7 +31,7 @@ from robodreamer_deploy.robots import RobotError
 from robodreamer_sim.env import Judgement
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.arm import ArmReach
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.registry import make
 
 DISTANCE = "privileged/distance"
 

@@ -7,15 +7,15 @@ import mujoco
 import numpy as np
 import pytest
 
-from robodreamer_sim.cameras.mounting import Aim
-from robodreamer_sim.measurements import (
+from robodreamer_sim.cameras.camera_spec import Aim
+from robodreamer_sim.tasks.custom.measurements import (
     joint_positions,
     joint_velocities,
     position,
     sensor,
 )
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.robot_task import Mounted, RobotTask, load_robot
+from robodreamer_sim.tasks.custom.robot_task import Mounted, RobotTask, load_robot
 
 XML = """
 <mujoco>

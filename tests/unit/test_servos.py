@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_sim.actuators import physical_action
-from robodreamer_sim.servos import hold_pose
+from robodreamer_sim.physics.actuators import physical_action
+from robodreamer_sim.physics.servos import hold_pose
 
 MODEL = """
 <mujoco>

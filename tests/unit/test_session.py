@@ -16,7 +16,7 @@ from robodreamer.training.builder import (
     describe_learning,
     describe_simulation,
 )
-from robodreamer_sim.cameras.graphics import Choice
+from robodreamer_sim.cameras.gl_backend import Choice
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "default")  # 16 environments
 LLVMPIPE = "llvmpipe (LLVM 15.0.6, 256 bits)"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from robodreamer_sim import EnvOptions, make
-from robodreamer_sim.cameras.rendering import Renderers
+from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.vector.shared_pages import SharedPages
 
 pages, renderers, kept = SharedPages(), Renderers(), []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_conformance import Dark, Fit
 
-from robodreamer_sim.cameras.sight import NUM_FRAMES, complaint
+from robodreamer_sim.cameras.blank_check import NUM_FRAMES, complaint
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import EnvironmentFault, VectorEnv
 

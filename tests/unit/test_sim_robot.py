@@ -13,8 +13,8 @@ import pytest
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.robots import EpisodicRobot, RobotError, check_features, is_episodic
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.robot import SimulatedRobot, make_robot
-from robodreamer_sim.tasks.registry import make
+from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
+from robodreamer_sim.registry import make
 
 OPTIONS = EnvOptions(image_size=(16, 24))
 
@@ -213,7 +213,7 @@ def test_graphics_that_cannot_be_loaded_are_one_sentence() -> None:
     """In a process of its own: MuJoCo chooses its back end once, when it is imported."""
     code = (
         "from robodreamer_deploy.contract import Contract, ActionSpec\n"
-        "from robodreamer_sim.robot import make_robot\n"
+        "from robodreamer_sim.robots.in_process import make_robot\n"
         "action = ActionSpec(size=1, kind='discrete')\n"
         "contract = Contract(task='x', observations=(), action=action, control_dt_s=1.0)\n"
         "make_robot('fetch_reach', contract)\n"

@@ -8,10 +8,10 @@ import toy_env
 from gymnasium import spaces
 
 from robodreamer_deploy.contract import Signal
-from robodreamer_sim.cameras.pictures import resize
+from robodreamer_sim.cameras.images import resize
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make
-from robodreamer_sim.tasks.spaces import action_spec, actuator_limits, leaves, to_action
+from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.gymnasium.spaces import action_spec, actuator_limits, leaves, to_action
 
 EVERYTHING = "gym:toy_env:ToyEverything-v0"
 SIGNALS = {

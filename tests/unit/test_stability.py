@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robodreamer_sim import EnvOptions, VectorEnv, make
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.errors import EnvironmentFault
 
 PROPRIO = EnvOptions(observe="proprio")
 BLOWS = ("Blow", "make_blow_wrapped", "Hidden")

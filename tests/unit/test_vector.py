@@ -16,11 +16,11 @@ import pytest
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import SignalError
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make
-from robodreamer_sim.vector.episodes import episode_seed
-from robodreamer_sim.vector.records import map_shared_file, open_shared_file
+from robodreamer_sim.registry import make
+from robodreamer_sim.vector.seeding import episode_seed
+from robodreamer_sim.vector.buffers import map_shared_file, open_shared_file
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 Array = NDArray[Any]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 

@@ -7,7 +7,7 @@ import pytest
 from toy_env import EPISODE_STEPS
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector.gymnasium_vector import GymnasiumVectorEnv
+from robodreamer_sim.vector.gymnasium_adapter import GymnasiumVectorEnv
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 TASKS = {

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robodreamer_sim.cameras.graphics import LIBRARIES, VARIABLE
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.cameras.gl_backend import LIBRARIES, VARIABLE
+from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.progress import PHASES
 from robodreamer_sim.vector.vector_env import VectorEnv

@@ -15,18 +15,18 @@ import pytest
 from test_thinning import scene as scene_with_fine_mesh
 
 from robodreamer_sim import EnvOptions, VectorEnv, make
-from robodreamer_sim.cameras import graphics
-from robodreamer_sim.cameras.graphics import OWN_VARIABLE, VARIABLE, WARP, choose_back_end
-from robodreamer_sim.cameras.mounting import Aim, add_camera, fixed_camera
-from robodreamer_sim.cameras.rendering import Renderer, Renderers, View
-from robodreamer_sim.cameras.sight import BLANK
+from robodreamer_sim.cameras import gl_backend
+from robodreamer_sim.cameras.gl_backend import OWN_VARIABLE, VARIABLE, WARP, choose_back_end
+from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
+from robodreamer_sim.cameras.renderer import Renderer, Renderers, View
+from robodreamer_sim.cameras.blank_check import BLANK
 from robodreamer_sim.cameras.warp.batch import Batch
-from robodreamer_sim.conformance import CHECKS, OPTIONS, Specimen
-from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
+from robodreamer_sim.errors import GraphicsError
 from robodreamer_sim.options import LEAN, Appearance
 
 needs_warp = pytest.mark.skipif(
-    not graphics.has_warp(), reason="needs the extra `warp`: pip install robodreamer[warp]"
+    not gl_backend.has_warp(), reason="needs the extra `warp`: pip install robodreamer[warp]"
 )
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:warp")
 SIZE = (40, 48)
@@ -296,7 +296,7 @@ def test_what_it_cannot_draw_is_refused_in_words(scene: View) -> None:
 @needs_warp
 def test_its_name_is_taken_out_of_mujocos_variable() -> None:
     script = (
-        "import robodreamer_sim, mujoco; from robodreamer_sim.cameras.graphics import *\n"
+        "import robodreamer_sim, mujoco; from robodreamer_sim.cameras.gl_backend import *\n"
         "print(choose_back_end().name, probe('egl').works, named_back_end())"
     )
     assert run(script, **{VARIABLE: "Warp"}).stdout.split() == ["warp", "True", "warp"]
@@ -306,13 +306,13 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, scene: View
 ) -> None:
     monkeypatch.setenv(OWN_VARIABLE, WARP)
-    monkeypatch.setattr(graphics, "find_spec", lambda _: None)
+    monkeypatch.setattr(gl_backend, "find_spec", lambda _: None)
     with pytest.raises(GraphicsError, match=r"not installed; `pip install robodreamer\[warp\]`"):
         Renderers().get(scene.model, LEAN, *SIZE)
 
 
 def test_a_gpus_camera_comes_before_opengl_in_software(monkeypatch: pytest.MonkeyPatch) -> None:
-    llvmpipe = graphics.Probe(
+    llvmpipe = gl_backend.Probe(
         back_end="egl",
         works=True,
         renderer="llvmpipe (LLVM 15)",
@@ -324,16 +324,16 @@ def test_a_gpus_camera_comes_before_opengl_in_software(monkeypatch: pytest.Monke
     )
     cpu, nvidia = cuda._replace(renderer="MuJoCo Warp on CPU"), llvmpipe._replace(renderer="NVIDIA")
     broken = llvmpipe._replace(works=False, reason="it is broken")
-    assert graphics.pick([llvmpipe, cuda]) == cuda
-    assert graphics.pick([nvidia, cuda]) == nvidia
-    assert graphics.pick([llvmpipe, cpu]) == llvmpipe
-    assert graphics.pick([broken, cpu]) == cpu
-    assert graphics.pick([broken]) is None
+    assert gl_backend.pick([llvmpipe, cuda]) == cuda
+    assert gl_backend.pick([nvidia, cuda]) == nvidia
+    assert gl_backend.pick([llvmpipe, cpu]) == llvmpipe
+    assert gl_backend.pick([broken, cpu]) == cpu
+    assert gl_backend.pick([broken]) is None
     probes = {"egl": llvmpipe, "osmesa": broken, WARP: cuda}
     monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.setattr(graphics, "has_warp", lambda: True)
-    monkeypatch.setattr(graphics, "_has_cuda_camera", lambda: True)
-    monkeypatch.setattr(graphics, "probe", lambda name, _: probes[name])
+    monkeypatch.setattr(gl_backend, "has_warp", lambda: True)
+    monkeypatch.setattr(gl_backend, "_has_cuda_camera", lambda: True)
+    monkeypatch.setattr(gl_backend, "probe", lambda name, _: probes[name])
     name, why = choose_back_end()
     assert name == WARP
     assert "egl is llvmpipe" in why

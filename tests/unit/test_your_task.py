@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import robodreamer_sim
-from robodreamer_sim.actions import Cartesian, Relative
+from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
 from robodreamer_sim.options import EnvOptions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-task.md").read_text()

@@ -15,10 +15,10 @@ from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Contract
-from robodreamer_sim.cameras.rendering import Renderers
-from robodreamer_sim.faults import EnvironmentFault
+from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.native.walker import BatchedWalker
-from robodreamer_sim.tasks.dm_control import DmControlTask
+from robodreamer_sim.tasks.dm_control.suite import DmControlTask
 from robodreamer_sim.vector.progress import Progress
 from robodreamer_sim.vector.shard import Records, ShardSpec
 

@@ -10,9 +10,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robodreamer_sim.cameras.mounting import Aim
-from robodreamer_sim.measurements import joint_positions, joint_velocities, position
-from robodreamer_sim.robot_task import Mounted, RobotTask, load_robot
+from robodreamer_sim.cameras.camera_spec import Aim
+from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_velocities, position
+from robodreamer_sim.tasks.custom.robot_task import Mounted, RobotTask, load_robot
 
 ARM = Path(__file__).parents[1] / "assets" / "arm.xml"
 HOME = np.radians([0.0, 20.0, 90.0, 0.0, 60.0, 0.0])

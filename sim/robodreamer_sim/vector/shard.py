@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_sim.faults import EnvironmentFault, GraphicsError
+from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 from robodreamer_sim.native import is_native
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.registry import make, require_mujoco
+from robodreamer_sim.registry import make, require_mujoco
 from robodreamer_sim.vector.agreement import require_equal
 from robodreamer_sim.vector.progress import Progress
 
@@ -74,7 +74,7 @@ class Shard:
         progress = progress or Progress()
         self._renderers = None
         if spec.options.uses_cameras:
-            from robodreamer_sim.cameras.rendering import Renderers
+            from robodreamer_sim.cameras.renderer import Renderers
 
             self._renderers = Renderers()
         self._slots: list[_Slot] = []
@@ -97,7 +97,7 @@ class Shard:
         env = self._slots[0].env
         if env.mujoco_handles is None:
             return env.notes
-        from robodreamer_sim.cameras.faces import drawn_faces  # which loads MuJoCo
+        from robodreamer_sim.cameras.drawn_geoms import drawn_faces  # which loads MuJoCo
 
         faces = drawn_faces(env.contract, env.mujoco_handles[0])
         return (*env.notes, str(faces)) if faces.are_many else env.notes

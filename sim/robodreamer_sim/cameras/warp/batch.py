@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer_sim.cameras.pictures import Picture, Taking
-from robodreamer_sim.cameras.rendering import View
+from robodreamer_sim.cameras.images import Picture, Taking
+from robodreamer_sim.cameras.renderer import View
 from robodreamer_sim.cameras.warp.scene import Scene
 
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.cameras.faces import USUAL_GROUPS
-from robodreamer_sim.cameras.graphics import WARP_PACKAGE, has_warp
-from robodreamer_sim.cameras.pictures import Taking
-from robodreamer_sim.cameras.rendering import View
-from robodreamer_sim.cameras.thinning import thin
+from robodreamer_sim.cameras.drawn_geoms import USUAL_GROUPS
+from robodreamer_sim.cameras.gl_backend import WARP_PACKAGE, has_warp
+from robodreamer_sim.cameras.images import Taking
+from robodreamer_sim.cameras.renderer import View
+from robodreamer_sim.cameras.mesh_thinning import thin
 from robodreamer_sim.cameras.warp.batch import Batch, Toolkit
 from robodreamer_sim.cameras.warp.meshes import tables_of
 from robodreamer_sim.cameras.warp.scene import Scene
-from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.errors import GraphicsError
 from robodreamer_sim.options import Appearance, Look
 
 NOT_INSTALLED = (

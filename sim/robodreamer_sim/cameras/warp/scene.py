@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.cameras.faces import USUAL_GROUPS, is_drawn
-from robodreamer_sim.cameras.rendering import View
+from robodreamer_sim.cameras.drawn_geoms import USUAL_GROUPS, is_drawn
+from robodreamer_sim.cameras.renderer import View
 from robodreamer_sim.cameras.warp.cubes import (
     BOX,
     COLOR_ROLE,
@@ -29,7 +29,7 @@ from robodreamer_sim.cameras.warp.cubes import (
     mean_color,
 )
 from robodreamer_sim.cameras.warp.meshes import triangles_of
-from robodreamer_sim.faults import GraphicsError
+from robodreamer_sim.errors import GraphicsError
 
 CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
 MATERIALS_COLOR = (0.5, 0.5, 0.5, 1.0)

@@ -1,0 +1,1 @@
+"""Properties of MuJoCo models: actuators, serial chains, servos, stability."""

@@ -1,0 +1,31 @@
+"""Domain randomisation as data, and what carries it out. Importing this costs no simulator.
+
+robodreamer_sim.make("fetch_reach", EnvOptions(randomize="mild"))
+"""
+
+from robodreamer_sim.randomization.distributions import (
+    Choice,
+    Distribution,
+    LogUniform,
+    Normal,
+    Uniform,
+)
+from robodreamer_sim.randomization.spec import Entry, Randomization
+from robodreamer_sim.randomization.parameters import FIELDS, Field
+from robodreamer_sim.randomization.presets import describe, preset, read_word, resolve
+
+__all__ = [
+    "FIELDS",
+    "Choice",
+    "Distribution",
+    "Entry",
+    "Field",
+    "LogUniform",
+    "Normal",
+    "Randomization",
+    "Uniform",
+    "describe",
+    "preset",
+    "read_word",
+    "resolve",
+]

@@ -1,0 +1,46 @@
+"""The command line of the simulated hardware; help must not wait for a simulator."""
+
+import argparse
+from pathlib import Path
+
+from robodreamer_deploy.commands.arguments import add_listening
+from robodreamer_sim.robots.virtual_hardware import WATCHDOG_PERIODS
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Describe the command line of a program that is called `prog`."""
+    result = argparse.ArgumentParser(
+        prog=prog,
+        description="A simulated robot in a process of its own, in place of hardware: it has its "
+        "own clock, imperfect sensors, and a watchdog that holds it when commands cease. It judges "
+        "what it is commanded, and tells at its end.",
+    )
+    add = result.add_argument
+    add("task", metavar="TASK", help="what is simulated; `robodreamer tasks` lists all")
+    add_listening(result)
+    add(
+        "--policy", type=Path, metavar="FOLDER",
+        help="policy that will drive it: the task is made as it was for its training",
+    )  # fmt: skip
+    add(
+        "--randomize", metavar="PRESET",
+        help="noise, and other imperfections of signals and simulation: none, mild, strong, or a "
+        "JSON file; by default what the policy was trained with",
+    )  # fmt: skip
+    add("--camera-drop", type=float, default=0.0, metavar="P", help="part of pictures that is lost")
+    for name, what in {
+        "camera-delay": "age of every picture",
+        "measurement-delay": "age of every measurement",
+        "action-delay": "time that an action takes to the actuators",
+    }.items():
+        add(f"--{name}", type=int, default=0, metavar="N", help=f"{what}, in control periods")
+    add(
+        "--watchdog", type=int, default=WATCHDOG_PERIODS, metavar="N",
+        help=f"control periods without a command until it holds (default {WATCHDOG_PERIODS})",
+    )  # fmt: skip
+    add(
+        "--check-limits", type=Path, metavar="FILE",
+        help='JSON of what the checker allows per element, such as {"max_rate": [10, 10, 10, 10], '
+        '"max_acceleration": [400, 400, 400, 400]}',
+    )  # fmt: skip
+    return result

@@ -1,0 +1,1 @@
+"""Tasks of dm_control: the suite and the composed tasks."""

@@ -1,0 +1,301 @@
+"""dm_control's composed tasks: `manipulation_...` and `locomotion_...`.
+
+`manipulation`: a Jaco arm of 6 joints and 3 fingers, driven by velocities, among bricks and boxes;
+what it measures of them is privileged with a camera on. `locomotion`: a CMU humanoid of 56 joints,
+or a rodent. Rewards lie in [0, 1] (`locomotion_rodent_two_touch`: 25 for each touch); there is no
+notion of success. Reaching the time limit truncates; only a discount of 0 terminates.
+
+A model is compiled anew for every episode, for bricks and terrain change. dm_control's own renderer
+is never started: the observations that would need it are left out.
+"""
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract, Signal
+from robodreamer_sim.physics.actuators import physical_action
+from robodreamer_sim.cameras.camera_spec import Aim, fixed_camera, quaternion
+from robodreamer_sim.cameras.mujoco_images import MujocoPictures
+from robodreamer_sim.cameras.images import Taking
+from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.camera_set import CameraRig
+from robodreamer_sim.compat import import_dm_control
+from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.options import Appearance, EnvOptions
+from robodreamer_sim.tasks.dm_control.time_step import Entry, read, to_transition
+from robodreamer_sim.tasks.catalog import LOCOMOTION
+from robodreamer_sim.tasks.gymnasium.spaces import actuator_limits
+
+HAND = "jaco_arm/jaco_hand/hand"
+WRIST = Aim((-0.16, 0.0, -0.02), (0.0, 0.0, -0.24), 75)
+USUAL_CAMERAS = {
+    "manipulation": "front_close",
+    "locomotion_cmu": "float_far",
+    "locomotion_rodent": "side_alt",
+}
+BLIND = {"locomotion_rodent_two_touch": "top_camera"}
+"""Of which task a camera sees nothing."""
+PREFIXES = {"jaco_arm/jaco_hand/": "hand_", "jaco_arm/": "arm_", "walker/": "", "/": "_"}
+GOALS = {"target_position": "position", "desired_order": "order", "walker/target": "target"}
+UNITS = {
+    "hand_joints_pos": "rad",
+    "joints_pos": "rad",
+    "joints_vel": "rad/s",
+    "position": "m",
+    "linear_velocity": "m/s",
+    "angular_velocity": "rad/s",
+    "pinch_site_pos": "m",
+    "body_height": "m",
+    "end_effectors_pos": "m",
+    "appendages_pos": "m",
+    "sensors_gyro": "rad/s",
+    "sensors_accelerometer": "m/s^2",
+    "sensors_velocimeter": "m/s",
+    "target": "m",
+    "origin": "m",
+}
+"""Of signals that end so; the arm's joints are given by sine and cosine."""
+
+
+class ComposerTask(TaskEnv):
+    """A composed task, by name; see the module."""
+
+    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+        family, _, name = task.partition("_")
+        self._composed: Any = _load(family, name)
+        self._global_state = np.random.RandomState(0)
+        self._restart(0)
+        model, _ = self.mujoco_handles
+        cameras = {_plain(model.camera(i).name): i for i in range(model.ncam)}
+        cameras.pop(BLIND.get(task, ""), None)
+        (usual,) = (name for start, name in USUAL_CAMERAS.items() if task.startswith(start))
+        control_dt_s = float(self._composed.control_timestep()) * options.action_repeat
+        rig = CameraRig(
+            task,
+            FollowingPictures(lambda: self.mujoco_handles, cameras, options.appearance, renderers),
+            options,
+            usual=(usual,),
+            control_dt_s=control_dt_s,
+            is_used=options.uses_cameras,
+        )
+        self._entries = list(_entries(self._composed.observation_spec(), family, options))
+        spec = self._composed.action_spec()
+        low, high = actuator_limits(spec.minimum, spec.maximum)
+        self._controls = ActionSpec(size=model.nu, low=low, high=high)
+        contract = Contract(
+            task=task,
+            observations=(*rig.signals, *(entry.signal for entry in self._entries)),
+            action=physical_action(
+                model,
+                self._controls.low,
+                self._controls.high,
+                [_plain(model.actuator(i).name) for i in range(model.nu)],
+            ),
+            control_dt_s=control_dt_s,
+            max_episode_steps=self._max_steps(options.action_repeat),
+            cameras=tuple(rig.cameras),
+            options=options.to_dict(),
+            knows_success=False,
+        )
+        super().__init__(contract, options.action_repeat, rig)
+
+    @property
+    def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Model and data of the simulation; others after every reset."""
+        physics = self._composed.physics
+        return physics.model.ptr, physics.data.ptr
+
+    def to_controls(self, action: Array) -> Array:
+        """Return MuJoCo's controls for an action."""
+        return self._controls.to_actuators(action)
+
+    def _begin(self, seed: int | None) -> None:
+        self._restart(seed)
+
+    def _restart(self, seed: int | None) -> None:
+        """Begin an episode; what dm_control draws from NumPy's global generator is seeded too."""
+        if seed is not None:
+            self._composed.random_state.seed(seed)
+            self._global_state.seed(seed)
+            _forget_order(self._composed.task)
+        with _global_generator(self._global_state):
+            self._raw = self._composed.reset().observation
+
+    def _advance(self, actuators: Array) -> Transition:
+        step = self._composed.step(actuators)
+        self._raw = step.observation
+        return to_transition(step)
+
+    def _measure(self) -> dict[str, Array]:
+        return read(self._entries, self._raw)
+
+    def _max_steps(self, action_repeat: int) -> int:
+        limit: float = self._composed._time_limit  # noqa: SLF001  it has no public name
+        steps = math.ceil(limit / self._composed.control_timestep() - 1e-9)
+        return math.ceil(steps / action_repeat)
+
+
+class FollowingPictures:
+    """The cameras of a model that is replaced now and then.
+
+    Args:
+        handles: Returns the model and data of the moment.
+        cameras: Index of each camera, which every such model has.
+        appearance: How they are drawn.
+        renderers: Shared among the environments of a process; None makes some of its own.
+    """
+
+    def __init__(
+        self,
+        handles: Callable[[], tuple[mujoco.MjModel, mujoco.MjData]],
+        cameras: Mapping[str, int],
+        appearance: Appearance,
+        renderers: Renderers | None,
+    ) -> None:
+        self.names = tuple(cameras)
+        self._handles = handles
+        self._indices = cameras
+        self._appearance = appearance
+        self._renderers = renderers or Renderers()
+        self._owns_renderers = renderers is None
+        self._model: mujoco.MjModel | None = None
+        self._current: MujocoPictures | None = None
+        self._extent_m = float(handles()[0].stat.extent)
+
+    def draw(self, name: str, height: int, width: int) -> NDArray[np.uint8]:
+        """Return what a camera sees, uint8 (height, width, 3)."""
+        return self._pictures().draw(name, height, width)
+
+    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Taking:
+        """Hold on to what a camera sees now."""
+        return self._pictures().stage(name, height, width, has_depth=has_depth)
+
+    def describe(self, name: str) -> Camera:
+        """Return the geometry of a camera, as the contract records it."""
+        return self._pictures().describe(name)
+
+    def usual_depth_m(self, name: str) -> float:
+        """Return twice the distance from the camera to the model's centre, as the model stands."""
+        return self._pictures().usual_depth_m(name)
+
+    def close(self) -> None:
+        """Free the renderer, unless it is shared."""
+        if self._owns_renderers:
+            self._renderers.close()
+
+    def _pictures(self) -> MujocoPictures:
+        model, data = self._handles()
+        if self._current is None or model is not self._model:
+            # What is near and far follows from where things lay when the model was compiled, which
+            # for some is where the last episode left them; the first model's serves all.
+            model.stat.extent = self._extent_m
+            views = {name: fixed_camera(model, i) for name, i in self._indices.items()}
+            self._current = MujocoPictures(model, data, views, self._appearance, self._renderers)
+            self._model = model
+        return self._current
+
+
+def _load(family: str, name: str) -> Any:
+    """Make dm_control's environment, without what it would draw, and with a wrist camera."""
+    import_dm_control()
+    physics: Any = importlib.import_module("dm_control.mjcf").Physics
+    physics.contexts = None  # its renderer, which a bowl of terrain would start at every reset
+    with _without_pictures(), _global_generator(np.random.RandomState(0)):
+        if family == "locomotion":
+            module = importlib.import_module(f"dm_control.locomotion.examples.{LOCOMOTION[name]}")
+            return getattr(module, name)(random_state=0)
+        environment = importlib.import_module("dm_control.manipulation").load(
+            f"{name}_features", seed=0
+        )
+    root = environment.task.root_entity.mjcf_model
+    root.find("body", HAND).add(
+        "camera", name="wrist", pos=WRIST.position, quat=quaternion(WRIST), fovy=WRIST.fovy_deg
+    )
+    return environment
+
+
+def _forget_order(task: Any) -> None:
+    """Put the bricks of a stack in order, which an episode shuffles as the last one left it."""
+    order: Array | None = getattr(task, "_initial_order", None)
+    if order is not None:
+        order.sort()
+
+
+@contextmanager
+def _without_pictures() -> Iterator[None]:
+    """Switch off what a task observes through its own cameras, while an environment is made."""
+    composer: Any = importlib.import_module("dm_control.composer")
+    original = composer.Environment
+
+    def make(task: Any, **settings: Any) -> Any:
+        for key, observable in task.observables.items():
+            if key.endswith("camera"):
+                observable.enabled = False
+        return original(task=task, **settings)
+
+    composer.Environment = make
+    try:
+        yield
+    finally:
+        composer.Environment = original
+
+
+@contextmanager
+def _global_generator(state: np.random.RandomState) -> Iterator[None]:
+    """Let NumPy's global generator be this one; dm_control uses it here and there."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.set_state(state.get_state())  # noqa: NPY002
+    try:
+        yield
+    finally:
+        state.set_state(np.random.get_state())  # noqa: NPY002
+        np.random.set_state(before)  # noqa: NPY002
+
+
+def _entries(spec: Mapping[str, Any], family: str, options: EnvOptions) -> Iterator[Entry]:
+    """Yield what is observed: of the robot, then of objects, then goals."""
+    entries = [
+        Entry(key, signal)
+        for key, value in spec.items()
+        if math.prod(value.shape) and (signal := _signal(key, value.shape, family, options))
+    ]
+    families = ("proprio", "privileged", "goal")
+    yield from sorted(entries, key=lambda entry: families.index(entry.signal.family))
+
+
+def _signal(key: str, shape: tuple[int, ...], family: str, options: EnvOptions) -> Signal | None:
+    name = GOALS.get(key) or _readable(key)
+    is_of_robot = family == "locomotion" or key.startswith("jaco_arm")
+    if key in GOALS:
+        kind = "goal"
+    elif options.uses_cameras and not is_of_robot:
+        kind = "privileged"
+    elif options.uses_vectors:
+        kind = "proprio"
+    else:
+        return None
+    units = [unit for ending, unit in UNITS.items() if name.endswith(ending)]
+    return Signal(
+        name=f"{kind}/{name}",
+        shape=(math.prod(shape),),
+        dtype="float32",
+        unit="" if name == "arm_joints_pos" or not units else units[0],
+    )
+
+
+def _readable(key: str) -> str:
+    key = key.replace("unnamed_model", "box")
+    for prefix, replacement in PREFIXES.items():
+        key = key.replace(prefix, replacement)
+    return key
+
+
+def _plain(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -1,0 +1,1 @@
+"""Tasks of gymnasium-robotics: Fetch, Shadow hand, Adroit, kitchen, mazes."""

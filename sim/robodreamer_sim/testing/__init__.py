@@ -1,0 +1,1 @@
+"""Tests for tasks: the conformance suite, and a random policy."""
