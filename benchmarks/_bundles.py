@@ -11,7 +11,7 @@ from robodreamer.learning.agent import Agent
 from robodreamer.export.reference_steps import draw_noise
 from robodreamer.export.folder import Origin, stamp, write_draft
 from robodreamer.export.torch_trace import Recording, trace
-from robodreamer_deploy.bundle.bundle import Bundle, load_bundle, write_manifest
+from robodreamer_deploy.policy.bundle import Bundle, load_bundle, write_manifest
 
 GOLDEN_STEPS = 32
 

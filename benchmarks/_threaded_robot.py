@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from _still_robot import StillRobot
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.threads import raise_to_loop
+from robodreamer_deploy.robots.thread_priority import raise_to_loop
 
 RATES_HZ = (200.0, 60.0)
 """Of the encoder and the camera."""

@@ -25,7 +25,7 @@ from _lossy import STAND_INS, StandIn, make_lossy_robot
 from _onboard import POLICY, Drive, drive, load_policy, mean_and_half, seeds
 from _timing import describe_commit, make_parser, print_table, write_json
 
-from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.policy.policy import Policy
 
 HEADER = ["lost", "stand-in", "return", "to nothing", "success", "prior", "partial", "held"]
 

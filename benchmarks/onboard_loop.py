@@ -24,7 +24,7 @@ from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS
 
 ROBOT = Path(__file__).with_name("_still_robot.py")
-DEPLOY = "import sys; from robodreamer_deploy.cli import main; sys.exit(main())"
+DEPLOY = "import sys; from robodreamer_deploy.cli.main import main; sys.exit(main())"
 HOG = "while True: pass"
 LATENESS_P99_MS = 1.0
 """At most, beside a hog, where real-time scheduling is granted."""

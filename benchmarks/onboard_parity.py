@@ -33,10 +33,10 @@ from robodreamer.evaluation.evaluate import Evaluation
 from robodreamer.export.graphs import GivenNoise
 from robodreamer.export.torch_trace import Recording, trace
 from robodreamer.evaluation.policies import load_finite_run
-from robodreamer_deploy.bundle.manifest import Draw
+from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.contract import Array, Observation
-from robodreamer_deploy.inference.controller import Controller
-from robodreamer_deploy.inference.policy import Noise, Policy
+from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.policy import Noise, Policy
 from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 
 DIVERGED = 1e-3

@@ -27,11 +27,11 @@ from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS, Workload, make_agent, make_draw, make_observation, make_workload
 
 from robodreamer.learning.agent import Agent
-from robodreamer_deploy.bundle.bundle import Bundle
-from robodreamer_deploy.bundle.interface import FEEDBACK
+from robodreamer_deploy.policy.bundle import Bundle
+from robodreamer_deploy.policy.graph_spec import FEEDBACK
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.controller import Controller
-from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.policy import Policy
 
 TARGETS = {"1m": 0.5, "12m": 0.8}
 """Time of the three graphs, and of the one graph, by that of torch: at most."""
@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 START = """
 import sys, time
 from pathlib import Path
-from robodreamer_deploy.session import load_policy
+from robodreamer_deploy.drive import load_policy
 load_policy(Path(sys.argv[1]), lambda line: None)
 ready = time.monotonic()
 status = Path("/proc/self/status").read_text()

@@ -27,7 +27,7 @@ from _onboard import POLICY, Drive, drive, load_policy, mean_and_half, seeds
 from _timing import describe_commit, make_parser, print_table, write_json
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.policy.policy import Policy
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import Randomization
 from robodreamer_sim.robots.in_process import make_robot

@@ -21,7 +21,7 @@ from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS
 
 ROBOT = Path(__file__).with_name("_threaded_robot.py")
-DEPLOY = "import sys; from robodreamer_deploy.cli import main; sys.exit(main())"
+DEPLOY = "import sys; from robodreamer_deploy.cli.main import main; sys.exit(main())"
 HOG = "while True: pass"
 KINDS = ("none", "normal", "raised")
 

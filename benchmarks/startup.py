@@ -21,7 +21,7 @@ from _timing import describe_origin, make_parser, print_table, write_json
 from robodreamer.cli.commands import COMMANDS
 
 AGENT = ("-m", "robodreamer")
-DEPLOY = ("-c", "import sys; from robodreamer_deploy.cli import main; sys.exit(main())")
+DEPLOY = ("-c", "import sys; from robodreamer_deploy.cli.main import main; sys.exit(main())")
 LIMIT_S = 0.5
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from robodreamer_deploy.cli import main
+from robodreamer_deploy.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

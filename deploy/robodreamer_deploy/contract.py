@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from robodreamer_deploy.joint_mapping import JointMapping, Quantity
 from robodreamer_deploy.kinematics import Quaternion, Vector
-from robodreamer_deploy.records import parse_json, read_object, read_record
+from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
 CONTRACT_VERSION = 2
 FAMILIES = ("image", "proprio", "goal", "privileged")

@@ -14,8 +14,8 @@ from typing import Any
 
 from robodreamer import __version__
 from robodreamer.utils.processor import bound_spinning
-from robodreamer_deploy.naming import printable_lines
-from robodreamer_deploy.streams import open_closed_streams
+from robodreamer_deploy.utils.suggest import printable_lines
+from robodreamer_deploy.utils.streams import open_closed_streams
 
 HELP = """\
 usage: robodreamer COMMAND ...
@@ -176,7 +176,7 @@ def _known_failures() -> tuple[type[Exception], ...]:
     from robodreamer.runs.checkpoint import CheckpointError
     from robodreamer.data.collector import TrainingDivergedError
     from robodreamer.runs.files import FolderInUseError
-    from robodreamer_deploy.bundle.bundle import BundleError
+    from robodreamer_deploy.policy.bundle import BundleError
     from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 
     return (

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from robodreamer_deploy.naming import printable_lines
+from robodreamer_deploy.utils.suggest import printable_lines
 
 Job = Callable[[], int | None]
 """What a command does once its words were understood; returns the exit status, None is 0."""

@@ -33,7 +33,7 @@ def evaluate(words: Sequence[str]) -> Job:
     """Build an evaluation."""
     arguments = parse(EvaluateArguments, "evaluate", words)
     from robodreamer.evaluation.results import prepare_evaluation
-    from robodreamer_deploy.bundle.manifest import DRAWS
+    from robodreamer_deploy.policy.manifest import DRAWS
     from robodreamer_sim.randomization import read_word
 
     return prepare_evaluation(

@@ -18,7 +18,7 @@ from robodreamer.models.distributions import Draw
 from robodreamer.models.target_masks import UNKNOWN_CLASS
 from robodreamer.data.datasets.robot_log import Stretch
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.recording.marks import Mark, Marks
+from robodreamer_deploy.recording.labels import Mark, Marks
 from robodreamer_sim.env import Judgement
 
 Judge = Callable[[Mapping[str, Array]], Judgement | None]

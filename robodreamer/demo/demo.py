@@ -24,7 +24,7 @@ LAUNCHERS: Mapping[str, Sequence[str]] = {
     "robodreamer": ("-m", "robodreamer"),
     "robodreamer-deploy": (
         "-c",
-        "import sys; from robodreamer_deploy.cli import main; sys.exit(main())",
+        "import sys; from robodreamer_deploy.cli.main import main; sys.exit(main())",
     ),
 }
 """How this interpreter starts each command, whether or not it is on the path."""

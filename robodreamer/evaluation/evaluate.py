@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Draw
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.summary import Z95, wilson_interval
+from robodreamer_deploy.drive_summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import resolve
 from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv

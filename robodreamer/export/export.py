@@ -34,13 +34,13 @@ from robodreamer.export.reduced_precision import MIN_EPISODES, judge, measure, r
 from robodreamer.export.torch_trace import Recording, Trace, record
 from robodreamer.evaluation.policies import OnnxPolicy, load_finite_run
 from robodreamer.runs.run_folder import BEST, NEWEST, better_than_newest
-from robodreamer_deploy.bundle.bundle import load_bundle, write_manifest
-from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.interface import GRAPHS
-from robodreamer_deploy.bundle.manifest import DRAWS, Draw, DrawResult, Manifest, Precision
+from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.graph_spec import GRAPHS
+from robodreamer_deploy.policy.manifest import DRAWS, Draw, DrawResult, Manifest, Precision
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.policy import Policy, surprise
-from robodreamer_deploy.inference.selftest import replay_golden
+from robodreamer_deploy.policy.policy import Policy, surprise
+from robodreamer_deploy.policy.selftest import replay_golden
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 MIN_STEPS = 200

@@ -1,6 +1,6 @@
 """The policy folder as it comes into being: where it may lie, and what goes into it.
 
-`robodreamer_deploy.bundle.bundle` says what every file means, and reads them.
+`robodreamer_deploy.policy.bundle` says what every file means, and reads them.
 """
 
 import shutil
@@ -18,10 +18,10 @@ from robodreamer.learning.agent import Agent
 from robodreamer.runs.files import locked, sync_folder
 from robodreamer.export.graphs import write_graphs
 from robodreamer.export.torch_trace import Trace
-from robodreamer_deploy.bundle.bundle import Bundle, Carry, write_initial
-from robodreamer_deploy.bundle.golden import Golden
-from robodreamer_deploy.bundle.interface import GRAPHS, StateShapes, describe_validity
-from robodreamer_deploy.bundle.manifest import (
+from robodreamer_deploy.policy.bundle import Bundle, Carry, write_initial
+from robodreamer_deploy.policy.golden import Golden
+from robodreamer_deploy.policy.graph_spec import GRAPHS, StateShapes, describe_validity
+from robodreamer_deploy.policy.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     METADATA,
@@ -29,8 +29,8 @@ from robodreamer_deploy.bundle.manifest import (
     derive,
 )
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.inference.policy import SPLIT, Policy
-from robodreamer_deploy.records import parse_json, read_object
+from robodreamer_deploy.policy.policy import SPLIT, Policy
+from robodreamer_deploy.utils.strict_json import parse_json, read_object
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import resolve
 

@@ -19,7 +19,7 @@ And all of it as one:
                      noise_stoch, noise_action                             stoch_next, prior_logits,
                                                                            posterior_logits
 
-Batch 1; `robodreamer_deploy.inference` drives them. Zeros as noise take the mode. Nothing of the
+Batch 1; `robodreamer_deploy.policy` drives them. Zeros as noise take the mode. Nothing of the
 model is written again here: the whole is traced from the modules that learned, and the rest is cut
 out of it.
 
@@ -43,7 +43,7 @@ from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Categorical
 from robodreamer.export.subgraphs import cut
 from robodreamer.models.rssm import State
-from robodreamer_deploy.bundle.interface import GraphSpec
+from robodreamer_deploy.policy.graph_spec import GraphSpec
 
 OPSETS = range(18, 24)
 """Operator sets that torch exports to and onnxruntime runs; 18 is the default."""

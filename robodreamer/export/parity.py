@@ -17,13 +17,13 @@ from pathlib import Path
 from robodreamer.export.reference_steps import Evidence
 from robodreamer.export.folder import unsealed_policy
 from robodreamer.export.torch_trace import Trace
-from robodreamer_deploy.bundle.bundle import BundleError
-from robodreamer_deploy.bundle.golden import LATENTS
-from robodreamer_deploy.bundle.interface import SEQUENCES
-from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.policy.golden import LATENTS
+from robodreamer_deploy.policy.graph_spec import SEQUENCES
+from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.inference.selftest import TOLERANCE, Checked, check_outputs
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.selftest import TOLERANCE, Checked, check_outputs
 
 TOLERANCES = {
     "tokens": 5e-5,

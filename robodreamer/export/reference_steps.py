@@ -28,8 +28,8 @@ from robodreamer.export.torch_trace import (
 )
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.inference.policy import Noise
-from robodreamer_deploy.inference.selftest import TIE_MARGIN
+from robodreamer_deploy.policy.policy import Noise
+from robodreamer_deploy.policy.selftest import TIE_MARGIN
 
 NUM_PROBES = 512
 CHUNK = 64

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from robodreamer_deploy.bundle.interface import GraphSpec
+from robodreamer_deploy.policy.graph_spec import GraphSpec
 
 
 def cut(whole: onnx.ModelProto, part: GraphSpec, name: str) -> onnx.ModelProto:

@@ -16,10 +16,10 @@ from robodreamer.learning.agent import Agent, Carry
 from robodreamer.models.distributions import Categorical, Sample
 from robodreamer.evaluation.evaluate import AgentPolicy
 from robodreamer.export.graphs import GivenNoise
-from robodreamer_deploy.bundle.golden import Golden
+from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.policy import Noise
-from robodreamer_deploy.inference.selftest import lead
+from robodreamer_deploy.policy.policy import Noise
+from robodreamer_deploy.policy.selftest import lead
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 RECORDED_STEPS = 260

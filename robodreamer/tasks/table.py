@@ -4,7 +4,7 @@ import difflib
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from robodreamer_deploy.bundle.describe import element_words, mapping_words
+from robodreamer_deploy.policy.describe import element_words, mapping_words
 from robodreamer_deploy.contract import ActionSpec, Camera, Contract, Signal
 
 OTHERS = (

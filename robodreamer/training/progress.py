@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from robodreamer_deploy.naming import printable_lines
+from robodreamer_deploy.utils.suggest import printable_lines
 
 BAR_WIDTH = 40
 

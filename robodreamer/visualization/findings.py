@@ -14,8 +14,8 @@ from robodreamer.visualization.plots import write_plots
 from robodreamer.utils.processor import describe_lines
 from robodreamer.visualization.scores import Score, driven, random_score, read_evaluation, read_result
 from robodreamer.runs.run_folder import read_run
-from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.contract import Contract
 
 RANDOM = "before training: random actions"

@@ -18,12 +18,12 @@ from toy_robot import CONTRACT as TOY
 from toy_robot import Bench, Point
 
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
-from robodreamer_deploy.robots import Robot
+from robodreamer_deploy.robots.base import Robot
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
-from robodreamer_deploy.robots.composed import RobotWithCameras
+from robodreamer_deploy.robots.composite import RobotWithCameras
 from robodreamer_deploy.robots.conformance import CHECKS, SkippedCheckError, Specimen
-from robodreamer_deploy.robots.dynamixel import DynamixelRobot
-from robodreamer_deploy.robots.lerobot import LeRobotAdapter
+from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
+from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_sim.dynamixel.bus import SimulatedBus

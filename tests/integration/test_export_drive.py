@@ -15,12 +15,12 @@ from train_runs import ROOT, make_run_replay, registered
 
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.cli.main import main
-from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.policy.bundle import load_bundle
 
 EPISODES = 2
 DRIVER = """
 import sys
-from robodreamer_deploy.cli import main
+from robodreamer_deploy.cli.main import main
 code = main(sys.argv[1:])
 assert not {"torch", "robodreamer", "jaxtyping"} & sys.modules.keys(), "the agent's side is loaded"
 sys.exit(code)

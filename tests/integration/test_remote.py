@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from train_runs import ROOT
 
-from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.driving.options import WARM_UP_TICKS
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.drive_options import WARM_UP_TICKS
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.keys import make_keys
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot
@@ -33,7 +33,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.loading import load_robot
 contract = load_bundle(Path(sys.argv[1])).contract
 robot = load_robot(sys.argv[2], contract)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from exported import CONTRACTS, Exported, export_toy
 
-from robodreamer_deploy import cli
+from robodreamer_deploy.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
     """Run `robodreamer-deploy`; return its exit code, output and error output."""
 
     def run(*words: object) -> tuple[int, str, str]:
-        code = cli.main([str(word) for word in words])
+        code = main.main([str(word) for word in words])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

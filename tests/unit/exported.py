@@ -17,10 +17,10 @@ from robodreamer.export.reference_steps import Evidence, gather
 from robodreamer.export.parity import Parity, verify
 from robodreamer.export.folder import Origin, unsealed_policy, write_draft
 from robodreamer.export.torch_trace import Recording
-from robodreamer_deploy.bundle.interface import GRAPHS
-from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.policy.graph_spec import GRAPHS
+from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.policy.policy import Policy
 
 NUM_STEPS = 208  # at least 200
 VECTORS_ONLY = (

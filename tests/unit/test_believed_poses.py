@@ -20,11 +20,11 @@ from test_ros2 import LABELS, Bench
 from toy_robot import FakeClock
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.robots.dynamixel import DynamixelRobot
-from robodreamer_deploy.robots.lerobot import LeRobotAdapter
-from robodreamer_deploy.robots.plausible import PoseCheck
-from robodreamer_deploy.robots.servo_bus import PRESENT_POSITION
+from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
+from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
+from robodreamer_deploy.robots.pose_check import PoseCheck
+from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import to_rad
 

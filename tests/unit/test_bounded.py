@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from toy_policy import write_bundle
 
-from robodreamer_deploy import session
-from robodreamer_deploy.bundle.bundle import BundleError
-from robodreamer_deploy.inference.bounded import within
+from robodreamer_deploy import drive
+from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.policy.time_limit import within
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,10 +27,10 @@ def test_a_self_test_that_does_not_end_is_broken_off_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy, end = write_bundle(tmp_path / "toy"), threading.Event()
-    monkeypatch.setattr(session, "replay_golden", lambda *_: end.wait() and None)
-    monkeypatch.setitem(session.LOAD_WITHIN_S, "cpu", 0.1)
+    monkeypatch.setattr(drive, "replay_golden", lambda *_: end.wait() and None)
+    monkeypatch.setitem(drive.LOAD_WITHIN_S, "cpu", 0.1)
     with pytest.raises(BundleError, match=r"testing the policy did not end within 0\.1 s"):
-        session.load_policy(policy, lambda _: None)
+        drive.load_policy(policy, lambda _: None)
     end.set()
 
 
@@ -42,7 +42,7 @@ def test_a_signal_ends_a_graph_that_does_not_come_back(
     script.write_text(
         "import ctypes, sys\n"
         "from robodreamer_deploy import cli, session\n"
-        "from robodreamer_deploy.inference.graph import Graph\n"
+        "from robodreamer_deploy.policy.onnx_graph import Graph\n"
         "def hang(graph, values):\n"
         "    print('computing', flush=True)\n"
         "    mutex = ctypes.create_string_buffer(64)\n"

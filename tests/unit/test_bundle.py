@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from toy_policy import GOLDEN_STEPS, A, D, K, S, make_golden, make_manifest, make_weights, reseal
 from toy_policy import write_bundle as write_toy
 
-from robodreamer_deploy.bundle.bundle import (
+from robodreamer_deploy.policy.bundle import (
     MAX_MANIFEST_BYTES,
     REQUIRED_FILES,
     BundleError,
@@ -24,9 +24,9 @@ from robodreamer_deploy.bundle.bundle import (
     write_initial,
     write_manifest,
 )
-from robodreamer_deploy.bundle.describe import describe
-from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.manifest import (
+from robodreamer_deploy.policy.describe import describe
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.manifest import (
     MAX_FILE_BYTES,
     METADATA,
     DrawResult,

@@ -16,18 +16,18 @@ import toy_policy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robodreamer_deploy.bundle.bundle import (
+from robodreamer_deploy.policy.bundle import (
     REQUIRED_FILES,
     BundleError,
     load_bundle,
     write_manifest,
 )
-from robodreamer_deploy.bundle.describe import describe
-from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.manifest import MANIFEST
-from robodreamer_deploy.inference.controller import Controller
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.inference.selftest import replay_golden
+from robodreamer_deploy.policy.describe import describe
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.manifest import MANIFEST
+from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.selftest import replay_golden
 
 Damage = Callable[[bytes], bytes]
 NUMBERS = st.sampled_from([0, -1, 1, 2**31, 2**63, 2**200, 1e308, 0.5])

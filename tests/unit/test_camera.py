@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from toy_robot import CONTRACT, IMAGE, Bench, Point
 
-from robodreamer_deploy.robots import RobotError, check_features, is_enabling, is_episodic
+from robodreamer_deploy.robots.base import RobotError, check_features, is_enabling, is_episodic
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
-from robodreamer_deploy.robots.composed import RobotWithCameras
+from robodreamer_deploy.robots.composite import RobotWithCameras
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.robots.pictures import make_fit
+from robodreamer_deploy.robots.image_fit import make_fit
 
 RATE_HZ = 50
 SHAPE = (24, 32, 3)

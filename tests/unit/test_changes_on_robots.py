@@ -11,13 +11,13 @@ from servo_arm import HIGH, HOME, JOINTS, LOW, bus_config, goals, simulated_bus
 from toy_robot import FakeClock
 
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
-from robodreamer_deploy.driving.safety import Safety
+from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.joint_mapping import JointMapping, Target
 from robodreamer_deploy.robots.conformance import CHECKS, Specimen, examine
-from robodreamer_deploy.robots.dynamixel import DynamixelRobot
+from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
-from robodreamer_deploy.robots.lerobot import LeRobotAdapter
-from robodreamer_deploy.robots.lerobot_names import LeRobotFile
+from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
+from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
 from robodreamer_sim.dynamixel.joints import to_rad
 
 NAMES = ("shoulder_pan", "elbow_flex")

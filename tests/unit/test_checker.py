@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.driving.limits import contract_limits
-from robodreamer_deploy.driving.safety import Safety, Start
+from robodreamer_deploy.control.limits import contract_limits
+from robodreamer_deploy.control.safety import Safety, Start
 from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker, CommandLimits, format_verdict
 
 DT = 0.02

@@ -5,11 +5,11 @@ import pytest
 import toy_policy
 from toy_policy import A, make_weights, random_observation
 
-from robodreamer_deploy.bundle.bundle import Carry, load_bundle
-from robodreamer_deploy.bundle.manifest import Draw
+from robodreamer_deploy.policy.bundle import Carry, load_bundle
+from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.inference.controller import Controller, NotFiniteError, Step, warm_up
-from robodreamer_deploy.inference.policy import Policy, surprise
+from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step, warm_up
+from robodreamer_deploy.policy.policy import Policy, surprise
 
 CAMERA = frozenset({"image/eye"})
 

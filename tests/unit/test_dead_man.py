@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from toy_robot import CONTRACT, Bench
 
-from robodreamer_deploy.driving.dead_man import HEARTBEAT_S, HeartbeatFile, enabling
-from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.driving.states import State
-from robodreamer_deploy.robots.composed import RobotWithCameras
+from robodreamer_deploy.control.enable_switch import HEARTBEAT_S, HeartbeatFile, enabling
+from robodreamer_deploy.control.safety import Safety
+from robodreamer_deploy.control.states import State
+from robodreamer_deploy.robots.composite import RobotWithCameras
 
 
 class FakeNow:

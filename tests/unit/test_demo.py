@@ -18,7 +18,7 @@ import pytest
 from robodreamer.cli.main import main
 from robodreamer.demo import demo as demo_module
 from robodreamer.demo.demo import LAUNCHERS, execute, prepare_demo, wrap_command
-from robodreamer_deploy.commands.drive import parser
+from robodreamer_deploy.cli.drive import parser
 
 STAND_IN = Path(__file__).parent / "demo_stand_in.py"
 ROOT = Path(__file__).parents[2]

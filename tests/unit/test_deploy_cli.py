@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import toy_policy
 
-from robodreamer_deploy import cli
-from robodreamer_deploy.bundle.bundle import load_bundle, write_manifest
-from robodreamer_deploy.driving.loop import LoopReport
+from robodreamer_deploy.cli import main
+from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
+from robodreamer_deploy.control.loop import LoopReport
 from robodreamer_deploy.robots import loading
-from robodreamer_deploy.summary import (
+from robodreamer_deploy.drive_summary import (
     format_episodes,
     format_loop,
     summarize_episodes,
@@ -356,7 +356,7 @@ def test_a_terminal_that_knows_ascii_alone_ends_no_drive(policy: Path, tmp_path:
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
+        main.main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("robodreamer-deploy")
 
@@ -401,7 +401,7 @@ def test_a_bare_copy_of_the_folder_drives_without_torch(policy: Path, tmp_path: 
     assert run.returncode == 0, run.stderr[-2000:]
     assert "all episodes are over" in run.stdout
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert {"onnxruntime", "robodreamer_deploy.driving.loop"} <= imported
+    assert {"onnxruntime", "robodreamer_deploy.control.loop"} <= imported
     assert not {"torch", "robodreamer", "robodreamer_sim", "mujoco", "gymnasium"} & imported
 
 
@@ -544,7 +544,7 @@ def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
 CLINGING = """
 import signal, sys, time
 from robodreamer_deploy import cli
-from robodreamer_deploy.driving import leaving
+from robodreamer_deploy.control import leaving
 from toy_robot import Bench
 leaving.DISCONNECT_WITHIN_S = 0.2
 class Clinging(Bench):
@@ -553,7 +553,7 @@ class Clinging(Bench):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # as a wait in C would
             time.sleep(60)
 if __name__ == "__main__":
-    sys.exit(cli.main())
+    sys.exit(main.main())
 """
 
 

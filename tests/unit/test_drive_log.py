@@ -18,15 +18,16 @@ from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
 from robodreamer.data.datasets.robot_log import Cut
-from robodreamer_deploy import cli
-from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.driving.tick import EpisodeStart, Tick
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.recording import mcap_writer, recorder
-from robodreamer_deploy.recording.flight import FlightRecorder, default_folder
-from robodreamer_deploy.recording.marks import Mark, read_marks
-from robodreamer_deploy.recording.mcap_reader import LogReader
-from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
+from robodreamer_deploy.cli import main
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.recording import recorder
+from robodreamer_deploy.recording import writer
+from robodreamer_deploy.recording.flight_recorder import FlightRecorder, default_folder
+from robodreamer_deploy.recording.labels import Mark, read_marks
+from robodreamer_deploy.recording.reader import LogReader
+from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 
 TOY = Path(__file__).parent / "toy_robot.py"
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -46,7 +47,7 @@ def said(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(argument) for argument in arguments])
+        code = main.main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -67,9 +68,9 @@ def recorded(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the log of two episodes, in many chunks."""
     path = tmp_path_factory.mktemp("recorded") / "drive.mcap"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mcap_writer, "CHUNK_BYTES", 4000)
+        patch.setattr(writer, "CHUNK_BYTES", 4000)
         words = [str(policy), *DRIVE, "--max-rate", "4", "4", "--log", str(path)]
-        assert cli.main(words) == 0
+        assert main.main(words) == 0
     return path
 
 

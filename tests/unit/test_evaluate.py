@@ -20,7 +20,7 @@ from robodreamer.evaluation.evaluate import (
 )
 from robodreamer.evaluation.policies import Blindfolded, Candidate, camera_signals, load_candidate
 from robodreamer.visualization.scores import evaluated
-from robodreamer_deploy.bundle.manifest import Draw
+from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_sim import EnvOptions, VectorEnv, make
 from robodreamer_sim.env import MAX_STEPS

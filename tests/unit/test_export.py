@@ -27,11 +27,11 @@ from robodreamer.export.folder import GOLDEN_STEPS, check_target, draft_of
 from robodreamer.export.torch_trace import RECORDED_STEPS, STRETCH, record
 from robodreamer.evaluation.policies import OnnxPolicy, load_candidate
 from robodreamer.runs.run_folder import load_run
-from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
-from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.manifest import DrawResult, Manifest
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.inference.selftest import replay_golden
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.manifest import DrawResult, Manifest
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.selftest import replay_golden
 from robodreamer_sim import EnvOptions, VectorEnv
 
 TASK = "gym:Pendulum-v1"  # 200 steps an episode, no camera

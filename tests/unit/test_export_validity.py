@@ -13,17 +13,17 @@ from toy_robot import Point
 from robodreamer.learning.agent import Agent, Carry
 from robodreamer.export.export import export_policy
 from robodreamer.export.graphs import GivenNoise
-from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
-from robodreamer_deploy.bundle.describe import describe
-from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.manifest import Manifest
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle
+from robodreamer_deploy.policy.describe import describe
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.driving.clock import VirtualClock
-from robodreamer_deploy.driving.loop import ControlLoop
-from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.inference.controller import Controller
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.inference.selftest import replay_golden
+from robodreamer_deploy.control.clock import VirtualClock
+from robodreamer_deploy.control.loop import ControlLoop
+from robodreamer_deploy.control.safety import Safety
+from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.selftest import replay_golden
 
 pytestmark = pytest.mark.slow
 CONTRACT = make_contract(discrete=True)

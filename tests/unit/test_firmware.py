@@ -7,7 +7,7 @@ import pytest
 from toy_robot import CONTRACT, Point
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.robots import RobotError, is_episodic, is_stamped
+from robodreamer_deploy.robots.base import RobotError, is_episodic, is_stamped
 from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits
 from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
 from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections, Sensors

@@ -8,8 +8,8 @@ import pytest
 from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.driving.gate import Gate, max_age_s
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.control.observation_monitor import Gate, max_age_s
+from robodreamer_deploy.robots.base import RobotError
 
 NOW = 50.0
 DT = CONTRACT.control_dt_s

@@ -19,16 +19,16 @@ from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
 from robodreamer.data.datasets.robot_log import Cut
-from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.recording import mcap_writer
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.recording import writer
 from robodreamer_deploy.recording.mcap_file import MAGIC, MAX_BYTES, read_records, unpacked
-from robodreamer_deploy.recording.mcap_reader import LogReader
-from robodreamer_deploy.recording.mcap_writer import LogWriter
-from robodreamer_deploy.recording.messages import DamagedError, WallClock, entry_of, messages_of
+from robodreamer_deploy.recording.reader import LogReader
+from robodreamer_deploy.recording.writer import LogWriter
+from robodreamer_deploy.recording.format import DamagedError, WallClock, entry_of, messages_of
 from robodreamer_deploy.recording.named_signals import NamedSignals
 from robodreamer_deploy.recording.replay import Replay
-from robodreamer_deploy.recording.tape import Entry
+from robodreamer_deploy.recording.event_stream import Entry
 
 Packer = Callable[[bytes], bytes]
 PACKERS: dict[str, Packer] = {"lz4": lz4.frame.compress, "zstd": zstandard.compress}
@@ -109,7 +109,7 @@ def test_a_chunk_that_was_changed_costs_its_own_entries_and_no_others(
     drive: ToldDrive, entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first chunk is the one that names the channels."""
-    monkeypatch.setattr(mcap_writer, "CHUNK_BYTES", 4000)
+    monkeypatch.setattr(writer, "CHUNK_BYTES", 4000)
     path = tmp_path / "log.mcap"
     with path.open("wb") as file:
         writer = LogWriter(file, drive.about(), WallClock(0, 0.0))

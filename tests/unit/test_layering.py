@@ -21,8 +21,8 @@ VIOLATIONS = [
     (SIMULATOR, "sim/robodreamer_sim/planted.py", "import torch"),
     (SIMULATOR, "sim/robodreamer_sim/planted.py", "import robodreamer.config"),
     (
-        "The onboard side is layered", "deploy/robodreamer_deploy/bundle/golden.py",
-        "import robodreamer_deploy.driving.loop",
+        "The onboard side is layered", "deploy/robodreamer_deploy/policy/golden.py",
+        "import robodreamer_deploy.control.loop",
     ),
     (LAYERS, "robodreamer/config.py", "import robodreamer.models.layers"),
     (LAYERS, "robodreamer/planted.py", "import robodreamer.config"),  # in no layer

@@ -11,9 +11,9 @@ import pytest
 from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.driving import leaving as module
-from robodreamer_deploy.driving.clock import VirtualClock
-from robodreamer_deploy.driving.leaving import (
+from robodreamer_deploy.control import shutdown as module
+from robodreamer_deploy.control.clock import VirtualClock
+from robodreamer_deploy.control.shutdown import (
     HOLD_ATTEMPTS,
     HOLD_WITHIN_S,
     Leaving,
@@ -21,9 +21,9 @@ from robodreamer_deploy.driving.leaving import (
     drive_connected,
     hold_firmly,
 )
-from robodreamer_deploy.driving.safety import Safety
-from robodreamer_deploy.driving.signals import SHIELD_S, StopSignals, catch_stop_signals
-from robodreamer_deploy.driving.watchdog import Watchdog
+from robodreamer_deploy.control.safety import Safety
+from robodreamer_deploy.control.stop_signals import SHIELD_S, StopSignals, catch_stop_signals
+from robodreamer_deploy.control.watchdog import Watchdog
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

@@ -13,16 +13,16 @@ from lerobot_arm import Arm, ArmConfig
 from toy_robot import FakeClock
 
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
-from robodreamer_deploy.robots import (
+from robodreamer_deploy.robots.base import (
     RobotError,
     check_features,
     is_limp_when_disconnected,
     is_stamped,
 )
-from robodreamer_deploy.robots.composed import RobotWithCameras
+from robodreamer_deploy.robots.composite import RobotWithCameras
 from robodreamer_deploy.robots.joints import LEAD_S
-from robodreamer_deploy.robots.lerobot import LeRobotAdapter
-from robodreamer_deploy.robots.lerobot_names import Joint, LeRobotFile, Picture
+from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
+from robodreamer_deploy.robots.lerobot.mapping import Joint, LeRobotFile, Picture
 from robodreamer_deploy.robots.loading import load_robot
 
 FILE = Path(__file__).parent / "lerobot_arm.py"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.driving.limits import (
+from robodreamer_deploy.control.limits import (
     Limiter,
     Limits,
     contract_limits,

@@ -9,9 +9,9 @@ import pytest
 from toy_policy import write_bundle
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.cli import main
-from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.robots.composed import RobotWithCameras
+from robodreamer_deploy.cli.main import main
+from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.robots.composite import RobotWithCameras
 from robodreamer_deploy.robots.loading import load_robot
 
 SIGNATURE = r"calling it with \(argument: str, contract: Contract\)"

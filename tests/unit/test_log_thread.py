@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import toy_policy
 
-from robodreamer_deploy import log_thread
-from robodreamer_deploy.log_thread import MAX_LINES, ThreadHandler
+from robodreamer_deploy.utils import async_logging
+from robodreamer_deploy.utils.async_logging import MAX_LINES, ThreadHandler
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def record(text: str) -> logging.LogRecord:
 
 
 def test_a_reader_that_reads_nothing_makes_nobody_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_thread, "FLUSH_WITHIN_S", 0.1)
+    monkeypatch.setattr(async_logging, "FLUSH_WITHIN_S", 0.1)
     read, write = os.pipe()
     handler, start = ThreadHandler(write), time.monotonic()
     for number in range(3 * MAX_LINES):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from robodreamer_deploy.driving.report import LoopReport, Series
-from robodreamer_deploy.summary import summarize_loop
+from robodreamer_deploy.control.loop_stats import LoopReport, Series
+from robodreamer_deploy.drive_summary import summarize_loop
 
 
 def test_a_series_keeps_the_newest_values_in_order_and_the_largest_of_all() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer_deploy.naming import closest, printable, printable_lines
+from robodreamer_deploy.utils.suggest import closest, printable, printable_lines
 
 
 def test_all_that_exists_is_listed_and_what_was_meant_comes_first() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_agent import NETWORK, make_agent
 
-from robodreamer_deploy.inference.policy import Noise
+from robodreamer_deploy.policy.policy import Noise
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robots.in_process import SimulatedRobot
 from robodreamer_sim.registry import make

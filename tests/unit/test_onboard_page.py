@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer_deploy.commands import drive
-from robodreamer_deploy.driving import leaving, realtime, surprise
-from robodreamer_deploy.driving.bounds import Bounds
-from robodreamer_deploy.driving.dead_man import HEARTBEAT_S
-from robodreamer_deploy.driving.limits import ElementLimits, LimitsFile
-from robodreamer_deploy.driving.options import RAMP_S, WARM_UP_TICKS
-from robodreamer_deploy.driving.states import State
-from robodreamer_deploy.records import parse_json, read_record
+from robodreamer_deploy.cli import drive
+from robodreamer_deploy.control import shutdown
+from robodreamer_deploy.control import realtime
+from robodreamer_deploy.control import surprise
+from robodreamer_deploy.control.fault_tolerance import Bounds
+from robodreamer_deploy.control.enable_switch import HEARTBEAT_S
+from robodreamer_deploy.control.limits import ElementLimits, LimitsFile
+from robodreamer_deploy.drive_options import RAMP_S, WARM_UP_TICKS
+from robodreamer_deploy.control.states import State
+from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "onboard.md").read_text(encoding="utf-8")
@@ -62,9 +64,9 @@ def test_the_example_of_limits_is_read() -> None:
         f"more than {Bounds.faults_in_a_row} held ticks in a row",
         f"up to {Bounds.skipped_in_a_row} periods skipped",
         f"{Bounds.silent_ticks} periods without a command",
-        f"{leaving.HOLD_ATTEMPTS} attempts, of {leaving.ATTEMPT_WITHIN_S:g} s at most each",
-        f"none later than {leaving.HOLD_WITHIN_S:g} s after the first",
-        f"broken off after {leaving.DISCONNECT_WITHIN_S:g} s",
+        f"{shutdown.HOLD_ATTEMPTS} attempts, of {shutdown.ATTEMPT_WITHIN_S:g} s at most each",
+        f"none later than {shutdown.HOLD_WITHIN_S:g} s after the first",
+        f"broken off after {shutdown.DISCONNECT_WITHIN_S:g} s",
         f"SCHED_FIFO (priority {realtime.PRIORITY},",
         *(f"| {state.value} |" for state in State),
     ],

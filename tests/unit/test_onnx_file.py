@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
-from robodreamer_deploy.bundle.interface import GRAPHS
-from robodreamer_deploy.bundle.manifest import METADATA
-from robodreamer_deploy.bundle.onnx_file import read_onnx
-from robodreamer_deploy.inference.graph import Graph
-from robodreamer_deploy.inference.policy import Policy
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
+from robodreamer_deploy.policy.graph_spec import GRAPHS
+from robodreamer_deploy.policy.manifest import METADATA
+from robodreamer_deploy.policy.onnx_file import read_onnx
+from robodreamer_deploy.policy.onnx_graph import Graph
+from robodreamer_deploy.policy.policy import Policy
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_graph_that_reads_other_files_or_never_ends_is_refused_before_it_is_lo
     change(folder, model)
     (folder / name).write_bytes(model.SerializeToString())
     write_manifest(folder, toy_policy.make_manifest())  # honest hashes, of all files there are
-    monkeypatch.setattr("robodreamer_deploy.inference.graph._load", None)
+    monkeypatch.setattr("robodreamer_deploy.policy.onnx_graph._load", None)
     with pytest.raises(BundleError, match=rf"{name} cannot be loaded: .*{words}"):
         load_bundle(folder)
     with pytest.raises(BundleError, match=words):

@@ -14,7 +14,7 @@ from toy_agent import NETWORK, SIGNALS
 
 from robodreamer.models.distributions import Mode
 from robodreamer.export.graphs import OPSETS, GivenNoise
-from robodreamer_deploy.bundle.interface import GRAPHS
+from robodreamer_deploy.policy.graph_spec import GRAPHS
 
 FLOAT, UINT8, INT32, BOOL = (f"tensor({kind})" for kind in ("float", "uint8", "int32", "bool"))
 D, S, K, A, E = 32, 4, 4, 2, 16 + (16 // 4) * (32 // 4) * 8 + (16 // 4) * (16 // 4) * 8

@@ -209,7 +209,7 @@ def test_the_proof_of_a_bare_install_fails_without_policy_or_robot(
     (policy / missing).unlink(missing_ok=True)
     (root / "docs").mkdir()
     (root / "docs/your-robot.md").touch()
-    deploy = "import sys; from robodreamer_deploy.cli import main; sys.exit(main())"
+    deploy = "import sys; from robodreamer_deploy.cli.main import main; sys.exit(main())"
     write_script(binaries / "python", f'case "$3" in import*) exit 1;; esac\n{COMPLETE}')
     write_script(binaries / "robodreamer-deploy", f"exec {sys.executable} -c '{deploy}' \"$@\"")
     needs = "run pip install 'robodreamer[train]'"

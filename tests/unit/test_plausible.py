@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import Signal, SignalError
-from robodreamer_deploy.driving.plausible import Plausibility
+from robodreamer_deploy.control.plausibility import Plausibility
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import read_word
 from robodreamer_sim.registry import make

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import toy_policy
 
-from robodreamer_deploy.driving.report import LoopReport
-from robodreamer_deploy.summary import format_loop, summarize_loop
+from robodreamer_deploy.control.loop_stats import LoopReport
+from robodreamer_deploy.drive_summary import format_loop, summarize_loop
 
 Command = Callable[..., tuple[int, str, str]]
 HEAD = "import time\nimport numpy as np\nfrom toy_robot import Bench, Point\n"

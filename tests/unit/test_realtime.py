@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from robodreamer_deploy.driving import realtime
-from robodreamer_deploy.driving.realtime import Privilege, real_time
+from robodreamer_deploy.control import realtime
+from robodreamer_deploy.control.realtime import Privilege, real_time
 
 
 def granted(privileges: tuple[Privilege, ...]) -> dict[str, bool]:

@@ -23,23 +23,23 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from told_drive import ToldDrive
 from toy_robot import CONTRACT, EPISODE_STEPS
 
-from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.bundle.manifest import derive
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.policy.manifest import derive
 from robodreamer_deploy.contract import Array, Camera, Signal
-from robodreamer_deploy.driving.tick import EpisodeStart, Tick
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.recording import mcap_writer
+from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.recording import writer
 from robodreamer_deploy.recording import recorder as recorder_module
 from robodreamer_deploy.recording.exact_json import from_json, to_json
-from robodreamer_deploy.recording.flight import FlightRecorder
-from robodreamer_deploy.recording.mcap_reader import LogReader
-from robodreamer_deploy.recording.mcap_writer import LogWriter
-from robodreamer_deploy.recording.messages import WallClock, entry_of, messages_of
+from robodreamer_deploy.recording.flight_recorder import FlightRecorder
+from robodreamer_deploy.recording.reader import LogReader
+from robodreamer_deploy.recording.writer import LogWriter
+from robodreamer_deploy.recording.format import WallClock, entry_of, messages_of
 from robodreamer_deploy.recording.named_signals import NamedSignals
 from robodreamer_deploy.recording.raw_image import PIECE_BYTES, image_message, read_image
 from robodreamer_deploy.recording.recorder import Recorder
-from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
+from robodreamer_deploy.robots.base import RobotError
 
 TICKS = EPISODE_STEPS
 
@@ -346,7 +346,7 @@ def logged(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """Return a log of many chunks, and what it holds."""
     path = tmp_path_factory.mktemp("logs") / "log.mcap"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mcap_writer, "CHUNK_BYTES", 4000)
+        patch.setattr(writer, "CHUNK_BYTES", 4000)
         told = record(policy, path)
     assert len(list(whole_chunks(path.read_bytes()))) > 5
     return path, told

@@ -13,12 +13,12 @@ from onnx import numpy_helper
 
 from robodreamer.export.folder import choose_golden, stamp, unsealed_policy
 from robodreamer.export.reduced_precision import Reduced, interval, judge, measure, reduce_graphs
-from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
-from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.bundle.interface import GRAPHS
-from robodreamer_deploy.bundle.manifest import DrawResult, Manifest, Reduction
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.inference.selftest import count_flips, replay_golden
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.graph_spec import GRAPHS
+from robodreamer_deploy.policy.manifest import DrawResult, Manifest, Reduction
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.selftest import count_flips, replay_golden
 
 RESULT = DrawResult(num_episodes=10, return_mean=5.0, return_std=1.0, success_rate=None)
 COST = Reduction(

@@ -19,11 +19,11 @@ import zmq
 from test_wire import raw
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.bundle.bundle import load_bundle
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.driving.leaving import HOLD_ATTEMPTS
-from robodreamer_deploy.faults import RemoteFault
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.control.shutdown import HOLD_ATTEMPTS
+from robodreamer_deploy.errors import RemoteFault
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 
 TOY = Path(__file__).parent / "toy_robot.py"

@@ -11,10 +11,10 @@ import zmq
 from served import served
 from toy_robot import CONTRACT, Bench
 
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address, parse_address
-from robodreamer_deploy.robots.remote.door import Door
+from robodreamer_deploy.robots.remote.server_socket import Door
 from robodreamer_deploy.robots.remote.keys import load_key, make_keys
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.wire import Message, encode
@@ -28,7 +28,7 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robodreamer_deploy.robots.remote.link.CONNECT_WITHIN_S", 0.6)
+    monkeypatch.setattr("robodreamer_deploy.robots.remote.client.CONNECT_WITHIN_S", 0.6)
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from toy_robot import CONTRACT, Bench, FakeClock, Point
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
-from robodreamer_deploy.driving.limits import Limits, contract_limits, rate_limits
-from robodreamer_deploy.driving.options import DriveOptions, make_remote_commands
-from robodreamer_deploy.driving.remote_commands import RemoteCommands
-from robodreamer_deploy.driving.safety import Safety, Start
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.control.limits import Limits, contract_limits, rate_limits
+from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
+from robodreamer_deploy.control.remote_commands import RemoteCommands
+from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.robots.base import RobotError
 
 DT = CONTRACT.control_dt_s
 ONES = np.ones(2, np.float32)

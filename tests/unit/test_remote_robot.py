@@ -16,8 +16,8 @@ from served import ANY_PORT, served, serving
 from toy_robot import CONTRACT, Bench, Point
 
 from robodreamer_deploy.contract import Array, SignalError
-from robodreamer_deploy.faults import HungError, RemoteFault
-from robodreamer_deploy.robots import (
+from robodreamer_deploy.errors import HungError, RemoteFault
+from robodreamer_deploy.robots.base import (
     RobotError,
     check_features,
     is_enabling,
@@ -28,9 +28,9 @@ from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.requests import Request
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot, RemoteRobot, make_robot
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.watch import Watch
+from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, encode
-from robodreamer_deploy.session import Options, run
+from robodreamer_deploy.drive import Options, run
 
 ACTION = np.array([0.5, -0.25], np.float32)
 
@@ -337,7 +337,7 @@ def test_a_robot_that_is_gone_is_not_waited_for_as_long_as_a_busy_one() -> None:
 
 
 def test_nobody_there_is_said_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robodreamer_deploy.robots.remote.link.CONNECT_WITHIN_S", 0.3)
+    monkeypatch.setattr("robodreamer_deploy.robots.remote.client.CONNECT_WITHIN_S", 0.3)
     start = time.monotonic()
     with pytest.raises(RobotError, match=r"nobody listens at tcp://127\.0\.0\.1:9"):
         load_robot("tcp://127.0.0.1:9", CONTRACT)

@@ -18,11 +18,11 @@ from test_wire import ARRAYS, JSON, raw
 from toy_robot import CONTRACT, Bench, Point
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.driving.options import make_remote_commands
-from robodreamer_deploy.faults import RemoteFault
-from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.robots.remote.door import COMPLAIN_EVERY_S, Complaints, Letter
-from robodreamer_deploy.robots.remote.link import Link
+from robodreamer_deploy.drive_options import make_remote_commands
+from robodreamer_deploy.errors import RemoteFault
+from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.robots.remote.server_socket import COMPLAIN_EVERY_S, Complaints, Letter
+from robodreamer_deploy.robots.remote.client import Link
 from robodreamer_deploy.robots.remote.requests import (
     MAX_WAITING_LETTERS,
     MAX_WAITING_SENDERS,
@@ -31,7 +31,7 @@ from robodreamer_deploy.robots.remote.requests import (
 )
 from robodreamer_deploy.robots.remote.robot import make_robot
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.watch import Watch
+from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.wire import Message, decode, encode
 
 ACTION = np.array([0.5, -0.25], np.float32)
@@ -434,7 +434,7 @@ def test_answers_of_any_kind_are_faults_of_the_robot_for_its_driver(
 
 def _driver_that_is_told(answer: Message) -> Any:
     """Return a driver whose robot answers everything alike, without a network."""
-    from robodreamer_deploy.robots.remote import link as module
+    from robodreamer_deploy.robots.remote import client as module
     from robodreamer_deploy.robots.remote.robot import Description, EpisodicRemoteRobot
 
     class Told(Link):

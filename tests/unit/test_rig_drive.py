@@ -15,7 +15,7 @@ from servo_arm import ARM
 from toy_policy import make_manifest, reseal, write_bundle
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.cli import main
+from robodreamer_deploy.cli.main import main
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import MujocoJoints
 from robodreamer_sim.dynamixel.servo import SimulatedServo

@@ -23,11 +23,11 @@ from robodreamer.data.episode_records import (
 )
 from robodreamer.data.datasets.robot_log import UNKNOWN_EPISODE, Cut, Stretch
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.driving.tick import EpisodeStart, Tick
-from robodreamer_deploy.inference.controller import Step
-from robodreamer_deploy.recording.marks import Mark, Marks, marks_path, read_marks, write_mark
-from robodreamer_deploy.recording.tape import Entry, EpisodeEnd, State
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.policy.controller import Step
+from robodreamer_deploy.recording.labels import Mark, Marks, marks_path, read_marks, write_mark
+from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_sim.env import Judgement
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.arm import ArmReach

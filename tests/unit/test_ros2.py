@@ -20,7 +20,7 @@ from toy_policy import write_bundle
 from toy_robot import FakeClock
 
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal, SignalError
-from robodreamer_deploy.robots import RobotError, check_features, is_stamped
+from robodreamer_deploy.robots.base import RobotError, check_features, is_stamped
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.ros2.robot import Ros2Robot
 from robodreamer_deploy.robots.ros2.settings import (

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.driving.limits import Limits, contract_limits, rate_limits
-from robodreamer_deploy.driving.safety import ReadOnly, Safety, Start
-from robodreamer_deploy.driving.states import State
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.control.limits import Limits, contract_limits, rate_limits
+from robodreamer_deploy.control.safety import ReadOnly, Safety, Start
+from robodreamer_deploy.control.states import State
+from robodreamer_deploy.robots.base import RobotError
 
 DT = 0.02
 SPEC = ActionSpec(size=2, low=(-1.0, -1.0), high=(1.0, 1.0))
@@ -456,7 +456,7 @@ class Deaf(logging.Handler):
 
 def test_a_stop_does_not_wait_for_a_terminal_that_takes_nothing_in() -> None:
     safety = armed(robot := Recorder())
-    deaf, logger = Deaf(), logging.getLogger("robodreamer_deploy.driving")
+    deaf, logger = Deaf(), logging.getLogger("robodreamer_deploy.control")
     logger.addHandler(deaf)
     thread = threading.Thread(target=safety.stop, args=("hung",))
     try:

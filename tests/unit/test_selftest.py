@@ -9,10 +9,10 @@ import pytest
 from exported import CONTRACTS, Exported, Initializer, corrupt, initializers
 
 from robodreamer.export.folder import choose_golden, stamp
-from robodreamer_deploy.bundle.bundle import BundleError, load_bundle, write_manifest
-from robodreamer_deploy.bundle.golden import load_golden
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.inference.selftest import replay_golden
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.selftest import replay_golden
 
 
 def seal(exported: Exported, folder: Path) -> Path:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from robodreamer_deploy.driving.states import TRANSITIONS, State, StateMachine
+from robodreamer_deploy.control.states import TRANSITIONS, State, StateMachine
 
 PAIRS = list(itertools.product(State, State))
 WAYS: dict[State, tuple[State, ...]] = {

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = os.pathsep.join(str(ROOT / name) for name in ("", "sim", "deploy"))
 COMMANDS = {
     "robodreamer": ("-m", "robodreamer"),
-    "robodreamer-deploy": ("-m", "robodreamer_deploy.cli"),
+    "robodreamer-deploy": ("-m", "robodreamer_deploy.cli.main"),
 }
 WORDS = {"robodreamer": "tasks arm", "robodreamer-deploy": f"inspect {ROOT}/policies/fetch_reach"}
 ALL = [(name, closed) for name in COMMANDS for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-")]
@@ -53,7 +53,7 @@ def test_output_that_nothing_takes_in_is_told_in_a_line() -> None:
 
 def test_no_file_that_is_opened_later_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
-        "from robodreamer_deploy.streams import open_closed_streams; open_closed_streams(); "
+        "from robodreamer_deploy.utils.streams import open_closed_streams; open_closed_streams(); "
         f"import os, subprocess, sys; file = open({str(tmp_path / 'log')!r}, 'w'); "
         "os.write(1, b'by a library'); os.write(2, b'by a library'); "
         "subprocess.run(['echo', 'by a child'], check=True); "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from robodreamer_deploy.driving.surprise import WINDOW, SurpriseGuard, surprise_limit
+from robodreamer_deploy.control.surprise import WINDOW, SurpriseGuard, surprise_limit
 
 
 def test_one_surprising_step_is_no_reason() -> None:

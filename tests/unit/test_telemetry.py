@@ -28,7 +28,7 @@ def die_of_sockets():
 
 die_of_sockets()
 """
-DRIVE = "from robodreamer_deploy.cli import main\nassert main(sys.argv[1:]) == 0\n"
+DRIVE = "from robodreamer_deploy.cli.main import main\nassert main(sys.argv[1:]) == 0\n"
 TRAIN = (
     "import robodreamer.export.export\n"
     "import onnxruntime.quantization\n"

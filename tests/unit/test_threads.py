@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from robodreamer_deploy.robots.threads import raise_to_loop
+from robodreamer_deploy.robots.thread_priority import raise_to_loop
 
 
 @pytest.fixture

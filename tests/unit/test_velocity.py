@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from robodreamer_deploy.robots.velocity import VelocityFilter
+from robodreamer_deploy.robots.velocity_filter import VelocityFilter
 
 PERIOD = 0.02
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from robodreamer_deploy.driving import watchdog as module
-from robodreamer_deploy.driving.clock import time_with_sleep
-from robodreamer_deploy.driving.watchdog import Watchdog
-from robodreamer_deploy.faults import HungError
+from robodreamer_deploy.control import watchdog as module
+from robodreamer_deploy.control.clock import time_with_sleep
+from robodreamer_deploy.control.watchdog import Watchdog
+from robodreamer_deploy.errors import HungError
 
 DEADLINE_S = 0.06
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer_deploy.bundle.bundle import load_bundle
-from robodreamer_deploy.cli import find_command, main
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.cli.main import find_command, main
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.records import read_record
-from robodreamer_deploy.robots.composed import Rig
-from robodreamer_deploy.robots.lerobot_names import LeRobotFile
-from robodreamer_deploy.robots.servo_config import ServoBus
+from robodreamer_deploy.utils.strict_json import read_record
+from robodreamer_deploy.robots.composite import Rig
+from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
+from robodreamer_deploy.robots.dynamixel.config import ServoBus
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "policies" / "fetch_reach"

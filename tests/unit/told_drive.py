@@ -6,15 +6,15 @@ from typing import Any
 from toy_robot import CONTRACT, Point
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.driving.clock import VirtualClock
-from robodreamer_deploy.driving.episodes import drive_episodes
-from robodreamer_deploy.driving.limits import rate_limits
-from robodreamer_deploy.driving.loop import ControlLoop
-from robodreamer_deploy.driving.safety import Safety, Start
-from robodreamer_deploy.inference.controller import Controller
-from robodreamer_deploy.inference.policy import Policy
-from robodreamer_deploy.recording.about import About, about_drive
-from robodreamer_deploy.recording.tape import Sink, Tape
+from robodreamer_deploy.control.clock import VirtualClock
+from robodreamer_deploy.control.episodes import drive_episodes
+from robodreamer_deploy.control.limits import rate_limits
+from robodreamer_deploy.control.loop import ControlLoop
+from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.recording.log_metadata import About, about_drive
+from robodreamer_deploy.recording.event_stream import Sink, Tape
 
 Change = Callable[[int], Mapping[str, Array | None]]
 

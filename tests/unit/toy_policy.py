@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from toy_robot import CONTRACT
 
 from robodreamer.export.subgraphs import cut
-from robodreamer_deploy.bundle.bundle import Carry, write_initial, write_manifest
-from robodreamer_deploy.bundle.golden import Golden
-from robodreamer_deploy.bundle.interface import GRAPHS, StateShapes, describe_graphs
-from robodreamer_deploy.bundle.manifest import (
+from robodreamer_deploy.policy.bundle import Carry, write_initial, write_manifest
+from robodreamer_deploy.policy.golden import Golden
+from robodreamer_deploy.policy.graph_spec import GRAPHS, StateShapes, describe_graphs
+from robodreamer_deploy.policy.manifest import (
     FORMAT_VERSION,
     METADATA,
     DrawResult,

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.records import parse_json, read_object
+from robodreamer_deploy.utils.strict_json import parse_json, read_object
 
 NOT_FINITE = "not_finite"
 KINDS = "buif"  # of numpy types that have numbers as elements

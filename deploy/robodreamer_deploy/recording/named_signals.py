@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from robodreamer_deploy.bundle.manifest import Manifest, Pinhole
+from robodreamer_deploy.policy.manifest import Manifest, Pinhole
 from robodreamer_deploy.contract import Array, Signal
 from robodreamer_deploy.recording.raw_image import timestamp
 

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.recording.about import About
-from robodreamer_deploy.recording.mcap_writer import LogWriter, require_mcap
-from robodreamer_deploy.recording.messages import WallClock
+from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.recording.log_metadata import About
+from robodreamer_deploy.recording.writer import LogWriter, require_mcap
+from robodreamer_deploy.recording.format import WallClock
 from robodreamer_deploy.recording.private_files import open_new
 from robodreamer_deploy.recording.ring import Ring
-from robodreamer_deploy.recording.tape import Entry
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.recording.event_stream import Entry
+from robodreamer_deploy.robots.base import RobotError
 
 RING_BYTES = 64 << 20
 POLL_S = 0.02

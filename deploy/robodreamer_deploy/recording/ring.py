@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-from robodreamer_deploy.recording.tape import Entry
+from robodreamer_deploy.recording.event_stream import Entry
 
 
 class Ring:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from robodreamer_deploy.recording.exact_json import NOT_FINITE
-from robodreamer_deploy.recording.messages import ABOUT, EPISODE, STATE, TICK
+from robodreamer_deploy.recording.format import ABOUT, EPISODE, STATE, TICK
 from robodreamer_deploy.recording.named_signals import JOINTS
 
 Schema = dict[str, Any]

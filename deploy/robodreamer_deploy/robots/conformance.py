@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_deploy.faults import HungError, sentence
-from robodreamer_deploy.robots import (
+from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.robots.base import (
     Robot,
     RobotError,
     check_features,
@@ -24,7 +24,7 @@ from robodreamer_deploy.robots import (
     is_episodic,
     is_stamped,
 )
-from robodreamer_deploy.robots.pictures import is_one_colour
+from robodreamer_deploy.robots.image_fit import is_one_colour
 
 logger = logging.getLogger(__name__)
 

@@ -27,14 +27,14 @@ from types import ModuleType
 from typing import Any, cast
 
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.naming import closest
-from robodreamer_deploy.robots import Robot, RobotError
+from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.utils.suggest import closest
+from robodreamer_deploy.robots.base import Robot, RobotError
 
 BUILT_IN = {
-    "dynamixel": "robodreamer_deploy.robots.dynamixel",
-    "lerobot": "robodreamer_deploy.robots.lerobot",
-    "rig": "robodreamer_deploy.robots.composed",
+    "dynamixel": "robodreamer_deploy.robots.dynamixel.robot",
+    "lerobot": "robodreamer_deploy.robots.lerobot.robot",
+    "rig": "robodreamer_deploy.robots.composite",
     "ros2": "robodreamer_deploy.robots.ros2.robot",
     "tcp": "robodreamer_deploy.robots.remote.robot",
 }

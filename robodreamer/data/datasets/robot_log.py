@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
-from robodreamer_deploy.driving.tick import EpisodeStart, Tick
-from robodreamer_deploy.recording.tape import Entry, EpisodeEnd
+from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 
 UNKNOWN_EPISODE = -1
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
-from robodreamer_deploy.naming import closest
+from robodreamer_deploy.utils.suggest import closest
 from robodreamer_sim.cameras.images import DepthPictures, Picture, Pictures, Taking
 from robodreamer_sim.options import CameraRequest, EnvOptions
 

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer_deploy.naming import closest
+from robodreamer_deploy.utils.suggest import closest
 
 
 class Aim(NamedTuple):

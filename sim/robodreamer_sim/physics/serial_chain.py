@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.kinematics import Chain, Link, Quaternion, Vector
-from robodreamer_deploy.naming import closest
+from robodreamer_deploy.utils.suggest import closest
 
 Array = NDArray[Any]
 Offset = tuple[Array, Array]

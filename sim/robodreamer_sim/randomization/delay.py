@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import mujoco
 
-from robodreamer_deploy.naming import closest
+from robodreamer_deploy.utils.suggest import closest
 
 Value = TypeVar("Value")
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from robodreamer_deploy.contract import Array, SignalError
-from robodreamer_deploy.faults import sentence
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.remote.requests import Request
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, WireError, encode
 

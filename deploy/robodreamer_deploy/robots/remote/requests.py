@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.robots.remote.door import Letter
+from robodreamer_deploy.robots.remote.server_socket import Letter
 from robodreamer_deploy.robots.remote.wire import WireError, decode
 
 LONGEST_SESSION = 64

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.records import parse_json, read_record
+from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
 MAGIC = b"RDR"
 VERSION = b"1"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.joints import (
     GoalPositions,
     Quantity,
@@ -16,7 +16,7 @@ from robodreamer_deploy.robots.joints import (
     given,
     known_ranges,
 )
-from robodreamer_deploy.robots.plausible import PoseCheck
+from robodreamer_deploy.robots.pose_check import PoseCheck
 from robodreamer_deploy.robots.ros2.settings import Ros2File, Ros2Joint
 
 

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
-from robodreamer_deploy.robots import RobotError
-from robodreamer_deploy.robots.exclusive import Exclusive
+from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.robots.device_lock import Exclusive
 from robodreamer_deploy.robots.joints import QUANTITIES
-from robodreamer_deploy.robots.pictures import make_fit
+from robodreamer_deploy.robots.image_fit import make_fit
 from robodreamer_deploy.robots.ros2.inbox import to_picture
 from robodreamer_deploy.robots.ros2.joints import Ros2Joints
 from robodreamer_deploy.robots.ros2.node import Ros2Node
 from robodreamer_deploy.robots.ros2.settings import Ros2File, read_ros2_file
-from robodreamer_deploy.robots.velocity import VelocityFilter
+from robodreamer_deploy.robots.velocity_filter import VelocityFilter
 
 HANGING_S = 0.2
 """A call of another thread that goes on for so long is not waited for when holding."""

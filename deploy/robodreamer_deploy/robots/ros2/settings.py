@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from robodreamer_deploy.records import parse_json, read_object, read_record
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.joints import JointScale
 
 

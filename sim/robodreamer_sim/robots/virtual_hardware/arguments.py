@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from robodreamer_deploy.commands.arguments import add_listening
+from robodreamer_deploy.cli.arguments import add_listening
 from robodreamer_sim.robots.virtual_hardware import WATCHDOG_PERIODS
 
 

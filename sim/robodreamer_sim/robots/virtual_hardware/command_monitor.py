@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.records import parse_json, read_record
+from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
 State = Literal["free", "ceased", "stopped"]
 """What commands meet: a robot that may move, one held since commands had ceased, a stopped one."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots import EpisodicRobot, Robot, RobotError
+from robodreamer_deploy.robots.base import EpisodicRobot, Robot, RobotError
 from robodreamer_sim.robots.virtual_hardware import WATCHDOG_PERIODS
 from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker, CommandLimits, State
 from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections, Sensors

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from robodreamer_deploy.bundle.bundle import BundleError, load_bundle
-from robodreamer_deploy.driving.realtime import real_time
-from robodreamer_deploy.driving.signals import catch_stop_signals
-from robodreamer_deploy.log_thread import LineThread, ThreadHandler
-from robodreamer_deploy.robots import RobotError
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle
+from robodreamer_deploy.control.realtime import real_time
+from robodreamer_deploy.control.stop_signals import catch_stop_signals
+from robodreamer_deploy.utils.async_logging import LineThread, ThreadHandler
+from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.remote.listening import announce, listening
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_sim.errors import GraphicsError

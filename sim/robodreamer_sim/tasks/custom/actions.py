@@ -13,7 +13,7 @@ import numpy as np
 from robodreamer_deploy.contract import ActionSpec, Signal
 from robodreamer_deploy.joint_mapping import JointMapping, Target
 from robodreamer_deploy.kinematics import Chain
-from robodreamer_deploy.naming import closest
+from robodreamer_deploy.utils.suggest import closest
 from robodreamer_sim.physics.actuators import Meaning, actuator_label, joint_of, meanings
 from robodreamer_sim.physics.serial_chain import serial_chain
 

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Signal
-from robodreamer_deploy.naming import closest
+from robodreamer_deploy.utils.suggest import closest
 
 Read = Callable[[mujoco.MjData], Array]
 AXES = ("x", "y", "z")

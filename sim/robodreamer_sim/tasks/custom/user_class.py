@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium
 
-from robodreamer_deploy.naming import closest
+from robodreamer_deploy.utils.suggest import closest
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions

@@ -1,0 +1,1 @@
+"""Command line of `robodreamer-deploy`: one module per command, each with `parser` and `run`."""

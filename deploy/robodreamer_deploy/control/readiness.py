@@ -1,0 +1,54 @@
+"""What a dry run looks for: that which would stop the drive, or spoil it, in its first minute."""
+
+from collections import Counter
+
+from robodreamer_deploy.control.loop import ControlLoop
+from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.robots.image_fit import is_one_colour
+
+HELD_SHARE = 0.1
+"""Share of ticks that may be held before a robot is not ready."""
+MISSING_SHARE = 0.5
+"""Share of ticks that may lack a frame."""
+
+
+class Readiness:
+    """A `Listener` of a dry run, and a judge of it."""
+
+    def __init__(self, loop: ControlLoop) -> None:
+        """Judge what `loop` reports."""
+        self._loop = loop
+        self._cameras = [s.name for s in loop.contract.inputs if s.is_image]
+        self._num_frames: Counter[str] = Counter()
+        self._num_plain: Counter[str] = Counter()
+
+    def episode_started(self, start: EpisodeStart) -> None:
+        """Take note that the dry run begins."""
+
+    def ticked(self, tick: Tick) -> None:
+        """Look at the pictures of a tick."""
+        for name in self._cameras:
+            if (picture := tick.observation.get(name)) is not None:
+                self._num_frames[name] += 1
+                self._num_plain[name] += is_one_colour(picture)
+
+    def episode_ended(self, reason: str) -> None:
+        """Take note that the dry run is over."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why the robot is not ready to be driven; None if nothing was found."""
+        report = self._loop.report
+        found: list[str] = []
+        if (slow := self._loop.why_too_slow) is not None:
+            found.append(slow)
+        for name, count in report.missing_frames.items():
+            if count > MISSING_SHARE * report.ticks:
+                found.append(f"{name} had no frame to trust in {count} of {report.ticks} ticks")
+        if report.held_ticks > HELD_SHARE * report.ticks:
+            refused = ", ".join(f"{name} {n}" for name, n in report.bad_observations.items())
+            found.append(f"{report.held_ticks} of {report.ticks} ticks were held ({refused})")
+        for name, count in self._num_frames.items():
+            if self._num_plain[name] == count:
+                found.append(f"{name} was all one colour: is the lens covered, or the light off?")
+        return f"not ready: {'; '.join(found)}" if found else None

@@ -1,1 +1,0 @@
-"""The control loop and all that keeps a robot safe while it runs, and afterwards."""

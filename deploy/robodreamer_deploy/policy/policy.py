@@ -1,0 +1,93 @@
+"""The policy on the robot: the graphs of one way to compute a step, and the noise they are fed.
+
+`Policy` has no state; any number of `controller.Controller`s share one. Randomness is an input of
+the graphs: zeros take the mode, and noise that is a pure function of (seed, step number) makes a
+recorded drive repeatable. Letters: S stoch, K classes, A action.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from robodreamer_deploy.policy.bundle import Bundle
+from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.policy.onnx_graph import Graph
+from robodreamer_deploy.policy.providers import Provider, require_provider
+
+SPLIT = "split"
+"""The sequence of graphs that a robot runs; see `bundle.interface`."""
+
+
+class Noise(NamedTuple):
+    """Random numbers of one step."""
+
+    stoch: Array  # float32 (S, K), Gumbel
+    action: Array  # float32 (A,), standard normal, or Gumbel for a discrete action
+
+
+class Policy:
+    """The graphs of one sequence, loaded; may be shared."""
+
+    def __init__(
+        self, bundle: Bundle, *, sequence: str = SPLIT, provider: Provider = "cpu"
+    ) -> None:
+        """Load the graphs.
+
+        Raises:
+            BundleError: A graph cannot be loaded there, or does not fit the manifest.
+        """
+        require_provider(provider)
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self.provider = provider
+        self.graphs = {
+            name: load_graph(bundle, name, provider) for name in manifest.sequences[sequence]
+        }
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether an action is a choice."""
+        return self.bundle.contract.action.kind == "discrete"
+
+    def step(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the values of a whole step from those it begins with, all with a batch axis.
+
+        These are the signals, `deter`, `stoch`, `action_previous`, `is_first`, `noise_stoch` and
+        `noise_action`. For looking into a step; a robot is driven by a `Controller`.
+        """
+        known = dict(values)
+        for graph in self.graphs.values():
+            known |= graph.run(known)
+        return known
+
+    def noise(self, draw: Draw, seed: int, counter: int) -> Noise:
+        """Return the noise of step `counter`: a pure function of its arguments."""
+        state, spec = self.bundle.manifest.state, self.bundle.contract.action
+        if draw == "mode":
+            return Noise(np.zeros(state.stoch, np.float32), np.zeros(spec.size, np.float32))
+        bits = np.random.Philox(key=seed, counter=[0, 0, 0, counter])  # 2^192 draws per step
+        generator = np.random.Generator(bits)
+        stoch = generator.gumbel(size=state.stoch)
+        draw_action = generator.gumbel if self.is_discrete else generator.normal
+        return Noise(stoch.astype(np.float32), draw_action(size=spec.size).astype(np.float32))
+
+
+def load_graph(bundle: Bundle, name: str, provider: Provider = "cpu") -> Graph:
+    """Load one of a bundle's graphs.
+
+    Raises:
+        BundleError: It cannot be loaded there, or does not fit the manifest.
+    """
+    spec = bundle.manifest.graphs[name]
+    return Graph(bundle.folder / name, spec, provider, bundle.read(name))
+
+
+def surprise(posterior_logits: Array, prior_logits: Array) -> float:
+    """Return how much the observation told the model: sum over latents of KL(posterior || prior).
+
+    Both are logs of normalised probabilities, (S, K); the result is in nats.
+    """
+    posterior, prior = posterior_logits.astype(np.float64), prior_logits.astype(np.float64)
+    return float((np.exp(posterior) * (posterior - prior)).sum())

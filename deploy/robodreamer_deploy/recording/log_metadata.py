@@ -1,0 +1,139 @@
+"""What a log has to tell besides what happened: which policy drove, how, and on what."""
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+
+from robodreamer_deploy.policy.bundle import MANIFEST
+from robodreamer_deploy.policy.manifest import Manifest
+from robodreamer_deploy.control.enable_switch import IsEnabled
+from robodreamer_deploy.control.limits import Limits
+from robodreamer_deploy.control.safety import Safety, Start, Writable
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.recording.exact_json import encodable, pack, unpack
+from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
+
+LOG_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """The facts of one drive."""
+
+    manifest: str
+    """The policy's manifest.json, as it was."""
+    manifest_sha256: str
+    """Of its bytes; it holds the hashes of all the policy's other files."""
+    robot: str
+    """As given to `--robot`."""
+    options: Mapping[str, Any]
+    """All that the command line asked for, as JSON values."""
+    safety: Mapping[str, Any]
+    """The limits that were in force, in the policy's units, and how the robot was set in motion."""
+    versions: Mapping[str, str]
+    """Of what computed: python, numpy, onnxruntime, and the machine's type."""
+
+    def contract_manifest(self) -> Manifest:
+        """Return the manifest.
+
+        Raises:
+            ValueError: It is none that this release reads.
+        """
+        return Manifest.from_json(self.manifest)
+
+    def has_other_manifest(self, sha256: str) -> bool:
+        """Tell whether the manifest is not the one with this checksum of its bytes."""
+        return bool(self.manifest_sha256) and self.manifest_sha256 != sha256
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return everything but the manifest as text by name, as MCAP wants it."""
+        return {
+            "log_version": str(LOG_VERSION),
+            "manifest_sha256": self.manifest_sha256,
+            "robot": encodable(self.robot),
+            "options": json.dumps(self.options, allow_nan=False),
+            "safety": json.dumps(self.safety, allow_nan=False),
+            "versions": json.dumps(self.versions),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], manifest: str) -> "About":
+        """Invert `to_metadata`.
+
+        Raises:
+            ValueError: Another version of logs, or something is missing or malformed.
+        """
+        values: dict[str, Any] = dict(metadata)
+        if (version := values.pop("log_version", None)) != str(LOG_VERSION):
+            raise ValueError(f"log version {version}; this release reads {LOG_VERSION}")
+        for name in ("options", "safety", "versions"):
+            values[name] = read_object(parse_json(values.get(name, "")), name)
+        return read_record(cls, {**values, "manifest": manifest}, "log")
+
+
+class ManifestText(NamedTuple):
+    """A manifest as it stands in its file."""
+
+    text: str
+    sha256: str
+
+
+def policy_manifest(folder: Path) -> ManifestText:
+    """Return the manifest of a policy that has been loaded."""
+    content = (folder / MANIFEST).read_bytes()
+    return ManifestText(content.decode(), sha256(content).hexdigest())
+
+
+def about_drive(policy: Policy, safety: Safety, robot: str, options: Mapping[str, Any]) -> About:
+    """Return the facts of a drive that is about to begin; options that are paths become text."""
+    manifest = policy_manifest(policy.bundle.folder)
+    return About(
+        manifest=manifest.text,
+        manifest_sha256=manifest.sha256,
+        robot=robot,
+        options=pack(json.loads(json.dumps(options, default=str))),
+        safety=pack(safety.limits._asdict() | dataclasses.asdict(safety.start)),
+        versions=versions(),
+    )
+
+
+def logged_safety(about: About, robot: Writable, is_enabled: IsEnabled) -> Safety:
+    """Return what guarded the robot of a log, for another robot.
+
+    Raises:
+        ValueError: The log does not tell.
+    """
+    fields = unpack(about.safety)
+    contract = about.contract_manifest().contract
+    try:
+        limits = Limits(*(np.array(fields[name], np.float64) for name in Limits._fields))
+        start = Start(warm_up_ticks=int(fields["warm_up_ticks"]), ramp_s=float(fields["ramp_s"]))
+        return Safety(
+            robot,
+            contract.action,
+            control_dt_s=contract.control_dt_s,
+            limits=limits,
+            start=start,
+            is_enabled=is_enabled,
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"the log does not tell the limits of its drive: {error!r}") from error
+
+
+def versions() -> dict[str, str]:
+    """Return what the bits of a computation depend on."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": str(onnxruntime.__version__),
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }

@@ -1,0 +1,1 @@
+"""Robots whose joints are moved by Dynamixel servos."""

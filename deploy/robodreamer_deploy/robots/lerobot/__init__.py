@@ -1,0 +1,1 @@
+"""Robots whose driver is a class written for LeRobot."""
