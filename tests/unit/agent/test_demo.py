@@ -20,8 +20,8 @@ from robodreamer.demo import demo as demo_module
 from robodreamer.demo.demo import LAUNCHERS, execute, prepare_demo, wrap_command
 from robodreamer_deploy.cli.drive import parser
 
-STAND_IN = Path(__file__).parent / "demo_stand_in.py"
-ROOT = Path(__file__).parents[2]
+STAND_IN = Path(__file__).parents[2] / "stand_ins" / "demo_stand_in.py"
+ROOT = Path(__file__).parents[3]
 SOURCES = ":".join(str(ROOT / name) for name in ("", "sim", "deploy"))
 COMMANDS = ["train", "evaluate", "evaluate", "export", "drive", "drive", "dream", "report"]
 

@@ -10,7 +10,7 @@ import robodreamer_sim
 from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
 from robodreamer_sim.options import EnvOptions
 
-PAGE = (Path(__file__).parents[2] / "docs" / "your-task.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "your-task.md").read_text()
 SIM = Path(robodreamer_sim.__file__).parent
 
 

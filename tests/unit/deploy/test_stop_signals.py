@@ -25,7 +25,7 @@ from robodreamer_deploy.control.stop_signals import (
     catch_stop_signals,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 CANNOT_BE_CAUGHT = {signal.SIGKILL, signal.SIGSTOP}
 ENDING = sorted(signal.valid_signals() - {*CANNOT_BE_CAUGHT, *CRASHES, *HARMLESS, signal.SIGPIPE})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ONBOARD = "Onboard code needs no torch, no simulator and no agent"
 SIMULATOR = "The simulator knows neither the agent nor torch"
 LAYERS = "The agent is layered"

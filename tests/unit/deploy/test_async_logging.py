@@ -13,7 +13,7 @@ import toy_policy
 from robodreamer_deploy.utils import async_logging
 from robodreamer_deploy.utils.async_logging import MAX_LINES, ThreadHandler
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def record(text: str) -> logging.LogRecord:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SOURCES = os.pathsep.join(str(ROOT / name) for name in ("", "sim", "deploy"))
 COMMANDS = {
     "robodreamer": ("-m", "robodreamer"),

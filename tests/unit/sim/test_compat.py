@@ -13,7 +13,7 @@ import pytest
 
 from robodreamer_sim import EnvOptions, compat, make
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run_python(code: str, **variables: str) -> "subprocess.CompletedProcess[str]":

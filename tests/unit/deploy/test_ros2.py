@@ -31,7 +31,7 @@ from robodreamer_deploy.robots.ros2.settings import (
     read_ros2_file,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LABELS = ("pan", "lift")
 LOW, HIGH = (-2.0, -1.0), (2.0, 1.0)
 CONTRACT = Contract(

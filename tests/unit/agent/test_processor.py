@@ -19,7 +19,7 @@ from robodreamer.utils.processor import (
     read_usage,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SOURCES = os.pathsep.join(str(ROOT / name) for name in ("", "sim", "deploy"))
 
 

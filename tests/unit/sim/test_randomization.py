@@ -204,7 +204,7 @@ def test_every_field_is_told_in_a_few_words() -> None:
 
 
 def test_the_documentation_lists_every_field_and_its_example_works() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "randomization.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "randomization.md").read_text()
     for name, field in FIELDS.items():
         operations = ", ".join(field.operations)
         assert f"| `{name}` | {field.kind} | {operations} | {field.about} |" in text

@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 from robodreamer.__main__ import TRAINING_PACKAGES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 LIST_IMPORTED = """
 import importlib, json, pkgutil, sys

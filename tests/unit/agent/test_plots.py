@@ -12,7 +12,7 @@ from robodreamer.config import TrainConfig
 from robodreamer.visualization.curves import average, read_groups, read_published
 from robodreamer.visualization.plots import NARROW, plot_learning, plot_losses
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PUBLISHED = ROOT / "docs/data/dreamerv3_dmc_curves.csv"
 
 

@@ -17,7 +17,7 @@ from robodreamer.cli.train import parse_train
 from robodreamer.training.builder import env_options
 from robodreamer_sim import make
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+FOLDER = Path(__file__).parents[3] / "benchmarks"
 BENCHMARKS = sorted(path.name for path in FOLDER.glob("[!_]*.py"))
 
 

@@ -364,7 +364,7 @@ def test_hardware_is_left_where_it_is_unless_reach_is_given() -> None:
     assert not any(robot.is_connected for robot in made)
 
 
-TOYS = str(Path(__file__).parent / "toy_robot.py")
+TOYS = str(Path(__file__).parents[2] / "stand_ins" / "toy_robot.py")
 HERE = str(Path(__file__))
 
 

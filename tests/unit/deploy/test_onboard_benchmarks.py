@@ -19,7 +19,7 @@ from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robots.in_process import SimulatedRobot
 from robodreamer_sim.registry import make
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+FOLDER = Path(__file__).parents[3] / "benchmarks"
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)
 ARM = EnvOptions(image_size=(16, 16), cameras=("scene",))
 

@@ -29,8 +29,8 @@ from robodreamer_deploy.recording.labels import Mark, read_marks
 from robodreamer_deploy.recording.reader import LogReader
 from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 
-TOY = Path(__file__).parent / "toy_robot.py"
-POLICIES = Path(__file__).parents[2] / "policies"
+TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
+POLICIES = Path(__file__).parents[3] / "policies"
 Command = Callable[..., tuple[int, str, str]]
 
 

@@ -26,8 +26,8 @@ from robodreamer_deploy.errors import RemoteFault
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 
-TOY = Path(__file__).parent / "toy_robot.py"
-FETCH_REACH = Path(__file__).parents[2] / "policies" / "fetch_reach"
+TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
+FETCH_REACH = Path(__file__).parents[3] / "policies" / "fetch_reach"
 RUN = "import sys; from robodreamer_deploy import cli; sys.exit(cli.main())"
 Command = Callable[..., tuple[int, str, str]]
 

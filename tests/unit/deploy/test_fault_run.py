@@ -33,7 +33,7 @@ from robodreamer_sim.robots.in_process import make_robot
 
 DT = CONTRACT.control_dt_s
 TICKS = 20
-POLICY = Path(__file__).parents[2] / "policies" / "fetch_reach"
+POLICY = Path(__file__).parents[3] / "policies" / "fetch_reach"
 RANGE, RATE, ACCELERATION = 0.8, 8.0, 400.0  # of the policy's units, s
 FAULTS = (
     "nan", "shape", "type", "lost signal", "old signal", "lost frame", "late frame", "wrong clock",

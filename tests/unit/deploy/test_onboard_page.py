@@ -17,7 +17,7 @@ from robodreamer_deploy.drive_options import RAMP_S, WARM_UP_TICKS
 from robodreamer_deploy.control.states import State
 from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "onboard.md").read_text(encoding="utf-8")
 
 

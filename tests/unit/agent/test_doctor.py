@@ -18,7 +18,7 @@ from robodreamer.doctor.page import format_finding, format_summary
 from robodreamer.doctor.simulation import check_families, check_rendering
 from robodreamer_sim.cameras.gl_backend import Probe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 METADATA = """\
 Metadata-Version: 2.4
 Name: robodreamer

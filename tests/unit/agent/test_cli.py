@@ -27,7 +27,7 @@ from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import read_run, write_run
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICK = ("--size=debug", "--protocol=debug", "--device=cpu", "--threads=1", "--num-workers=0")
 TOY = ("gym:toy_env:Toy-v0", "--observe=proprio")
 CONTRACT = Contract(

@@ -25,7 +25,7 @@ from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.lerobot.mapping import Joint, LeRobotFile, Picture
 from robodreamer_deploy.robots.loading import load_robot
 
-FILE = Path(__file__).parent / "lerobot_arm.py"
+FILE = Path(__file__).parents[2] / "stand_ins" / "lerobot_arm.py"
 JOINTS = ("shoulder_pan", "elbow_flex")
 CONTRACT = Contract(
     task="pick",

@@ -28,8 +28,8 @@ from robodreamer_deploy.drive_summary import (
     wilson_interval,
 )
 
-ROOT = Path(__file__).parents[2]
-TOY = Path(__file__).parent / "toy_robot.py"
+ROOT = Path(__file__).parents[3]
+TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
 Command = Callable[..., tuple[int, str, str]]
 
 

@@ -129,7 +129,7 @@ def test_keys_have_to_name_every_signal_once() -> None:
 @pytest.fixture
 def settings() -> dict[str, Any]:
     """Return the agent settings that the golden vectors were made with."""
-    file = Path(__file__).parents[1] / "golden" / "09a_agent_continuous.npz"
+    file = Path(__file__).parents[2] / "golden" / "09a_agent_continuous.npz"
     with np.load(file) as archive:
         return json.loads(str(archive["meta"]))["cases"]["agent"]["config"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toy_policy import write_bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SOCKET = {"x86_64": 41, "aarch64": 198}.get(platform.machine())
 """The number of the system call, where the kernel can be told to end whoever makes it."""
 WATCHED = f"""

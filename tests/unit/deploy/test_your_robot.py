@@ -18,7 +18,7 @@ from robodreamer_deploy.robots.composite import Rig
 from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
 from robodreamer_deploy.robots.dynamixel.config import ServoBus
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "policies" / "fetch_reach"
 PAGE = (ROOT / "docs" / "your-robot.md").read_text()
 

@@ -14,7 +14,7 @@ from robodreamer_deploy import drive
 from robodreamer_deploy.policy.bundle import BundleError
 from robodreamer_deploy.policy.time_limit import within
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_what_comes_back_is_returned_and_what_is_raised_is_raised() -> None:
