@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from _workloads import make_observation, make_workload
 
-from robodreamer.learning.agent import Agent
-from robodreamer.export.reference_steps import draw_noise
 from robodreamer.export.folder import Origin, stamp, write_draft
+from robodreamer.export.reference_steps import draw_noise
 from robodreamer.export.torch_trace import Recording, trace
+from robodreamer.learning.agent import Agent
 from robodreamer_deploy.policy.bundle import Bundle, load_bundle, write_manifest
 
 GOLDEN_STEPS = 32

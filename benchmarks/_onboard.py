@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.episodes import Episode, drive_episodes
 from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.loop_stats import LoopReport
 from robodreamer_deploy.control.safety import Safety
+from robodreamer_deploy.drive_summary import Z95
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden
-from robodreamer_deploy.drive_summary import Z95
 from robodreamer_sim.robots.in_process import SimulatedRobot
 
 FIRST_SEED = 1_000_003  # far from any training seed

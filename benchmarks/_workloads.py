@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robodreamer.learning.agent import Agent, Learner
 from robodreamer.config import (
     AlgorithmConfig,
     NetworkConfig,
@@ -21,6 +20,7 @@ from robodreamer.config import (
     TrainConfig,
     named_config,
 )
+from robodreamer.learning.agent import Agent, Learner
 from robodreamer.models.distributions import Sample
 from robodreamer.models.encoder import stage_multipliers
 from robodreamer.training.builder import env_options

@@ -28,14 +28,14 @@ from _onboard import load_policy, mean_and_half, seeds
 from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS, make_workload
 
-from robodreamer.learning.agent import Agent
 from robodreamer.evaluation.evaluate import Evaluation
+from robodreamer.evaluation.policies import load_finite_run
 from robodreamer.export.graphs import GivenNoise
 from robodreamer.export.torch_trace import Recording, trace
-from robodreamer.evaluation.policies import load_finite_run
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer.learning.agent import Agent
 from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.policy.policy import Noise, Policy
 from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 

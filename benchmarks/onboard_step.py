@@ -27,10 +27,10 @@ from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS, Workload, make_agent, make_draw, make_observation, make_workload
 
 from robodreamer.learning.agent import Agent
-from robodreamer_deploy.policy.bundle import Bundle
-from robodreamer_deploy.policy.graph_spec import FEEDBACK
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.policy.bundle import Bundle
 from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.graph_spec import FEEDBACK
 from robodreamer_deploy.policy.policy import Policy
 
 TARGETS = {"1m": 0.5, "12m": 0.8}

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
-from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.contract import Observation
 from robodreamer_deploy.control.clock import Clock, Grid, MonotonicClock
-from robodreamer_deploy.policy.controller import Controller
-from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.drive_summary import QUANTILES
+from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.golden import Golden
+from robodreamer_deploy.policy.policy import Policy
 
 WARM_UP_STEPS = 10
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.control.clock import MonotonicClock, VirtualClock
 from robodreamer_deploy.control.episodes import (
     Episode,
@@ -20,21 +18,24 @@ from robodreamer_deploy.control.episodes import (
     drive_episodes,
     stop_after,
 )
-from robodreamer_deploy.control.shutdown import drive_connected
 from robodreamer_deploy.control.loop import HOLD_WITHIN_S, ControlLoop
-from robodreamer_deploy.drive_options import Options, check_max_age, make_guard, make_safety
 from robodreamer_deploy.control.readiness import Readiness
 from robodreamer_deploy.control.realtime import real_time
 from robodreamer_deploy.control.safety import ReadOnly
+from robodreamer_deploy.control.shutdown import drive_connected
 from robodreamer_deploy.control.stop_signals import StopSignals, catch_stop_signals, tell_on_request
 from robodreamer_deploy.control.watchdog import Watchdog, end_process
+from robodreamer_deploy.drive_options import Options, check_max_age, make_guard, make_safety
+from robodreamer_deploy.drive_outcome import Outcome, Say, Teller
+from robodreamer_deploy.drive_summary import format_privileges
 from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.policy.time_limit import within
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller, warm_up
+from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.providers import Provider
 from robodreamer_deploy.policy.selftest import SelfTest, replay_golden
-from robodreamer_deploy.drive_outcome import Outcome, Say, Teller
+from robodreamer_deploy.policy.time_limit import within
 from robodreamer_deploy.recording.drive_log import CLOSING_S, DriveLog
 from robodreamer_deploy.robots.base import (
     Robot,
@@ -44,7 +45,6 @@ from robodreamer_deploy.robots.base import (
     is_stepped,
 )
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.drive_summary import format_privileges
 
 WARM_UP_STEPS = 10
 LOAD_WITHIN_S: Mapping[Provider, float] = {"cpu": 120.0, "cuda": 120.0, "tensorrt": 1800.0}

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.contract import ActionSpec, Contract
-from robodreamer_deploy.control.fault_tolerance import Bounds
 from robodreamer_deploy.control.enable_switch import enabling
+from robodreamer_deploy.control.fault_tolerance import Bounds
 from robodreamer_deploy.control.limits import (
     Limits,
     LimitsFile,
@@ -21,9 +20,10 @@ from robodreamer_deploy.control.limits import (
 from robodreamer_deploy.control.remote_commands import RemoteCommands
 from robodreamer_deploy.control.safety import Safety, Start, Writable
 from robodreamer_deploy.control.surprise import Response, SurpriseGuard, surprise_limit
+from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.policy.providers import Provider
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.robots.base import Robot, RobotError, is_stepped
+from robodreamer_deploy.utils.suggest import closest
 
 WARM_UP_TICKS = 5
 RAMP_S = 1.0

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from robodreamer_deploy.control.episodes import Episode
-from robodreamer_deploy.control.shutdown import MOTORS_ARE_OFF, Leaving, describe_leaving
 from robodreamer_deploy.control.loop import ControlLoop
-from robodreamer_deploy.drive_options import Options
 from robodreamer_deploy.control.realtime import Privilege
-from robodreamer_deploy.errors import full_traceback, sentence
-from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.control.shutdown import MOTORS_ARE_OFF, Leaving, describe_leaving
+from robodreamer_deploy.drive_options import Options
 from robodreamer_deploy.drive_summary import (
     format_episodes,
     format_loop,
     summarize_episodes,
     summarize_loop,
 )
+from robodreamer_deploy.errors import full_traceback, sentence
+from robodreamer_deploy.policy.policy import Policy
 
 Say = Callable[[str], None]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.control.episodes import Episode
-from robodreamer_deploy.control.realtime import Privilege
 from robodreamer_deploy.control.loop_stats import LoopReport, Series
+from robodreamer_deploy.control.realtime import Privilege
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""

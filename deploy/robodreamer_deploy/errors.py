@@ -3,8 +3,8 @@
 import traceback
 from pathlib import Path
 
-from robodreamer_deploy.policy.bundle import BundleError
 from robodreamer_deploy.contract import SignalError
+from robodreamer_deploy.policy.bundle import BundleError
 from robodreamer_deploy.robots.base import RobotError
 
 

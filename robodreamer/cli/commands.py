@@ -6,13 +6,13 @@ work. Nothing but these modules decides what is built from what.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from robodreamer.cli.dataset import import_log
 from robodreamer.cli.export import export
 from robodreamer.cli.machine import demo, doctor, robot
+from robodreamer.cli.parsing import Job, say
 from robodreamer.cli.results import dream, evaluate, plot, report
-from robodreamer.cli.dataset import import_log
 from robodreamer.cli.tasks import tasks
 from robodreamer.cli.train import train
-from robodreamer.cli.parsing import Job, say
 
 
 def print_completion(words: Sequence[str]) -> Job:

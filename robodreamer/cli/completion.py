@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from robodreamer.cli.dataset import ImportLogArguments
 from robodreamer.cli.export import ExportArguments
 from robodreamer.cli.machine import DemoArguments, DoctorArguments
+from robodreamer.cli.parsing import options_of
 from robodreamer.cli.results import (
     DreamArguments,
     EvaluateArguments,
     PlotArguments,
     ReportArguments,
 )
-from robodreamer.cli.dataset import ImportLogArguments
 from robodreamer.cli.tasks import TasksArguments
 from robodreamer.cli.train import TrainArguments
-from robodreamer.cli.parsing import options_of
 from robodreamer.config import choose
 
 ARGUMENTS: Mapping[str, Any] = {

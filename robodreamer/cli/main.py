@@ -14,8 +14,8 @@ from typing import Any
 
 from robodreamer import __version__
 from robodreamer.utils.processor import bound_spinning
-from robodreamer_deploy.utils.suggest import printable_lines
 from robodreamer_deploy.utils.streams import open_closed_streams
+from robodreamer_deploy.utils.suggest import printable_lines
 
 HELP = """\
 usage: robodreamer COMMAND ...
@@ -173,8 +173,8 @@ def _command(name: str) -> Callable[[Sequence[str]], Job]:
 
 def _known_failures() -> tuple[type[Exception], ...]:
     """Return the errors that a user can do something about while a job runs."""
-    from robodreamer.runs.checkpoint import CheckpointError
     from robodreamer.data.collector import TrainingDivergedError
+    from robodreamer.runs.checkpoint import CheckpointError
     from robodreamer.runs.files import FolderInUseError
     from robodreamer_deploy.policy.bundle import BundleError
     from robodreamer_sim.errors import EnvironmentFault, GraphicsError

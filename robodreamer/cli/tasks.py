@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from robodreamer.cli.train import usual_config
 from robodreamer.cli.parsing import Job, parse, say
+from robodreamer.cli.train import usual_config
 
 USUAL_FOLDER = Path("runs/tasks")
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robodreamer.data.replay import Field, Replay
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Draw
-from robodreamer.data.replay import Field, Replay
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.vector.vector_env import VectorEnv
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from robodreamer.data.datasets.robot_log import Stretch
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Draw
 from robodreamer.models.target_masks import UNKNOWN_CLASS
-from robodreamer.data.datasets.robot_log import Stretch
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.recording.labels import Mark, Marks
 from robodreamer_sim.env import Judgement

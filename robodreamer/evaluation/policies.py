@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from robodreamer.config import TrainConfig, choose
-from robodreamer.models.distributions import Mode, Sample
 from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy, Policy
+from robodreamer.models.distributions import Mode, Sample
 from robodreamer.runs.run_folder import LoadedRun, load_run
-from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.policy.golden import load_golden
-from robodreamer_deploy.policy.manifest import MANIFEST, Draw
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.policy import policy as onnx
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.manifest import MANIFEST, Draw
 from robodreamer_deploy.policy.selftest import replay_golden
 
 

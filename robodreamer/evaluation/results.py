@@ -4,10 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robodreamer.models.bin_range import describe_range
-from robodreamer.evaluation.evaluate import EVALUATION_SEED, Evaluation, evaluate, make_evaluation_envs
-from robodreamer.runs.files import write_json_atomic
+from robodreamer.evaluation.evaluate import (
+    EVALUATION_SEED,
+    Evaluation,
+    evaluate,
+    make_evaluation_envs,
+)
 from robodreamer.evaluation.policies import Blindfolded, Candidate, camera_signals, load_candidate
+from robodreamer.models.bin_range import describe_range
+from robodreamer.runs.files import write_json_atomic
 from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_sim.randomization import describe
 from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv

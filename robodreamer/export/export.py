@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from robodreamer.learning.agent import Agent
-from robodreamer.evaluation.evaluate import Evaluation, evaluate, format_success, make_evaluation_envs
-from robodreamer.export.reference_steps import gather
-from robodreamer.export.graphs import OPSETS
-from robodreamer.export.parity import TOLERANCES, Parity, verify
+from robodreamer.evaluation.evaluate import (
+    Evaluation,
+    evaluate,
+    format_success,
+    make_evaluation_envs,
+)
+from robodreamer.evaluation.policies import OnnxPolicy, load_finite_run
 from robodreamer.export.folder import (
     Origin,
     check_target,
@@ -30,15 +32,18 @@ from robodreamer.export.folder import (
     unsealed_policy,
     write_draft,
 )
+from robodreamer.export.graphs import OPSETS
+from robodreamer.export.parity import TOLERANCES, Parity, verify
 from robodreamer.export.reduced_precision import MIN_EPISODES, judge, measure, reduce_graphs
+from robodreamer.export.reference_steps import gather
 from robodreamer.export.torch_trace import Recording, Trace, record
-from robodreamer.evaluation.policies import OnnxPolicy, load_finite_run
+from robodreamer.learning.agent import Agent
 from robodreamer.runs.run_folder import BEST, NEWEST, better_than_newest
+from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import DRAWS, Draw, DrawResult, Manifest, Precision
-from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.policy import Policy, surprise
 from robodreamer_deploy.policy.selftest import replay_golden
 from robodreamer_sim.vector.vector_env import VectorEnv

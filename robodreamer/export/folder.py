@@ -14,10 +14,11 @@ import numpy as np
 import onnx
 
 import robodreamer
-from robodreamer.learning.agent import Agent
-from robodreamer.runs.files import locked, sync_folder
 from robodreamer.export.graphs import write_graphs
 from robodreamer.export.torch_trace import Trace
+from robodreamer.learning.agent import Agent
+from robodreamer.runs.files import locked, sync_folder
+from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.bundle import Bundle, Carry, write_initial
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS, StateShapes, describe_validity
@@ -28,7 +29,6 @@ from robodreamer_deploy.policy.manifest import (
     Manifest,
     derive,
 )
-from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.policy import SPLIT, Policy
 from robodreamer_deploy.utils.strict_json import parse_json, read_object
 from robodreamer_sim.options import EnvOptions

@@ -39,9 +39,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from robodreamer.export.subgraphs import cut
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Categorical
-from robodreamer.export.subgraphs import cut
 from robodreamer.models.rssm import State
 from robodreamer_deploy.policy.graph_spec import GraphSpec
 

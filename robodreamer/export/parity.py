@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robodreamer.export.reference_steps import Evidence
 from robodreamer.export.folder import unsealed_policy
+from robodreamer.export.reference_steps import Evidence
 from robodreamer.export.torch_trace import Trace
+from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import BundleError
 from robodreamer_deploy.policy.golden import LATENTS
 from robodreamer_deploy.policy.graph_spec import SEQUENCES
 from robodreamer_deploy.policy.manifest import Manifest
-from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import TOLERANCE, Checked, check_outputs
 

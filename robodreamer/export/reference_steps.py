@@ -15,8 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from robodreamer.learning.agent import Agent, Carry
-from robodreamer.models.distributions import Categorical
 from robodreamer.export.torch_trace import (
     Columns,
     Recording,
@@ -26,6 +24,8 @@ from robodreamer.export.torch_trace import (
     noise_rows,
     trace,
 )
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.models.distributions import Categorical
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.policy.policy import Noise

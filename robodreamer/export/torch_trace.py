@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from robodreamer.learning.agent import Agent, Carry
-from robodreamer.models.distributions import Categorical, Sample
 from robodreamer.evaluation.evaluate import AgentPolicy
 from robodreamer.export.graphs import GivenNoise
-from robodreamer_deploy.policy.golden import Golden
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.models.distributions import Categorical, Sample
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.policy import Noise
 from robodreamer_deploy.policy.selftest import lead
 from robodreamer_sim.vector.vector_env import VectorEnv

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
 from robodreamer.learning.actor_critic import Behavior, Imagined, Outlook
 from robodreamer.learning.camera_dropout import CameraDropout
-from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
-from robodreamer.models.distributions import Draw
-from robodreamer.models.target_masks import separate
 from robodreamer.learning.optim import LaProp
+from robodreamer.models.distributions import Draw
 from robodreamer.models.rssm import State
+from robodreamer.models.target_masks import separate
 from robodreamer.models.world_model import Losses, Metrics, Sequence, WorldModel
 from robodreamer_deploy.contract import Contract
 

@@ -15,8 +15,8 @@ from robodreamer.models.decoder import Decoder, VectorDecoder
 from robodreamer.models.distributions import Draw, Latent, make_latent
 from robodreamer.models.encoder import Encoder
 from robodreamer.models.heads import ContinueHead, TwoHotHead
-from robodreamer.models.target_masks import Known, masked
 from robodreamer.models.rssm import RSSM, State
+from robodreamer.models.target_masks import Known, masked
 from robodreamer_deploy.contract import Contract
 
 Losses = dict[str, Tensor]

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.evaluation.evaluate import format_success
+from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.files import (
     copy_tensors,
     read_checked,

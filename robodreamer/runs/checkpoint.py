@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from robodreamer.data.replay import Replay
+from robodreamer.data.ring_buffer import Piece, Snapshot
 from robodreamer.runs.files import (
     copy_tensors,
     read_checked,
@@ -35,8 +37,6 @@ from robodreamer.runs.files import (
     tensor_bytes,
     write_durable,
 )
-from robodreamer.data.ring_buffer import Piece, Snapshot
-from robodreamer.data.replay import Replay
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
-from robodreamer.data.collector import make_replay
 from robodreamer.config import TrainConfig
-from robodreamer.models.distributions import Sample
-from robodreamer.runs.files import locked
+from robodreamer.data.collector import make_replay
+from robodreamer.data.datasets.robot_log import Cut
 from robodreamer.data.episode_records import (
     Layout,
     Record,
@@ -22,7 +20,9 @@ from robodreamer.data.episode_records import (
     side_by_side,
     with_latents,
 )
-from robodreamer.data.datasets.robot_log import Cut
+from robodreamer.models.distributions import Sample
+from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import make_agent, read_run
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.recording.labels import read_marks

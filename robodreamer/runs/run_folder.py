@@ -26,10 +26,10 @@ from torch import Tensor
 
 import robodreamer
 from robodreamer import config as config_module
+from robodreamer.config import TrainConfig
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
-from robodreamer.config import TrainConfig
 from robodreamer.runs.files import write_atomic, write_json_atomic
 from robodreamer.runs.metrics import read_metrics
 from robodreamer_deploy.contract import Contract

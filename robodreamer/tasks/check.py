@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 from robodreamer.config import TrainConfig
 from robodreamer.tasks.figures import format_figures, unusual
+from robodreamer_sim.registry import make_with_what_it_has
+from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
 from robodreamer_sim.testing.conformance import CHECKS, Specimen, UnfitTaskError
 from robodreamer_sim.testing.random_policy import meet
-from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
-from robodreamer_sim.registry import make_with_what_it_has
 
 
 def prepare_check(

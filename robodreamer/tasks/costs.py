@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from robodreamer_sim.cameras.drawn_geoms import DrawnFaces, drawn_faces
-from robodreamer_sim.testing.conformance import random_action
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.errors import GraphicsError
+from robodreamer_sim.testing.conformance import random_action
 
 NUM_STEPS, NUM_PICTURES = 20, 5
 

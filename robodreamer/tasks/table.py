@@ -4,8 +4,8 @@ import difflib
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from robodreamer_deploy.policy.describe import element_words, mapping_words
 from robodreamer_deploy.contract import ActionSpec, Camera, Contract, Signal
+from robodreamer_deploy.policy.describe import element_words, mapping_words
 
 OTHERS = (
     ("gym:ID", "any Gymnasium environment with Box or Dict observations, such as gym:CarRacing-v3"),

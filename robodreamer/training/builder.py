@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from robodreamer.learning.agent import Agent, Learner
-from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
-from robodreamer.data.collector import Collector, ReplayRatio, TrainingDivergedError, make_replay
 from robodreamer.config import TrainConfig, departures
-from robodreamer.models.distributions import Sample
-from robodreamer.runs.files import locked
-from robodreamer.utils.memory import Memory, find_shortage, read_memory
-from robodreamer.training.progress import Progress
+from robodreamer.data.collector import Collector, ReplayRatio, TrainingDivergedError, make_replay
 from robodreamer.data.replay import Replay
-from robodreamer.training.reporter import EvaluationFault, Reporter
+from robodreamer.learning.agent import Agent, Learner
+from robodreamer.models.distributions import Sample
+from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import (
     describe_machine,
     installed_packages,
@@ -26,14 +23,17 @@ from robodreamer.runs.run_folder import (
     require_new,
     write_run,
 )
+from robodreamer.training.progress import Progress
+from robodreamer.training.reporter import EvaluationFault, Reporter
 from robodreamer.training.schedule import Schedule, StopRequest
 from robodreamer.training.train import Session, rescue, restore, train
 from robodreamer.training.viewer import Viewer, require_display
+from robodreamer.utils.memory import Memory, find_shortage, read_memory
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.cameras.gl_backend import SOFTWARE_HINT, Choice, is_software
-from robodreamer_sim.utils.cores import num_usable_cores
 from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.utils.cores import num_usable_cores
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 SMALL_DETER = 256

@@ -13,12 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer.learning.agent import Agent
-from robodreamer.runs.best_checkpoint import BestStates, Evaluated
-from robodreamer.models.bin_range import describe_figures
-from robodreamer.data.collector import Collector, Episode, TrainingDivergedError
 from robodreamer.config import TrainConfig
-from robodreamer.models.distributions import Mode
+from robodreamer.data.collector import Collector, Episode, TrainingDivergedError
 from robodreamer.evaluation.evaluate import (
     AgentPolicy,
     Array,
@@ -27,15 +23,19 @@ from robodreamer.evaluation.evaluate import (
     format_success,
     make_evaluation_envs,
 )
+from robodreamer.learning.agent import Agent
+from robodreamer.models.bin_range import describe_figures
+from robodreamer.models.distributions import Mode
+from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.metrics import Means, MetricsWriter
-from robodreamer.visualization.run_videos import make_recorder, save_evaluation
-from robodreamer.visualization.video import Pictures
-from robodreamer.utils.processor import FIGURE, ProcessorMeter, Shortage
 from robodreamer.training.progress import Progress
 from robodreamer.training.schedule import Schedule, StopRequest
+from robodreamer.utils.processor import FIGURE, ProcessorMeter, Shortage
+from robodreamer.visualization.run_videos import make_recorder, save_evaluation
+from robodreamer.visualization.video import Pictures
 from robodreamer_deploy.contract import Contract
-from robodreamer_sim.utils.cores import num_usable_cores
 from robodreamer_sim.errors import EnvironmentFault
+from robodreamer_sim.utils.cores import num_usable_cores
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 

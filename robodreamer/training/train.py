@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from robodreamer.learning.agent import Learner
-from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from robodreamer.config import TrainConfig
 from robodreamer.data.collector import (
     Collector,
     Episode,
@@ -18,9 +17,10 @@ from robodreamer.data.collector import (
     TrainingDivergedError,
     close_broken_episodes,
 )
-from robodreamer.config import TrainConfig
-from robodreamer.models.distributions import Sample
 from robodreamer.data.replay import Replay
+from robodreamer.learning.agent import Learner
+from robodreamer.models.distributions import Sample
+from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.training.reporter import Reporter
 from robodreamer.training.schedule import Schedule, StopRequest
 from robodreamer.training.viewer import Viewer

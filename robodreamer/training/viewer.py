@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from robodreamer.evaluation.evaluate import AgentPolicy
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Mode
-from robodreamer.evaluation.evaluate import AgentPolicy
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make

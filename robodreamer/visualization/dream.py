@@ -15,8 +15,8 @@ import torch
 
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Mode
-from robodreamer.visualization.episodes import Footage
 from robodreamer.models.rssm import State, stack_time
+from robodreamer.visualization.episodes import Footage
 from robodreamer_deploy.contract import Array, Signal
 
 CONTEXT = 5

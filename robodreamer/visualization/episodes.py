@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy, Policy
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Mode
-from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy, Policy
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.errors import GraphicsError

@@ -5,18 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robodreamer.config import TrainConfig
 from robodreamer.models.bin_range import describe_figures
 from robodreamer.runs.checkpoint import Checkpoints
-from robodreamer.config import TrainConfig
 from robodreamer.runs.metrics import read_metrics
+from robodreamer.runs.run_folder import read_run
+from robodreamer.utils.processor import describe_lines
 from robodreamer.visualization.curves import read_groups
 from robodreamer.visualization.plots import write_plots
-from robodreamer.utils.processor import describe_lines
-from robodreamer.visualization.scores import Score, driven, random_score, read_evaluation, read_result
-from robodreamer.runs.run_folder import read_run
+from robodreamer.visualization.scores import (
+    Score,
+    driven,
+    random_score,
+    read_evaluation,
+    read_result,
+)
+from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.manifest import Manifest
-from robodreamer_deploy.contract import Contract
 
 RANDOM = "before training: random actions"
 ONBOARD = "after training, ONNX, onboard loop, "  # and how it draws

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from robodreamer.runs.files import write_atomic
-from robodreamer.visualization.plots import NARROW
 from robodreamer.training.progress import format_duration
 from robodreamer.visualization.findings import RANDOM, Findings, prepare_findings
 from robodreamer.visualization.page import (
@@ -28,6 +27,7 @@ from robodreamer.visualization.page import (
     Tiles,
     render_page,
 )
+from robodreamer.visualization.plots import NARROW
 from robodreamer.visualization.scores import ROW_HEADER, Score
 from robodreamer_deploy.contract import Contract, Signal
 

@@ -12,14 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import robodreamer_sim
-from robodreamer.learning.agent import Agent
 from robodreamer.evaluation.evaluate import Policy, require_unchanged
+from robodreamer.learning.agent import Agent
+from robodreamer.runs.run_folder import LoadedRun, load_run
 from robodreamer.visualization.dream import CONTEXT, HORIZON, Dream, dream
 from robodreamer.visualization.dream_plot import plot_signals
 from robodreamer.visualization.episodes import Footage, Recorder, film_episode
-from robodreamer.visualization.video_layout import dream_frames, dream_sheet, episode_frames, episode_sheet
 from robodreamer.visualization.video import Pictures, enlarge, to_rgb, write_mp4, write_png
-from robodreamer.runs.run_folder import LoadedRun, load_run
+from robodreamer.visualization.video_layout import (
+    dream_frames,
+    dream_sheet,
+    episode_frames,
+    episode_sheet,
+)
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from robodreamer.config import folder_name
-from robodreamer.tasks.table import format_details
-from robodreamer.visualization.video_layout import Row, sheet
-from robodreamer.visualization.video import BLUE, Pictures, to_rgb, write_mp4, write_png
 from robodreamer.tasks.costs import Clock, cost_rows, measure_costs
+from robodreamer.tasks.table import format_details
+from robodreamer.visualization.video import BLUE, Pictures, to_rgb, write_mp4, write_png
+from robodreamer.visualization.video_layout import Row, sheet
 from robodreamer_sim import EnvOptions, TaskEnv
 from robodreamer_sim.cameras.images import resize
-from robodreamer_sim.testing.conformance import random_action
 from robodreamer_sim.randomization.sheet import randomized_pictures
-from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
 from robodreamer_sim.registry import make_with_what_it_has
+from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
+from robodreamer_sim.testing.conformance import random_action
 
 SHEET_SIDE, FILM_SIDE = 128, 256
 """Height and width in pixels in the sheet and in the clip."""

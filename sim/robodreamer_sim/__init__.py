@@ -10,8 +10,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.catalog import list_tasks
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv

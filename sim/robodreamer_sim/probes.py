@@ -90,9 +90,9 @@ def draw() -> dict[str, Any]:
     os.environ.setdefault("LP_NUM_THREADS", "0")  # as in a worker
     import mujoco
 
+    from robodreamer_sim.cameras.blank_check import BLANK
     from robodreamer_sim.cameras.camera_spec import fixed_camera
     from robodreamer_sim.cameras.renderer import Renderers, View
-    from robodreamer_sim.cameras.blank_check import BLANK
     from robodreamer_sim.errors import GraphicsError
     from robodreamer_sim.options import LEAN
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from robodreamer_sim.errors import GraphicsError, NoPictureError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
-from robodreamer_sim.tasks.gymnasium.arguments import require_known_period
 from robodreamer_sim.tasks.catalog import named_tasks
+from robodreamer_sim.tasks.gymnasium.arguments import require_known_period
 
 if TYPE_CHECKING:
     from robodreamer_sim.cameras.renderer import Renderers

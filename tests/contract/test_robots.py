@@ -27,10 +27,10 @@ from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.robots.in_process import make_robot
 from robodreamer_sim.registry import make
+from robodreamer_sim.robots.in_process import make_robot
+from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
 
 GOAL = Signal(name="goal/position", shape=(3,), dtype="float32", unit="m")
 EYE = Signal(name="image/eye", shape=(24, 32, 3), dtype="uint8")

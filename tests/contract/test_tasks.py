@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from robodreamer_sim.cameras.blank_check import BLANK
-from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
 from robodreamer_sim.env import MAX_STEPS
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.catalog import list_tasks
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks
+from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
 
 QUICK = (
     "fetch_reach",

@@ -9,13 +9,13 @@ from imagined import ImaginedReport, report
 from torch import Tensor
 from vectors import GRADIENT, Array, Case, compare, compare_ours, difference, gradient_of
 
-from robodreamer.learning.agent import Agent, split_context
 from robodreamer.learning.actor_critic import Imagined, Outlook, lambda_return
+from robodreamer.learning.agent import Agent, split_context
 from robodreamer.models.distributions import Draw, Mode
 from robodreamer.models.heads import DiscreteActor
-from robodreamer.reference import Counterpart, match
 from robodreamer.models.rssm import State
 from robodreamer.models.world_model import Losses, Sequence
+from robodreamer.reference import Counterpart, match
 
 
 class Run(NamedTuple):

@@ -12,8 +12,14 @@ from imagined import report
 from torch import Tensor, nn
 from vectors import GRADIENT, Case, Options, case_names, compare
 
-from robodreamer.learning.actor_critic import Behavior, Imagined, Outlook, ReturnRange, lambda_return
 from robodreamer.config import AlgorithmConfig, NetworkConfig
+from robodreamer.learning.actor_critic import (
+    Behavior,
+    Imagined,
+    Outlook,
+    ReturnRange,
+    lambda_return,
+)
 from robodreamer.models.heads import ContinuousActor
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import ActionSpec

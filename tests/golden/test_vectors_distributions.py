@@ -37,8 +37,8 @@ from robodreamer.models.heads import (
     TwoHotHead,
     bounded_normal,
 )
-from robodreamer.reference import match
 from robodreamer.models.rssm import State
+from robodreamer.reference import match
 from robodreamer_deploy.contract import Signal
 
 SYMLOG, LATENT, OUTPUTS = "01_symlog_twohot.npz", "02_onehot_unimix.npz", "03_outputs.npz"

@@ -19,8 +19,8 @@ from vectors import (
 from robodreamer.config import NetworkConfig
 from robodreamer.models.decoder import Decoder
 from robodreamer.models.encoder import Encoder
-from robodreamer.reference import match
 from robodreamer.models.rssm import State
+from robodreamer.reference import match
 
 FILES = sorted(path.name for path in FOLDER.glob("06*_encdec_*.npz"))
 

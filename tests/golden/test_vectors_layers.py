@@ -20,10 +20,10 @@ from vectors import (
 from robodreamer.config import NetworkConfig
 from robodreamer.models.distributions import CategoricalLatent, Mode
 from robodreamer.models.layers import NORM_EPSILON, BlockLinear, ConvStage, Linear, RMSNorm
-from robodreamer.reference import Counterpart, match
-from robodreamer.reference.parameters import CONVOLUTION_AXES, LINEAR_AXES
 from robodreamer.models.rssm import RSSM, State, stack_time
 from robodreamer.models.world_model import latent_losses
+from robodreamer.reference import Counterpart, match
+from robodreamer.reference.parameters import CONVOLUTION_AXES, LINEAR_AXES
 
 LAYERS, SEQUENCE = "04_layers_rssm_step.npz", "05_rssm_sequence.npz"
 

@@ -11,10 +11,10 @@ from agents import FILES, Offset, loss_names, make_agent, replayed
 from torch import Tensor
 from vectors import FORWARD, Array, Case, Limits, Options, case_names, compare
 
-from robodreamer.learning.agent import Agent, Carry, Learner, split_context
 from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
-from robodreamer.reference import config_from_reference, match
+from robodreamer.learning.agent import Agent, Carry, Learner, split_context
 from robodreamer.models.rssm import State
+from robodreamer.reference import config_from_reference, match
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
 CONTEXT = "09c_replay_context.npz"

@@ -13,8 +13,8 @@ import pytest
 import torch
 from train_runs import ROOT, make_run_replay, registered
 
-from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.cli.main import main
+from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer_deploy.policy.bundle import load_bundle
 
 EPISODES = 2

@@ -12,17 +12,17 @@ import pytest
 import torch
 from train_runs import QUICK, ROOT, differences, result_of, resume, train
 
-from robodreamer.learning.agent import Learner
 from robodreamer.cli.main import main
+from robodreamer.learning.agent import Learner
 from robodreamer.runs.run_folder import read_run
-from robodreamer_deploy.policy.manifest import Manifest, derive
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.control.events import EpisodeStart, Tick
-from robodreamer_deploy.recording.log_metadata import About
-from robodreamer_deploy.recording.labels import Mark, write_mark
-from robodreamer_deploy.recording.writer import LogWriter
-from robodreamer_deploy.recording.format import WallClock
+from robodreamer_deploy.policy.manifest import Manifest, derive
 from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
+from robodreamer_deploy.recording.format import WallClock
+from robodreamer_deploy.recording.labels import Mark, write_mark
+from robodreamer_deploy.recording.log_metadata import About
+from robodreamer_deploy.recording.writer import LogWriter
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 

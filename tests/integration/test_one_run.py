@@ -15,10 +15,10 @@ from faulty_env import FINE
 from test_refused import content
 from train_runs import PATIENCE_S, QUICK, ROOT, launch, num_lines, result_of, train, wait_until
 
-from robodreamer.training import builder
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import read_run
+from robodreamer.training import builder
 
 BLIND = "--observe=proprio", "--data.action-repeat=1", "--num-workers=0"
 FEW = (*QUICK, *BLIND, "--steps=40")

@@ -31,12 +31,12 @@ from train_runs import (
     wait_until,
 )
 
-from robodreamer.learning.agent import Learner
-from robodreamer.runs.checkpoint import Checkpoints
-from robodreamer.data.collector import make_replay
 from robodreamer.config import LossScales
-from robodreamer.models.distributions import Sample
+from robodreamer.data.collector import make_replay
 from robodreamer.evaluation.evaluate import Evaluation
+from robodreamer.learning.agent import Learner
+from robodreamer.models.distributions import Sample
+from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import load_run, make_agent, read_run
 

@@ -15,11 +15,11 @@ from typing import IO, Any
 
 import torch
 
-from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.cli.main import main
 from robodreamer.data.collector import make_replay
-from robodreamer.runs.metrics import read_metrics
 from robodreamer.data.replay import Replay
+from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import make_agent, read_run
 
 ROOT = Path(__file__).parents[2]

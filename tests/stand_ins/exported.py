@@ -11,15 +11,15 @@ import onnx
 from onnx import numpy_helper
 from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
 
-from robodreamer.learning.agent import Agent
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.export.reference_steps import Evidence, gather
-from robodreamer.export.parity import Parity, verify
 from robodreamer.export.folder import Origin, unsealed_policy, write_draft
+from robodreamer.export.parity import Parity, verify
+from robodreamer.export.reference_steps import Evidence, gather
 from robodreamer.export.torch_trace import Recording
+from robodreamer.learning.agent import Agent
+from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import Manifest
-from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.policy.policy import Policy
 
 NUM_STEPS = 208  # at least 200

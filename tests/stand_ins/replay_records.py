@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robodreamer.data.ring_buffer import Field, Snapshot
 from robodreamer.data.replay import Batch, Replay
+from robodreamer.data.ring_buffer import Field, Snapshot
 
 NUM_CLASSES = 3
 FIELDS = {

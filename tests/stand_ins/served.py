@@ -10,9 +10,9 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.robots.remote import server as module
 from robodreamer_deploy.robots.remote.address import Address
+from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.keys import Key
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.command_timeout import Watch
 
 NO_RAMP = DriveOptions(ramp=0.0)
 ANY_PORT = Address("127.0.0.1", 0)

@@ -11,8 +11,8 @@ import numpy as np
 
 import robodreamer_sim
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.dynamixel.config import Servo, ServoBus
+from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import MujocoJoints, to_ticks
 from robodreamer_sim.dynamixel.servo import SimulatedServo

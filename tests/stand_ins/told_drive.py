@@ -13,8 +13,8 @@ from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.safety import Safety, Start
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.recording.log_metadata import About, about_drive
 from robodreamer_deploy.recording.event_stream import Sink, Tape
+from robodreamer_deploy.recording.log_metadata import About, about_drive
 
 Change = Callable[[int], Mapping[str, Array | None]]
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from robodreamer.learning.agent import Agent
 from robodreamer.config import PRESETS, SIZES, AlgorithmConfig, NetworkConfig
+from robodreamer.learning.agent import Agent
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
 SIGNALS = (

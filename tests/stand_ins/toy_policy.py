@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from toy_robot import CONTRACT
 
 from robodreamer.export.subgraphs import cut
+from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.bundle import Carry, write_initial, write_manifest
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS, StateShapes, describe_graphs
@@ -23,7 +24,6 @@ from robodreamer_deploy.policy.manifest import (
     Manifest,
     derive,
 )
-from robodreamer_deploy.contract import Array, Observation
 
 Layer = dict[str, Array]  # weights of one graph by name
 Weights = dict[str, Layer]

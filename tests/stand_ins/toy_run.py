@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from robodreamer.runs.checkpoint import Checkpoints
-from robodreamer.data.collector import make_replay
 from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig
+from robodreamer.data.collector import make_replay
+from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.run_folder import make_agent, write_run
 from robodreamer_sim import EnvOptions, make
 from robodreamer_sim.options import Observe

@@ -5,15 +5,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.cli.arguments import POLICY, ROBOTS, add_max_age
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.control.observation_monitor import max_ages_of
 from robodreamer_deploy.control.shutdown import within
-from robodreamer_deploy.drive_options import check_max_age
 from robodreamer_deploy.control.stop_signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.control.watchdog import Watchdog, end_process
+from robodreamer_deploy.drive_options import check_max_age
 from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
 from robodreamer_deploy.robots.loading import load_robot
 

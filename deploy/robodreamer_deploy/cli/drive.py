@@ -147,8 +147,8 @@ def _drive(arguments: argparse.Namespace, say: Say) -> int:
 
 
 def _replay(arguments: argparse.Namespace, say: Say) -> int:
-    from robodreamer_deploy.recording.replay_session import replay_log
     from robodreamer_deploy.drive import load_policy
+    from robodreamer_deploy.recording.replay_session import replay_log
 
     policy = load_policy(arguments.policy, say, arguments.provider)
     return replay_log(policy, arguments.replay, say)
@@ -156,8 +156,8 @@ def _replay(arguments: argparse.Namespace, say: Say) -> int:
 
 def _bench(arguments: argparse.Namespace, say: Say) -> int:
     from robodreamer_deploy.benchmark import bench, format_bench
-    from robodreamer_deploy.policy.golden import load_golden
     from robodreamer_deploy.drive import load_policy
+    from robodreamer_deploy.policy.golden import load_golden
 
     policy = load_policy(arguments.policy, say, arguments.provider)
     seconds = BENCH_SECONDS if arguments.seconds is None else arguments.seconds

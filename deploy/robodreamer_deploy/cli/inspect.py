@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from robodreamer_deploy.cli.arguments import POLICY
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.describe import describe
-from robodreamer_deploy.cli.arguments import POLICY
 
 
 def parser() -> argparse.ArgumentParser:

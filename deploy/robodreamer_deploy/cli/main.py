@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from robodreamer_deploy.utils.suggest import printable
 from robodreamer_deploy.utils.streams import open_closed_streams
+from robodreamer_deploy.utils.suggest import printable
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, words = find_command(sys.argv[1:] if argv is None else argv)
     arguments = command.parser().parse_args(words)
     from robodreamer_deploy.policy.bundle import BundleError
-    from robodreamer_deploy.utils.async_logging import ThreadHandler
     from robodreamer_deploy.robots.base import RobotError
+    from robodreamer_deploy.utils.async_logging import ThreadHandler
 
     handler = ThreadHandler()
     logging.basicConfig(format="%(levelname)s %(message)s", handlers=[handler])

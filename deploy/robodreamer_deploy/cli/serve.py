@@ -7,24 +7,24 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.cli.arguments import POLICY, ROBOTS, add_limits, add_listening
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.control.clock import MonotonicClock, time_with_sleep
-from robodreamer_deploy.control.shutdown import Leaving, describe_leaving, drive_connected
-from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.control.remote_commands import RemoteCommands
+from robodreamer_deploy.control.shutdown import Leaving, describe_leaving, drive_connected
 from robodreamer_deploy.control.stop_signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.control.watchdog import Watchdog, end_process
+from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.errors import HungError, sentence
-from robodreamer_deploy.utils.async_logging import LineThread
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.base import Robot, RobotError, check_features, is_stepped
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address
+from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.keys import Key
 from robodreamer_deploy.robots.remote.listening import announce, listening
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.command_timeout import Watch
+from robodreamer_deploy.utils.async_logging import LineThread
 
 SILENCE_PERIODS = 5
 """Control periods without a command after which a robot is held, also where its class hangs."""

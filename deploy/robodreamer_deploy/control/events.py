@@ -9,9 +9,9 @@ still between commands (a simulator in this process) skips nothing, however long
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.controller import Step
+from robodreamer_deploy.policy.manifest import Draw
 
 
 class EpisodeStart(NamedTuple):

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.utils.strict_json import parse_json, read_record
+from robodreamer_deploy.utils.suggest import closest
 
 FULL_RANGE = 2.0
 """From -1 to 1, in the policy's units."""

@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from robodreamer_deploy.contract import Contract, SignalError
-from robodreamer_deploy.control.fault_tolerance import Bounds, Patience
 from robodreamer_deploy.control.clock import Clock, Grid, MonotonicClock
-from robodreamer_deploy.control.observation_monitor import Gate, Sensed, Sensors
+from robodreamer_deploy.control.events import EpisodeStart, Listener, Tick
+from robodreamer_deploy.control.fault_tolerance import Bounds, Patience
 from robodreamer_deploy.control.loop_stats import LoopReport
+from robodreamer_deploy.control.observation_monitor import Gate, Sensed, Sensors
 from robodreamer_deploy.control.safety import NOT_FINITE, Executed, Safety
 from robodreamer_deploy.control.surprise import SLOW_RATE, SurpriseGuard
-from robodreamer_deploy.control.events import EpisodeStart, Listener, Tick
 from robodreamer_deploy.control.watchdog import Watchdog
 from robodreamer_deploy.errors import HungError, sentence
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step

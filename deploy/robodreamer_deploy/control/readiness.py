@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.robots.image_fit import is_one_colour
 
 HELD_SHARE = 0.1

@@ -27,12 +27,12 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import MANIFEST, METADATA, FileRecord, Manifest
 from robodreamer_deploy.policy.onnx_file import read_onnx
-from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.utils.strict_json import first_difference, parse_json
+from robodreamer_deploy.utils.suggest import closest
 
 REQUIRED_FILES = (*GRAPHS, "initial.npz", "golden.npz")
 MAX_MANIFEST_BYTES = 4 << 20

@@ -16,10 +16,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.policy.graph_spec import DREAM, FEEDBACK
 from robodreamer_deploy.policy.manifest import Draw
-from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.policy import Policy, surprise
 
 StepKind = Literal["posterior", "partial", "prior"]

@@ -3,9 +3,9 @@
 import textwrap
 from collections.abc import Iterable
 
-from robodreamer_deploy.policy.manifest import DrawResult, Manifest
 from robodreamer_deploy.contract import ActionSpec, Camera, Signal
 from robodreamer_deploy.joint_mapping import JointMapping
+from robodreamer_deploy.policy.manifest import DrawResult, Manifest
 
 WIDTH = 80
 INDENT = 14  # of what stands beside a title

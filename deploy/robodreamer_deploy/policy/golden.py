@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import (
     NPY_HEADER_BYTES,
     Bundle,
@@ -20,7 +21,6 @@ from robodreamer_deploy.policy.bundle import (
     read_arrays,
     require_size,
 )
-from robodreamer_deploy.contract import Array
 
 OBSERVATION = "observation/"
 MAX_STEPS = 10_000

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.graph_spec import (
     DREAM,
     FEEDBACK,
@@ -23,7 +24,6 @@ from robodreamer_deploy.policy.graph_spec import (
     describe_noise,
     describe_validity,
 )
-from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
 FORMAT_VERSION = 2

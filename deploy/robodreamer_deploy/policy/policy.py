@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import Bundle
 from robodreamer_deploy.policy.manifest import Draw
-from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.onnx_graph import Graph
 from robodreamer_deploy.policy.providers import Provider, require_provider
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import BundleError
 from robodreamer_deploy.policy.golden import LATENTS, Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import Reduction
-from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.onnx_graph import Graph
 from robodreamer_deploy.policy.policy import Policy, load_graph
 

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.events import Listener
+from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.recording.log_metadata import about_drive
-from robodreamer_deploy.recording.flight_recorder import SECONDS, FlightRecorder, default_folder
-from robodreamer_deploy.recording.writer import require_mcap
-from robodreamer_deploy.recording.recorder import CLOSING_S, Recorder
 from robodreamer_deploy.recording.event_stream import Sink, Tape
+from robodreamer_deploy.recording.flight_recorder import SECONDS, FlightRecorder, default_folder
+from robodreamer_deploy.recording.log_metadata import about_drive
+from robodreamer_deploy.recording.recorder import CLOSING_S, Recorder
+from robodreamer_deploy.recording.writer import require_mcap
 from robodreamer_deploy.robots.base import RobotError
 
 STATE_S = 1.0

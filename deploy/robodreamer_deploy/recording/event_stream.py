@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.control.safety import SafetySnapshot
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.safety import SafetySnapshot
 from robodreamer_deploy.policy.controller import Snapshot
 from robodreamer_deploy.recording.exact_json import encodable, number
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from robodreamer_deploy.recording.log_metadata import About
-from robodreamer_deploy.recording.writer import LogWriter, require_mcap
+from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.format import WallClock
+from robodreamer_deploy.recording.log_metadata import About
 from robodreamer_deploy.recording.private_files import make_folder, open_new
 from robodreamer_deploy.recording.ring import Ring
-from robodreamer_deploy.recording.event_stream import Entry
+from robodreamer_deploy.recording.writer import LogWriter, require_mcap
 
 SECONDS = 20.0
 MAX_BYTES = 32 << 20

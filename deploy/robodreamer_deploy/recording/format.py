@@ -22,12 +22,13 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import numpy as np
 
-from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control import states
-from robodreamer_deploy.control.safety import SafetySnapshot
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.safety import SafetySnapshot
+from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.policy.controller import Snapshot, Step
+from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
 from robodreamer_deploy.recording.exact_json import (
     array_fields,
     from_json,
@@ -39,7 +40,6 @@ from robodreamer_deploy.recording.exact_json import (
 )
 from robodreamer_deploy.recording.named_signals import JOINTS, NamedSignals
 from robodreamer_deploy.recording.raw_image import NANO, image_message, is_picture, read_image
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
 
 TICK, STATE, EPISODE, ABOUT = "/tick", "/state", "/episode", "/about"
 MAX_WORDS, MAX_WORD = 100, 1000

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from robodreamer_deploy.utils.strict_json import parse_json, read_record
 from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
 Outcome = Literal["success", "failure"]
 OUTCOMES: tuple[Outcome, ...] = ("success", "failure")

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
-from robodreamer_deploy.policy.bundle import MANIFEST
-from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.control.enable_switch import IsEnabled
 from robodreamer_deploy.control.limits import Limits
 from robodreamer_deploy.control.safety import Safety, Start, Writable
+from robodreamer_deploy.policy.bundle import MANIFEST
+from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.exact_json import encodable, pack, unpack
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from robodreamer_deploy.policy.manifest import Manifest, Pinhole
 from robodreamer_deploy.contract import Array, Signal
+from robodreamer_deploy.policy.manifest import Manifest, Pinhole
 from robodreamer_deploy.recording.raw_image import timestamp
 
 JOINTS, CALIBRATION = "/joint_states", "/calibration/"

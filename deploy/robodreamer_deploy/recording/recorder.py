@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.recording.log_metadata import About
-from robodreamer_deploy.recording.writer import LogWriter, require_mcap
+from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.format import WallClock
+from robodreamer_deploy.recording.log_metadata import About
 from robodreamer_deploy.recording.private_files import open_new
 from robodreamer_deploy.recording.ring import Ring
-from robodreamer_deploy.recording.event_stream import Entry
+from robodreamer_deploy.recording.writer import LogWriter, require_mcap
 from robodreamer_deploy.robots.base import RobotError
 
 RING_BYTES = 64 << 20

@@ -8,13 +8,13 @@ from typing import BinaryIO
 
 from robodreamer_deploy.control.events import Tick
 from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.recording.log_metadata import About
+from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.exact_json import encodable, to_json
 from robodreamer_deploy.recording.format import ABOUT, WallClock, messages_of
+from robodreamer_deploy.recording.log_metadata import About
 from robodreamer_deploy.recording.named_signals import CALIBRATION, NamedSignals
 from robodreamer_deploy.recording.raw_image import is_picture
 from robodreamer_deploy.recording.schemas import CAMERA, NAMES, PICTURE, SIGNAL, schema_bytes
-from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.robots.base import RobotError
 
 CHUNK_BYTES = 1 << 20

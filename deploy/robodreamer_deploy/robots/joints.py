@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.utils.suggest import closest
 
 Quantity = Literal["position", "velocity"]
 

@@ -28,8 +28,8 @@ from typing import Any, cast
 
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.robots.base import Robot, RobotError
+from robodreamer_deploy.utils.suggest import closest
 
 BUILT_IN = {
     "dynamixel": "robodreamer_deploy.robots.dynamixel.robot",

@@ -10,9 +10,9 @@ from robodreamer_sim.randomization.distributions import (
     Normal,
     Uniform,
 )
-from robodreamer_sim.randomization.spec import Entry, Randomization
 from robodreamer_sim.randomization.parameters import FIELDS, Field
 from robodreamer_sim.randomization.presets import describe, preset, read_word, resolve
+from robodreamer_sim.randomization.spec import Entry, Randomization
 
 __all__ = [
     "FIELDS",

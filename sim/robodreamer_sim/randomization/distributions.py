@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.utils.strict_json import read_object, read_record
+from robodreamer_deploy.utils.suggest import closest
 
 NORMAL_CUT = 3.0
 """Standard deviations at which a normal distribution ends, so that everything drawn is bounded."""

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import mujoco
 
 from robodreamer_deploy.contract import Array, Contract, Observation
-from robodreamer_sim.randomization.spec import Randomization
 from robodreamer_sim.randomization.history import histories_kept
 from robodreamer_sim.randomization.model_randomizer import Randomizer
 from robodreamer_sim.randomization.sensors import Signals
+from robodreamer_sim.randomization.spec import Randomization
 
 Handles = tuple[mujoco.MjModel, mujoco.MjData]
 

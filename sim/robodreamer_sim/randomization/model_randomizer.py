@@ -5,11 +5,16 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from robodreamer_sim.randomization.sampling import Draws, Values
-from robodreamer_sim.randomization.model_elements import Indices, Model, degrees_of_freedom, elements
-from robodreamer_sim.randomization.spec import Entry, Randomization
-from robodreamer_sim.randomization.parameters import FIELDS
+from robodreamer_sim.randomization.model_elements import (
+    Indices,
+    Model,
+    degrees_of_freedom,
+    elements,
+)
 from robodreamer_sim.randomization.model_writers import WRITERS, get_array, set_rows
+from robodreamer_sim.randomization.parameters import FIELDS
+from robodreamer_sim.randomization.sampling import Draws, Values
+from robodreamer_sim.randomization.spec import Entry, Randomization
 
 KEPT = (
     "eq_data", "geom_size", "geom_aabb", "geom_rbound", "geom_fluid", "body_margin", "body_contype",

@@ -14,11 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
+from robodreamer_deploy.utils.suggest import closest
 from robodreamer_sim.randomization.distributions import Choice, Distribution, Uniform
-from robodreamer_sim.randomization.spec import EVERY, Entry, Randomization, read_entries
 from robodreamer_sim.randomization.parameters import Operation
+from robodreamer_sim.randomization.spec import EVERY, Entry, Randomization, read_entries
 
 
 def _scale(field: str, low: float, high: float, *, is_shared: bool = False) -> Entry:

@@ -9,9 +9,14 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract, Observation, Signal
 from robodreamer_sim.cameras.camera_set import is_due
 from robodreamer_sim.randomization.delay import DelayLine
+from robodreamer_sim.randomization.image_noise import (
+    add_noise,
+    blur,
+    change_brightness,
+    change_contrast,
+)
 from robodreamer_sim.randomization.sampling import Draws
 from robodreamer_sim.randomization.spec import Randomization
-from robodreamer_sim.randomization.image_noise import add_noise, blur, change_brightness, change_contrast
 
 Frames = dict[str, Array]
 """What one camera takes at once, by signal: the picture, and depth where it is measured."""

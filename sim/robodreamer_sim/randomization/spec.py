@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from robodreamer_deploy.utils.suggest import closest
 from robodreamer_deploy.utils.strict_json import read_object, read_record
+from robodreamer_deploy.utils.suggest import closest
 from robodreamer_sim.randomization.distributions import Distribution, read_distribution
 from robodreamer_sim.randomization.parameters import FIELDS, Field, Operation, When
 

@@ -17,8 +17,8 @@ from robodreamer_deploy.robots.differences import differences
 from robodreamer_sim.errors import GraphicsError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import read_word
-from robodreamer_sim.tasks.catalog import list_tasks
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv

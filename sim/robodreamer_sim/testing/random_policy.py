@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Signal
 from robodreamer_sim.cameras.blank_check import complaint
-from robodreamer_sim.testing.conformance import random_action
 from robodreamer_sim.env import TaskEnv
+from robodreamer_sim.testing.conformance import random_action
 
 NUM_EPISODES = 10
 ENOUGH_STEPS = 1000

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.errors import EnvironmentFault
-from robodreamer_sim.vector.progress import NUM_CELLS, Progress
 from robodreamer_sim.vector.buffers import RecordBuffers
+from robodreamer_sim.vector.progress import NUM_CELLS, Progress
 from robodreamer_sim.vector.shard import Records, ShardSpec, make_shard
 from robodreamer_sim.vector.worker import NAME_RENDERER, PARENTS_SIGNALS, run_worker
 

@@ -25,15 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.gl_backend import settle_back_end
 from robodreamer_sim.cameras.blank_check import Sight
-from robodreamer_sim.utils.cores import num_usable_cores
+from robodreamer_sim.cameras.gl_backend import settle_back_end
 from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
+from robodreamer_sim.utils.cores import num_usable_cores
 from robodreamer_sim.vector.agreement import require_equal
-from robodreamer_sim.vector.seeding import episode_seed, start_seed
 from robodreamer_sim.vector.backends import LocalShard, Made, ShardHandle, WorkerShard
 from robodreamer_sim.vector.buffers import REQUEST, RecordBuffers, map_shared_file, open_shared_file
+from robodreamer_sim.vector.seeding import episode_seed, start_seed
 from robodreamer_sim.vector.shard import ShardSpec
 
 TIMEOUT_S = 120.0

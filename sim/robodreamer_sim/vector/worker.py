@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.errors import EnvironmentFault, GraphicsError, NoPictureError
 from robodreamer_sim.registry import require_mujoco
-from robodreamer_sim.vector.progress import Progress
 from robodreamer_sim.vector.buffers import RecordBuffers, map_shared_file
+from robodreamer_sim.vector.progress import Progress
 from robodreamer_sim.vector.shard import Shard, ShardSpec, make_shard
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toy_agent import ALGORITHM, make_agent, make_contract
 
-from robodreamer.learning.agent import Agent
 from robodreamer.learning.actor_critic import Imagined, Outlook, ReturnRange, lambda_return
+from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Mode, Sample
 from robodreamer.models.rssm import State
 

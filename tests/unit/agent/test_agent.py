@@ -13,8 +13,8 @@ from toy_agent import (
     make_observation,
 )
 
-from robodreamer.learning.agent import Agent, Carry, Learner, split_context
 from robodreamer.config import AlgorithmConfig, OptimizerConfig
+from robodreamer.learning.agent import Agent, Carry, Learner, split_context
 from robodreamer.models.distributions import Mode, Sample, symlog
 from robodreamer.models.rssm import State
 

@@ -10,10 +10,10 @@ import torch
 from toy_agent import make_agent
 from toy_run import make_run
 
+from robodreamer.config import TrainConfig, named_config
 from robodreamer.evaluation.results import prepare_evaluation
 from robodreamer.learning.actor_critic import Outlook
 from robodreamer.models.bin_range import describe_figures, describe_range, reach
-from robodreamer.config import TrainConfig, named_config
 from robodreamer.models.distributions import Mode
 from robodreamer.models.heads import TwoHotHead
 from robodreamer.visualization.report import prepare_report

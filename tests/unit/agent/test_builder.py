@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from robodreamer.config import ADAPTATIONS, PRESETS, named_config
-from robodreamer.utils.memory import Memory
 from robodreamer.data.replay import Field, Replay
 from robodreamer.training.builder import (
     check_memory,
@@ -16,6 +15,7 @@ from robodreamer.training.builder import (
     describe_learning,
     describe_simulation,
 )
+from robodreamer.utils.memory import Memory
 from robodreamer_sim.cameras.gl_backend import Choice
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "default")  # 16 environments

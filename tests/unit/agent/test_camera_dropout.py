@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from toy_agent import ALGORITHM, NETWORK, make_agent, make_batch, make_contract, make_observation
 
+from robodreamer.config import PRESETS, SIZES, OptimizerConfig
+from robodreamer.data.collector import Collector, make_replay
+from robodreamer.evaluation.evaluate import AgentPolicy
 from robodreamer.learning.agent import Agent, Learner, split_context
 from robodreamer.learning.camera_dropout import CameraDropout
-from robodreamer.data.collector import Collector, make_replay
-from robodreamer.config import PRESETS, SIZES, OptimizerConfig
 from robodreamer.models.distributions import Mode, Sample
 from robodreamer.models.encoder import Encoder
-from robodreamer.evaluation.evaluate import AgentPolicy
 from robodreamer_deploy.contract import Signal
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv

@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from robodreamer.learning.agent import Agent
+from robodreamer.config import PRESETS, SIZES
 from robodreamer.data.collector import (
     Collector,
     ReplayRatio,
@@ -19,9 +19,9 @@ from robodreamer.data.collector import (
     fits,
     make_replay,
 )
-from robodreamer.config import PRESETS, SIZES
-from robodreamer.models.distributions import Sample
 from robodreamer.data.replay import Replay
+from robodreamer.learning.agent import Agent
+from robodreamer.models.distributions import Sample
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from toy_agent import make_agent, make_contract, make_observation
 
+from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy
 from robodreamer.learning.agent import Agent, Carry
 from robodreamer.models.distributions import Mode
-from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy
+from robodreamer.models.rssm import State
 from robodreamer.visualization.dream import Dream, dream, imagine_from
 from robodreamer.visualization.episodes import Footage, Recorder, film_episode
-from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.images import RenderedPictures
 from robodreamer_sim.cameras.camera_set import CameraRig
+from robodreamer_sim.cameras.images import RenderedPictures
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.seeding import episode_seed

@@ -19,15 +19,14 @@ from toy_robot import CONTRACT
 
 from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy.cli import main
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.recording import recorder
-from robodreamer_deploy.recording import writer
+from robodreamer_deploy.recording import recorder, writer
+from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 from robodreamer_deploy.recording.flight_recorder import FlightRecorder, default_folder
 from robodreamer_deploy.recording.labels import Mark, read_marks
 from robodreamer_deploy.recording.reader import LogReader
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 
 TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
 POLICIES = Path(__file__).parents[3] / "policies"

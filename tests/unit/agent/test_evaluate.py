@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer.evaluation.results import HEADER, as_json, assess, format_row, prepare_evaluation
 from robodreamer.evaluation.evaluate import (
     Array,
     Evaluation,
@@ -19,9 +18,10 @@ from robodreamer.evaluation.evaluate import (
     require_unchanged,
 )
 from robodreamer.evaluation.policies import Blindfolded, Candidate, camera_signals, load_candidate
+from robodreamer.evaluation.results import HEADER, as_json, assess, format_row, prepare_evaluation
 from robodreamer.visualization.scores import evaluated
-from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_sim import EnvOptions, VectorEnv, make
 from robodreamer_sim.env import MAX_STEPS
 

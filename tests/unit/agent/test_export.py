@@ -17,15 +17,15 @@ from toy_agent import NETWORK, make_agent
 from toy_policy import write_bundle
 from toy_run import make_run
 
-from robodreamer.learning.agent import Agent
-from robodreamer.runs.best_checkpoint import BestStates, Evaluated
-from robodreamer.models.distributions import Mode
 from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
+from robodreamer.evaluation.policies import OnnxPolicy, load_candidate
 from robodreamer.export import export
 from robodreamer.export.export import better_draw, export_policy, prepare_export
 from robodreamer.export.folder import GOLDEN_STEPS, check_target, draft_of
 from robodreamer.export.torch_trace import RECORDED_STEPS, STRETCH, record
-from robodreamer.evaluation.policies import OnnxPolicy, load_candidate
+from robodreamer.learning.agent import Agent
+from robodreamer.models.distributions import Mode
+from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.run_folder import load_run
 from robodreamer_deploy.policy.bundle import BundleError, load_bundle
 from robodreamer_deploy.policy.golden import load_golden

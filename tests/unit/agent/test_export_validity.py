@@ -10,18 +10,18 @@ from exported import ORIGIN, Exported, export_toy, make_recording
 from toy_agent import ALGORITHM, make_contract
 from toy_robot import Point
 
-from robodreamer.learning.agent import Agent, Carry
 from robodreamer.export.export import export_policy
 from robodreamer.export.graphs import GivenNoise
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle
-from robodreamer_deploy.policy.describe import describe
-from robodreamer_deploy.policy.golden import load_golden
-from robodreamer_deploy.policy.manifest import Manifest
+from robodreamer.learning.agent import Agent, Carry
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.safety import Safety
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle
 from robodreamer_deploy.policy.controller import Controller
+from robodreamer_deploy.policy.describe import describe
+from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden
 

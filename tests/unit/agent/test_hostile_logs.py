@@ -22,13 +22,13 @@ from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording import writer
-from robodreamer_deploy.recording.mcap_file import MAGIC, MAX_BYTES, read_records, unpacked
-from robodreamer_deploy.recording.reader import LogReader
-from robodreamer_deploy.recording.writer import LogWriter
-from robodreamer_deploy.recording.format import DamagedError, WallClock, entry_of, messages_of
-from robodreamer_deploy.recording.named_signals import NamedSignals
-from robodreamer_deploy.recording.replay import Replay
 from robodreamer_deploy.recording.event_stream import Entry
+from robodreamer_deploy.recording.format import DamagedError, WallClock, entry_of, messages_of
+from robodreamer_deploy.recording.mcap_file import MAGIC, MAX_BYTES, read_records, unpacked
+from robodreamer_deploy.recording.named_signals import NamedSignals
+from robodreamer_deploy.recording.reader import LogReader
+from robodreamer_deploy.recording.replay import Replay
+from robodreamer_deploy.recording.writer import LogWriter
 
 Packer = Callable[[bytes], bytes]
 PACKERS: dict[str, Packer] = {"lz4": lz4.frame.compress, "zstd": zstandard.compress}

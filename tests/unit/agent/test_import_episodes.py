@@ -14,24 +14,24 @@ from hypothesis import strategies as st
 from toy_agent import make_agent
 from toy_robot import CONTRACT
 
-from robodreamer.models.distributions import Mode
+from robodreamer.data.datasets.robot_log import UNKNOWN_EPISODE, Cut, Stretch
 from robodreamer.data.episode_records import (
     lay_out,
     make_records,
     side_by_side,
     with_latents,
 )
-from robodreamer.data.datasets.robot_log import UNKNOWN_EPISODE, Cut, Stretch
+from robodreamer.models.distributions import Mode
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.events import EpisodeStart, Tick
 from robodreamer_deploy.policy.controller import Step
-from robodreamer_deploy.recording.labels import Mark, Marks, marks_path, read_marks, write_mark
 from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
+from robodreamer_deploy.recording.labels import Mark, Marks, marks_path, read_marks, write_mark
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_sim.env import Judgement
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.arm import ArmReach
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.arm import ArmReach
 
 DISTANCE = "privileged/distance"
 

@@ -12,8 +12,8 @@ import torch
 from exported import CONTRACTS, Exported, export_toy
 from toy_agent import NETWORK, SIGNALS
 
-from robodreamer.models.distributions import Mode
 from robodreamer.export.graphs import OPSETS, GivenNoise
+from robodreamer.models.distributions import Mode
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 
 FLOAT, UINT8, INT32, BOOL = (f"tensor({kind})" for kind in ("float", "uint8", "int32", "bool"))

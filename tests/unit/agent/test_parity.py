@@ -11,15 +11,15 @@ from exported import LIKE_FETCH, Exported, Initializer, corrupt, export_toy, ini
 from toy_agent import make_agent
 
 from robodreamer.config import SIZES
-from robodreamer.models.distributions import Sample
-from robodreamer.export.reference_steps import Evidence, probe
 from robodreamer.export.parity import TOLERANCES, Parity, verify_sequence
+from robodreamer.export.reference_steps import Evidence, probe
 from robodreamer.export.torch_trace import RECORDING_SEED, record, trace
+from robodreamer.models.distributions import Sample
+from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
 from robodreamer_deploy.policy.manifest import Draw
-from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Noise, Policy
 from robodreamer_deploy.policy.selftest import TIE_MARGIN, count_ties, lead
 from robodreamer_sim.options import EnvOptions

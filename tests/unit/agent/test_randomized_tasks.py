@@ -15,19 +15,19 @@ from toy_model import differing, model_arrays
 from robodreamer.cli.tasks import tasks
 from robodreamer.cli.train import train
 from robodreamer.config import named_config
-from robodreamer.visualization.tasks import show_randomized
 from robodreamer.training.builder import env_options
+from robodreamer.visualization.tasks import show_randomized
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import FIELDS, Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomization.sheet import randomized_pictures
-from robodreamer_sim.tasks.catalog import list_tasks
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks
 from robodreamer_sim.vector import vector_env
-from robodreamer_sim.vector.seeding import start_seed
 from robodreamer_sim.vector.backends import LocalShard
+from robodreamer_sim.vector.seeding import start_seed
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 SMALL = (16, 16)

@@ -21,8 +21,8 @@ from replay_records import (
     step_of_all,
 )
 
-from robodreamer.data.ring_buffer import Field
 from robodreamer.data.replay import Batch, Replay
+from robodreamer.data.ring_buffer import Field
 
 MANY = settings(max_examples=5 * settings().max_examples)  # they are short
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

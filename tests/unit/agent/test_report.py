@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from toy_run import STEP, TASK, make_run
 
-from robodreamer.cli.main import main
 from robodreamer.cli.commands import COMMANDS
-from robodreamer.visualization.video import write_mp4, write_png
+from robodreamer.cli.main import main
+from robodreamer.runs.run_folder import read_run
 from robodreamer.visualization.page import (
     Details,
     Film,
@@ -28,7 +28,7 @@ from robodreamer.visualization.page import (
     render_page,
 )
 from robodreamer.visualization.scores import RandomPolicy, random_score, read_evaluation
-from robodreamer.runs.run_folder import read_run
+from robodreamer.visualization.video import write_mp4, write_png
 from robodreamer_deploy.contract import ActionSpec
 
 DRIVE = {

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from robodreamer.learning.agent import Agent
-from robodreamer.runs.best_checkpoint import BestStates, Evaluated
-from robodreamer.models.bin_range import reach
-from robodreamer.data.collector import Collector, make_replay
 from robodreamer.config import PRESETS, SIZES, TrainConfig
+from robodreamer.data.collector import Collector, make_replay
+from robodreamer.learning.agent import Agent
+from robodreamer.models.bin_range import reach
 from robodreamer.models.distributions import Sample
+from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.metrics import read_metrics
-from robodreamer.utils.processor import ProcessorMeter, Usage
 from robodreamer.training.progress import Progress
 from robodreamer.training.reporter import Reporter
 from robodreamer.training.schedule import Schedule, StopRequest
+from robodreamer.utils.processor import ProcessorMeter, Usage
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 

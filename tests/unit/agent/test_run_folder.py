@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from robodreamer.config import PROTOCOLS, SIZES, TrainConfig
+from robodreamer.data.collector import make_replay
+from robodreamer.data.replay import Replay
 from robodreamer.runs import run_folder as run_module
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.checkpoint import Checkpoint, Checkpoints
-from robodreamer.data.collector import make_replay
-from robodreamer.config import PROTOCOLS, SIZES, TrainConfig
-from robodreamer.data.replay import Replay
 from robodreamer.runs.run_folder import (
     git_commit,
     installed_packages,

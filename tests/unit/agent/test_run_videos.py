@@ -10,8 +10,9 @@ from toy_agent import SIGNALS, make_agent, make_contract
 from toy_run import STEP, make_run
 
 from robodreamer.cli.main import main
-from robodreamer.models.distributions import Mode
 from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
+from robodreamer.models.distributions import Mode
+from robodreamer.runs.run_folder import load_run
 from robodreamer.visualization.dream import dream
 from robodreamer.visualization.run_videos import (
     describe_errors,
@@ -19,7 +20,6 @@ from robodreamer.visualization.run_videos import (
     prepare_films,
     save_evaluation,
 )
-from robodreamer.runs.run_folder import load_run
 
 STEM = f"step-{STEP:09d}"
 ALL = {"dream.mp4", "dream.png", "episode.mp4", "episode.png", "signals.png"}

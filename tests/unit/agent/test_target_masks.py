@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from toy_agent import SIGNALS, make_agent, make_batch, make_contract
 
-from robodreamer.learning.agent import Agent, Learner
 from robodreamer.config import OptimizerConfig
+from robodreamer.learning.agent import Agent, Learner
 from robodreamer.models.distributions import Sample
 from robodreamer_deploy.contract import Signal
 

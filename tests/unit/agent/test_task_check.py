@@ -16,10 +16,10 @@ from test_conformance import XML, Dark, Fit
 from robodreamer.cli.main import main
 from robodreamer.config import named_config
 from robodreamer.tasks.figures import format_figures, unusual
-from robodreamer_sim.testing.conformance import CHECKS
 from robodreamer_sim.env import Transition
-from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_velocities, position
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_velocities, position
+from robodreamer_sim.testing.conformance import CHECKS
 from robodreamer_sim.testing.random_policy import Encounter, meet
 
 SMALL = named_config("", size="cpu", preset="multimodal", protocol="cpu")

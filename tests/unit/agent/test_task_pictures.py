@@ -19,8 +19,8 @@ from test_thinning import lump
 
 from robodreamer.cli.main import main
 from robodreamer.cli.train import usual_config
-from robodreamer.visualization.tasks import CLIP_S, FILM_SIDE, SHEET_SIDE
 from robodreamer.tasks.costs import measure_costs
+from robodreamer.visualization.tasks import CLIP_S, FILM_SIDE, SHEET_SIDE
 from robodreamer_sim import EnvOptions, VectorEnv, make
 
 SIDE = usual_config().data.image_size

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from robodreamer.learning.agent import Agent, Learner
-from robodreamer.runs.checkpoint import Checkpoints
-from robodreamer.data.collector import Collector, ReplayRatio, make_replay
 from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig
+from robodreamer.data.collector import Collector, ReplayRatio, make_replay
+from robodreamer.learning.agent import Agent, Learner
 from robodreamer.models.distributions import Draw, Sample
+from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.training.progress import Progress
 from robodreamer.training.reporter import Reporter
 from robodreamer.training.schedule import Schedule

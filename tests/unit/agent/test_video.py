@@ -13,15 +13,6 @@ from toy_agent import SIGNALS, make_contract
 from robodreamer.visualization.dream import Dream
 from robodreamer.visualization.dream_plot import plot_signals
 from robodreamer.visualization.episodes import Footage
-from robodreamer.visualization.video_layout import (
-    LINE,
-    Row,
-    dream_frames,
-    dream_sheet,
-    episode_frames,
-    episode_sheet,
-    sheet,
-)
 from robodreamer.visualization.video import (
     BLUE,
     GREEN,
@@ -31,6 +22,15 @@ from robodreamer.visualization.video import (
     enlarge,
     write_mp4,
     write_png,
+)
+from robodreamer.visualization.video_layout import (
+    LINE,
+    Row,
+    dream_frames,
+    dream_sheet,
+    episode_frames,
+    episode_sheet,
+    sheet,
 )
 from robodreamer_deploy.contract import Array, Signal
 

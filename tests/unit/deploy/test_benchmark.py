@@ -9,9 +9,9 @@ import pytest
 import toy_policy
 
 from robodreamer_deploy.benchmark import QUANTILES, _measure, bench, format_bench
+from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.golden import load_golden
-from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.policy.policy import Policy
 
 SECONDS = 0.15

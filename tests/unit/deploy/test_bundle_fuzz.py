@@ -22,10 +22,10 @@ from robodreamer_deploy.policy.bundle import (
     load_bundle,
     write_manifest,
 )
+from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.describe import describe
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.manifest import MANIFEST
-from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden
 

@@ -17,8 +17,8 @@ from toy_robot import CONTRACT, IMAGE, Bench, Point
 from robodreamer_deploy.robots.base import RobotError, check_features, is_enabling, is_episodic
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
 from robodreamer_deploy.robots.composite import RobotWithCameras
-from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.image_fit import make_fit
+from robodreamer_deploy.robots.loading import load_robot
 
 RATE_HZ = 50
 SHAPE = (24, 32, 3)

@@ -16,8 +16,8 @@ from robodreamer_deploy.joint_mapping import JointMapping, Target
 from robodreamer_deploy.robots.conformance import CHECKS, Specimen, examine
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
-from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
+from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_sim.dynamixel.joints import to_rad
 
 NAMES = ("shoulder_pan", "elbow_flex")

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.control.limits import contract_limits
 from robodreamer_deploy.control.safety import Safety, Start
-from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker, CommandLimits, format_verdict
+from robodreamer_sim.robots.virtual_hardware.command_monitor import (
+    Checker,
+    CommandLimits,
+    format_verdict,
+)
 
 DT = 0.02
 ACTION = ActionSpec(size=2, low=(-1, -1), high=(1, 1), labels=("x", "y"))

@@ -5,10 +5,10 @@ import pytest
 import toy_policy
 from toy_policy import A, make_weights, random_observation
 
-from robodreamer_deploy.policy.bundle import Carry, load_bundle
-from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.policy.bundle import Carry, load_bundle
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step, warm_up
+from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.policy.policy import Policy, surprise
 
 CAMERA = frozenset({"image/eye"})

@@ -17,9 +17,7 @@ import pytest
 import toy_policy
 
 from robodreamer_deploy.cli import main
-from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
 from robodreamer_deploy.control.loop import LoopReport
-from robodreamer_deploy.robots import loading
 from robodreamer_deploy.drive_summary import (
     format_episodes,
     format_loop,
@@ -27,6 +25,8 @@ from robodreamer_deploy.drive_summary import (
     summarize_loop,
     wilson_interval,
 )
+from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
+from robodreamer_deploy.robots import loading
 
 ROOT = Path(__file__).parents[3]
 TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"

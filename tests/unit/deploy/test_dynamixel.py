@@ -24,9 +24,9 @@ from servo_arm import (
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_deploy.robots.base import RobotError, check_features
+from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import MujocoJoints, to_rad
 

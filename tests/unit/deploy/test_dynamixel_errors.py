@@ -21,8 +21,8 @@ from servo_arm import (
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.dynamixel import bus
-from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.dynamixel.bus import DynamixelBus, NoAnswerError
+from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import to_rad
 from robodreamer_sim.dynamixel.servo import OVERLOAD

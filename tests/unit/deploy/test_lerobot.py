@@ -21,8 +21,8 @@ from robodreamer_deploy.robots.base import (
 )
 from robodreamer_deploy.robots.composite import RobotWithCameras
 from robodreamer_deploy.robots.joints import LEAD_S
-from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.lerobot.mapping import Joint, LeRobotFile, Picture
+from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.loading import load_robot
 
 FILE = Path(__file__).parents[2] / "stand_ins" / "lerobot_arm.py"

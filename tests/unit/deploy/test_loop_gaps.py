@@ -9,17 +9,17 @@ import pytest
 import toy_policy
 from toy_robot import CONTRACT, Bench, FakeClock
 
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.control.fault_tolerance import Bounds
 from robodreamer_deploy.control.episodes import drive_episodes
+from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.fault_tolerance import Bounds
 from robodreamer_deploy.control.limits import rate_limits
 from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.safety import Safety, Start
 from robodreamer_deploy.control.surprise import SLOW_RATE, WINDOW, SurpriseGuard
-from robodreamer_deploy.control.events import EpisodeStart, Tick
 from robodreamer_deploy.control.watchdog import Watchdog
 from robodreamer_deploy.errors import HungError
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
 

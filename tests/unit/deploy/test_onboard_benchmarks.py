@@ -16,8 +16,8 @@ from toy_agent import NETWORK, make_agent
 
 from robodreamer_deploy.policy.policy import Noise
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.robots.in_process import SimulatedRobot
 from robodreamer_sim.registry import make
+from robodreamer_sim.robots.in_process import SimulatedRobot
 
 FOLDER = Path(__file__).parents[3] / "benchmarks"
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)

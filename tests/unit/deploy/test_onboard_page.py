@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from robodreamer_deploy.cli import drive
-from robodreamer_deploy.control import shutdown
-from robodreamer_deploy.control import realtime
-from robodreamer_deploy.control import surprise
-from robodreamer_deploy.control.fault_tolerance import Bounds
+from robodreamer_deploy.control import realtime, shutdown, surprise
 from robodreamer_deploy.control.enable_switch import HEARTBEAT_S
+from robodreamer_deploy.control.fault_tolerance import Bounds
 from robodreamer_deploy.control.limits import ElementLimits, LimitsFile
-from robodreamer_deploy.drive_options import RAMP_S, WARM_UP_TICKS
 from robodreamer_deploy.control.states import State
+from robodreamer_deploy.drive_options import RAMP_S, WARM_UP_TICKS
 from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
 ROOT = Path(__file__).parents[3]

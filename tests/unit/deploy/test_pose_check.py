@@ -21,10 +21,10 @@ from toy_robot import FakeClock
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.pose_check import PoseCheck
-from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import to_rad
 

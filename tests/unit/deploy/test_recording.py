@@ -23,22 +23,22 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from told_drive import ToldDrive
 from toy_robot import CONTRACT, EPISODE_STEPS
 
-from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.policy.manifest import derive
 from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.policy.manifest import derive
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.recording import writer
 from robodreamer_deploy.recording import recorder as recorder_module
+from robodreamer_deploy.recording import writer
+from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 from robodreamer_deploy.recording.exact_json import from_json, to_json
 from robodreamer_deploy.recording.flight_recorder import FlightRecorder
-from robodreamer_deploy.recording.reader import LogReader
-from robodreamer_deploy.recording.writer import LogWriter
 from robodreamer_deploy.recording.format import WallClock, entry_of, messages_of
 from robodreamer_deploy.recording.named_signals import NamedSignals
 from robodreamer_deploy.recording.raw_image import PIECE_BYTES, image_message, read_image
+from robodreamer_deploy.recording.reader import LogReader
 from robodreamer_deploy.recording.recorder import Recorder
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
+from robodreamer_deploy.recording.writer import LogWriter
 from robodreamer_deploy.robots.base import RobotError
 
 TICKS = EPISODE_STEPS

@@ -19,10 +19,10 @@ import zmq
 from test_wire import raw
 from toy_robot import CONTRACT
 
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.control.shutdown import HOLD_ATTEMPTS
 from robodreamer_deploy.errors import RemoteFault
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 

@@ -12,9 +12,9 @@ from toy_robot import CONTRACT, Bench, FakeClock, Point
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_deploy.control.limits import Limits, contract_limits, rate_limits
-from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.control.remote_commands import RemoteCommands
 from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.robots.base import RobotError
 
 DT = CONTRACT.control_dt_s

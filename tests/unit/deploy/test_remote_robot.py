@@ -16,6 +16,7 @@ from served import ANY_PORT, served, serving
 from toy_robot import CONTRACT, Bench, Point
 
 from robodreamer_deploy.contract import Array, SignalError
+from robodreamer_deploy.drive import Options, run
 from robodreamer_deploy.errors import HungError, RemoteFault
 from robodreamer_deploy.robots.base import (
     RobotError,
@@ -25,12 +26,11 @@ from robodreamer_deploy.robots.base import (
     is_stamped,
 )
 from robodreamer_deploy.robots.loading import load_robot
+from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.requests import Request
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot, RemoteRobot, make_robot
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, encode
-from robodreamer_deploy.drive import Options, run
 
 ACTION = np.array([0.5, -0.25], np.float32)
 

@@ -21,8 +21,8 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.drive_options import make_remote_commands
 from robodreamer_deploy.errors import RemoteFault
 from robodreamer_deploy.robots.base import RobotError
-from robodreamer_deploy.robots.remote.server_socket import COMPLAIN_EVERY_S, Complaints, Letter
 from robodreamer_deploy.robots.remote.client import Link
+from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.requests import (
     MAX_WAITING_LETTERS,
     MAX_WAITING_SENDERS,
@@ -31,7 +31,7 @@ from robodreamer_deploy.robots.remote.requests import (
 )
 from robodreamer_deploy.robots.remote.robot import make_robot
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.command_timeout import Watch
+from robodreamer_deploy.robots.remote.server_socket import COMPLAIN_EVERY_S, Complaints, Letter
 from robodreamer_deploy.robots.remote.wire import Message, decode, encode
 
 ACTION = np.array([0.5, -0.25], np.float32)

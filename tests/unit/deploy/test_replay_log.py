@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from told_drive import ToldDrive
 
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.control.events import Tick
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.recording.replay import Replay, Replayed
 from robodreamer_deploy.recording.event_stream import Entry
+from robodreamer_deploy.recording.replay import Replay, Replayed
 
 NAN = {"proprio/position": np.array([np.nan, 0.0], np.float32)}
 BLIND = {"image/eye": None}

@@ -10,8 +10,8 @@ import pytest
 from toy_policy import write_bundle
 from toy_robot import CONTRACT, Bench, FakeClock
 
-from robodreamer_deploy.cli.main import main
 from robodreamer_deploy.cli import check_robot
+from robodreamer_deploy.cli.main import main
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots.base import RobotError, check_features
 from robodreamer_deploy.robots.conformance import (

@@ -13,6 +13,7 @@ from toy_robot import CONTRACT, Bench
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control import shutdown as module
 from robodreamer_deploy.control.clock import VirtualClock
+from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.control.shutdown import (
     HOLD_ATTEMPTS,
     HOLD_WITHIN_S,
@@ -21,7 +22,6 @@ from robodreamer_deploy.control.shutdown import (
     drive_connected,
     hold_firmly,
 )
-from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.control.stop_signals import SHIELD_S, StopSignals, catch_stop_signals
 from robodreamer_deploy.control.watchdog import Watchdog
 

@@ -14,8 +14,8 @@ import toy_policy
 from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.control.clock import VirtualClock
-from robodreamer_deploy.control.shutdown import Leaving, drive_connected
 from robodreamer_deploy.control.safety import Safety
+from robodreamer_deploy.control.shutdown import Leaving, drive_connected
 from robodreamer_deploy.control.stop_signals import (
     CRASHES,
     FROM_TERMINAL,

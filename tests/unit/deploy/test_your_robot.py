@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.cli.main import find_command, main
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.utils.strict_json import read_record
+from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.composite import Rig
-from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
 from robodreamer_deploy.robots.dynamixel.config import ServoBus
+from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
+from robodreamer_deploy.utils.strict_json import read_record
 
 ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "policies" / "fetch_reach"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
 from robodreamer_sim.cameras.camera_spec import Aim
 from robodreamer_sim.env import TaskEnv
-from robodreamer_sim.tasks.custom.measurements import joint_positions
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robots.in_process import SimulatedRobot
+from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
+from robodreamer_sim.tasks.custom.measurements import joint_positions
 from robodreamer_sim.tasks.custom.robot_task import RobotTask
 
 XML = """

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import ActionSpec
-from robodreamer_sim.physics.actuators import actuator_label, joint_of, meanings, physical_action
-from robodreamer_sim.testing.conformance import Specimen, UnfitTaskError, check_units
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.physics.actuators import actuator_label, joint_of, meanings, physical_action
 from robodreamer_sim.registry import make
+from robodreamer_sim.testing.conformance import Specimen, UnfitTaskError, check_units
 
 STATE = EnvOptions(observe="state")
 MODEL = """

@@ -8,9 +8,9 @@ import mujoco
 import numpy as np
 import pytest
 
+from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
 from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.options import LEAN, Appearance, CameraRequest, EnvOptions, Look
 from robodreamer_sim.registry import make
 

@@ -7,8 +7,8 @@ import pytest
 
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.catalog import composer_tasks, list_tasks
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.catalog import composer_tasks, list_tasks
 
 ARM = "manipulation_lift_brick"
 

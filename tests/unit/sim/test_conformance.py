@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from robodreamer_sim.cameras.camera_spec import Aim
-from robodreamer_sim.testing.conformance import CHECKS, Specimen, UnfitTaskError
 from robodreamer_sim.env import Transition
-from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_velocities
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_velocities
 from robodreamer_sim.tasks.custom.robot_task import RobotTask
+from robodreamer_sim.testing.conformance import CHECKS, Specimen, UnfitTaskError
 
 XML = """
 <mujoco>

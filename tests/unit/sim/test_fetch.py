@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.gymnasium_robotics.fetch import FetchTask
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.gymnasium_robotics.fetch import FetchTask
 
 Array = NDArray[Any]
 KINDS = ("reach", "push", "slide", "pick_and_place")

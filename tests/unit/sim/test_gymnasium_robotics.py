@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robodreamer_sim.physics.actuators import meanings
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.catalog import list_tasks, robotics_tasks
-from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import plain
+from robodreamer_sim.physics.actuators import meanings
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks, robotics_tasks
 from robodreamer_sim.tasks.gymnasium_robotics.base import RoboticsTask
+from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import plain
 
 Array = NDArray[Any]
 ONE_PER_FAMILY = (

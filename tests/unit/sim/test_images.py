@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from robodreamer_sim.cameras.camera_spec import Aim, add_camera, cameras_added, fixed_camera
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.cameras.images import resize
+from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.options import LEAN
 

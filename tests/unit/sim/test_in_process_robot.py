@@ -13,8 +13,8 @@ import pytest
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.robots.base import EpisodicRobot, RobotError, check_features, is_episodic
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 from robodreamer_sim.registry import make
+from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 
 OPTIONS = EnvOptions(image_size=(16, 24))
 

@@ -8,10 +8,10 @@ import pytest
 from test_robot_task import edited
 
 from robodreamer_sim import EnvOptions, make
-from robodreamer_sim.cameras.drawn_geoms import count_faces
 from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
+from robodreamer_sim.cameras.drawn_geoms import count_faces
 from robodreamer_sim.cameras.mesh_thinning import MAX_FACES, cluster, thin
+from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.options import LEAN, Appearance
 
 SIDE = 64

@@ -11,8 +11,8 @@ from robodreamer_deploy.contract import Array
 from robodreamer_sim.randomization import Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomization.delay import keep_history
 from robodreamer_sim.randomization.model_elements import elements
-from robodreamer_sim.randomization.parameters import FIELDS, SIGNAL_KINDS
 from robodreamer_sim.randomization.model_randomizer import Randomizer
+from robodreamer_sim.randomization.parameters import FIELDS, SIGNAL_KINDS
 
 BY_MASS = {"body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "actuator_acc0"}
 BY_SHAPE = BY_MASS | {

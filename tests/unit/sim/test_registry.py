@@ -7,8 +7,8 @@ from dm_control import suite
 
 import robodreamer_sim
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.catalog import list_tasks
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.catalog import list_tasks
 
 
 def test_the_whole_suite_is_listed() -> None:

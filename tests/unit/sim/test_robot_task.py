@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from robodreamer_sim.cameras.camera_spec import Aim
+from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.custom.measurements import (
     joint_positions,
     joint_velocities,
     position,
     sensor,
 )
-from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.custom.robot_task import Mounted, RobotTask, load_robot
 
 XML = """

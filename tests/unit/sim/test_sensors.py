@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract, Signal
 from robodreamer_sim.randomization import Choice, Entry, Randomization, Uniform
-from robodreamer_sim.randomization.image_noise import add_noise, blur, change_brightness, change_contrast
+from robodreamer_sim.randomization.image_noise import (
+    add_noise,
+    blur,
+    change_brightness,
+    change_contrast,
+)
 from robodreamer_sim.randomization.sensors import Signals
 
 CONTRACT = Contract(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.arm import ArmReach
 from robodreamer_sim.registry import make
+from robodreamer_sim.tasks.arm import ArmReach
 
 SOURCE = '''
 import gymnasium

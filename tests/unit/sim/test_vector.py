@@ -19,8 +19,8 @@ from robodreamer_deploy.contract import SignalError
 from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
-from robodreamer_sim.vector.seeding import episode_seed
 from robodreamer_sim.vector.buffers import map_shared_file, open_shared_file
+from robodreamer_sim.vector.seeding import episode_seed
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 Array = NDArray[Any]

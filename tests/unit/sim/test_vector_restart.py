@@ -9,8 +9,8 @@ from toy_env import SPARED
 
 from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.vector.seeding import episode_seed
 from robodreamer_sim.vector.gymnasium_adapter import GymnasiumVectorEnv
+from robodreamer_sim.vector.seeding import episode_seed
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 Record = dict[str, NDArray[Any]]

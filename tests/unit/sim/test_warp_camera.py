@@ -16,14 +16,14 @@ from test_thinning import scene as scene_with_fine_mesh
 
 from robodreamer_sim import EnvOptions, VectorEnv, make
 from robodreamer_sim.cameras import gl_backend
-from robodreamer_sim.cameras.gl_backend import OWN_VARIABLE, VARIABLE, WARP, choose_back_end
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
-from robodreamer_sim.cameras.renderer import Renderer, Renderers, View
 from robodreamer_sim.cameras.blank_check import BLANK
+from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
+from robodreamer_sim.cameras.gl_backend import OWN_VARIABLE, VARIABLE, WARP, choose_back_end
+from robodreamer_sim.cameras.renderer import Renderer, Renderers, View
 from robodreamer_sim.cameras.warp.batch import Batch
-from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
 from robodreamer_sim.errors import GraphicsError
 from robodreamer_sim.options import LEAN, Appearance
+from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
 
 needs_warp = pytest.mark.skipif(
     not gl_backend.has_warp(), reason="needs the extra `warp`: pip install robodreamer[warp]"

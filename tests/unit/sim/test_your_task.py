@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 import robodreamer_sim
-from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
 
 PAGE = (Path(__file__).parents[3] / "docs" / "your-task.md").read_text()
 SIM = Path(robodreamer_sim.__file__).parent

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
 TICKS_PER_TURN = 4096
 WATCHDOG_STEP_S = 0.02

@@ -16,14 +16,6 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.device_lock import Exclusive
-from robodreamer_deploy.robots.joints import (
-    GoalPositions,
-    action_order,
-    commanded_quantities,
-    joint_signals,
-    known_ranges,
-)
-from robodreamer_deploy.robots.pose_check import FARTHEST, PAUSE_S, PoseCheck
 from robodreamer_deploy.robots.dynamixel.bus import (
     BUS_WATCHDOG,
     GOAL_POSITION,
@@ -45,6 +37,14 @@ from robodreamer_deploy.robots.dynamixel.config import (
     ServoBus,
     read_servo_bus,
 )
+from robodreamer_deploy.robots.joints import (
+    GoalPositions,
+    action_order,
+    commanded_quantities,
+    joint_signals,
+    known_ranges,
+)
+from robodreamer_deploy.robots.pose_check import FARTHEST, PAUSE_S, PoseCheck
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 from robodreamer_deploy.robots.base import RobotError
-from robodreamer_deploy.robots.joints import JointScale, given, known_ranges
 from robodreamer_deploy.robots.image_fit import make_fit
+from robodreamer_deploy.robots.joints import JointScale, given, known_ranges
+from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
 SUFFIXES = {"rad": ".pos", "m": ".pos", "rad/s": ".vel", "m/s": ".vel"}
 """Of LeRobot's keys, by the unit of the policy's value."""

@@ -22,13 +22,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.utils.strict_json import read_record
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.differences import differences
 from robodreamer_deploy.robots.remote.address import parse_address
-from robodreamer_deploy.robots.remote.keys import load_key
 from robodreamer_deploy.robots.remote.client import Answer, Link
+from robodreamer_deploy.robots.remote.keys import load_key
 from robodreamer_deploy.robots.remote.wire import Message
+from robodreamer_deploy.utils.strict_json import read_record
 
 logger = logging.getLogger(__name__)
 

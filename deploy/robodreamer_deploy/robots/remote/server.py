@@ -26,10 +26,10 @@ from robodreamer_deploy.robots.base import (
 )
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.answers import PartedError, encode_answer, error_fields
-from robodreamer_deploy.robots.remote.server_socket import Door, Letter
+from robodreamer_deploy.robots.remote.command_timeout import may_move
 from robodreamer_deploy.robots.remote.keys import Key
 from robodreamer_deploy.robots.remote.requests import LARGEST_NUMBER, Queue, Request, read_request
-from robodreamer_deploy.robots.remote.command_timeout import may_move
+from robodreamer_deploy.robots.remote.server_socket import Door, Letter
 from robodreamer_deploy.robots.remote.wire import WireError
 
 SILENT_S = 2.0

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from robodreamer_deploy.utils.suggest import printable
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key, require_zmq
 from robodreamer_deploy.robots.remote.wire import MAX_REQUEST_BYTES
+from robodreamer_deploy.utils.suggest import printable
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.device_lock import Exclusive
-from robodreamer_deploy.robots.joints import QUANTITIES
 from robodreamer_deploy.robots.image_fit import make_fit
+from robodreamer_deploy.robots.joints import QUANTITIES
 from robodreamer_deploy.robots.ros2.inbox import to_picture
 from robodreamer_deploy.robots.ros2.joints import Ros2Joints
 from robodreamer_deploy.robots.ros2.node import Ros2Node

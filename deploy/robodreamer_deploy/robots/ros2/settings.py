@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.joints import JointScale
+from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from robodreamer_deploy.contract import Array
 from robodreamer_sim.cameras.drawn_geoms import USUAL_GROUPS
 from robodreamer_sim.cameras.gl_backend import WARP_PACKAGE, has_warp
 from robodreamer_sim.cameras.images import Taking
-from robodreamer_sim.cameras.renderer import View
 from robodreamer_sim.cameras.mesh_thinning import thin
+from robodreamer_sim.cameras.renderer import View
 from robodreamer_sim.cameras.warp.batch import Batch, Toolkit
 from robodreamer_sim.cameras.warp.meshes import tables_of
 from robodreamer_sim.cameras.warp.scene import Scene

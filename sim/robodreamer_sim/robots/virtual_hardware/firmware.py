@@ -15,10 +15,10 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.robots.base import EpisodicRobot, Robot, RobotError
+from robodreamer_sim.randomization.delay import DelayLine
 from robodreamer_sim.robots.virtual_hardware import WATCHDOG_PERIODS
 from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker, CommandLimits, State
 from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections, Sensors
-from robodreamer_sim.randomization.delay import DelayLine
 
 LATCH = 0.6
 """Of a cycle; the rest of it is for computing what will have happened at its end."""

@@ -7,21 +7,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle
 from robodreamer_deploy.control.realtime import real_time
 from robodreamer_deploy.control.stop_signals import catch_stop_signals
-from robodreamer_deploy.utils.async_logging import LineThread, ThreadHandler
+from robodreamer_deploy.policy.bundle import BundleError, load_bundle
 from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.remote.listening import announce, listening
 from robodreamer_deploy.robots.remote.server import Server
+from robodreamer_deploy.utils.async_logging import LineThread, ThreadHandler
 from robodreamer_sim.errors import GraphicsError
+from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.randomization import read_word
+from robodreamer_sim.registry import make
+from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits, format_verdict
 from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
 from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections
-from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomization import read_word
-from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
-from robodreamer_sim.registry import make
 
 USER_ERROR = 2
 

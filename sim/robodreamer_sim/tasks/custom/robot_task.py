@@ -15,16 +15,16 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
-from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
-from robodreamer_sim.physics.actuators import actuator_label, meanings, physical_action
+from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
 from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.env import Judgement, TaskEnv, Transition
 from robodreamer_sim.errors import NoPictureError
-from robodreamer_sim.tasks.custom.measurements import Bound, Measurement
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.physics.actuators import actuator_label, meanings, physical_action
+from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
+from robodreamer_sim.tasks.custom.measurements import Bound, Measurement
 
 
 class Mounted(NamedTuple):

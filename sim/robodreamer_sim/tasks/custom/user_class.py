@@ -16,14 +16,14 @@ from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.gymnasium.arguments import require_known_period, split_arguments
-from robodreamer_sim.tasks.gymnasium.foreign_errors import told_in_a_sentence
-from robodreamer_sim.tasks.gymnasium.env import GymnasiumTask
 from robodreamer_sim.tasks.gymnasium.construction import (
     call_with_pictures,
     import_module,
     mend_gymnasium_robotics,
     takes,
 )
+from robodreamer_sim.tasks.gymnasium.env import GymnasiumTask
+from robodreamer_sim.tasks.gymnasium.foreign_errors import told_in_a_sentence
 
 LIMIT = "max_episode_steps"
 

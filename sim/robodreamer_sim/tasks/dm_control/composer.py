@@ -20,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract, Signal
-from robodreamer_sim.physics.actuators import physical_action
-from robodreamer_sim.cameras.camera_spec import Aim, fixed_camera, quaternion
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.images import Taking
-from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.cameras.camera_set import CameraRig
+from robodreamer_sim.cameras.camera_spec import Aim, fixed_camera, quaternion
+from robodreamer_sim.cameras.images import Taking
+from robodreamer_sim.cameras.mujoco_images import MujocoPictures
+from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import Appearance, EnvOptions
-from robodreamer_sim.tasks.dm_control.time_step import Entry, read, to_transition
+from robodreamer_sim.physics.actuators import physical_action
 from robodreamer_sim.tasks.catalog import LOCOMOTION
+from robodreamer_sim.tasks.dm_control.time_step import Entry, read, to_transition
 from robodreamer_sim.tasks.gymnasium.spaces import actuator_limits
 
 HAND = "jaco_arm/jaco_hand/hand"

@@ -11,16 +11,16 @@ from typing import Any
 import mujoco
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_sim.physics.actuators import actuator_label, physical_action
+from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.cameras.camera_spec import fixed_camera
 from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.dm_control.time_step import Entry, read, to_transition
+from robodreamer_sim.physics.actuators import actuator_label, physical_action
 from robodreamer_sim.tasks.catalog import suite_names
+from robodreamer_sim.tasks.dm_control.time_step import Entry, read, to_transition
 from robodreamer_sim.tasks.gymnasium.spaces import actuator_limits
 
 DEFAULT_CAMERAS = {"quadruped": 2}

@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
-from robodreamer_sim.physics.actuators import actuator_label, physical_action
+from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.cameras.images import Pictures
 from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.errors import NoPictureError
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.physics.actuators import actuator_label, physical_action
 from robodreamer_sim.physics.stability import find_simulations
 from robodreamer_sim.tasks.gymnasium.arguments import split_arguments
+from robodreamer_sim.tasks.gymnasium.construction import make_registered
 from robodreamer_sim.tasks.gymnasium.control_period import Period, find_period
 from robodreamer_sim.tasks.gymnasium.foreign_errors import told_in_a_sentence
-from robodreamer_sim.tasks.gymnasium.rendering import pictures_of
-from robodreamer_sim.tasks.gymnasium.construction import make_registered
 from robodreamer_sim.tasks.gymnasium.observed_images import ObservedPictures
+from robodreamer_sim.tasks.gymnasium.rendering import pictures_of
 from robodreamer_sim.tasks.gymnasium.spaces import (
     Leaf,
     action_spec,

@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 
 from robodreamer_sim.cameras.camera_spec import fixed_camera
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.cameras.images import RENDERED, Pictures, RenderedPictures
+from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.options import Appearance
 

@@ -13,7 +13,6 @@ from robodreamer_sim.cameras.camera_spec import Aim
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.catalog import robotics_tasks
-from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import XYZ, Part, joint_names, joint_part
 from robodreamer_sim.tasks.gymnasium_robotics.base import (
     Layout,
     RoboticsTask,
@@ -21,6 +20,12 @@ from robodreamer_sim.tasks.gymnasium_robotics.base import (
     make_physics,
     max_steps,
     whole_range_action,
+)
+from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
+    XYZ,
+    Part,
+    joint_names,
+    joint_part,
 )
 
 # `scene` looks past the hand at what it is to move; `wrist` from under the wrist past the fingers.

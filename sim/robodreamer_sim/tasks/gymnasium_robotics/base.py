@@ -15,15 +15,21 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_sim.physics.actuators import actuator_label, physical_action
+from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.cameras.camera_spec import Aim, add_camera, cameras_added, fixed_camera
 from robodreamer_sim.cameras.mujoco_images import MujocoPictures
 from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.cameras.camera_set import CameraRig
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import Part, joined, plain, signal_name, split
+from robodreamer_sim.physics.actuators import actuator_label, physical_action
+from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
+    Part,
+    joined,
+    plain,
+    signal_name,
+    split,
+)
 
 UNDRAWN_GROUP = 5
 """Geoms and sites of this group are not drawn."""

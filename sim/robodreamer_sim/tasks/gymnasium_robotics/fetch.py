@@ -24,8 +24,13 @@ from robodreamer_sim.cameras.camera_spec import Aim, add_camera
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.env import Judgement
 from robodreamer_sim.options import EnvOptions, Look
+from robodreamer_sim.tasks.gymnasium_robotics.base import (
+    UNDRAWN_GROUP,
+    Layout,
+    RoboticsTask,
+    make_physics,
+)
 from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import XYZ, Part
-from robodreamer_sim.tasks.gymnasium_robotics.base import UNDRAWN_GROUP, Layout, RoboticsTask, make_physics
 
 MAX_STEPS = 50
 

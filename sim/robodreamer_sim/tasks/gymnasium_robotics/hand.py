@@ -20,7 +20,6 @@ from robodreamer_sim.cameras.camera_spec import Aim
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.options import EnvOptions, Look
 from robodreamer_sim.tasks.catalog import robotics_tasks
-from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import QUATERNION, XYZ, Part, joint_names, joint_part, plain
 from robodreamer_sim.tasks.gymnasium_robotics.base import (
     UNDRAWN_GROUP,
     Layout,
@@ -29,6 +28,14 @@ from robodreamer_sim.tasks.gymnasium_robotics.base import (
     make_physics,
     max_steps,
     whole_range_action,
+)
+from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
+    QUATERNION,
+    XYZ,
+    Part,
+    joint_names,
+    joint_part,
+    plain,
 )
 
 # `scene` looks from the thumb's side, so that it sees the fingers curl; `top` into the palm. In the

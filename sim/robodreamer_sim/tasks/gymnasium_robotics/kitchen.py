@@ -18,13 +18,20 @@ from robodreamer_sim.cameras.camera_spec import Aim
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.catalog import KITCHEN_GOALS, robotics_tasks
-from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import QUATERNION, XYZ, Part, joint_names, joint_part, plain
 from robodreamer_sim.tasks.gymnasium_robotics.base import (
     Layout,
     RoboticsTask,
     add_cameras,
     make_physics,
     max_steps,
+)
+from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
+    QUATERNION,
+    XYZ,
+    Part,
+    joint_names,
+    joint_part,
+    plain,
 )
 
 # `scene` looks over the arm's left shoulder at everything it can reach; `wrist` along the fingers.

@@ -13,13 +13,24 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.physics.actuators import physical_action
 from robodreamer_sim.cameras.camera_spec import Aim, add_camera
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.options import EnvOptions
+from robodreamer_sim.physics.actuators import physical_action
 from robodreamer_sim.tasks.catalog import robotics_tasks
-from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import QUATERNION, XYZ, Part, joint_names, joint_part
-from robodreamer_sim.tasks.gymnasium_robotics.base import Layout, RoboticsTask, make_physics, max_steps
+from robodreamer_sim.tasks.gymnasium_robotics.base import (
+    Layout,
+    RoboticsTask,
+    make_physics,
+    max_steps,
+)
+from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
+    QUATERNION,
+    XYZ,
+    Part,
+    joint_names,
+    joint_part,
+)
 
 XY = ("x", "y")
 FOVY_DEG = 40.0
