@@ -24,6 +24,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from robodreamer_deploy.errors import SignalError
 from robodreamer_deploy.joint_mapping import JointMapping, Quantity
 from robodreamer_deploy.kinematics import Quaternion, Vector
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
@@ -41,14 +42,6 @@ def validity_name(image: str) -> str:
     It is no signal of the contract: who feeds a policy that was trained to do without frames tells.
     """
     return f"is_valid/{image.partition('/')[2]}"
-
-
-class SignalError(ValueError):
-    """A value does not fit its signal: wrong key, shape, type or not finite."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"{key}: {reason}")
-        self.key = key
 
 
 @dataclass(frozen=True, kw_only=True)

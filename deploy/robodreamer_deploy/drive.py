@@ -28,7 +28,7 @@ from robodreamer_deploy.control.watchdog import Watchdog, end_process
 from robodreamer_deploy.drive_options import Options, check_max_age, make_guard, make_safety
 from robodreamer_deploy.drive_outcome import Outcome, Say, Teller
 from robodreamer_deploy.drive_summary import format_privileges
-from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.errors import RobotError, describe_error
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller, warm_up
 from robodreamer_deploy.policy.golden import load_golden
@@ -39,7 +39,6 @@ from robodreamer_deploy.policy.time_limit import within
 from robodreamer_deploy.recording.drive_log import CLOSING_S, DriveLog
 from robodreamer_deploy.robots.base import (
     Robot,
-    RobotError,
     check_features,
     is_episodic,
     is_stepped,
@@ -129,7 +128,7 @@ def _end_log(log: DriveLog, loop: ControlLoop, outcome: Outcome, patience_s: flo
     try:
         fault = log.close(outcome.faults, patience_s)
     except Exception as error:  # noqa: BLE001  the figures and the last line come after this
-        fault = f"the log cannot be ended: {sentence(error)}"
+        fault = f"the log cannot be ended: {describe_error(error)}"
     told = loop.report.listener_fault
     return fault if told is None else f"recording ended early: {told}"
 

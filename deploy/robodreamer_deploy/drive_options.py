@@ -20,9 +20,13 @@ from robodreamer_deploy.control.limits import (
 from robodreamer_deploy.control.remote_commands import RemoteCommands
 from robodreamer_deploy.control.safety import Safety, Start, Writable
 from robodreamer_deploy.control.surprise import Response, SurpriseGuard, surprise_limit
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.policy.providers import Provider
-from robodreamer_deploy.robots.base import Robot, RobotError, is_stepped
+from robodreamer_deploy.robots.base import (
+    Robot,
+    is_stepped,
+)
 from robodreamer_deploy.utils.suggest import closest
 
 WARM_UP_TICKS = 5

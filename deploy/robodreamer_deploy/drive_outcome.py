@@ -21,7 +21,7 @@ from robodreamer_deploy.drive_summary import (
     summarize_episodes,
     summarize_loop,
 )
-from robodreamer_deploy.errors import full_traceback, sentence
+from robodreamer_deploy.errors import describe_error, full_traceback
 from robodreamer_deploy.policy.policy import Policy
 
 Say = Callable[[str], None]
@@ -58,7 +58,7 @@ class Outcome:
     def blame(self, where: str, error: BaseException) -> None:
         """Take down a fault; the first one is the cause."""
         if self.fault is None:
-            self.fault = f"{where}: {sentence(error)}"
+            self.fault = f"{where}: {describe_error(error)}"
             self.traceback = full_traceback(error)
 
 
@@ -79,7 +79,7 @@ class Teller:
                 self.say(line)
             self.tell_loop()
         except Exception as error:  # noqa: BLE001  the last line has to come
-            self.outcome.report_fault = f"the figures cannot be told: {sentence(error)}"
+            self.outcome.report_fault = f"the figures cannot be told: {describe_error(error)}"
         self.write_report()
         self._tell_ending()
 
@@ -97,7 +97,9 @@ class Teller:
             text = json.dumps(as_json(self._figures), indent=2, allow_nan=False)
             path.write_text(text + "\n", encoding="utf-8")
         except Exception as error:  # noqa: BLE001  the last line has to come
-            self.outcome.report_fault = f"--report {path} cannot be written: {sentence(error)}"
+            self.outcome.report_fault = (
+                f"--report {path} cannot be written: {describe_error(error)}"
+            )
         else:
             self.say(f"report      {path}")
 

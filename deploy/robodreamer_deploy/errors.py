@@ -3,9 +3,21 @@
 import traceback
 from pathlib import Path
 
-from robodreamer_deploy.contract import SignalError
-from robodreamer_deploy.policy.bundle import BundleError
-from robodreamer_deploy.robots.base import RobotError
+
+class SignalError(ValueError):
+    """A value does not fit its signal: wrong key, shape, type or not finite."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+
+
+class BundleError(ValueError):
+    """The folder holds no policy that may drive a robot; the message is the reason."""
+
+
+class RobotError(RuntimeError):
+    """The robot cannot be made, connected or driven; the message is one sentence for the user."""
 
 
 class HungError(BaseException):
@@ -22,14 +34,14 @@ class RemoteFault(RuntimeError):  # noqa: N818  the fault is the robot's
     """
 
 
-SPOKEN = (RobotError, BundleError, SignalError, OSError, HungError, RemoteFault)
+USER_FACING = (RobotError, BundleError, SignalError, OSError, HungError, RemoteFault)
 """Errors whose message is meant for the user; others are told with their type and place."""
 
 
-def sentence(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return one line that tells an error; where it was raised, if nobody meant it to be read."""
     text = " ".join(str(error).split())
-    if text and isinstance(error, SPOKEN):
+    if text and isinstance(error, USER_FACING):
         return text
     name = type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)

@@ -176,7 +176,7 @@ def _known_failures() -> tuple[type[Exception], ...]:
     from robodreamer.data.collector import TrainingDivergedError
     from robodreamer.runs.checkpoint import CheckpointError
     from robodreamer.runs.files import FolderInUseError
-    from robodreamer_deploy.policy.bundle import BundleError
+    from robodreamer_deploy.errors import BundleError
     from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 
     return (

@@ -122,11 +122,6 @@ def evaluate(policy: Policy, envs: VectorEnv, episodes: int) -> Evaluation:
     return Evaluation(returned, known_successes, lengths, largest)
 
 
-def format_success(summary: Mapping[str, float]) -> str:
-    """Return success as `, success 90%` after other figures; nothing where it is not known."""
-    return f", success {summary['success']:.0%}" if "success" in summary else ""
-
-
 def make_evaluation_envs(
     contract: Contract,
     episodes: int,

@@ -19,7 +19,6 @@ import numpy as np
 from robodreamer.evaluation.evaluate import (
     Evaluation,
     evaluate,
-    format_success,
     make_evaluation_envs,
 )
 from robodreamer.evaluation.policies import OnnxPolicy, load_finite_run
@@ -39,6 +38,7 @@ from robodreamer.export.reference_steps import gather
 from robodreamer.export.torch_trace import Recording, Trace, record
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.run_folder import BEST, NEWEST, better_than_newest
+from robodreamer.utils.formatting import format_success
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
 from robodreamer_deploy.policy.golden import load_golden

@@ -18,7 +18,7 @@ from robodreamer.export.folder import unsealed_policy
 from robodreamer.export.reference_steps import Evidence
 from robodreamer.export.torch_trace import Trace
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.golden import LATENTS
 from robodreamer_deploy.policy.graph_spec import SEQUENCES
 from robodreamer_deploy.policy.manifest import Manifest

@@ -18,7 +18,7 @@ import onnx
 
 from robodreamer.export.folder import unsealed_policy
 from robodreamer_deploy.drive_summary import Z95
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
 from robodreamer_deploy.policy.manifest import DrawResult, Manifest, Reduction

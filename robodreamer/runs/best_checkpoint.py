@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robodreamer.evaluation.evaluate import format_success
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.files import (
     copy_tensors,
@@ -27,6 +26,7 @@ from robodreamer.runs.files import (
     tensor_bytes,
     write_durable,
 )
+from robodreamer.utils.formatting import format_success
 
 FOLDER = "best"
 WEIGHTS = "agent.safetensors"

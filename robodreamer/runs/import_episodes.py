@@ -25,9 +25,9 @@ from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import make_agent, read_run
 from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.recording.labels import read_marks
 from robodreamer_deploy.recording.reader import LogReader
-from robodreamer_deploy.robots.base import RobotError
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make

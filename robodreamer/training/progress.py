@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from robodreamer.utils.formatting import format_duration
 from robodreamer_deploy.utils.suggest import printable_lines
 
 BAR_WIDTH = 40
@@ -105,12 +106,3 @@ class Progress:
 def _line(text: str) -> Text:
     """Return what stays on one line, cut where the terminal ends."""
     return Text(text, no_wrap=True, overflow="ellipsis")
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as 45 s, 12 min or 3.4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

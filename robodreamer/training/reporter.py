@@ -20,7 +20,6 @@ from robodreamer.evaluation.evaluate import (
     Array,
     Policy,
     evaluate,
-    format_success,
     make_evaluation_envs,
 )
 from robodreamer.learning.agent import Agent
@@ -30,6 +29,7 @@ from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.metrics import Means, MetricsWriter
 from robodreamer.training.progress import Progress
 from robodreamer.training.schedule import Schedule, StopRequest
+from robodreamer.utils.formatting import format_success
 from robodreamer.utils.processor import FIGURE, ProcessorMeter, Shortage
 from robodreamer.visualization.run_videos import make_recorder, save_evaluation
 from robodreamer.visualization.video import Pictures

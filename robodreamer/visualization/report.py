@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from robodreamer.runs.files import write_atomic
-from robodreamer.training.progress import format_duration
+from robodreamer.utils.formatting import format_duration
 from robodreamer.visualization.findings import RANDOM, Findings, prepare_findings
 from robodreamer.visualization.page import (
     Block,

@@ -106,8 +106,8 @@ class EnvOptions:
     """`thin` draws at most `thinning.MAX_FACES` triangles of each mesh; physics is the same."""
     randomize: "str | Randomization" = "none"
     """What is randomised: `none`, `mild`, `strong`, or JSON such as
-    `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomization`. A contract's options
-    hold all entries, whatever they were called, and nothing where there is none."""
+    `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomization`. A contract's
+    options hold all entries, whatever they were called, and nothing where there is none."""
 
     control_dt_s: float | None = None
     """Seconds of one step of a Gymnasium environment that tells none, or a wrong one; None takes

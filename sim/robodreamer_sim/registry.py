@@ -65,7 +65,7 @@ def make_with_what_it_has(task: str, options: EnvOptions = DEFAULT_OPTIONS) -> "
 
 def _make(task: str, options: EnvOptions, renderers: "Renderers | None") -> "TaskEnv":
     module, maker = _place(task)
-    if module not in {"gymnasium_task", "own"}:
+    if module not in {"gymnasium.env", "custom.user_class"}:
         require_known_period(task, options)
     family = importlib.import_module(f"robodreamer_sim.tasks.{module}")
     return getattr(family, maker)(task, options, renderers)
@@ -78,9 +78,9 @@ def _place(task: str) -> tuple[str, str]:
         ValueError: There is no such task; names the closest.
     """
     if task.startswith("gym:"):
-        return "gymnasium_task", "make_gymnasium"
+        return "gymnasium.env", "make_gymnasium"
     if OWN_CLASS.fullmatch(task):
-        return "own", "make_own"
+        return "custom.user_class", "make_own"
     named = named_tasks()
     if task in named:
         return named[task].module, named[task].maker

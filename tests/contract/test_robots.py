@@ -11,12 +11,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
-from lerobot_arm import Arm, ArmConfig
-from served import ANY_PORT, served, serving
-from servo_arm import arm_contract, bus_config, simulated_bus
-from toy_robot import CONTRACT as TOY
-from toy_robot import Bench, Point
 
+from lerobot_arm import Arm, ArmConfig
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.robots.base import Robot
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
@@ -31,6 +27,10 @@ from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.robots.in_process import make_robot
 from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
+from served import ANY_PORT, served, serving
+from servo_arm import arm_contract, bus_config, simulated_bus
+from toy_robot import CONTRACT as TOY
+from toy_robot import Bench, Point
 
 GOAL = Signal(name="goal/position", shape=(3,), dtype="float32", unit="m")
 EYE = Signal(name="image/eye", shape=(24, 32, 3), dtype="uint8")

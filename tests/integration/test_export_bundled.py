@@ -13,8 +13,14 @@ from train_runs import ROOT
 
 from robodreamer.export.folder import stamp
 from robodreamer_deploy.drive import load_policy
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
-from robodreamer_deploy.robots.base import RobotError, check_features
+from robodreamer_deploy.errors import BundleError, RobotError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+    write_manifest,
+)
+from robodreamer_deploy.robots.base import (
+    check_features,
+)
 from robodreamer_sim.robots.in_process import make_robot
 
 TASK = "fetch_reach"

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE, Faulty
 from train_runs import (
     QUICK,
     ROOT,
@@ -25,6 +24,7 @@ from train_runs import (
 
 import robodreamer.runs.files
 import robodreamer.training.reporter
+from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE, Faulty
 from robodreamer.runs.checkpoint import CheckpointError, Checkpoints
 from robodreamer.training.reporter import Reporter
 from robodreamer_sim.errors import EnvironmentFault, GraphicsError

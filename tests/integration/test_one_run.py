@@ -11,10 +11,10 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
-from faulty_env import FINE
 from test_refused import content
 from train_runs import PATIENCE_S, QUICK, ROOT, launch, num_lines, result_of, train, wait_until
 
+from faulty_env import FINE
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import read_run
@@ -34,7 +34,7 @@ def gathered(commands: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
         "print('ready', flush=True); sys.stdin.readline(); "
         "sys.exit(robodreamer.cli.main.main(sys.argv[1:]))"
     )
-    folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
+    folders = (ROOT, ROOT / "sim", ROOT / "deploy", ROOT / "tests" / "stand_ins")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     racers = [
         Popen([sys.executable, "-c", code, *words], env=environment, text=True, bufsize=1,
@@ -115,7 +115,7 @@ def settings(run: Path) -> dict[str, bytes]:
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
     """Run `robodreamer` in a process of its own."""
-    folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
+    folders = (ROOT, ROOT / "sim", ROOT / "deploy", ROOT / "tests" / "stand_ins")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     return subprocess.run(
         [sys.executable, "-m", "robodreamer", *map(str, words)],

@@ -17,8 +17,8 @@ import pytest
 from train_runs import ROOT
 
 from robodreamer_deploy.drive_options import WARM_UP_TICKS
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.keys import make_keys
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot

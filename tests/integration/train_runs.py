@@ -50,7 +50,7 @@ def launch(
     *words: str, output: IO[bytes] | int = DEVNULL, environment: dict[str, str] | None = None
 ) -> Popen[bytes]:
     """Start `robodreamer train` in a process and a session of its own."""
-    folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
+    folders = (ROOT, ROOT / "sim", ROOT / "deploy", ROOT / "tests" / "stand_ins")
     path = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     return Popen(
         [sys.executable, "-m", "robodreamer", "train", *words],

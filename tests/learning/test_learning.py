@@ -20,7 +20,7 @@ SETTINGS = (
 
 def robodreamer(*words: str | Path) -> None:
     """Run the command as a user does."""
-    folders = (ROOT, ROOT / "sim", ROOT / "deploy", Path(__file__).parent)
+    folders = (ROOT, ROOT / "sim", ROOT / "deploy", ROOT / "tests" / "stand_ins")
     path = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     command = [sys.executable, "-m", "robodreamer", *map(str, words)]
     subprocess.run(command, env=os.environ | path, check=True)

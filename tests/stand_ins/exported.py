@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.export.folder import Origin, unsealed_policy, write_draft
@@ -21,6 +20,7 @@ from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.policy.policy import Policy
+from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
 
 NUM_STEPS = 208  # at least 200
 VECTORS_ONLY = (

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from replay_records import assert_equal, content, make_replay, newer_latents, step_of_all
 from torch import Tensor
 
+from replay_records import assert_equal, content, make_replay, newer_latents, step_of_all
 from robodreamer.runs.checkpoint import Checkpoint, Checkpoints
 
 Everything = tuple[dict[str, Tensor], Any]

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from toy_robot import CONTRACT, Point
-
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.episodes import drive_episodes
@@ -15,6 +13,7 @@ from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.event_stream import Sink, Tape
 from robodreamer_deploy.recording.log_metadata import About, about_drive
+from toy_robot import CONTRACT, Point
 
 Change = Callable[[int], Mapping[str, Array | None]]
 

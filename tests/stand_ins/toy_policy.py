@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from toy_robot import CONTRACT
 
 from robodreamer.export.subgraphs import cut
 from robodreamer_deploy.contract import Array, Observation
@@ -24,6 +23,7 @@ from robodreamer_deploy.policy.manifest import (
     Manifest,
     derive,
 )
+from toy_robot import CONTRACT
 
 Layer = dict[str, Array]  # weights of one graph by name
 Weights = dict[str, Layer]

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from exported import CONTRACTS, Exported, export_toy
 
+from exported import CONTRACTS, Exported, export_toy
 from robodreamer_deploy.cli import main
 
 

@@ -12,7 +12,7 @@ from robodreamer_deploy.control.shutdown import within
 from robodreamer_deploy.control.stop_signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.control.watchdog import Watchdog, end_process
 from robodreamer_deploy.drive_options import check_max_age
-from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.errors import HungError, describe_error
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
 from robodreamer_deploy.robots.loading import load_robot
@@ -107,7 +107,7 @@ def _conclude(
         with within(watchdog, CHECK_WITHIN_S, "the robot"), specimen.connected() as connected:
             lines = list(_describe(connected.get_observation(), specimen.contract))
     except (Exception, HungError) as error:  # noqa: BLE001  a driver raises what it likes
-        say(f"not ready   {robot} kept its promises, and then: {sentence(error)}")
+        say(f"not ready   {robot} kept its promises, and then: {describe_error(error)}")
         return 1
     for line in lines:
         say(f"measures    {line}")
@@ -125,7 +125,7 @@ def _examine(
             with within(watchdog, CHECK_WITHIN_S, "the robot"):
                 finding = examine(name, specimen)
         except HungError as error:  # it came back, but too late
-            finding = Finding(name, sentence(error), None)
+            finding = Finding(name, describe_error(error), None)
         signals.take_back()
         if signals.number is not None:
             break

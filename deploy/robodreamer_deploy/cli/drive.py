@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
         BundleError: The policy must not drive.
         RobotError: The robot or the log cannot be used, or a file cannot be written.
     """
-    from robodreamer_deploy.robots.base import RobotError
+    from robodreamer_deploy.errors import RobotError
 
     if problem := _why_without_effect(arguments):
         raise RobotError(problem)

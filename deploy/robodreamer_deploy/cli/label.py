@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from robodreamer_deploy.control.events import EpisodeStart
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.labels import OUTCOMES, Mark, marks_path, write_mark
 from robodreamer_deploy.recording.reader import LogReader
-from robodreamer_deploy.robots.base import RobotError
 
 REWARDS = {"success": 1.0, "failure": 0.0}
 

@@ -15,9 +15,9 @@ USER_ERROR = 2
 INTERRUPTED = 130
 DRIVE = "drive"
 COMMANDS = {
-    "inspect": "inspect_policy",
+    "inspect": "inspect",
     "check-robot": "check_robot",
-    "mark": "mark",
+    "mark": "label",
     "serve": "serve",
     "keys": "keys",
 }
@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_closed_streams()
     command, words = find_command(sys.argv[1:] if argv is None else argv)
     arguments = command.parser().parse_args(words)
-    from robodreamer_deploy.policy.bundle import BundleError
-    from robodreamer_deploy.robots.base import RobotError
+    from robodreamer_deploy.errors import BundleError, RobotError
     from robodreamer_deploy.utils.async_logging import ThreadHandler
 
     handler = ThreadHandler()

@@ -15,9 +15,13 @@ from robodreamer_deploy.control.shutdown import Leaving, describe_leaving, drive
 from robodreamer_deploy.control.stop_signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.control.watchdog import Watchdog, end_process
 from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
-from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.errors import HungError, RobotError, describe_error
 from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.robots.base import Robot, RobotError, check_features, is_stepped
+from robodreamer_deploy.robots.base import (
+    Robot,
+    check_features,
+    is_stepped,
+)
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.command_timeout import Watch
@@ -117,9 +121,9 @@ class _Service:
         try:
             server.serve(lambda: signals.reason, self.around)
         except (Exception, SystemExit, HungError) as error:  # noqa: BLE001  a driver raises what it likes
-            self.faults.append(sentence(error))
+            self.faults.append(describe_error(error))
             with suppress(Exception, HungError):
-                server.leave(sentence(error), self.around)
+                server.leave(describe_error(error), self.around)
 
     def tell(self, leaving: Leaving, reason: str | None) -> int:
         """Say how the robot was left; return the exit code."""
@@ -203,5 +207,5 @@ def _serve(
         clock, watchdog = MonotonicClock(), service.watchdog
         drive_connected(robot, watch, signals, clock, answer, watchdog, leaving)
     if leaving.connect_error is not None:
-        raise RobotError(sentence(leaving.connect_error)) from leaving.connect_error
+        raise RobotError(describe_error(leaving.connect_error)) from leaving.connect_error
     return service.tell(leaving, signals.reason)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from robodreamer_deploy.contract import SignalError
+from robodreamer_deploy.errors import SignalError
 
 logger = logging.getLogger(__name__)
 

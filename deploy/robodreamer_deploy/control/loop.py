@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from robodreamer_deploy.contract import Contract, SignalError
+from robodreamer_deploy.contract import (
+    Contract,
+)
 from robodreamer_deploy.control.clock import Clock, Grid, MonotonicClock
 from robodreamer_deploy.control.events import EpisodeStart, Listener, Tick
 from robodreamer_deploy.control.fault_tolerance import Bounds, Patience
@@ -22,7 +24,7 @@ from robodreamer_deploy.control.observation_monitor import Gate, Sensed, Sensors
 from robodreamer_deploy.control.safety import NOT_FINITE, Executed, Safety
 from robodreamer_deploy.control.surprise import SLOW_RATE, SurpriseGuard
 from robodreamer_deploy.control.watchdog import Watchdog
-from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.errors import HungError, SignalError, describe_error
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step
 
 logger = logging.getLogger(__name__)
@@ -145,7 +147,7 @@ class ControlLoop:
                 raise
             reason = self.safety.stop_reason
         except BaseException as error:
-            reason = sentence(error)
+            reason = describe_error(error)
             raise
         finally:
             if self._watchdog is not None:
@@ -364,5 +366,5 @@ def _fault_of(tell: Callable[[Listener], None], listener: Listener) -> str | Non
     try:
         tell(listener)
     except Exception as error:  # noqa: BLE001  whatever a recorder raises
-        return sentence(error)
+        return describe_error(error)
     return None

@@ -9,10 +9,18 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
-from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
+from robodreamer_deploy.contract import (
+    Array,
+    Contract,
+    Signal,
+)
 from robodreamer_deploy.control.fault_tolerance import NONE_CAME
 from robodreamer_deploy.control.plausibility import Plausibility
-from robodreamer_deploy.robots.base import RobotError, as_time, is_stamped
+from robodreamer_deploy.errors import RobotError, SignalError
+from robodreamer_deploy.robots.base import (
+    as_time,
+    is_stamped,
+)
 
 MAX_AHEAD_S = 1e-3
 """Stamps may lie in the future by this; beyond, they are not of the monotonic clock."""

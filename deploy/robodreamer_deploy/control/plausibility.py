@@ -12,7 +12,11 @@ from typing import NoReturn
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, Signal, SignalError
+from robodreamer_deploy.contract import (
+    Array,
+    Signal,
+)
+from robodreamer_deploy.errors import SignalError
 from robodreamer_deploy.robots.pose_check import POSITION_MARGIN
 
 POSITION_UNITS = ("m", "rad")

@@ -23,7 +23,10 @@ from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_deploy.control.enable_switch import IsEnabled
 from robodreamer_deploy.control.limits import FULL_RANGE, ROUNDING, Limiter, Limits
 from robodreamer_deploy.control.safety import RANGES, Safety, Writable
-from robodreamer_deploy.robots.base import RobotError, permits
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    permits,
+)
 
 SHORTEST = 1e-3
 """Least part of a period that counts as having passed; a message takes longer (20 us at 50 Hz)."""

@@ -21,7 +21,7 @@ from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.control.enable_switch import IsEnabled, Switch
 from robodreamer_deploy.control.limits import Limiter, Limits, contract_limits
 from robodreamer_deploy.control.states import State, StateMachine
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from robodreamer_deploy.control.clock import Clock
 from robodreamer_deploy.control.stop_signals import SecondSignalError, StopSignals
 from robodreamer_deploy.control.watchdog import Watchdog
-from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.errors import describe_error
 from robodreamer_deploy.robots.base import Robot, is_limp_when_disconnected
 
 HOLD_ATTEMPTS = 5
@@ -141,7 +141,7 @@ def _try_to_hold(held: Holdable, clock: Clock, watchdog: Watchdog | None) -> str
         except SecondSignalError:
             raise
         except BaseException as error:  # noqa: BLE001  whatever a driver raises, try again
-            fault = sentence(error)
+            fault = describe_error(error)
             logger.error("hold failed: %s", fault)  # noqa: TRY400  the sentence is what helps
         else:
             return None
@@ -185,7 +185,7 @@ def _goes_limp(robot: Robot, watchdog: Watchdog | None) -> bool:
         with within(watchdog, ANSWER_WITHIN_S, "is_limp_when_disconnected"):
             return is_limp_when_disconnected(robot)
     except BaseException as error:  # noqa: BLE001  the robot is disconnected whatever it answers
-        logger.error("whether its motors stay on is not known: %s", sentence(error))  # noqa: TRY400
+        logger.error("whether its motors stay on is not known: %s", describe_error(error))  # noqa: TRY400
         return True
 
 
@@ -194,5 +194,5 @@ def _disconnect(robot: Robot, watchdog: Watchdog | None) -> str | None:
         with within(watchdog, DISCONNECT_WITHIN_S, "disconnect"):
             robot.disconnect()
     except BaseException as error:  # noqa: BLE001  a driver raises what it likes
-        return sentence(error)
+        return describe_error(error)
     return None

@@ -22,7 +22,7 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from robodreamer_deploy.control.clock import time_with_sleep
-from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.errors import HungError, describe_error
 from robodreamer_deploy.robots.thread_priority import raise_to_loop
 
 logger = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _does(act: Callable[[str], None], reason: str) -> bool:
     try:
         act(reason)
     except Exception as error:  # noqa: BLE001  a driver raises what it likes
-        logger.error("watchdog: %s", sentence(error))  # noqa: TRY400
+        logger.error("watchdog: %s", describe_error(error))  # noqa: TRY400
         return False
     return True
 

@@ -28,6 +28,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import MANIFEST, METADATA, FileRecord, Manifest
 from robodreamer_deploy.policy.onnx_file import read_onnx
@@ -37,10 +38,6 @@ from robodreamer_deploy.utils.suggest import closest
 REQUIRED_FILES = (*GRAPHS, "initial.npz", "golden.npz")
 MAX_MANIFEST_BYTES = 4 << 20
 NPY_HEADER_BYTES = 1 << 12  # more than numpy writes before an array
-
-
-class BundleError(ValueError):
-    """The folder holds no policy that may drive a robot; the message says why."""
 
 
 class Carry(NamedTuple):

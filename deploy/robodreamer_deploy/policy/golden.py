@@ -14,10 +14,10 @@ from typing import Any, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.bundle import (
     NPY_HEADER_BYTES,
     Bundle,
-    BundleError,
     read_arrays,
     require_size,
 )

@@ -11,7 +11,7 @@ from typing import Any, cast
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.graph_spec import GraphSpec, TensorSpec
 from robodreamer_deploy.policy.onnx_file import read_onnx
 from robodreamer_deploy.policy.providers import PROVIDERS, Provider

@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 PROVIDERS: Mapping[Provider, tuple[str, Mapping[str, str]]] = {

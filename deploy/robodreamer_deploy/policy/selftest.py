@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.golden import LATENTS, Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import Reduction

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 
 LOOK_S = 0.1
 """How often the main thread looks whether the time is over."""

@@ -6,13 +6,12 @@ from typing import Any
 
 from robodreamer_deploy.control.events import Listener
 from robodreamer_deploy.control.loop import ControlLoop
-from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.errors import RobotError, describe_error
 from robodreamer_deploy.recording.event_stream import Sink, Tape
 from robodreamer_deploy.recording.flight_recorder import SECONDS, FlightRecorder, default_folder
 from robodreamer_deploy.recording.log_metadata import about_drive
 from robodreamer_deploy.recording.recorder import CLOSING_S, Recorder
 from robodreamer_deploy.recording.writer import require_mcap
-from robodreamer_deploy.robots.base import RobotError
 
 STATE_S = 1.0
 """Seconds between two states in a log."""
@@ -92,7 +91,9 @@ class DriveLog:
         try:
             path = flight.dump(fault)
         except Exception as error:  # noqa: BLE001  the figures and the last line come after this
-            self._say(f"recorder    the last {SECONDS:g} s cannot be written: {sentence(error)}")
+            self._say(
+                f"recorder    the last {SECONDS:g} s cannot be written: {describe_error(error)}"
+            )
         else:
             if path is not None:
                 self._say(f"recorder    the last {SECONDS:g} s are in {path}")

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.recording.format import DamagedError
-from robodreamer_deploy.robots.base import RobotError
 
 MAGIC = b"\x89MCAP0\r\n"
 HEAD = struct.Struct("<BQ")  # of a record: kind, bytes that follow

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.exact_json import from_json
 from robodreamer_deploy.recording.format import ABOUT, EPISODE, TICK, DamagedError, entry_of
@@ -21,7 +22,6 @@ from robodreamer_deploy.recording.mcap_file import (
     read_records,
 )
 from robodreamer_deploy.recording.writer import FACTS, MANIFEST_NAME, SUMMARY, require_mcap
-from robodreamer_deploy.robots.base import RobotError
 
 MAX_SENTENCES = 10
 """About damage; what is wrong beyond is counted."""

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.errors import RobotError, describe_error
 from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.format import WallClock
 from robodreamer_deploy.recording.log_metadata import About
 from robodreamer_deploy.recording.private_files import open_new
 from robodreamer_deploy.recording.ring import Ring
 from robodreamer_deploy.recording.writer import LogWriter, require_mcap
-from robodreamer_deploy.robots.base import RobotError
 
 RING_BYTES = 64 << 20
 POLL_S = 0.02
@@ -105,7 +104,7 @@ class Recorder:
             with self._file as file:
                 self._write_all(LogWriter(file, about, self._clock), file)
         except Exception as error:  # noqa: BLE001  no log is worth a robot
-            self.fault = f"{self.path} ends early: {sentence(error)}"
+            self.fault = f"{self.path} ends early: {describe_error(error)}"
             logger.error(self.fault)  # noqa: TRY400  the sentence is what helps
 
     def _write_all(self, writer: LogWriter, file: BinaryIO) -> None:

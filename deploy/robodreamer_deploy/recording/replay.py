@@ -12,16 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, SignalError
+from robodreamer_deploy.contract import (
+    Array,
+)
 from robodreamer_deploy.control.events import EpisodeStart, Tick
 from robodreamer_deploy.control.loop import Bounds
 from robodreamer_deploy.control.safety import Executed, Safety, SafetySnapshot
 from robodreamer_deploy.control.surprise import SLOW_RATE
+from robodreamer_deploy.errors import RobotError, SignalError
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Snapshot, Step
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
 from robodreamer_deploy.recording.log_metadata import About, logged_safety
-from robodreamer_deploy.robots.base import RobotError
 
 
 class Difference(NamedTuple):

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError, RobotError
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.log_metadata import About, policy_manifest, versions
 from robodreamer_deploy.recording.reader import LogReader, shortened
 from robodreamer_deploy.recording.replay import Replay, Replayed
-from robodreamer_deploy.robots.base import RobotError
 
 Say = Callable[[str], None]
 

@@ -7,7 +7,7 @@ import time
 from typing import BinaryIO
 
 from robodreamer_deploy.control.events import Tick
-from robodreamer_deploy.errors import sentence
+from robodreamer_deploy.errors import RobotError, describe_error
 from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.exact_json import encodable, to_json
 from robodreamer_deploy.recording.format import ABOUT, WallClock, messages_of
@@ -15,7 +15,6 @@ from robodreamer_deploy.recording.log_metadata import About
 from robodreamer_deploy.recording.named_signals import CALIBRATION, NamedSignals
 from robodreamer_deploy.recording.raw_image import is_picture
 from robodreamer_deploy.recording.schemas import CAMERA, NAMES, PICTURE, SIGNAL, schema_bytes
-from robodreamer_deploy.robots.base import RobotError
 
 CHUNK_BYTES = 1 << 20
 FACTS, SUMMARY = "robodreamer", "robodreamer.summary"
@@ -71,7 +70,9 @@ class LogWriter:
             messages = list(messages_of(entry, self._clock, self._named))
         except Exception as error:  # noqa: BLE001  one odd value must not cost all that follows
             self.num_unfit += 1
-            self.problem = self.problem or f"entry {entry.number} is left out: {sentence(error)}"
+            self.problem = (
+                self.problem or f"entry {entry.number} is left out: {describe_error(error)}"
+            )
             return
         log_ns = self._log_time(entry)
         if not self.num_entries:

@@ -20,12 +20,9 @@ from typing import Protocol, TypeGuard, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.errors import RobotError
 
 logger = logging.getLogger(__name__)
-
-
-class RobotError(RuntimeError):
-    """The robot cannot be made, connected or driven; the message is one sentence for the user."""
 
 
 class Robot(Protocol):

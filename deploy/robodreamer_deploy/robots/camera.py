@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.image_fit import import_cv2, make_fit
 from robodreamer_deploy.robots.thread_priority import raise_to_loop
 

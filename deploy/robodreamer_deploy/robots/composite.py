@@ -21,7 +21,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.base import Robot, RobotError, has, is_stamped
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    Robot,
+    has,
+    is_stamped,
+)
 from robodreamer_deploy.robots.camera import CameraSettings, Frame, OpenCVCamera
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.contract import (
+    Array,
+    Contract,
+)
+from robodreamer_deploy.errors import HungError, RobotError, SignalError, describe_error
 from robodreamer_deploy.robots.base import (
     Robot,
-    RobotError,
     check_features,
     is_enabling,
     is_episodic,
@@ -97,7 +99,7 @@ class Specimen:
                 with self.watched(CALL_WITHIN_S, "hold"):
                     robot.hold()
             except (Exception, HungError) as error:  # noqa: BLE001  closing matters now
-                logger.error("hold failed: %s", sentence(error))  # noqa: TRY400
+                logger.error("hold failed: %s", describe_error(error))  # noqa: TRY400
             with self.watched(DISCONNECT_WITHIN_S, "disconnect"):
                 robot.disconnect()
 
@@ -275,7 +277,9 @@ def check_failed_connect(specimen: Specimen) -> None:
     except (RobotError, OSError):
         pass
     except Exception as error:
-        raise UnfitRobotError(f"connect raised {sentence(error)}, expected RobotError") from error
+        raise UnfitRobotError(
+            f"connect raised {describe_error(error)}, expected RobotError"
+        ) from error
     else:
         robot.disconnect()
         raise UnfitRobotError("connect did not fail where there is no robot")
@@ -319,7 +323,7 @@ def examine(name: str, specimen: Specimen) -> Finding:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  a driver raises what it likes
-        return Finding(name, sentence(error), None)
+        return Finding(name, describe_error(error), None)
     return Finding(name, None, None)
 
 
@@ -360,7 +364,7 @@ def _call(method: Callable[[], Any], name: str, within_s: float | None = None) -
     try:
         result = method()
     except Exception as error:
-        raise UnfitRobotError(f"{name} failed: {sentence(error)}") from error
+        raise UnfitRobotError(f"{name} failed: {describe_error(error)}") from error
     _require_bound(name, start, CALL_WITHIN_S if within_s is None else within_s)
     return result
 

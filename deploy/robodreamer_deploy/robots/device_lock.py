@@ -4,7 +4,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 
 BUSY_S = 1.0
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 
 
 def import_cv2() -> Any:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.utils.suggest import closest
 
 Quantity = Literal["position", "velocity"]

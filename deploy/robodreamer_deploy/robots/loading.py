@@ -27,8 +27,10 @@ from types import ModuleType
 from typing import Any, cast
 
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.robots.base import Robot, RobotError
+from robodreamer_deploy.errors import RobotError, describe_error
+from robodreamer_deploy.robots.base import (
+    Robot,
+)
 from robodreamer_deploy.utils.suggest import closest
 
 BUILT_IN = {
@@ -67,7 +69,7 @@ def load_robot(spec: str, contract: Contract) -> Robot:
     except RobotError:
         raise
     except Exception as error:
-        told = str(error) if isinstance(error, TOLD_AS_THEY_ARE) else sentence(error)
+        told = str(error) if isinstance(error, TOLD_AS_THEY_ARE) else describe_error(error)
         raise RobotError(f"robot {head} cannot be made: {told}") from error
 
 

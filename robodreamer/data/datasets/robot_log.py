@@ -8,8 +8,13 @@ the next one begins; so there is always one control step between two of its step
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
+from robodreamer_deploy.contract import (
+    Array,
+    Contract,
+    Signal,
+)
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.errors import SignalError
 from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 
 UNKNOWN_EPISODE = -1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.differences import differences
 from robodreamer_sim.errors import GraphicsError
 from robodreamer_sim.options import EnvOptions

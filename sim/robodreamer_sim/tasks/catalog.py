@@ -141,9 +141,11 @@ def fetch_tasks() -> dict[str, Named]:
     """Return the tasks of the Fetch arm."""
     tasks = {}
     for name, text in FETCH_TASKS.items():
-        tasks[name] = Named("fetch", "FetchTask", f"{text} (reward: minus the distance)")
+        tasks[name] = Named(
+            "gymnasium_robotics.fetch", "FetchTask", f"{text} (reward: minus the distance)"
+        )
         sparse = f"{text} (reward -1 until there, then 0)"
-        tasks[f"{name}_sparse"] = Named("fetch", "FetchTask", sparse)
+        tasks[f"{name}_sparse"] = Named("gymnasium_robotics.fetch", "FetchTask", sparse)
     return tasks
 
 
@@ -174,18 +176,18 @@ def robotics_tasks() -> dict[str, Named]:
 def _both(name: str, family: str, gymnasium_id: str, dense: str, text: str) -> dict[str, Named]:
     """Return the dense and the sparse task; `dense` is what the package calls its dense one."""
     sparse = "" if dense else "Sparse"
-    maker = f"{family.capitalize()}Task"
+    module, maker = f"gymnasium_robotics.{family}", f"{family.capitalize()}Task"
     return {
-        name: Named(family, maker, f"{text} (dense reward)", gymnasium_id.format(dense)),
+        name: Named(module, maker, f"{text} (dense reward)", gymnasium_id.format(dense)),
         f"{name}_sparse": Named(
-            family, maker, f"{text} (sparse reward)", gymnasium_id.format(sparse)
+            module, maker, f"{text} (sparse reward)", gymnasium_id.format(sparse)
         ),
     }
 
 
 def _kitchen(text: str) -> Named:
     text = f"a Franka arm in a kitchen: {text}"
-    return Named("kitchen", "KitchenTask", text, "FrankaKitchen-v1")
+    return Named("gymnasium_robotics.kitchen", "KitchenTask", text, "FrankaKitchen-v1")
 
 
 def composer_tasks() -> dict[str, Named]:
@@ -193,7 +195,9 @@ def composer_tasks() -> dict[str, Named]:
     texts = {f"manipulation_{name}": text for name, text in MANIPULATION.items()}
     for name in LOCOMOTION:
         texts[f"locomotion_{name}"] = f"dm_control locomotion: {name.replace('_', ' ')}"
-    return {name: Named("composer", "ComposerTask", text) for name, text in texts.items()}
+    return {
+        name: Named("dm_control.composer", "ComposerTask", text) for name, text in texts.items()
+    }
 
 
 def suite_tasks() -> dict[str, Named]:
@@ -201,7 +205,7 @@ def suite_tasks() -> dict[str, Named]:
     tasks = {}
     for task, (domain, name) in suite_names().items():
         text = f"dm_control suite: {domain} {name}".replace("_", " ")
-        tasks[task] = Named("dm_control", "DmControlTask", text)
+        tasks[task] = Named("dm_control.suite", "DmControlTask", text)
     return tasks
 
 

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, Contract, SignalError
+from robodreamer_deploy.contract import (
+    Array,
+    Contract,
+)
+from robodreamer_deploy.errors import SignalError
 from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 from robodreamer_sim.native import is_native
 from robodreamer_sim.options import EnvOptions

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from toy_agent import ALGORITHM, make_agent, make_contract
 
 from robodreamer.learning.actor_critic import Imagined, Outlook, ReturnRange, lambda_return
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Mode, Sample
 from robodreamer.models.rssm import State
+from toy_agent import ALGORITHM, make_agent, make_contract
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

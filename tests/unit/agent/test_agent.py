@@ -4,6 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+
+from robodreamer.config import AlgorithmConfig, OptimizerConfig
+from robodreamer.learning.agent import Agent, Carry, Learner, split_context
+from robodreamer.models.distributions import Mode, Sample, symlog
+from robodreamer.models.rssm import State
 from toy_agent import (
     ALGORITHM,
     SIGNALS,
@@ -12,11 +17,6 @@ from toy_agent import (
     make_contract,
     make_observation,
 )
-
-from robodreamer.config import AlgorithmConfig, OptimizerConfig
-from robodreamer.learning.agent import Agent, Carry, Learner, split_context
-from robodreamer.models.distributions import Mode, Sample, symlog
-from robodreamer.models.rssm import State
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup=0)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from replay_records import make_replay
 
 import robodreamer.runs.files
+from replay_records import make_replay
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.checkpoint import Checkpoints
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_agent import make_agent
-from toy_run import make_run
 
 from robodreamer.config import TrainConfig, named_config
 from robodreamer.evaluation.results import prepare_evaluation
@@ -17,6 +15,8 @@ from robodreamer.models.bin_range import describe_figures, describe_range, reach
 from robodreamer.models.distributions import Mode
 from robodreamer.models.heads import TwoHotHead
 from robodreamer.visualization.report import prepare_report
+from toy_agent import make_agent
+from toy_run import make_run
 
 CPU = named_config("toy", "cpu", "dreamer_v3", "cpu")
 PUBLISHED = named_config("toy", "12m", "dreamer_v3", "default")

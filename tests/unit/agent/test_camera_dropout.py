@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from toy_agent import ALGORITHM, NETWORK, make_agent, make_batch, make_contract, make_observation
 
 from robodreamer.config import PRESETS, SIZES, OptimizerConfig
 from robodreamer.data.collector import Collector, make_replay
@@ -20,6 +19,7 @@ from robodreamer.models.encoder import Encoder
 from robodreamer_deploy.contract import Signal
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
+from toy_agent import ALGORITHM, NETWORK, make_agent, make_batch, make_contract, make_observation
 
 DROPPING = dataclasses.replace(ALGORITHM, camera_dropout=0.3)
 FRONT, WRIST = "is_valid/front", "is_valid/wrist"

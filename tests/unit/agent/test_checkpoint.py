@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from replay_records import assert_equal
-from saved_runs import Run, all_files, assert_same, saved_run
 
+from replay_records import assert_equal
 from robodreamer.runs.checkpoint import CheckpointError, Checkpoints
 from robodreamer.runs.files import read_tensors
+from saved_runs import Run, all_files, assert_same, saved_run
 
 
 @pytest.fixture(autouse=True)

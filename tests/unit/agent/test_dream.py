@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from toy_agent import make_agent, make_contract, make_observation
 
 from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy
 from robodreamer.learning.agent import Agent, Carry
@@ -22,6 +21,7 @@ from robodreamer_sim.cameras.images import RenderedPictures
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.seeding import episode_seed
+from toy_agent import make_agent, make_contract, make_observation
 
 STEPS, CONTEXT = 9, 4
 

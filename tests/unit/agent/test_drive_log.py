@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_policy
 from mcap.writer import CompressionType
-from mcap_copies import Change, copy_log
-from told_drive import ToldDrive
-from toy_robot import CONTRACT
 
+import toy_policy
+from mcap_copies import Change, copy_log
 from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy.cli import main
 from robodreamer_deploy.control.events import EpisodeStart, Tick
@@ -27,8 +25,11 @@ from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 from robodreamer_deploy.recording.flight_recorder import FlightRecorder, default_folder
 from robodreamer_deploy.recording.labels import Mark, read_marks
 from robodreamer_deploy.recording.reader import LogReader
+from told_drive import ToldDrive
+from toy_robot import CONTRACT
 
 TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
+SIMULATED = "robodreamer_sim.robots.in_process:make_robot:fetch_reach"
 POLICIES = Path(__file__).parents[3] / "policies"
 Command = Callable[..., tuple[int, str, str]]
 
@@ -442,7 +443,7 @@ def test_without_the_package_mcap_a_robot_drives_but_is_not_recorded(
 def test_a_real_drive_in_simulation_is_repeated_to_the_bit(said: Command, tmp_path: Path) -> None:
     log = tmp_path / "reach.mcap"
     code, *_ = said(
-        POLICIES / "fetch_reach", "--robot", "robodreamer_sim.robots.in_process:make_robot:fetch_reach",
+        POLICIES / "fetch_reach", "--robot", SIMULATED,
         "--fast", "--draw", "sample", "--episodes", 2, "--log", log,
     )  # fmt: skip
     assert code == 0

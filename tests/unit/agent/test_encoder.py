@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_agent import NETWORK, SIGNALS, VECTORS, make_contract, make_observation
 
 from robodreamer.config import NetworkConfig
 from robodreamer.models.decoder import CameraDecoder
@@ -17,6 +16,7 @@ from robodreamer.models.distributions import symlog
 from robodreamer.models.encoder import Encoder, VectorInput, stage_multipliers
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Signal
+from toy_agent import NETWORK, SIGNALS, VECTORS, make_contract, make_observation
 
 
 def camera(height: int, width: int, channels: int = 3, name: str = "image/front") -> Signal:

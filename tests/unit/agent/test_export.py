@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported import ORIGIN, Exported, corrupt, make_recording
-from toy_agent import NETWORK, make_agent
-from toy_policy import write_bundle
-from toy_run import make_run
 
+from exported import ORIGIN, Exported, corrupt, make_recording
 from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
 from robodreamer.evaluation.policies import OnnxPolicy, load_candidate
 from robodreamer.export import export
@@ -27,12 +24,18 @@ from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Mode
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.run_folder import load_run
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle
+from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+)
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.manifest import DrawResult, Manifest
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden
 from robodreamer_sim import EnvOptions, VectorEnv
+from toy_agent import NETWORK, make_agent
+from toy_policy import write_bundle
+from toy_run import make_run
 
 TASK = "gym:Pendulum-v1"  # 200 steps an episode, no camera
 

@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported import ORIGIN, Exported, export_toy, make_recording
-from toy_agent import ALGORITHM, make_contract
-from toy_robot import Point
 
+from exported import ORIGIN, Exported, export_toy, make_recording
 from robodreamer.export.export import export_policy
 from robodreamer.export.graphs import GivenNoise
 from robodreamer.learning.agent import Agent, Carry
@@ -17,13 +15,18 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.safety import Safety
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle
+from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+)
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.describe import describe
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden
+from toy_agent import ALGORITHM, make_contract
+from toy_robot import Point
 
 pytestmark = pytest.mark.slow
 CONTRACT = make_contract(discrete=True)

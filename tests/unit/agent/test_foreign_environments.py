@@ -5,10 +5,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import foreign_env
 import numpy as np
 import pytest
 
+import foreign_env
 from robodreamer.cli.main import main
 from robodreamer.config import folder_name
 from robodreamer_deploy.contract import Contract

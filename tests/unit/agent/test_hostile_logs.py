@@ -9,15 +9,13 @@ from typing import Any
 
 import lz4.frame
 import pytest
-import toy_policy
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.records import ChunkIndex
-from told_drive import ToldDrive
-from toy_robot import CONTRACT
 
+import toy_policy
 from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
@@ -29,6 +27,8 @@ from robodreamer_deploy.recording.named_signals import NamedSignals
 from robodreamer_deploy.recording.reader import LogReader
 from robodreamer_deploy.recording.replay import Replay
 from robodreamer_deploy.recording.writer import LogWriter
+from told_drive import ToldDrive
+from toy_robot import CONTRACT
 
 Packer = Callable[[bytes], bytes]
 PACKERS: dict[str, Packer] = {"lz4": lz4.frame.compress, "zstd": zstandard.compress}
@@ -112,10 +112,10 @@ def test_a_chunk_that_was_changed_costs_its_own_entries_and_no_others(
     monkeypatch.setattr(writer, "CHUNK_BYTES", 4000)
     path = tmp_path / "log.mcap"
     with path.open("wb") as file:
-        writer = LogWriter(file, drive.about(), WallClock(0, 0.0))
+        log = LogWriter(file, drive.about(), WallClock(0, 0.0))
         for entry in entries:
-            writer.write(entry)
-        writer.finish(0)
+            log.write(entry)
+        log.finish(0)
     content = path.read_bytes()
     all_lost: set[int] = set()
     for place in [entry.chunk_start_offset for entry in chunk_indexes(path)]:

@@ -11,8 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_agent import make_agent
-from toy_robot import CONTRACT
 
 from robodreamer.data.datasets.robot_log import UNKNOWN_EPISODE, Cut, Stretch
 from robodreamer.data.episode_records import (
@@ -24,14 +22,16 @@ from robodreamer.data.episode_records import (
 from robodreamer.models.distributions import Mode
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.controller import Step
 from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
 from robodreamer_deploy.recording.labels import Mark, Marks, marks_path, read_marks, write_mark
-from robodreamer_deploy.robots.base import RobotError
 from robodreamer_sim.env import Judgement
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.tasks.arm import ArmReach
+from toy_agent import make_agent
+from toy_robot import CONTRACT
 
 DISTANCE = "privileged/distance"
 

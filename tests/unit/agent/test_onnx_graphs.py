@@ -9,12 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from exported import CONTRACTS, Exported, export_toy
-from toy_agent import NETWORK, SIGNALS
 
+from exported import CONTRACTS, Exported, export_toy
 from robodreamer.export.graphs import OPSETS, GivenNoise
 from robodreamer.models.distributions import Mode
 from robodreamer_deploy.policy.graph_spec import GRAPHS
+from toy_agent import NETWORK, SIGNALS
 
 FLOAT, UINT8, INT32, BOOL = (f"tensor({kind})" for kind in ("float", "uint8", "int32", "bool"))
 D, S, K, A, E = 32, 4, 4, 2, 16 + (16 // 4) * (32 // 4) * 8 + (16 // 4) * (16 // 4) * 8

@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported import LIKE_FETCH, Exported, Initializer, corrupt, export_toy, initializers
-from toy_agent import make_agent
 
+from exported import LIKE_FETCH, Exported, Initializer, corrupt, export_toy, initializers
 from robodreamer.config import SIZES
 from robodreamer.export.parity import TOLERANCES, Parity, verify_sequence
 from robodreamer.export.reference_steps import Evidence, probe
 from robodreamer.export.torch_trace import RECORDING_SEED, record, trace
 from robodreamer.models.distributions import Sample
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
 from robodreamer_deploy.policy.manifest import Draw
@@ -24,6 +23,7 @@ from robodreamer_deploy.policy.policy import Noise, Policy
 from robodreamer_deploy.policy.selftest import TIE_MARGIN, count_ties, lead
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
+from toy_agent import make_agent
 
 SPLIT = SEQUENCES["split"]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_run import TASK, make_run
 
 from robodreamer.cli.main import main
 from robodreamer.config import TrainConfig
 from robodreamer.visualization.curves import average, read_groups, read_published
 from robodreamer.visualization.plots import NARROW, plot_learning, plot_losses
+from toy_run import TASK, make_run
 
 ROOT = Path(__file__).parents[3]
 PUBLISHED = ROOT / "docs/data/dreamerv3_dmc_curves.csv"

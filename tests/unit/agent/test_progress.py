@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.training.progress import Progress, format_duration
+from robodreamer.training.progress import (
+    Progress,
+)
+from robodreamer.utils.formatting import format_duration
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 FIGURES = {

@@ -10,7 +10,6 @@ import matplotlib.image
 import mujoco
 import numpy as np
 import pytest
-from toy_model import differing, model_arrays
 
 from robodreamer.cli.tasks import tasks
 from robodreamer.cli.train import train
@@ -29,6 +28,7 @@ from robodreamer_sim.vector import vector_env
 from robodreamer_sim.vector.backends import LocalShard
 from robodreamer_sim.vector.seeding import start_seed
 from robodreamer_sim.vector.vector_env import VectorEnv
+from toy_model import differing, model_arrays
 
 SMALL = (16, 16)
 TASKS: dict[str, Any] = {

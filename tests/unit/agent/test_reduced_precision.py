@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from exported import Exported
 from onnx import numpy_helper
 
+from exported import Exported
 from robodreamer.export.folder import choose_golden, stamp, unsealed_policy
 from robodreamer.export.reduced_precision import Reduced, interval, judge, measure, reduce_graphs
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
+from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+    write_manifest,
+)
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import DrawResult, Manifest, Reduction

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from toy_agent import NETWORK, SIGNALS, make_agent, make_contract, make_observation
 
 from robodreamer.config import NetworkConfig
 from robodreamer.learning.agent import Agent
 from robodreamer.reference import config_from_reference, load_parameters, match
 from robodreamer_deploy.contract import Contract, Signal
+from toy_agent import NETWORK, SIGNALS, make_agent, make_contract, make_observation
 
 Arrays = dict[str, NDArray[Any]]
 

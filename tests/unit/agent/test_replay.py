@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from replay_records import (
     FIELDS,
     LATENTS,
@@ -20,7 +21,6 @@ from replay_records import (
     record,
     step_of_all,
 )
-
 from robodreamer.data.replay import Batch, Replay
 from robodreamer.data.ring_buffer import Field
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_run import STEP, TASK, make_run
 
 from robodreamer.cli.commands import COMMANDS
 from robodreamer.cli.main import main
@@ -30,6 +29,7 @@ from robodreamer.visualization.page import (
 from robodreamer.visualization.scores import RandomPolicy, random_score, read_evaluation
 from robodreamer.visualization.video import write_mp4, write_png
 from robodreamer_deploy.contract import ActionSpec
+from toy_run import STEP, TASK, make_run
 
 DRIVE = {
     "task": TASK, "draw": "mode", "is_paced": False, "num_episodes": 50, "return_mean": -3.25,

@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from replay_records import (
     FIELDS,
     LATENTS,
@@ -18,8 +20,6 @@ from replay_records import (
     read_all,
     record,
 )
-from torch import Tensor
-
 from robodreamer.data.ring_buffer import Field, Piece, Records
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -6,8 +6,6 @@ import av
 import numpy as np
 import pytest
 from test_dream import make_footage
-from toy_agent import SIGNALS, make_agent, make_contract
-from toy_run import STEP, make_run
 
 from robodreamer.cli.main import main
 from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
@@ -20,6 +18,8 @@ from robodreamer.visualization.run_videos import (
     prepare_films,
     save_evaluation,
 )
+from toy_agent import SIGNALS, make_agent, make_contract
+from toy_run import STEP, make_run
 
 STEM = f"step-{STEP:09d}"
 ALL = {"dream.mp4", "dream.png", "episode.mp4", "episode.png", "signals.png"}

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported import CONTRACTS, Exported, Initializer, corrupt, initializers
 
+from exported import CONTRACTS, Exported, Initializer, corrupt, initializers
 from robodreamer.export.folder import choose_golden, stamp
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
+from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+    write_manifest,
+)
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden

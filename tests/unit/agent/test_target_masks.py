@@ -3,12 +3,12 @@
 import pytest
 import torch
 from torch import Tensor
-from toy_agent import SIGNALS, make_agent, make_batch, make_contract
 
 from robodreamer.config import OptimizerConfig
 from robodreamer.learning.agent import Agent, Learner
 from robodreamer.models.distributions import Sample
 from robodreamer_deploy.contract import Signal
+from toy_agent import SIGNALS, make_agent, make_batch, make_contract
 
 PRIVILEGED_CLASS = Signal(
     name="privileged/contact", shape=(2,), dtype="int32", num_classes=3, unit=""

@@ -11,8 +11,8 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from test_conformance import XML, Dark, Fit
 
+from conformance_tasks import XML, Dark, Fit
 from robodreamer.cli.main import main
 from robodreamer.config import named_config
 from robodreamer.tasks.figures import format_figures, unusual
@@ -206,9 +206,9 @@ def test_a_broken_off_simulation_does_not_lose_what_the_last_step_earned() -> No
 
 
 def test_a_fit_task_keeps_all_promises(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tasks", "check", "test_conformance:Fit"]) == 0
+    assert main(["tasks", "check", "conformance_tasks:Fit"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "test_conformance:Fit"
+    assert lines[0] == "conformance_tasks:Fit"
     assert [line.split()[0] for line in lines if line.startswith("  ok")] == ["ok"] * len(CHECKS)
     assert lines[-1] == "no broken promises, 1 unusual"
     assert "  look    success       none of 10 episodes succeeds at random: the reward has" in lines
@@ -218,7 +218,7 @@ def test_a_fit_task_keeps_all_promises(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_broken_promise_is_told_and_the_status_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["tasks", "check", "test_conformance:Dark", "test_conformance:Fit"]) == 1
+    assert main(["tasks", "check", "conformance_tasks:Dark", "conformance_tasks:Fit"]) == 1
     said = capsys.readouterr().out
     assert "  broken  pictures      image/scene shows nothing" in said
     assert said.count("  ok      ") == 2 * len(CHECKS) - 1

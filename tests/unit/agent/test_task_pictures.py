@@ -14,9 +14,9 @@ import matplotlib.image
 import mujoco
 import numpy as np
 import pytest
-from test_conformance import Fit
-from test_thinning import lump
 
+from conformance_tasks import Fit
+from fine_mesh import lump
 from robodreamer.cli.main import main
 from robodreamer.cli.train import usual_config
 from robodreamer.tasks.costs import measure_costs
@@ -145,7 +145,7 @@ def test_meshes_that_outnumber_the_pixels_are_told_with_what_to_do(
     (faces,) = re.findall(r"meshes ([0-9,]+) triangles", thinned)
     assert 100 < int(faces.replace(",", "")) <= 2000
     assert "--data.meshes" not in thinned
-    assert "meshes" not in told(capsys, "test_conformance:Fit"), "it has none"
+    assert "meshes" not in told(capsys, "conformance_tasks:Fit"), "it has none"
 
 
 def test_a_task_that_fails_at_its_first_steps_is_told_all_the_same(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from toy_policy import write_bundle
 
 ROOT = Path(__file__).parents[3]

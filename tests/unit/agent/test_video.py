@@ -8,7 +8,6 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb as rgb_of
 from matplotlib.image import imread
-from toy_agent import SIGNALS, make_contract
 
 from robodreamer.visualization.dream import Dream
 from robodreamer.visualization.dream_plot import plot_signals
@@ -33,6 +32,7 @@ from robodreamer.visualization.video_layout import (
     sheet,
 )
 from robodreamer_deploy.contract import Array, Signal
+from toy_agent import SIGNALS, make_contract
 
 STEPS, CONTEXT = 8, 3
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import toy_policy
 
+import toy_policy
 from robodreamer_deploy.utils import async_logging
 from robodreamer_deploy.utils.async_logging import MAX_LINES, ThreadHandler
 

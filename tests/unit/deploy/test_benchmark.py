@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_policy
 
+import toy_policy
 from robodreamer_deploy.benchmark import QUANTILES, _measure, bench, format_bench
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.policy.bundle import load_bundle

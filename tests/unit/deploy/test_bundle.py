@@ -12,13 +12,11 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_policy import GOLDEN_STEPS, A, D, K, S, make_golden, make_manifest, make_weights, reseal
-from toy_policy import write_bundle as write_toy
 
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.bundle import (
     MAX_MANIFEST_BYTES,
     REQUIRED_FILES,
-    BundleError,
     Carry,
     load_bundle,
     write_initial,
@@ -33,6 +31,8 @@ from robodreamer_deploy.policy.manifest import (
     FileRecord,
     Manifest,
 )
+from toy_policy import GOLDEN_STEPS, A, D, K, S, make_golden, make_manifest, make_weights, reseal
+from toy_policy import write_bundle as write_toy
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_policy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import toy_policy
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.bundle import (
     REQUIRED_FILES,
-    BundleError,
     load_bundle,
     write_manifest,
 )

@@ -12,13 +12,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from toy_robot import CONTRACT, IMAGE, Bench, Point
 
-from robodreamer_deploy.robots.base import RobotError, check_features, is_enabling, is_episodic
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    check_features,
+    is_enabling,
+    is_episodic,
+)
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
 from robodreamer_deploy.robots.composite import RobotWithCameras
 from robodreamer_deploy.robots.image_fit import make_fit
 from robodreamer_deploy.robots.loading import load_robot
+from toy_robot import CONTRACT, IMAGE, Bench, Point
 
 RATE_HZ = 50
 SHAPE = (24, 32, 3)

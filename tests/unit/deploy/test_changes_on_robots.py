@@ -5,11 +5,8 @@ import logging
 
 import numpy as np
 import pytest
-from lerobot_arm import Arm, ArmConfig
-from servo_arm import CONTRACT as SERVO_CONTRACT
-from servo_arm import HIGH, HOME, JOINTS, LOW, bus_config, goals, simulated_bus
-from toy_robot import FakeClock
 
+from lerobot_arm import Arm, ArmConfig
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.joint_mapping import JointMapping, Target
@@ -19,6 +16,9 @@ from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
 from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_sim.dynamixel.joints import to_rad
+from servo_arm import CONTRACT as SERVO_CONTRACT
+from servo_arm import HIGH, HOME, JOINTS, LOW, bus_config, goals, simulated_bus
+from toy_robot import FakeClock
 
 NAMES = ("shoulder_pan", "elbow_flex")
 SIGNAL = Signal(

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_robot import CONTRACT, Point
 
 from robodreamer_deploy.contract import (
     ActionSpec,
     Camera,
     Contract,
     Signal,
-    SignalError,
 )
+from robodreamer_deploy.errors import SignalError
+from toy_robot import CONTRACT, Point
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON_VALUES = st.recursive(

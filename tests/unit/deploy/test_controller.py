@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-import toy_policy
-from toy_policy import A, make_weights, random_observation
 
+import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import Carry, load_bundle
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step, warm_up
 from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_deploy.policy.policy import Policy, surprise
+from toy_policy import A, make_weights, random_observation
 
 CAMERA = frozenset({"image/eye"})
 

@@ -14,8 +14,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-import toy_policy
 
+import toy_policy
 from robodreamer_deploy.cli import main
 from robodreamer_deploy.control.loop import LoopReport
 from robodreamer_deploy.drive_summary import (
@@ -544,9 +544,9 @@ def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
 CLINGING = """
 import signal, sys, time
 from robodreamer_deploy import cli
-from robodreamer_deploy.control import leaving
+from robodreamer_deploy.control import shutdown
 from toy_robot import Bench
-leaving.DISCONNECT_WITHIN_S = 0.2
+shutdown.DISCONNECT_WITHIN_S = 0.2
 class Clinging(Bench):
     def disconnect(self):
         if self.is_connected:

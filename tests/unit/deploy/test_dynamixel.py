@@ -8,6 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    check_features,
+)
+from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
+from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
+from robodreamer_deploy.robots.loading import load_robot
+from robodreamer_sim.dynamixel.bus import SimulatedBus
+from robodreamer_sim.dynamixel.joints import MujocoJoints, to_rad
 from servo_arm import (
     CONTRACT,
     HIGH,
@@ -21,14 +32,6 @@ from servo_arm import (
     simulated_bus,
     write_bus_file,
 )
-
-from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_deploy.robots.base import RobotError, check_features
-from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
-from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
-from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.dynamixel.joints import MujocoJoints, to_rad
 
 
 @pytest.fixture

@@ -8,6 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from robodreamer_deploy.control.clock import VirtualClock
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.dynamixel import bus as bus_module
+from robodreamer_deploy.robots.dynamixel.bus import DynamixelBus, NoAnswerError
+from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
+from robodreamer_sim.dynamixel.bus import SimulatedBus
+from robodreamer_sim.dynamixel.joints import to_rad
+from robodreamer_sim.dynamixel.servo import OVERLOAD
 from servo_arm import (
     CONTRACT,
     HOME,
@@ -17,15 +26,6 @@ from servo_arm import (
     goals,
     simulated_bus,
 )
-
-from robodreamer_deploy.control.clock import VirtualClock
-from robodreamer_deploy.robots.base import RobotError
-from robodreamer_deploy.robots.dynamixel import bus
-from robodreamer_deploy.robots.dynamixel.bus import DynamixelBus, NoAnswerError
-from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
-from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.dynamixel.joints import to_rad
-from robodreamer_sim.dynamixel.servo import OVERLOAD
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_before_it_asks_again_it_lets_the_bus_fall_silent_within_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = VirtualClock()
-    monkeypatch.setattr(bus, "time", SimpleNamespace(monotonic=clock.now))
+    monkeypatch.setattr(bus_module, "time", SimpleNamespace(monotonic=clock.now))
     bus: Any = DynamixelBus(bus_config("/dev/nowhere"))
     bus._packets = object()
     tries: list[int] = []

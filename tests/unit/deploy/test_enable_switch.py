@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.control.enable_switch import HEARTBEAT_S, HeartbeatFile, enabling
 from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.control.states import State
 from robodreamer_deploy.robots.composite import RobotWithCameras
+from toy_robot import CONTRACT, Bench
 
 
 class FakeNow:

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_policy
-from toy_robot import CONTRACT, Bench
 
+import toy_policy
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.control.limits import Limits
 from robodreamer_deploy.control.loop import ControlLoop
@@ -23,13 +22,14 @@ from robodreamer_deploy.control.safety import Safety, Start
 from robodreamer_deploy.control.shutdown import drive_connected
 from robodreamer_deploy.control.stop_signals import StopSignals
 from robodreamer_deploy.control.watchdog import Watchdog
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.robots.base import RobotError
 from robodreamer_sim.robots.in_process import make_robot
 from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker as HardwareChecker
 from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits
+from toy_robot import CONTRACT, Bench
 
 DT = CONTRACT.control_dt_s
 TICKS = 20

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lerobot_arm import Arm, ArmConfig
-from toy_robot import FakeClock
 
+from lerobot_arm import Arm, ArmConfig
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.base import (
-    RobotError,
     check_features,
     is_limp_when_disconnected,
     is_stamped,
@@ -24,6 +23,7 @@ from robodreamer_deploy.robots.joints import LEAD_S
 from robodreamer_deploy.robots.lerobot.mapping import Joint, LeRobotFile, Picture
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.loading import load_robot
+from toy_robot import FakeClock
 
 FILE = Path(__file__).parents[2] / "stand_ins" / "lerobot_arm.py"
 JOINTS = ("shoulder_pan", "elbow_flex")

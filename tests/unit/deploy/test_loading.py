@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from toy_policy import write_bundle
-from toy_robot import CONTRACT
 
 from robodreamer_deploy.cli.main import main
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.composite import RobotWithCameras
 from robodreamer_deploy.robots.loading import load_robot
+from toy_policy import write_bundle
+from toy_robot import CONTRACT
 
 SIGNATURE = r"calling it with \(argument: str, contract: Contract\)"
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_policy
-from toy_robot import CONTRACT, EPISODE_STEPS, Bench, FakeClock, Point
 
+import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.clock import Grid, VirtualClock
 from robodreamer_deploy.control.episodes import Episode, drive, drive_episodes, stop_after
@@ -16,10 +15,11 @@ from robodreamer_deploy.control.limits import rate_limits
 from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.drive_summary import summarize_loop
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.robots.base import RobotError
+from toy_robot import CONTRACT, EPISODE_STEPS, Bench, FakeClock, Point
 
 DT = CONTRACT.control_dt_s
 NAN_POSITION = {"proprio/position": np.array([0, np.nan], np.float32)}

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_policy
-from toy_robot import CONTRACT, Bench, FakeClock
 
+import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.episodes import drive_episodes
 from robodreamer_deploy.control.events import EpisodeStart, Tick
@@ -22,6 +21,7 @@ from robodreamer_deploy.errors import HungError
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
+from toy_robot import CONTRACT, Bench, FakeClock
 
 DT = CONTRACT.control_dt_s
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.control.observation_monitor import Gate, max_age_s
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
+from toy_robot import CONTRACT, Bench
 
 NOW = 50.0
 DT = CONTRACT.control_dt_s

@@ -12,12 +12,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_agent import NETWORK, make_agent
 
 from robodreamer_deploy.policy.policy import Noise
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.robots.in_process import SimulatedRobot
+from toy_agent import NETWORK, make_agent
 
 FOLDER = Path(__file__).parents[3] / "benchmarks"
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)

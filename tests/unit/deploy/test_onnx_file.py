@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import toy_policy
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
+import toy_policy
+from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+    write_manifest,
+)
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import METADATA
 from robodreamer_deploy.policy.onnx_file import read_onnx

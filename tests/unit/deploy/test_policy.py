@@ -7,19 +7,23 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
-import toy_policy
 from onnx import numpy_helper
-from toy_policy import A, D, E, K, S, make_golden, make_manifest, make_weights
-from toy_robot import CONTRACT
 
+import toy_policy
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle, write_manifest
+from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+    write_manifest,
+)
 from robodreamer_deploy.policy.golden import Golden, load_golden
 from robodreamer_deploy.policy.graph_spec import SEQUENCES, GraphSpec, TensorSpec
 from robodreamer_deploy.policy.manifest import derive
 from robodreamer_deploy.policy.onnx_graph import Graph
 from robodreamer_deploy.policy.policy import Policy, surprise
 from robodreamer_deploy.policy.selftest import TIE_MARGIN, replay_golden
+from toy_policy import A, D, E, K, S, make_golden, make_manifest, make_weights
+from toy_robot import CONTRACT
 
 WEIGHTS = {name for weights in make_weights().values() for name in weights}
 IN_GRAPHS = [

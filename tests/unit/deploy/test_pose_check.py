@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ros2_stub
-from lerobot_arm import Arm, ArmConfig
-from servo_arm import CONTRACT as SERVO_CONTRACT
-from servo_arm import HIGH, JOINTS, LOW, arm_contract, bus_config, goals, simulated_bus
 from test_changes_on_robots import NAMES, relative
 from test_ros2 import CONTRACT as ROS2_CONTRACT
 from test_ros2 import LABELS, Bench
-from toy_robot import FakeClock
 
+import ros2_stub
+from lerobot_arm import Arm, ArmConfig
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.pose_check import PoseCheck
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import to_rad
+from servo_arm import CONTRACT as SERVO_CONTRACT
+from servo_arm import HIGH, JOINTS, LOW, arm_contract, bus_config, goals, simulated_bus
+from toy_robot import FakeClock
 
 
 def pose_check(half: float = 1.0) -> PoseCheck:

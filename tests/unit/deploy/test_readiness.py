@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy_policy
 
+import toy_policy
 from robodreamer_deploy.control.loop_stats import LoopReport
 from robodreamer_deploy.drive_summary import format_loop, summarize_loop
 

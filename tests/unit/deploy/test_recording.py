@@ -13,18 +13,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-import toy_policy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, Message
 from mcap.stream_reader import StreamReader, breakup_chunk
-from told_drive import ToldDrive
-from toy_robot import CONTRACT, EPISODE_STEPS
 
+import toy_policy
 from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.manifest import derive
 from robodreamer_deploy.policy.policy import Policy
@@ -39,7 +38,8 @@ from robodreamer_deploy.recording.raw_image import PIECE_BYTES, image_message, r
 from robodreamer_deploy.recording.reader import LogReader
 from robodreamer_deploy.recording.recorder import Recorder
 from robodreamer_deploy.recording.writer import LogWriter
-from robodreamer_deploy.robots.base import RobotError
+from told_drive import ToldDrive
+from toy_robot import CONTRACT, EPISODE_STEPS
 
 TICKS = EPISODE_STEPS
 

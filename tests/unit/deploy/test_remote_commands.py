@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_policy
 import zmq
 from test_wire import raw
-from toy_robot import CONTRACT
 
+import toy_policy
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.control.shutdown import HOLD_ATTEMPTS
-from robodreamer_deploy.errors import RemoteFault
+from robodreamer_deploy.errors import RemoteFault, RobotError
 from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.robots.base import RobotError
 from robodreamer_deploy.robots.loading import load_robot
+from toy_robot import CONTRACT
 
 TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
 FETCH_REACH = Path(__file__).parents[3] / "policies" / "fetch_reach"

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from served import served
-from toy_robot import CONTRACT, Bench
 
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address, parse_address
 from robodreamer_deploy.robots.remote.keys import load_key, make_keys
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.server_socket import Door
 from robodreamer_deploy.robots.remote.wire import Message, encode
+from served import served
+from toy_robot import CONTRACT, Bench
 
 
 @pytest.fixture

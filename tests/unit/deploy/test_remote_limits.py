@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_robot import CONTRACT, Bench, FakeClock, Point
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_deploy.control.limits import Limits, contract_limits, rate_limits
 from robodreamer_deploy.control.remote_commands import RemoteCommands
 from robodreamer_deploy.control.safety import Safety, Start
 from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
+from toy_robot import CONTRACT, Bench, FakeClock, Point
 
 DT = CONTRACT.control_dt_s
 ONES = np.ones(2, np.float32)

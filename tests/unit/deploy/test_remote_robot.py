@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_policy
 import zmq
-from served import ANY_PORT, served, serving
-from toy_robot import CONTRACT, Bench, Point
 
-from robodreamer_deploy.contract import Array, SignalError
+import toy_policy
+from robodreamer_deploy.contract import (
+    Array,
+)
 from robodreamer_deploy.drive import Options, run
-from robodreamer_deploy.errors import HungError, RemoteFault
+from robodreamer_deploy.errors import HungError, RemoteFault, RobotError, SignalError
 from robodreamer_deploy.robots.base import (
-    RobotError,
     check_features,
     is_enabling,
     is_episodic,
@@ -31,6 +30,8 @@ from robodreamer_deploy.robots.remote.requests import Request
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot, RemoteRobot, make_robot
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, encode
+from served import ANY_PORT, served, serving
+from toy_robot import CONTRACT, Bench, Point
 
 ACTION = np.array([0.5, -0.25], np.float32)
 

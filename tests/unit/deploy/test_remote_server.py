@@ -13,14 +13,11 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from served import ANY_PORT, NO_RAMP, served, serving
 from test_wire import ARRAYS, JSON, raw
-from toy_robot import CONTRACT, Bench, Point
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.drive_options import make_remote_commands
-from robodreamer_deploy.errors import RemoteFault
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RemoteFault, RobotError
 from robodreamer_deploy.robots.remote.client import Link
 from robodreamer_deploy.robots.remote.command_timeout import Watch
 from robodreamer_deploy.robots.remote.requests import (
@@ -33,6 +30,8 @@ from robodreamer_deploy.robots.remote.robot import make_robot
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.server_socket import COMPLAIN_EVERY_S, Complaints, Letter
 from robodreamer_deploy.robots.remote.wire import Message, decode, encode
+from served import ANY_PORT, NO_RAMP, served, serving
+from toy_robot import CONTRACT, Bench, Point
 
 ACTION = np.array([0.5, -0.25], np.float32)
 KINDS = ("describe", "connect", "get_observation", "send_action", "hold", "start_episode",

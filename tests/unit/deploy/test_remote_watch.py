@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_robot import CONTRACT, Bench, FakeClock
 
 from robodreamer_deploy.cli.serve import watched_commands
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.drive_options import DriveOptions
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.remote.command_timeout import GRACE, RETRY_S, Watch
+from toy_robot import CONTRACT, Bench, FakeClock
 
 ACTION = np.array([0.5, -0.25], np.float32)
 WITHIN_S = 0.1

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from told_drive import ToldDrive
 
+import toy_policy
 from robodreamer_deploy.control.events import Tick
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.replay import Replay, Replayed
+from told_drive import ToldDrive
 
 NAN = {"proprio/position": np.array([np.nan, 0.0], np.float32)}
 BLIND = {"image/eye": None}

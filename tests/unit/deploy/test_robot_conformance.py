@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_policy import write_bundle
-from toy_robot import CONTRACT, Bench, FakeClock
 
 from robodreamer_deploy.cli import check_robot
 from robodreamer_deploy.cli.main import main
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.base import RobotError, check_features
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    check_features,
+)
 from robodreamer_deploy.robots.conformance import (
     CHECKS,
     SkippedCheckError,
@@ -21,6 +22,8 @@ from robodreamer_deploy.robots.conformance import (
     UnfitRobotError,
     examine,
 )
+from toy_policy import write_bundle
+from toy_robot import CONTRACT, Bench, FakeClock
 
 ALL = [signal.name for signal in CONTRACT.observations]
 

@@ -14,13 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ros2_stub
-from ros2_stub import Float64MultiArray, Image, JointState, World, doubles
-from toy_policy import write_bundle
-from toy_robot import FakeClock
 
-from robodreamer_deploy.contract import ActionSpec, Contract, Signal, SignalError
-from robodreamer_deploy.robots.base import RobotError, check_features, is_stamped
+import ros2_stub
+from robodreamer_deploy.contract import (
+    ActionSpec,
+    Contract,
+    Signal,
+)
+from robodreamer_deploy.errors import RobotError, SignalError
+from robodreamer_deploy.robots.base import (
+    check_features,
+    is_stamped,
+)
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.ros2.robot import Ros2Robot
 from robodreamer_deploy.robots.ros2.settings import (
@@ -30,6 +35,9 @@ from robodreamer_deploy.robots.ros2.settings import (
     Ros2Picture,
     read_ros2_file,
 )
+from ros2_stub import Float64MultiArray, Image, JointState, World, doubles
+from toy_policy import write_bundle
+from toy_robot import FakeClock
 
 ROOT = Path(__file__).parents[3]
 LABELS = ("pan", "lift")

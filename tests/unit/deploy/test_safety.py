@@ -14,7 +14,7 @@ from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.control.limits import Limits, contract_limits, rate_limits
 from robodreamer_deploy.control.safety import ReadOnly, Safety, Start
 from robodreamer_deploy.control.states import State
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 
 DT = 0.02
 SPEC = ActionSpec(size=2, low=(-1.0, -1.0), high=(1.0, 1.0))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_robot import CONTRACT, Bench
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control import shutdown as module
@@ -24,6 +23,7 @@ from robodreamer_deploy.control.shutdown import (
 )
 from robodreamer_deploy.control.stop_signals import SHIELD_S, StopSignals, catch_stop_signals
 from robodreamer_deploy.control.watchdog import Watchdog
+from toy_robot import CONTRACT, Bench
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

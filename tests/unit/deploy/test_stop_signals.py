@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_policy
-from toy_robot import CONTRACT, Bench
 
+import toy_policy
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.control.shutdown import Leaving, drive_connected
@@ -24,9 +23,10 @@ from robodreamer_deploy.control.stop_signals import (
     StopSignals,
     catch_stop_signals,
 )
+from toy_robot import CONTRACT, Bench
 
 ROOT = Path(__file__).parents[3]
-HERE = Path(__file__).parent
+HERE = ROOT / "tests" / "stand_ins"
 CANNOT_BE_CAUGHT = {signal.SIGKILL, signal.SIGSTOP}
 ENDING = sorted(signal.valid_signals() - {*CANNOT_BE_CAUGHT, *CRASHES, *HARMLESS, signal.SIGPIPE})
 Command = Callable[..., tuple[int, str, str]]

@@ -8,11 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from toy_policy import write_bundle
 
 from robodreamer_deploy import drive
-from robodreamer_deploy.policy.bundle import BundleError
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.time_limit import within
+from toy_policy import write_bundle
 
 ROOT = Path(__file__).parents[3]
 

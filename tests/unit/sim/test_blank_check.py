@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_conformance import Dark, Fit
 
+from conformance_tasks import Dark, Fit
 from robodreamer_sim.cameras.blank_check import NUM_FRAMES, complaint
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import EnvironmentFault, VectorEnv
@@ -13,7 +13,7 @@ STILL = np.zeros((2, 1), np.float32)
 
 def environments(name: str) -> VectorEnv:
     options = EnvOptions(image_size=(16, 16))
-    return VectorEnv(f"test_conformance:{name}", options, num_envs=2, num_workers=0, seed=0)
+    return VectorEnv(f"conformance_tasks:{name}", options, num_envs=2, num_workers=0, seed=0)
 
 
 def test_a_camera_that_shows_nothing_stops_the_environments_after_its_start_up_frames() -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from servo_arm import ARM
-from toy_policy import make_manifest, reseal, write_bundle
-from toy_robot import CONTRACT
 
 from robodreamer_deploy.cli.main import main
 from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.dynamixel.joints import MujocoJoints
 from robodreamer_sim.dynamixel.servo import SimulatedServo
+from servo_arm import ARM
+from toy_policy import make_manifest, reseal, write_bundle
+from toy_robot import CONTRACT
 
 M_PER_TICK = 0.2 / 1000
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_model import XML, differing, model_arrays, toy_spec
 
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
@@ -15,6 +14,7 @@ from robodreamer_sim.randomization import Choice, Entry, Randomization
 from robodreamer_sim.randomization.delay import DelayLine, delay, delay_s
 from robodreamer_sim.randomization.history import histories_kept
 from robodreamer_sim.registry import make
+from toy_model import XML, differing, model_arrays, toy_spec
 
 INTEGRATORS = [*mujoco.mjtIntegrator.__members__]
 

@@ -4,13 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from toy_robot import CONTRACT, Point
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.robots.base import RobotError, is_episodic, is_stamped
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    is_episodic,
+    is_stamped,
+)
 from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits
 from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
 from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections, Sensors
+from toy_robot import CONTRACT, Point
 
 DT = CONTRACT.control_dt_s
 ACTION = np.array([0.5, -0.5], np.float32)

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import Contract
-from robodreamer_deploy.robots.base import EpisodicRobot, RobotError, check_features, is_episodic
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    EpisodicRobot,
+    check_features,
+    is_episodic,
+)
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot

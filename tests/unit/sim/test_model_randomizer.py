@@ -5,7 +5,6 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
-from toy_model import differing, model_arrays, toy_spec
 
 from robodreamer_deploy.contract import Array
 from robodreamer_sim.randomization import Choice, Entry, Randomization, Uniform
@@ -13,6 +12,7 @@ from robodreamer_sim.randomization.delay import keep_history
 from robodreamer_sim.randomization.model_elements import elements
 from robodreamer_sim.randomization.model_randomizer import Randomizer
 from robodreamer_sim.randomization.parameters import FIELDS, SIGNAL_KINDS
+from toy_model import differing, model_arrays, toy_spec
 
 BY_MASS = {"body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "actuator_acc0"}
 BY_SHAPE = BY_MASS | {

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer_deploy.contract import Signal, SignalError
+from robodreamer_deploy.contract import (
+    Signal,
+)
 from robodreamer_deploy.control.plausibility import Plausibility
+from robodreamer_deploy.errors import SignalError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import read_word
 from robodreamer_sim.registry import make

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_env
 from gymnasium import spaces
 
+import toy_env
 from robodreamer_deploy.contract import Signal
 from robodreamer_sim.cameras.images import resize
 from robodreamer_sim.options import EnvOptions

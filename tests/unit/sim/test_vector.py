@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robodreamer_deploy.contract import SignalError
+from robodreamer_deploy.errors import SignalError
 from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make

@@ -4,11 +4,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from toy_env import EPISODE_STEPS
 
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.gymnasium_adapter import GymnasiumVectorEnv
 from robodreamer_sim.vector.vector_env import VectorEnv
+from toy_env import EPISODE_STEPS
 
 TASKS = {
     (False, False): "ToyEndless",

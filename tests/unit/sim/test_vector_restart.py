@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from toy_env import SPARED
 
 from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.gymnasium_adapter import GymnasiumVectorEnv
 from robodreamer_sim.vector.seeding import episode_seed
 from robodreamer_sim.vector.vector_env import VectorEnv
+from toy_env import SPARED
 
 Record = dict[str, NDArray[Any]]
 

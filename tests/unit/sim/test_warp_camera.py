@@ -12,8 +12,8 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
-from test_thinning import scene as scene_with_fine_mesh
 
+from fine_mesh import scene as scene_with_fine_mesh
 from robodreamer_sim import EnvOptions, VectorEnv, make
 from robodreamer_sim.cameras import gl_backend
 from robodreamer_sim.cameras.blank_check import BLANK

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 
 if TYPE_CHECKING:
     from dynamixel_sdk import PortHandler, Protocol2PacketHandler

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.device_lock import Exclusive
 from robodreamer_deploy.robots.dynamixel.bus import (
     BUS_WATCHDOG,

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.image_fit import make_fit
 from robodreamer_deploy.robots.joints import JointScale, given, known_ranges
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record

@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.device_lock import Exclusive
 from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
 from robodreamer_deploy.robots.lerobot.mapping import (

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 
 FORM = "tcp://HOST:PORT, such as tcp://127.0.0.1:5555"
 ADDRESS = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[\w.*-]+):(?P<port>[0-9]{1,5})")

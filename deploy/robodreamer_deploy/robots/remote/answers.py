@@ -6,9 +6,10 @@ Nothing that a robot's class returns or raises keeps a request from being answer
 from collections.abc import Mapping
 from typing import Any
 
-from robodreamer_deploy.contract import Array, SignalError
-from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.contract import (
+    Array,
+)
+from robodreamer_deploy.errors import RobotError, SignalError, describe_error
 from robodreamer_deploy.robots.remote.requests import Request
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, WireError, encode
 
@@ -35,7 +36,7 @@ def encode_answer(
 def error_fields(error: BaseException) -> dict[str, Any]:
     """Return how the driver is told of an error."""
     try:
-        text = sentence(error)[:LONGEST_TEXT]
+        text = describe_error(error)[:LONGEST_TEXT]
         match error:
             case SignalError():
                 key = str(error.key)[:LONGEST_TEXT]

@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from robodreamer_deploy.contract import Array, SignalError
-from robodreamer_deploy.errors import RemoteFault
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.contract import (
+    Array,
+)
+from robodreamer_deploy.errors import RemoteFault, RobotError, SignalError
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key, require_zmq
 from robodreamer_deploy.robots.remote.wire import (

@@ -18,8 +18,11 @@ from types import TracebackType
 from typing import Protocol
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.errors import sentence
-from robodreamer_deploy.robots.base import RobotError, is_enabling, permits
+from robodreamer_deploy.errors import RobotError, describe_error
+from robodreamer_deploy.robots.base import (
+    is_enabling,
+    permits,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +149,7 @@ class Watch:
         try:
             self._robot.hold()
         except (Exception, SystemExit) as error:  # noqa: BLE001  a driver raises what it likes
-            logger.error("hold failed: %s", sentence(error))  # noqa: TRY400  the sentence helps
+            logger.error("hold failed: %s", describe_error(error))  # noqa: TRY400  the sentence helps
             return RETRY_S
         with self._lock:
             if self._num_actions == newest:  # no other thread's action has set a new one

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.differences import differences
 from robodreamer_deploy.robots.remote.address import parse_address
 from robodreamer_deploy.robots.remote.client import Answer, Link

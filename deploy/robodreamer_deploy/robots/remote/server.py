@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, Contract, SignalError
-from robodreamer_deploy.errors import HungError, sentence
+from robodreamer_deploy.contract import (
+    Array,
+    Contract,
+)
+from robodreamer_deploy.errors import HungError, RobotError, SignalError, describe_error
 from robodreamer_deploy.robots.base import (
     EpisodicRobot,
     Robot,
-    RobotError,
     as_time,
     is_episodic,
     is_limp_when_disconnected,
@@ -191,7 +193,7 @@ class Server:
         except WireError as error:
             self._door.refuse(str(error))
         except Exception as error:  # noqa: BLE001  whatever a stranger's bytes lead to
-            self._door.refuse(sentence(error))
+            self._door.refuse(describe_error(error))
         return None
 
     def _answer(self, sender: bytes, request: Request) -> bytes:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key, require_zmq
 from robodreamer_deploy.robots.remote.wire import MAX_REQUEST_BYTES

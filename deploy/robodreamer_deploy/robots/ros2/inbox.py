@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, SignalError
+from robodreamer_deploy.contract import (
+    Array,
+)
+from robodreamer_deploy.errors import SignalError
 
 AHEAD_S = 0.1
 """A stamp may lie so far in the future, for clocks that differ a little; it counts as now."""

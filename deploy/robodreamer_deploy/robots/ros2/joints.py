@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.joints import (
     GoalPositions,
     Quantity,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.ros2.inbox import Inbox
 from robodreamer_deploy.robots.ros2.settings import Ros2File
 

@@ -15,8 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from robodreamer_deploy.contract import Array, Contract, Signal, SignalError
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.contract import (
+    Array,
+    Contract,
+    Signal,
+)
+from robodreamer_deploy.errors import RobotError, SignalError
 from robodreamer_deploy.robots.device_lock import Exclusive
 from robodreamer_deploy.robots.image_fit import make_fit
 from robodreamer_deploy.robots.joints import QUANTITIES

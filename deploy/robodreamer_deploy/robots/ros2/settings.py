@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.joints import JointScale
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 

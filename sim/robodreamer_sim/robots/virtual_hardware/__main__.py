@@ -1,4 +1,4 @@
-"""`python -m robodreamer_sim.robots.virtual_hardware TASK`, where there is no torch for `robodreamer robot`."""
+"""`python -m robodreamer_sim.robots.virtual_hardware TASK`: virtual hardware without torch."""
 
 import sys
 

@@ -14,7 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.robots.base import EpisodicRobot, Robot, RobotError
+from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.robots.base import (
+    EpisodicRobot,
+    Robot,
+)
 from robodreamer_sim.randomization.delay import DelayLine
 from robodreamer_sim.robots.virtual_hardware import WATCHDOG_PERIODS
 from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker, CommandLimits, State

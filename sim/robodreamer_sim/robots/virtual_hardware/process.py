@@ -9,8 +9,10 @@ from pathlib import Path
 
 from robodreamer_deploy.control.realtime import real_time
 from robodreamer_deploy.control.stop_signals import catch_stop_signals
-from robodreamer_deploy.policy.bundle import BundleError, load_bundle
-from robodreamer_deploy.robots.base import RobotError
+from robodreamer_deploy.errors import BundleError, RobotError
+from robodreamer_deploy.policy.bundle import (
+    load_bundle,
+)
 from robodreamer_deploy.robots.remote.listening import announce, listening
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.utils.async_logging import LineThread, ThreadHandler

@@ -1,0 +1,17 @@
+"""Figures as text, the same wherever a user reads them."""
+
+from collections.abc import Mapping
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as 45 s, 12 min or 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def format_success(summary: Mapping[str, float]) -> str:
+    """Return success as `, success 90%` after other figures; nothing where it is not known."""
+    return f", success {summary['success']:.0%}" if "success" in summary else ""
