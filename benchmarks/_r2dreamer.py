@@ -113,7 +113,7 @@ def _settings(checkout: Path, workload: Workload, device: torch.device) -> Any:
     ours = {
         "rep_loss": "dreamer",
         "compile": device.type == "cuda",
-        "lr": workload.protocol.optimizer.learning_rate,
+        "lr": workload.algorithm.optimizer.learning_rate,
         "encoder": {"mlp_keys": vectors, "cnn_keys": images},
         "decoder": {
             "mlp_keys": "(?!image)" if vectors != NOTHING else NOTHING,

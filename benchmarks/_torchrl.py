@@ -25,7 +25,7 @@ class TorchRL:
     def __init__(self, workload: Workload, device: torch.device) -> None:
         algorithms = import_module("torchrl.trainers.algorithms")
         self._loss, targets = _Builder(workload, device).build()
-        optimizer = workload.protocol.optimizer
+        optimizer = workload.algorithm.optimizer
         self._stepper = algorithms.DreamerV3OptimizationStepper(
             self._loss,
             algorithms.DreamerV3Optimizer(

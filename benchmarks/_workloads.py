@@ -15,8 +15,8 @@ from torch import Tensor
 
 from robodreamer.config import (
     AlgorithmConfig,
+    DataConfig,
     NetworkConfig,
-    ProtocolConfig,
     TrainConfig,
     named_config,
 )
@@ -52,8 +52,8 @@ class Workload:
         return dataclasses.replace(network, depth_multipliers=max(stages)) if stages else network
 
     @property
-    def protocol(self) -> ProtocolConfig:
-        """Batch, replay and optimizer."""
+    def protocol(self) -> DataConfig:
+        """Batch and replay."""
         return self.config.data
 
     @property
@@ -102,8 +102,8 @@ class Recipe(NamedTuple):
 
 
 WORKLOADS = {
-    "debug": Recipe("fetch_reach", "both", "debug", "multimodal", "debug"),
-    "cpu": Recipe("fetch_reach", "both", "cpu", "multimodal", "cpu"),
+    "debug": Recipe("fetch_reach", "both", "debug", "quick", "debug"),
+    "cpu": Recipe("fetch_reach", "both", "cpu", "quick", "cpu"),
     "1m": Recipe("dmc_walker_walk", "proprio", "1m", "dreamer_v3", "dmc_proprio"),
     "12m": Recipe("dmc_walker_walk", "camera", "12m", "dreamer_v3", "dmc_vision"),
 }
@@ -135,7 +135,7 @@ def make_learner(
     protocol = workload.protocol
     return Learner(
         make_agent(workload, device),
-        protocol.optimizer,
+        workload.algorithm.optimizer,
         replay_context=protocol.replay_context,
         compute_dtype=dtype,
     )

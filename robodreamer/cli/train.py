@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from robodreamer.cli.parsing import Job, parse
-from robodreamer.config import TrainConfig, folder_name, named_config
-from robodreamer.config_check import check_settings
+from robodreamer.config import TrainConfig, default_words, folder_name, named_config
 
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 
@@ -27,7 +26,7 @@ class TrainArguments(TrainConfig):
     """Learn a task; every setting of the run can be given here.
 
     Three words choose the rest: --size the networks, --preset the algorithm, --protocol how data
-    is collected and replayed. The protocols cpu and debug change the algorithm, too.
+    is collected and replayed.
     """
 
     task: Task = ""
@@ -46,7 +45,6 @@ def train(words: Sequence[str]) -> Job:
         raise ValueError("name a task, such as fetch_reach; `robodreamer tasks` lists them")
     folder = arguments.run or Path("runs") / folder_name(arguments.task)
     config = resumed_config(folder, words) if arguments.resume else config_of(arguments)
-    check_settings(config)
     from robodreamer.training.builder import prepare_training
 
     return prepare_training(config, folder, resume=arguments.resume, view=arguments.view)
@@ -61,12 +59,7 @@ def parse_train(words: Sequence[str], base: TrainConfig | None = None) -> TrainA
 
 def usual_config(words: Sequence[str] = ()) -> TrainConfig:
     """Return the settings that the three words stand for, or their defaults on this machine."""
-    has_gpu = Path("/dev/nvidiactl").exists()
-    names = {
-        "size": "12m" if has_gpu else "cpu",
-        "preset": "multimodal",
-        "protocol": "default" if has_gpu else "cpu",
-    }
+    names = default_words()
     for position, word in enumerate(words):
         name, separator, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in names:

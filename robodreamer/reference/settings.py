@@ -40,7 +40,7 @@ POSITIVE_OPTIONS = ("dec.simple.bspace", "opt.agc")  # 0 switches a part off the
 
 def config_from_reference(
     config: Mapping[str, Any],
-) -> tuple[NetworkConfig, AlgorithmConfig, OptimizerConfig]:
+) -> tuple[NetworkConfig, AlgorithmConfig]:
     """Turn the reference's agent settings (its `agent:` section, nested) into ours.
 
     Options of initialisation and reporting are passed over; the batch's `replay_context` belongs
@@ -52,7 +52,7 @@ def config_from_reference(
     options = {**ABSENT_OPTIONS, **dict(_flatten(config))}
     try:
         _check_options(options)
-        return _network(options), _algorithm(options), _optimizer(options)
+        return _network(options), _algorithm(options)
     except KeyError as error:
         raise ValueError(f"the settings lack {error.args[0]}") from error
 
@@ -140,6 +140,7 @@ def _algorithm(options: Mapping[str, Any]) -> AlgorithmConfig:
             value=options["loss_scales.value"],
             replay_value=options["loss_scales.repval"],
         ),
+        optimizer=_optimizer(options),
     )
 
 

@@ -109,8 +109,8 @@ def _run(session: Session, folder: Path, resources: ExitStack) -> None:
             newest = session.checkpoints.latest()
             left = f"{newest.path} is from before" if newest else "there is no checkpoint yet"
             raise TrainingDivergedError(
-                f"training diverged: {error}; {left}; a smaller --data.optimizer.learning-rate "
-                "may help"
+                f"training diverged: {error}; {left}; a smaller "
+                "--algorithm.optimizer.learning-rate may help"
             ) from error
     if not is_finished:
         raise KeyboardInterrupt
@@ -190,7 +190,10 @@ def _build(
     agent = make_agent(config, envs.contract).to(device)
     precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.precision]
     learner = Learner(
-        agent, data.optimizer, replay_context=data.replay_context, compute_dtype=precision
+        agent,
+        config.algorithm.optimizer,
+        replay_context=data.replay_context,
+        compute_dtype=precision,
     )
     replay = make_replay(
         envs.contract,
@@ -325,7 +328,7 @@ def _describe(config: TrainConfig, agent: Agent, replay: Replay, device: torch.d
 
 
 def describe_learning(config: TrainConfig, control_dt_s: float) -> str:
-    """Say what differs from the preset, and how far returns reach in seconds of the task.
+    """Return what differs from the preset, and how far returns reach in seconds of the task.
 
     A discount of 1 - 1/n weighs rewards n steps ahead by 1/e; what comes much later does not count.
     """
@@ -335,11 +338,8 @@ def describe_learning(config: TrainConfig, control_dt_s: float) -> str:
         "come later: --algorithm.discount-horizon"
     )
     changed = [f"{name} {ours} (not {theirs})" for name, ours, theirs in departures(config)]
-    if start := config.data.optimizer.actor_start:
-        changed.append(f"an actor that waits {start} updates")
-    if not changed:
-        return reach
-    return f"learns as {config.preset}, but with {', '.join(changed)}\n{reach}"
+    departs = f", but with {', '.join(changed)}" if changed else ""
+    return f"learns as {config.preset}{departs}\n{reach}"
 
 
 def _describe_device(device: torch.device) -> str:

@@ -34,7 +34,7 @@ class Offset(Mode):
 
 def make_agent(case: Case, *, filled: bool = True) -> Agent:
     """Build the agent of a file from its settings, and load its parameters."""
-    network, algorithm, _ = config_from_reference(case.options["config"])
+    network, algorithm = config_from_reference(case.options["config"])
     agent = Agent(contract(case.options), network, algorithm)
     if filled:
         load_parameters(agent, case.section("param") | case.section("state"))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from imagined import report
 from torch import Tensor, nn
-from vectors import GRADIENT, Case, Options, case_names, compare
+from vectors import GRADIENT, Case, Options, case_names, compare, linear
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.learning.actor_critic import (
@@ -87,7 +87,7 @@ def make_behavior(
     """Return an actor and critics that look their outputs up in a case's arrays."""
     values = case["in/value_logits"]
     steps = values.shape[0] * values.shape[1]
-    network = NetworkConfig(units=steps, critic_layers=0, actor_layers=0, bins=values.shape[-1])
+    network = linear(NetworkConfig(units=steps, bins=values.shape[-1]))
     behavior = Behavior(steps, action, network, algorithm)
     fill_table(behavior.critic.output, values)
     fill_table(behavior.slow_critic.output, case["in/slow_logits"])

@@ -14,6 +14,7 @@ from vectors import (
     fill,
     gradients,
     leaf,
+    linear,
 )
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
@@ -166,7 +167,8 @@ def test_vectors_are_scored_as_by_the_reference(name: str) -> None:
     (steps, size), name = target.shape, "proprio/vector"
     signal = Signal(name=name, shape=(size,), dtype="float32")
     # Without hidden layers, and with one-hot states, the decoder's weight is a table of means.
-    decoder = Decoder([signal], 0, NetworkConfig(deter=steps, units=steps, decoder_layers=0))
+    network = linear(NetworkConfig(deter=steps, blocks=1, decoder_blocks=1, units=steps))
+    decoder = Decoder([signal], 0, network)
     assert decoder.vectors is not None
     table = cast("nn.Linear", decoder.vectors.outputs[0]).weight
     with torch.no_grad():

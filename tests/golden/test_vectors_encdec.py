@@ -38,6 +38,7 @@ def make_network(options: Options) -> NetworkConfig:
         pooling="stride" if sizes["strided"] else "max",
         decoder_blocks=sizes.get("bspace", 1),
         deter=rssm.get("deter", 1),
+        blocks=rssm.get("blocks", 1),
     )
 
 

@@ -46,7 +46,8 @@ class Training(NamedTuple):
 
 def optimizer_config(options: Options, tag: str) -> OptimizerConfig:
     """Return the optimizer of a training run."""
-    _, _, config = config_from_reference(options["config"])
+    _, algorithm = config_from_reference(options["config"])
+    config = algorithm.optimizer
     if tag == "default":
         return config
     fast = options["fast_opt"]

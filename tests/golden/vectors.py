@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robodreamer.config import NetworkConfig
 from robodreamer.reference import Counterpart
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
@@ -187,3 +188,14 @@ def contract(options: Options) -> Contract:
     return Contract(
         task="golden", observations=signals(options["obs_space"]), action=action, control_dt_s=0.1
     )
+
+
+def linear(network: NetworkConfig) -> NetworkConfig:
+    """Return sizes whose heads and decoder have no hidden layers.
+
+    No run can be made with them. On one-hot states of `units` elements the weight of a head is then
+    a table, one row per step, that a test fills with the values of a file.
+    """
+    for name in ("critic_layers", "actor_layers", "decoder_layers"):
+        object.__setattr__(network, name, 0)
+    return network

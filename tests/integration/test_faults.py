@@ -194,7 +194,7 @@ def test_training_that_diverges_stops_and_leaves_finite_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    words = "--data.optimizer.learning-rate=1e30", "--num-workers=0"
+    words = "--algorithm.optimizer.learning-rate=1e30", "--num-workers=0"
     assert train(run, *BLIND, *words, task=FINE) == 2
     assert "training diverged: " in last_words(capsys)
     tensors = [v for k, v in result_of(run).items() if k.startswith("agent/")]

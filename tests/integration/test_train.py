@@ -86,7 +86,7 @@ def test_losses_on_a_fixed_batch_fall(quick_run: Path) -> None:
     checkpoints = Checkpoints(quick_run)
     checkpoints.load(checkpoints.history()[-1], replay)
     batch = replay.sample(4).data
-    learner = Learner(agent, config.data.optimizer, replay_context=config.data.replay_context)
+    learner = Learner(agent, config.algorithm.optimizer, replay_context=config.data.replay_context)
     first, last = {}, {}
     for update in range(40):
         draw = Sample(torch.Generator().manual_seed(0))

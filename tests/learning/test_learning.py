@@ -13,7 +13,7 @@ TASK = "gym:point_env:Point-v0"
 SETTINGS = (
     "--size=cpu", "--protocol=cpu", "--network.deter=64", "--network.hidden=32",
     "--network.units=32", "--network.stoch=8", "--network.classes=8", "--data.batch-length=12",
-    "--data.prefill=800", "--algorithm.horizon=8", "--data.optimizer.actor-start=200",
+    "--data.prefill=800", "--algorithm.horizon=8", "--algorithm.optimizer.actor-start=200",
     "--observe=proprio", "--device=cpu", "--threads=1", "--evaluate-minutes=0",
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig
+from robodreamer.config import PROTOCOLS, named_config
 from robodreamer.data.collector import make_replay
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.run_folder import make_agent, write_run
@@ -30,10 +30,9 @@ def make_run(
 ) -> Path:
     """Write a run folder with evaluations every 60 steps and minutes; return it."""
     data = replace(PROTOCOLS["debug"], action_repeat=action_repeat)
-    config = TrainConfig(
-        task=TASK, observe=observe, seed=seed, size="debug", protocol="debug",
-        network=SIZES["debug"], algorithm=PRESETS["dreamer_v3"], data=data,
-    )  # fmt: skip
+    config = replace(
+        named_config(TASK, "debug", "dreamer_v3", "debug"), observe=observe, seed=seed, data=data
+    )
     options = EnvOptions(observe=observe, image_size=(32, 32), action_repeat=action_repeat)
     env = make(TASK, options)
     env.close()

@@ -18,7 +18,7 @@ from robodreamer.visualization.report import prepare_report
 from toy_agent import make_agent
 from toy_run import make_run
 
-CPU = named_config("toy", "cpu", "dreamer_v3", "cpu")
+CPU = named_config("toy", "cpu", "quick", "cpu")
 PUBLISHED = named_config("toy", "12m", "dreamer_v3", "default")
 
 

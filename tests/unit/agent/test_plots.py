@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from robodreamer.cli.main import main
-from robodreamer.config import TrainConfig
+from robodreamer.config import named_config
 from robodreamer.visualization.curves import average, read_groups, read_published
 from robodreamer.visualization.plots import NARROW, plot_learning, plot_losses
 from toy_run import TASK, make_run
@@ -75,7 +75,7 @@ def test_an_average_reaches_as_far_as_all_curves() -> None:
 
 
 def test_published_curves_are_those_of_the_same_task_and_view() -> None:
-    walker = TrainConfig(task="dmc_walker_walk", observe="proprio")
+    walker = replace(named_config("dmc_walker_walk"), observe="proprio")
     (label,) = read_published(PUBLISHED, walker)
     assert label == "published, dmc_proprio (5 seeds)"
     (found,) = read_published(PUBLISHED, replace(walker, observe="both")).items()

@@ -140,12 +140,12 @@ def test_settings_are_taken_over(settings: dict[str, Any]) -> None:
     settings["repl_loss"]["slowreg"] = 0.5
     settings["loss_scales"]["repval"] = 0.7
     settings["opt"]["agc"] = 0.2
-    network, algorithm, optimizer = config_from_reference(settings)
+    network, algorithm = config_from_reference(settings)
     assert (network.deter, network.prior_layers) == (48, 3)
     assert (network.encoder_layers, network.decoder_layers, network.pooling) == (2, 3, "stride")
     assert (algorithm.unimix, algorithm.replay_slow_critic_scale) == (0.05, 0.5)
     assert algorithm.loss_scales.replay_value == 0.7
-    assert optimizer.clip == 0.2
+    assert algorithm.optimizer.clip == 0.2
     assert isinstance(network, NetworkConfig)
 
 
@@ -173,7 +173,7 @@ def test_incomplete_settings_name_what_they_lack(settings: dict[str, Any]) -> No
 
 
 def test_settings_and_parameters_of_another_size_do_not_fit(settings: dict[str, Any]) -> None:
-    network, _, _ = config_from_reference(settings)
+    network, _ = config_from_reference(settings)
     assert network != NETWORK
     other = make_agent(make_contract(ONE_SIZE), network=replace(NETWORK, units=24))
     with pytest.raises(ValueError, match="of another shape"):

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from robodreamer.config import PRESETS, SIZES, TrainConfig
+from robodreamer.config import PRESETS, SIZES, named_config
 from robodreamer.data.collector import Collector, make_replay
 from robodreamer.learning.agent import Agent
 from robodreamer.models.bin_range import reach
@@ -24,7 +25,7 @@ from robodreamer_sim.vector.vector_env import VectorEnv
 
 CPU = torch.device("cpu")
 TASK = "gym:toy_env:Toy-v0"
-CONFIG = TrainConfig(task=TASK, observe="proprio", evaluate_episodes=1)
+CONFIG = replace(named_config(TASK), observe="proprio", evaluate_episodes=1)
 STEP_S = 7.0  # of a clock that goes on whenever an evaluation asks whether to stop
 
 

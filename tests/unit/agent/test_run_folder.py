@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from robodreamer.config import PROTOCOLS, SIZES, TrainConfig
+from robodreamer.config import named_config
 from robodreamer.data.collector import make_replay
 from robodreamer.data.replay import Replay
 from robodreamer.runs import run_folder as run_module
@@ -26,9 +26,7 @@ from robodreamer.runs.run_folder import (
 )
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
-CONFIG = TrainConfig(
-    task="toy", network=SIZES["debug"], data=PROTOCOLS["debug"], cameras=("a", "b"), seed=3
-)
+CONFIG = replace(named_config("toy", "debug", "dreamer_v3", "debug"), cameras=("a", "b"), seed=3)
 CONTRACT = Contract(
     task="toy",
     observations=(Signal(name="proprio/position", shape=(3,), dtype="float32", unit="m"),),

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer.config import TrainConfig
+from robodreamer.config import named_config
 from robodreamer.training.schedule import STOPS, Period, Schedule, StopRequest
 
-CONFIG = TrainConfig(
-    task="x", steps=1000, minutes=60.0, checkpoint_minutes=15.0, evaluate_minutes=5.0,
+CONFIG = replace(
+    named_config("x"), steps=1000, minutes=60.0, checkpoint_minutes=15.0, evaluate_minutes=5.0,
     log_seconds=10.0, checkpoint_steps=100, evaluate_steps=250, log_steps=30,
 )  # fmt: skip
 DETERMINISTIC = replace(CONFIG, deterministic=True, minutes=None)

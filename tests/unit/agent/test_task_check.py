@@ -22,7 +22,7 @@ from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_vel
 from robodreamer_sim.testing.conformance import CHECKS
 from robodreamer_sim.testing.random_policy import Encounter, meet
 
-SMALL = named_config("", size="cpu", preset="multimodal", protocol="cpu")
+SMALL = named_config("", size="cpu", preset="quick", protocol="cpu")
 
 
 class Odd(gymnasium.Env):

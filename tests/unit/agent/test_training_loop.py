@@ -1,6 +1,7 @@
 """The page of training: what one round of it does with the replay."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robodreamer.config import PRESETS, PROTOCOLS, SIZES, TrainConfig
+from robodreamer.config import named_config
 from robodreamer.data.collector import Collector, ReplayRatio, make_replay
 from robodreamer.learning.agent import Agent, Learner
 from robodreamer.models.distributions import Draw, Sample
@@ -23,10 +24,7 @@ from robodreamer_sim.vector.vector_env import VectorEnv
 
 CPU = torch.device("cpu")
 TASK = "gym:toy_env:Toy-v0"  # episodes of three steps
-CONFIG = TrainConfig(
-    task=TASK, observe="proprio", network=SIZES["debug"], algorithm=PRESETS["dreamer_v3"],
-    data=PROTOCOLS["debug"],
-)  # fmt: skip
+CONFIG = replace(named_config(TASK, "debug", "dreamer_v3", "debug"), observe="proprio")
 LENGTH = CONFIG.data.replay_context + CONFIG.data.batch_length
 NEW = 100.0  # what new latents are counted from; those of collection are within [-1, 1]
 
@@ -59,7 +57,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
             seed=0, device=CPU,
         )  # fmt: skip
         draw = Sample(torch.Generator().manual_seed(0))
-        learner = Student(agent, data.optimizer, replay_context=data.replay_context)
+        learner = Student(agent, CONFIG.algorithm.optimizer, replay_context=data.replay_context)
         learner.batches = []
         yield Session(
             config=CONFIG,

@@ -1,0 +1,107 @@
+"""Settings of learning: losses, imagination, returns, actor, critic, optimizer."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from robodreamer.config.optimizer import OptimizerConfig
+from robodreamer.config.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossScales(Settings):
+    """Weight of every loss in the one sum; names equal the losses produced."""
+
+    OPTION: ClassVar[str] = "--algorithm.loss-scales."
+
+    images: NonNegativeFloat = 1.0
+    """Reconstruction of each camera, a sum over pixels."""
+    vectors: NonNegativeFloat = 1.0
+    """Reconstruction of each vector, a sum over its elements."""
+    auxiliary: NonNegativeFloat = 0.0
+    """Prediction of each privileged vector from the encoder's tokens alone, so that the camera's
+    network learns what matters before the latent state does; 0 leaves that head out."""
+    reward: NonNegativeFloat = 1.0
+    continuation: NonNegativeFloat = 1.0
+    dynamics: NonNegativeFloat = 1.0
+    representation: NonNegativeFloat = 0.1
+    policy: NonNegativeFloat = 1.0
+    value: NonNegativeFloat = 1.0
+    replay_value: NonNegativeFloat = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmConfig(Settings):
+    """Settings of learning (`--preset`): world model, imagination, returns, actor and critic.
+
+    Defaults are those of DreamerV3 (Hafner et al., 2025, "Hyperparameters").
+    """
+
+    OPTION: ClassVar[str] = "--algorithm."
+
+    latent: Literal["categorical"] = "categorical"
+    """Family of the latent variables; categorical is straight-through with a uniform mix."""
+    unimix: NonNegativeFloat = 0.01
+    """Share of the uniform distribution in the latent probabilities."""
+    free_nats: NonNegativeFloat = 1.0
+    """KL below which dynamics and representation losses do not push."""
+    actor_gradient: Literal["reinforce"] = "reinforce"
+    """How the actor learns from imagined returns."""
+    horizon: PositiveInt = 15
+    """Imagined steps H."""
+    imagination_last: NonNegativeInt = 0
+    """Imagine from this many last steps of each sequence; 0 means from all."""
+    discount_horizon: PositiveInt = 333
+    """Continue targets and replay returns use a discount of 1 - 1/this."""
+    return_lambda: NonNegativeFloat = 0.95
+    entropy_scale: NonNegativeFloat = 3e-4
+    slow_critic_rate: NonNegativeFloat = 0.02
+    slow_critic_scale: NonNegativeFloat = 1.0
+    """Weight of the critic's pull towards the slow critic."""
+    replay_lambda: NonNegativeFloat = 0.95
+    """Lambda of the returns along replayed rewards."""
+    replay_slow_critic_scale: NonNegativeFloat = 1.0
+    """As `slow_critic_scale`, for the value loss on replayed steps."""
+    return_rate: NonNegativeFloat = 0.01
+    """Rate of the running percentiles of the returns."""
+    return_low: NonNegativeFloat = 5.0
+    return_high: NonNegativeFloat = 95.0
+    """Percentiles of the returns; the distance between them divides the advantages."""
+    return_limit: NonNegativeFloat = 1.0
+    """Smallest distance assumed, so that small returns are not enlarged."""
+    min_std: NonNegativeFloat = 0.1
+    max_std: NonNegativeFloat = 1.0
+    """Bounds of the continuous actor's standard deviation."""
+    camera_dropout: NonNegativeFloat = 0.0
+    """Share of camera frames that the agent learns to do without, each camera for itself; the
+    encoder then reads a bit per camera that says whether its frame is there. 0 leaves that bit out:
+    on a robot the model then dreams through a lost frame, all other signals of that step unread."""
+    camera_gap: PositiveFloat = 3.0
+    """Steps that frames of a camera are lost in a row, on average: gaps have geometric lengths, so
+    that with 3 a third of them is a single frame and one in eleven longer than six."""
+    loss_scales: LossScales = field(default_factory=LossScales)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.imagination_last == 1:
+            raise ValueError(
+                "--algorithm.imagination-last has to be more than 1, or 0 for all steps"
+            )
+        if self.camera_gap < 1:
+            raise ValueError(
+                f"--algorithm.camera-gap has to be 1 or more steps, got {self.camera_gap}"
+            )
+        # Gaps of n steps on average with one frame between them lose n of n + 1 frames.
+        share = self.camera_gap / (1 + self.camera_gap)
+        if self.camera_dropout > share:
+            raise ValueError(
+                f"--algorithm.camera-dropout can be {share:g} at most with gaps of "
+                f"{self.camera_gap:g} steps, between which there is a frame, got "
+                f"{self.camera_dropout}"
+            )

@@ -1,0 +1,28 @@
+"""Settings of the optimizer."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from robodreamer.config.settings import NonNegativeFloat, NonNegativeInt, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Settings):
+    """LaProp with adaptive gradient clipping."""
+
+    OPTION: ClassVar[str] = "--algorithm.optimizer."
+
+    learning_rate: NonNegativeFloat = 4e-5
+    warmup: NonNegativeInt = 1000
+    """Updates over which the learning rate rises linearly from 0."""
+    actor_start: NonNegativeInt = 0
+    """Updates before the actor begins to warm up. Where rewards are negative, a critic that has yet
+    to learn so thinks best of what nobody has visited, and an actor that follows it spends most of
+    few updates on finding its way back (RESULTS.md)."""
+    clip: NonNegativeFloat = 0.3
+    """Largest ratio of gradient norm to parameter norm, per tensor."""
+    clip_floor: NonNegativeFloat = 1e-3
+    """Smallest parameter norm the clipping assumes."""
+    beta1: NonNegativeFloat = 0.9
+    beta2: NonNegativeFloat = 0.999
+    epsilon: NonNegativeFloat = 1e-20

@@ -1,0 +1,126 @@
+"""Presets: the sizes, algorithms and protocols that have a name, as data.
+
+Three independent words choose the settings of a run: `--size` the networks, `--preset` the
+algorithm with its optimizer, `--protocol` how data is collected and replayed. Any field can then be
+set as well.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from robodreamer.config.algorithm import AlgorithmConfig, LossScales
+from robodreamer.config.data import DataConfig
+from robodreamer.config.network import NetworkConfig
+from robodreamer.config.optimizer import OptimizerConfig
+from robodreamer.config.training import TrainConfig
+
+SIZES: Mapping[str, NetworkConfig] = {
+    "debug": NetworkConfig(
+        deter=32, hidden=16, stoch=4, classes=4, units=16, depth=4, encoder_layers=1,
+        decoder_layers=1, critic_layers=1, actor_layers=1, bins=41, pooling="stride",
+    ),
+    "cpu": NetworkConfig(
+        deter=256, hidden=128, stoch=16, classes=16, units=128, depth=4, encoder_layers=2,
+        decoder_layers=2, critic_layers=2, actor_layers=2, bin_limit=6.0, pooling="stride",
+    ),
+    "1m": NetworkConfig(deter=512, hidden=64, classes=4, depth=4, units=64),
+    "12m": NetworkConfig(deter=2048, hidden=256, classes=16, depth=16, units=256),
+    "25m": NetworkConfig(deter=3072, hidden=384, classes=24, depth=24, units=384),
+    "50m": NetworkConfig(deter=4096, hidden=512, classes=32, depth=32, units=512),
+    "100m": NetworkConfig(deter=6144, hidden=768, classes=48, depth=48, units=768),
+    "200m": NetworkConfig(deter=8192, hidden=1024, classes=64, depth=64, units=1024),
+}  # fmt: skip
+
+MULTIMODAL = LossScales(images=0.03, auxiliary=1.0)
+PRESETS: Mapping[str, AlgorithmConfig] = {
+    "dreamer_v3": AlgorithmConfig(),
+    "multimodal": AlgorithmConfig(loss_scales=MULTIMODAL),
+    "quick": AlgorithmConfig(
+        loss_scales=MULTIMODAL, imagination_last=8, discount_horizon=20, entropy_scale=3e-3,
+        optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200, actor_start=400),
+    ),
+}  # fmt: skip
+"""`multimodal` is DreamerV3 with pictures weighed like vectors: as a sum over thousands of pixels,
+a small network spends its latents on them and forgets the goal. Its encoder is shown what only the
+simulator knows, as a target (RESULTS.md).
+
+`quick` is `multimodal` for a few thousand updates, chosen on `fetch_reach` (RESULTS.md): larger
+steps, imagination from fewer states, returns that reach 20 steps, which a critic learns sooner, and
+actions that stay random for longer. Where rewards come later, raise `discount_horizon`."""
+
+PROTOCOLS: Mapping[str, DataConfig] = {
+    "default": DataConfig(),
+    "dmc_vision": DataConfig(action_repeat=2, look="reference"),
+    "dmc_proprio": DataConfig(action_repeat=2),
+    "cpu": DataConfig(
+        num_envs=8, batch_size=16, batch_length=25, train_ratio=32.0, prefill=2_000,
+        image_size=32, decode_fraction=0.25, replay_capacity=100_000,
+    ),
+    "debug": DataConfig(
+        num_envs=2, batch_size=2, batch_length=8, train_ratio=16.0, image_size=32,
+        decode_fraction=0.5, replay_capacity=2_000,
+    ),
+}  # fmt: skip
+
+DEFAULT_WORDS = {
+    "gpu": {"size": "12m", "preset": "multimodal", "protocol": "default"},
+    "cpu": {"size": "cpu", "preset": "quick", "protocol": "cpu"},
+}
+"""Words that are used where none are given, by machine."""
+
+
+def default_words() -> dict[str, str]:
+    """Return the default `size`, `preset` and `protocol` of this machine."""
+    return dict(DEFAULT_WORDS["gpu" if Path("/dev/nvidiactl").exists() else "cpu"])
+
+
+def named_config(
+    task: str, size: str | None = None, preset: str | None = None, protocol: str | None = None
+) -> TrainConfig:
+    """Return the settings that three words stand for; this machine's defaults where they are None.
+
+    Raises:
+        ValueError: One of the words does not exist.
+    """
+    given = {"size": size, "preset": preset, "protocol": protocol}
+    usual = default_words()
+    words = {name: word or usual[name] for name, word in given.items()}
+    return TrainConfig(
+        task=task,
+        size=words["size"],
+        preset=words["preset"],
+        protocol=words["protocol"],
+        network=choose("size", words["size"], SIZES),
+        algorithm=choose("preset", words["preset"], PRESETS),
+        data=choose("protocol", words["protocol"], PROTOCOLS),
+    )
+
+
+def departures(config: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield every setting of the algorithm that is not its preset's: name, value, the preset's."""
+    yield from _differences(config.algorithm, choose("preset", config.preset, PRESETS), "")
+
+
+def _differences(ours: Any, theirs: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    for field in dataclasses.fields(ours):
+        value, usual = getattr(ours, field.name), getattr(theirs, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _differences(value, usual, f"{prefix}{field.name}.")
+        elif value != usual:
+            yield f"{prefix}{field.name}", value, usual
+
+
+def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    """Return `table[name]`.
+
+    Raises:
+        ValueError: There is no such name; the message lists what exists, closest first.
+    """
+    if name in table:
+        return table[name]
+    close = difflib.get_close_matches(name, table, n=len(table), cutoff=0.4)
+    others = [other for other in table if other not in close]
+    raise ValueError(f"unknown {kind} {name!r}; there is {', '.join(close + others)}")
