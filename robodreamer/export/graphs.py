@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from robodreamer.export.subgraphs import cut
+from robodreamer.export.subgraphs import extract_subgraph
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Categorical
 from robodreamer.models.rssm import State
@@ -130,7 +130,8 @@ def write_graphs(
     """
     whole = _trace(WholeStep(agent), _example_inputs(agent), opset)
     for name, spec in graphs.items():
-        (folder / name).write_bytes(cut(whole, spec, name).SerializeToString())
+        model = extract_subgraph(whole, spec, name)
+        (folder / name).write_bytes(model.SerializeToString())
 
 
 def _example_inputs(agent: Agent) -> dict[str, Tensor]:

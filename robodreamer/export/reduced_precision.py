@@ -110,7 +110,11 @@ def _quantize(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a graph whose products and convolutions have float16 weights, and compute in it."""
+    """Return a graph whose products and convolutions have float16 weights, and compute in it.
+
+    `onnxruntime.transformers.float16` cannot do that: it rounds every value between two nodes to
+    float16, state and logits included, whatever its lists of float32 operators say (1.31).
+    """
     weights = {
         tensor.name: tensor
         for tensor in model.graph.initializer

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from robodreamer.export.subgraphs import cut
+from robodreamer.export.subgraphs import extract_subgraph
 from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.bundle import Carry, write_initial, write_manifest
 from robodreamer_deploy.policy.golden import Golden
@@ -251,7 +251,7 @@ def make_graphs(weights: Weights) -> dict[str, onnx.ModelProto]:
     """Return all graphs by file name."""
     whole, state = whole_step(weights), StateShapes(deter=(D,), stoch=(S, K))
     specs = describe_graphs(CONTRACT, state, E, {})
-    return {name: cut(whole, spec, name) for name, spec in specs.items()}
+    return {name: extract_subgraph(whole, spec, name) for name, spec in specs.items()}
 
 
 def write_graphs(folder: Path, weights: Weights) -> None:
