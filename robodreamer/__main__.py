@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 TRAINING_PACKAGES = (
     "torch", "mujoco", "dm_control", "gymnasium", "gymnasium_robotics", "onnx", "onnxscript",
-    "safetensors", "jaxtyping", "tyro", "rich", "tensorboard", "matplotlib", "av",
+    "safetensors", "jaxtyping", "tyro", "rich", "jinja2", "tensorboard", "matplotlib", "av",
 )  # fmt: skip
 """Import names of everything in the extra `train`."""
 
@@ -19,7 +19,7 @@ def main() -> int | None:
     """Run the command line; return the exit status, 2 where it needs the extra `train`."""
     missing = [package for package in TRAINING_PACKAGES if find_spec(package) is None]
     if missing and sys.argv[1:] == ["doctor"]:
-        from robodreamer.doctor.examination import prepare_examination
+        from robodreamer.doctor.report import prepare_examination
 
         return prepare_examination(print)()
     if missing:

@@ -21,7 +21,7 @@ class DoctorArguments:
 def doctor(words: Sequence[str]) -> Job:
     """Build the examination."""
     arguments = parse(DoctorArguments, "doctor", words)
-    from robodreamer.doctor.examination import prepare_examination
+    from robodreamer.doctor.report import prepare_examination
 
     return prepare_examination(say, arguments.json)
 

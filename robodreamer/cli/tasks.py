@@ -58,12 +58,11 @@ def tasks(words: Sequence[str]) -> Job:
             raise ValueError(
                 f"--show takes at most {FEW} tasks, {len(chosen)} are chosen; name one"
             )
-        lines = format_tasks(chosen)
-        return lambda: say("\n".join(lines))
+        return lambda: say(format_tasks(chosen))
     from robodreamer_sim.registry import require_mujoco
 
     require_mujoco()  # says in a sentence what is wrong with MUJOCO_GL; importing it does not
-    from robodreamer.visualization.tasks import prepare_exhibit
+    from robodreamer.visualization.tasks import prepare_task_view
 
     folder = (arguments.out or USUAL_FOLDER) if arguments.show else None
     side = usual_config().data.image_size
@@ -73,11 +72,11 @@ def tasks(words: Sequence[str]) -> Job:
         meshes=arguments.meshes,
         randomize=randomize,
     )
-    exhibits = [prepare_exhibit(*item, folder, say, options) for item in chosen.items()]
+    views = [prepare_task_view(*item, folder, say, options) for item in chosen.items()]
 
     def tell() -> None:
-        for exhibit in exhibits:
-            exhibit()
+        for view in views:
+            view()
 
     return tell
 

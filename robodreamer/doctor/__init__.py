@@ -1,5 +1,5 @@
-"""Examines a machine: what of RoboDreamer works on it, and what to do about the rest.
+"""Examination of a machine: installed packages, simulation, rendering, hardware.
 
-A robot computer has neither torch nor a simulator, so importing any of this needs nothing but the
-standard library, and what is missing is a finding, not an error.
+It runs on a robot's computer too, where neither torch nor a simulator is installed: importing it
+needs the standard library alone, and a missing package becomes a finding instead of an error.
 """

@@ -1,10 +1,11 @@
-"""Checks of tasks: the promises that each keeps or breaks, and what random actions meet in it."""
+"""Check of tasks: the promises that each keeps or breaks, and figures of random actions."""
 
 import textwrap
 from collections.abc import Callable, Sequence
 
 from robodreamer.config import TrainConfig
-from robodreamer.tasks.figures import format_figures, unusual
+from robodreamer.tasks.figures import find_oddities, format_figures
+from robodreamer_deploy.utils.table import format_row
 from robodreamer_sim.registry import make_with_what_it_has
 from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
 from robodreamer_sim.testing.conformance import CHECKS, Specimen, UnfitTaskError
@@ -14,14 +15,14 @@ from robodreamer_sim.testing.random_policy import meet
 def prepare_check(
     names: Sequence[str], say: Callable[[str], None], config: TrainConfig
 ) -> Callable[[], int]:
-    """Make tasks; return what checks them, says what it found, and returns the exit status.
+    """Make tasks; return the function that checks them and returns the exit status.
 
-    The status is 1 if a promise is broken, else 0; what is merely unusual does not change it.
+    The status is 1 if a promise is broken, else 0; an unusual figure does not change it.
 
     Args:
-        names: Of the tasks.
-        say: Prints a line.
-        config: Of the run that the figures are judged for.
+        names: Names of the tasks.
+        say: Receives each line of the result.
+        config: Settings of the run that the figures are compared with.
 
     Raises:
         ValueError: There is no such task, or it cannot be made.
@@ -30,7 +31,7 @@ def prepare_check(
         Specimen(lambda options, name=name: make_with_what_it_has(name, options)) for name in names
     ]
     for specimen in specimens:
-        _ = specimen.env  # made here, so that a task that cannot be is the user's mistake
+        _ = specimen.env  # here, where its ValueError is reported as the user's mistake
 
     def job() -> int:
         num_broken = num_unusual = 0
@@ -50,7 +51,7 @@ def prepare_check(
 
 
 def _check(specimen: Specimen, say: Callable[[str], None]) -> int:
-    """Say what holds and what does not; return how many checks failed."""
+    """Report each promise; return the number of broken ones."""
     say(specimen.contract.task)
     num_broken = 0
     for name, check in CHECKS.items():
@@ -68,18 +69,17 @@ def _check(specimen: Specimen, say: Callable[[str], None]) -> int:
 
 
 def _measure(specimen: Specimen, config: TrainConfig, say: Callable[[str], None]) -> int:
-    """Say what random actions meet; return how much of it is unusual."""
+    """Report the figures of random actions; return the number of unusual ones."""
     met = meet(specimen.env)
     episodes = f"{len(met.rewards)} episode{'' if len(met.rewards) == 1 else 's'}"
     say(f"\n  random actions in {episodes}, {met.num_steps:,} steps")
     for row in format_figures(met, config):
         say(textwrap.indent(row, " " * 10))
-    oddities = list(unusual(met, config))
+    oddities = list(find_oddities(met, config))
     for oddity in oddities:
         say(_line("look", *oddity))
     return len(oddities)
 
 
 def _line(verdict: str, name: str, text: str) -> str:
-    """Return an outcome, wrapped to 80 columns."""
-    return textwrap.fill(f"  {verdict:<8}{name:<14}{text}", 80, subsequent_indent=" " * 24)
+    return format_row((f"  {verdict}", name, text), (10, 14))

@@ -1,4 +1,4 @@
-"""What a step of a task costs: its physics, and the pictures that are observed of it."""
+"""Cost of a task's step: its physics, and the pictures that are observed."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -17,19 +17,19 @@ Clock = Callable[[], float]
 
 
 class Costs(NamedTuple):
-    """What a control step takes, and why."""
+    """Duration of a control step, and the triangles behind it."""
 
     physics_s: float
-    """Without pictures, but for an environment that draws itself."""
+    """Seconds without pictures; an environment that draws its own has them included."""
     pictures_s: float
-    """Of all pictures that are observed; 0 where none is drawn for that."""
+    """Seconds for all observed pictures; 0 where the simulator draws none."""
     faces: DrawnFaces
     why_not: str
-    """Why this machine cannot draw it; empty where it can."""
+    """Reason why this machine cannot draw the task; empty where it can."""
 
 
 def measure_costs(env: TaskEnv, clock: Clock) -> Costs:
-    """Take some random steps and pictures, and return the medians of their durations."""
+    """Return the median durations of some random steps and of their pictures."""
     rng = np.random.default_rng(0)
     env.begin_episode(seed=0)
     steps = [_timed(lambda: _step(env, rng), clock) for _ in range(NUM_STEPS)]
@@ -47,7 +47,7 @@ def measure_costs(env: TaskEnv, clock: Clock) -> Costs:
     pictures, why_not = [0.0], ""
     try:
         if drawn:
-            draw()  # which uploads meshes and textures
+            draw()  # the first one uploads meshes and textures
             pictures = [_timed(draw, clock) for _ in range(NUM_PICTURES)]
     except GraphicsError as error:
         why_not = str(error)
@@ -61,7 +61,7 @@ def measure_costs(env: TaskEnv, clock: Clock) -> Costs:
 
 
 def cost_rows(costs: Costs) -> Iterator[tuple[str, str]]:
-    """Yield titles and texts of what to tell about the costs."""
+    """Yield titles and texts for a table of a task's details."""
     pictures = f", {_ms(costs.pictures_s)} of pictures" if costs.pictures_s else ""
     if costs.why_not:
         pictures = f"; pictures cannot be drawn here: {costs.why_not}"

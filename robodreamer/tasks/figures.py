@@ -1,4 +1,4 @@
-"""What random actions meet in a task, as a table, and sentences about what is unusual in it."""
+"""Figures of random actions in a task: a table, and advice where a figure is unusual."""
 
 import math
 from collections.abc import Iterator
@@ -7,30 +7,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robodreamer.config import TrainConfig
+from robodreamer_deploy.utils.table import format_row
 from robodreamer_sim.testing.random_policy import Encounter, SignalRange, Vector
 
 FAR_OUTSIDE = 2.0
-"""Widths of its range by which a value lies outside before it is told. Less is usual: velocities
-overshoot, what is dropped falls (up to 1.4 in the listed tasks)."""
+"""Distance of a value from its range, in widths of the range, that is unusual. Less is common:
+velocities overshoot and dropped objects fall (up to 1.4 in the listed tasks)."""
 HARDLY_USED = 0.002
-"""Share of its range below which a signal is likely in another unit, as metres for millimetres. A
-gripper that stays closed uses 0.008."""
+"""Used share of a range that suggests another unit, such as metres for millimetres. A gripper that
+stays closed uses 0.008."""
 DEEP_M = 0.002
-"""Geoms at rest are up to a millimetre inside each other, as MuJoCo's contacts are soft."""
-MOSTLY = 0.5
-COLUMNS = "{:<32}{:<18}{}"
+"""Depth of a contact that is unusual. Geoms at rest are up to a millimetre inside each other, as
+MuJoCo's contacts are soft."""
+MOST = 0.5
+"""Share of commands at a force limit that is unusual."""
+COLUMNS, WIDTH = (32, 18), 70  # the table is indented by ten
 
 
 class Oddity(NamedTuple):
-    """Something that is unusual, and what to do about it."""
+    """Unusual figure, and the remedy."""
 
     name: str
     text: str
 
 
 def format_figures(met: Encounter, config: TrainConfig) -> Iterator[str]:
-    """Yield the rows of the table, at most 70 columns wide."""
-    yield COLUMNS.format("", "declared", "met")
+    """Yield the rows of a table of declared and measured values, at most 70 columns wide."""
+    yield _row("", "declared", "met")
     for values in met.signals:
         yield _row(_title(values), _declared(values), _span(values.smallest, values.largest))
     rewards = np.concatenate(met.rewards)
@@ -47,31 +50,31 @@ def format_figures(met: Encounter, config: TrainConfig) -> Iterator[str]:
         yield _row("contacts at the start", "", f"{np.mean(met.contacts):.3g} on average")
 
 
-def unusual(met: Encounter, config: TrainConfig) -> Iterator[Oddity]:
-    """Yield what is unusual: it is not forbidden, but may keep an agent from learning."""
-    yield from _of_constants(met)
+def find_oddities(met: Encounter, config: TrainConfig) -> Iterator[Oddity]:
+    """Yield the figures that break no promise, but may keep an agent from learning."""
+    yield from _check_constants(met)
     for values in met.signals:
         if values.signal.low is not None and values.signal.high is not None:
-            yield from _of_range(values, _floats(values.signal.low), _floats(values.signal.high))
+            yield from _check_range(values, _floats(values.signal.low), _floats(values.signal.high))
     for sentence in met.blind:
         yield Oddity("picture", sentence)
-    yield from _of_rewards(met, config)
-    yield from _of_success(met)
-    yield from _of_body(met)
+    yield from _check_rewards(met, config)
+    yield from _check_success(met)
+    yield from _check_body(met)
 
 
-def _of_constants(met: Encounter) -> Iterator[Oddity]:
+def _check_constants(met: Encounter) -> Iterator[Oddity]:
     constant = [v.signal.name for v in met.signals if (v.smallest == v.largest).all()]
     if constant and met.num_starts > 1:
         one = len(constant) == 1
         yield Oddity(
             "constant",
             f"{', '.join(constant)} {'is' if one else 'are'} the same at all steps of all "
-            f"episodes, so {'it tells' if one else 'they tell'} an agent nothing",
+            f"episodes, so an agent learns nothing from {'it' if one else 'them'}",
         )
 
 
-def _of_range(values: SignalRange, low: Vector, high: Vector) -> Iterator[Oddity]:
+def _check_range(values: SignalRange, low: Vector, high: Vector) -> Iterator[Oddity]:
     name = values.signal.name
     width = np.maximum(high - low, 1e-12)
     outside = np.maximum(values.largest - high, low - values.smallest) / width
@@ -92,9 +95,9 @@ def _of_range(values: SignalRange, low: Vector, high: Vector) -> Iterator[Oddity
         )
 
 
-def _of_rewards(met: Encounter, config: TrainConfig) -> Iterator[Oddity]:
+def _check_rewards(met: Encounter, config: TrainConfig) -> Iterator[Oddity]:
     rewards = np.concatenate(met.rewards)
-    if (rewards == rewards[0]).all() and not met.num_terminated:  # else it lasts as long as it can
+    if (rewards == rewards[0]).all() and not met.num_terminated:  # else it earns by lasting
         yield Oddity(
             "reward",
             f"it was {rewards[0]:.4g} at all {len(rewards)} steps: random actions never meet "
@@ -114,7 +117,7 @@ def _of_rewards(met: Encounter, config: TrainConfig) -> Iterator[Oddity]:
         )
 
 
-def _of_success(met: Encounter) -> Iterator[Oddity]:
+def _check_success(met: Encounter) -> Iterator[Oddity]:
     number = len(met.successes)
     if number and all(met.successes):
         yield Oddity("success", f"all {number} episodes succeed at random: there is nothing to do")
@@ -124,9 +127,9 @@ def _of_success(met: Encounter) -> Iterator[Oddity]:
         )
 
 
-def _of_body(met: Encounter) -> Iterator[Oddity]:
+def _check_body(met: Encounter) -> Iterator[Oddity]:
     shares = met.at_force_limit
-    if shares and np.mean(list(shares.values())) > MOSTLY:
+    if shares and np.mean(list(shares.values())) > MOST:
         worst = max(shares, key=lambda name: shares[name])
         yield Oddity(
             "force",
@@ -147,7 +150,7 @@ def _returns(met: Encounter) -> Vector:
 
 
 def _discounted(met: Encounter, config: TrainConfig) -> Vector:
-    """Return the discounted return from each step on, (steps of all episodes,)."""
+    """Return the discounted return from each step to the end of its episode, (steps,)."""
     discount = 1.0 - 1.0 / config.algorithm.discount_horizon
     found: list[float] = []
     for rewards in met.rewards:
@@ -159,7 +162,7 @@ def _discounted(met: Encounter, config: TrainConfig) -> Vector:
 
 
 def _bin_limit(config: TrainConfig) -> float:
-    """Return the largest reward that the heads can tell apart from larger ones."""
+    """Return the largest reward that the bins of the reward head represent."""
     return math.expm1(config.network.bin_limit)
 
 
@@ -187,7 +190,6 @@ def _element(values: SignalRange, index: int) -> str:
 
 
 def _span(smallest: Vector, largest: Vector) -> str:
-    """Return the smallest and the largest of all elements."""
     low, high = float(np.min(smallest)), float(np.max(largest))
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
@@ -197,7 +199,4 @@ def _distribution(values: Vector) -> str:
 
 
 def _row(name: str, declared: str, met: str) -> str:
-    """Return a row; a name that is too long has its values on the next line."""
-    if len(name) < 32:
-        return COLUMNS.format(name, declared, met)
-    return f"{name}\n{COLUMNS.format('', declared, met)}"
+    return format_row((name, declared, met), COLUMNS, WIDTH)

@@ -1,11 +1,14 @@
-"""The list of tasks, as `robodreamer tasks` prints it. Costs no simulator."""
+"""Tables of tasks for the terminal: a line for each task, or everything about one.
+
+Nothing here imports the simulator, so the list of names appears at once.
+"""
 
 import difflib
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from robodreamer_deploy.contract import ActionSpec, Camera, Contract, Signal
 from robodreamer_deploy.policy.describe import element_words, mapping_words
+from robodreamer_deploy.utils.table import format_row
 
 OTHERS = (
     ("gym:ID", "any Gymnasium environment with Box or Dict observations, such as gym:CarRacing-v3"),
@@ -14,19 +17,19 @@ OTHERS = (
     ("module:function", "a function of yours that makes a Gymnasium environment"),
     ("...?key=value", "with arguments, joined by &: 'gym:CartPole-v1?max_episode_steps=200'"),
 )
-WIDEST_NAME = 32
-"""Longer names have their text on the next line."""
-FEW_GROUPS, FEW_LABELS = 12, 6
-"""So many kinds of an action's elements are told, and so many labels of each."""
+NAME_COLUMN, TITLE_COLUMN = 32, 15
+"""Widest column of the tasks' names, and the column of titles beside a task's details."""
+MAX_GROUPS, MAX_LABELS = 12, 6
+"""Most groups of an action's elements that are listed, and most labels of each."""
 FEW = 4
-"""So many tasks are told in full, which takes a second or two for each."""
+"""Most tasks that are described in full, which takes a second or two for each."""
 
 
 def matching(tasks: Mapping[str, str], word: str) -> dict[str, str]:
-    """Return the task of that name, or all whose name or text holds `word`.
+    """Return the task named `word`, or all tasks with `word` in their name or text.
 
     Raises:
-        ValueError: There is none; names the closest.
+        ValueError: There is none; the message lists the closest names.
     """
     if word in tasks:
         return {word: tasks[word]}
@@ -40,18 +43,15 @@ def matching(tasks: Mapping[str, str], word: str) -> dict[str, str]:
 
 
 def foreign_text(task: str) -> str:
-    """Return what is known of a task that is not listed."""
+    """Return a text for a task that is not listed."""
     return "a Gymnasium environment" if task.startswith("gym:") else "a class of yours"
 
 
-def format_tasks(tasks: Mapping[str, str], width: int = 80) -> list[str]:
-    """Return a line per task, and what else is a task; longer ones are wrapped."""
-    column = min(WIDEST_NAME, max(len(name) for name in tasks) + 2)
-    lines = [line for name, text in tasks.items() for line in _entry(name, text, column, width)]
-    lines.append("")
-    for name, text in OTHERS:
-        lines += _entry(name, text, column, width)
-    return lines
+def format_tasks(tasks: Mapping[str, str]) -> str:
+    """Return a row per task, and one per form in which other tasks can be named."""
+    column = min(NAME_COLUMN, max(map(len, tasks)) + 2)
+    rows = [*tasks.items(), ("", ""), *OTHERS]
+    return "\n".join(format_row(row, [column]) for row in rows)
 
 
 def format_details(
@@ -60,69 +60,66 @@ def format_details(
     cameras: Sequence[Camera],
     notes: Sequence[str] = (),
     costs: Sequence[tuple[str, str]] = (),
-    width: int = 80,
 ) -> Iterator[str]:
-    """Yield what a task observes, accepts and tells, and the cameras that it can be seen through.
+    """Yield a task's name, then rows with its signals, action, cameras and costs.
 
     Args:
-        contract: Of the task, as it is made by default.
-        text: What it is about.
-        cameras: All that can be asked for.
-        notes: What was guessed about it, or limits it.
-        costs: What a step takes, as titles and texts.
-        width: Of the lines.
+        contract: Contract of the task with its default options.
+        text: Summary of the task.
+        cameras: All cameras that can be requested.
+        notes: Guesses that were made about the task, and limits of it.
+        costs: Titles and texts about the duration of a step.
     """
     yield contract.task
     steps = contract.max_episode_steps
     rows = [
         ("", text),
-        *(("observes", _observed(signal)) for signal in contract.inputs),
-        *(("in training", _observed(signal)) for signal in contract.privileged),
-        *(("action", line) for line in _action(contract.action)),
+        *(("observes", _signal_text(signal)) for signal in contract.inputs),
+        *(("in training", _signal_text(signal)) for signal in contract.privileged),
+        *(("action", line) for line in _action_lines(contract.action)),
         ("control", f"every {contract.control_dt_s:g} s, {steps or 'cut after 1000'} steps"),
-        ("cameras", ", ".join(_name(camera) for camera in cameras) or "none"),
-        *(("stand", line) for line in _places(cameras)),
-        ("success", "told after each step" if contract.knows_success else "not told"),
+        ("cameras", ", ".join(_camera_name(camera) for camera in cameras) or "none"),
+        *(("stand", line) for line in _pose_lines(cameras)),
+        ("success", "known after each step" if contract.knows_success else "unknown"),
         *costs,
         *(("note", note) for note in notes),
     ]
     before = ""
     for title, value in rows:
-        shown = title if title != before else ""
-        yield from _entry(f"  {shown}", value, 15, width)
+        yield format_row([f"  {title if title != before else ''}", value], [TITLE_COLUMN])
         before = title
 
 
-def _observed(signal: Signal) -> str:
+def _signal_text(signal: Signal) -> str:
     size = "x".join(map(str, signal.shape)) or "1"
     labels = f": {', '.join(signal.labels)}" if 0 < len(signal.labels) <= 8 else ""
     return f"{signal.name} {size}{f' {signal.unit}' if signal.unit else ''}{labels}"
 
 
-def _name(camera: Camera) -> str:
+def _camera_name(camera: Camera) -> str:
     return camera.signal.partition("/")[2]
 
 
-def _places(cameras: Sequence[Camera]) -> Iterator[str]:
-    """Yield where cameras stand and how they are turned, as far as that is known."""
-    places = [_place(camera) for camera in cameras]
-    if any(places):
-        yield "as MuJoCo says it: y up in the picture, looking along -z, quaternions wxyz"
-    yield from filter(None, places)
+def _pose_lines(cameras: Sequence[Camera]) -> Iterator[str]:
+    """Yield the poses of cameras where they are known, after a line about their convention."""
+    poses = [_pose_text(camera) for camera in cameras]
+    if any(poses):
+        yield "MuJoCo's convention: y up in the picture, looking along -z, quaternions wxyz"
+    yield from filter(None, poses)
 
 
-def _place(camera: Camera) -> str:
+def _pose_text(camera: Camera) -> str:
     if camera.position is None or camera.quaternion is None:
         return ""
     position, turn = (
         " ".join(f"{value:.4g}" for value in values)
         for values in (camera.position, camera.quaternion)
     )
-    return f"{_name(camera)}: {position} m in {camera.frame}, turned {turn}"
+    return f"{_camera_name(camera)}: {position} m in {camera.frame}, turned {turn}"
 
 
-def _action(action: ActionSpec) -> Iterator[str]:
-    """Yield how many elements there are, then each kind of element with the labels of that kind."""
+def _action_lines(action: ActionSpec) -> Iterator[str]:
+    """Yield the number of elements, then each group of elements with the same range and meaning."""
     yield f"{action.size} {action.kind}"
     if action.kind == "discrete":
         if action.labels:
@@ -133,25 +130,9 @@ def _action(action: ActionSpec) -> Iterator[str]:
     elements = zip(labels, action.low, action.high, element_words(action), strict=True)
     for label, low, high, words in elements:
         groups.setdefault(f"{low:.4g} .. {high:.4g} {words}", []).append(label)
-    for words, members in list(groups.items())[:FEW_GROUPS]:
-        yield f"{', '.join(members[:FEW_LABELS])}{', ...' * (len(members) > FEW_LABELS)}: {words}"
-    if len(groups) > FEW_GROUPS:
-        yield f"and {len(groups) - FEW_GROUPS} other ranges"
+    for words, members in list(groups.items())[:MAX_GROUPS]:
+        yield f"{', '.join(members[:MAX_LABELS])}{', ...' * (len(members) > MAX_LABELS)}: {words}"
+    if len(groups) > MAX_GROUPS:
+        yield f"and {len(groups) - MAX_GROUPS} other ranges"
     if action.mapping is not None:
         yield mapping_words(action.mapping)[0].partition(",")[0]
-
-
-def _entry(name: str, text: str, column: int, width: int) -> list[str]:
-    """Return a name and its text behind it, from a column on, or on the next line."""
-    if not text.strip():
-        return [name]
-    is_long = len(name) + 2 > column
-    first = "" if is_long else f"{name:<{column}}"
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=" " * column if is_long else first,
-        subsequent_indent=" " * column,
-        break_on_hyphens=False,
-    )
-    return [name, *lines] if is_long else lines

@@ -1,4 +1,4 @@
-"""Tasks to look at: what they exchange, what every camera sees, and a random policy at work."""
+"""Pictures of tasks: a sheet of all cameras, a clip of a random policy, randomised episodes."""
 
 import dataclasses
 import time
@@ -19,19 +19,21 @@ from robodreamer_sim.registry import make_with_what_it_has
 from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
 from robodreamer_sim.testing.conformance import random_action
 
-SHEET_SIDE, FILM_SIDE = 128, 256
-"""Height and width in pixels in the sheet and in the clip."""
-CLIP_S, FASTEST_FPS, HELD_S = 4.0, 25.0, 0.2
+SHEET_SIDE, CLIP_SIDE = 128, 256
+"""Height and width in pixels of a picture in the sheet and in the clip."""
+CLIP_S, MAX_FPS, HELD_S = 4.0, 25.0, 0.2
+"""Length of the clip, its highest rate, and how long each random action is held: actions that
+change with every step cancel each other, and nothing moves."""
 SEED = 0
 GREY = "#BBBBBB"
 COLUMNS = 8
-"""Of the sheet of randomised episodes."""
+"""Episodes in a row of the sheet of randomised episodes."""
 
-Look = Mapping[str, Pictures]
-"""What every camera shows at one moment."""
+Views = Mapping[str, Pictures]
+"""Picture of each camera at one moment, by the camera's name."""
 
 
-def prepare_exhibit(
+def prepare_task_view(
     task: str,
     text: str,
     folder: Path | None,
@@ -39,75 +41,72 @@ def prepare_exhibit(
     options: EnvOptions,
     clock: Clock = time.perf_counter,
 ) -> Callable[[], None]:
-    """Make a task with what it has; return what tells of it, and shows it if there is a folder.
+    """Make a task; return the function that reports its details and saves its pictures.
 
     Args:
-        task: Its name.
-        text: What is known of it without making it.
-        folder: Where to show it; None tells only.
-        say: Tells.
-        options: How training would make it, and how the sheet of episodes is randomised.
-        clock: Seconds, to tell what a step takes.
+        task: Name of the task.
+        text: Text about it, where the task itself has none.
+        folder: Folder for the pictures; None saves none.
+        say: Receives each line.
+        options: Options of training; `randomize` is applied in the sheet of episodes only.
+        clock: Returns seconds, for the duration of a step.
 
     Raises:
-        ValueError: There is no such task, or it cannot be drawn.
+        ValueError: The task does not exist, or pictures are to be saved and it renders none.
     """
     randomize = options.randomize
     env = make_with_what_it_has(task, dataclasses.replace(options, randomize="none"))
     if folder and not env.camera_names:
         raise ValueError(f"{task} has no rgb_array rendering and so nothing to show")
 
-    def exhibit() -> None:
-        about = env.summary or text
+    def view() -> None:
         notes = [*env.notes]
         if options.uses_cameras and not any(s.is_image for s in env.contract.inputs):
             notes.append("it has no picture: train it with --observe proprio")
-        costs = _told_costs(env, clock)
-        say("\n".join(format_details(env.contract, about, env.all_cameras, notes, costs)))
+        costs = _cost_rows(env, clock)
+        summary = env.summary or text
+        say("\n".join(format_details(env.contract, summary, env.all_cameras, notes, costs)))
         if folder:
-            for path in show(env, folder):
+            for path in save_pictures(env, folder):
                 say(f"wrote {path}")
             if randomize != "none":
-                say(f"wrote {show_randomized(task, options, folder)}")
+                say(f"wrote {save_randomized(task, options, folder)}")
         env.close()
 
-    return exhibit
+    return view
 
 
-def _told_costs(env: TaskEnv, clock: Clock) -> list[tuple[str, str]]:
-    """Return what a step takes, or why it cannot be taken: the rest can be told all the same."""
+def _cost_rows(env: TaskEnv, clock: Clock) -> list[tuple[str, str]]:
+    """Return rows about the duration of a step, or the error that it raises."""
     try:
         return list(cost_rows(measure_costs(env, clock)))
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
         return [("step time", f"unknown, because a step raises {describe(error)}")]
 
 
-def show(env: TaskEnv, folder: Path) -> list[Path]:
-    """Write a sheet of every camera, PNG, and a short clip of a random policy, MP4.
+def save_pictures(env: TaskEnv, folder: Path) -> list[Path]:
+    """Write a sheet of all cameras, PNG, and a short clip of a random policy, MP4; return both.
 
-    The first column of the sheet has the resolution of a policy's eyes, the others show the first
-    and the last moment of the clip.
-
-    Returns:
-        The files, in `folder`, which is made if need be.
+    The first column of the sheet has the resolution that a policy observes, the others show the
+    first and the last moment of the clip. A missing `folder` is made.
     """
     task, dt_s = env.contract.task, env.contract.control_dt_s
-    stride = max(1, round(1 / (FASTEST_FPS * dt_s)))
+    stride = max(1, round(1 / (MAX_FPS * dt_s)))
     height, width = EnvOptions.from_dict(env.contract.options).image_size
     env.reset(seed=SEED)
-    eyes = {name: env.render_camera(name, height, width) for name in env.camera_names}
-    film = _film(env, round(CLIP_S / (dt_s * stride)), stride)
+    observed = {name: env.render_camera(name, height, width) for name in env.camera_names}
+    clip = _record_clip(env, round(CLIP_S / (dt_s * stride)), stride)
     folder.mkdir(parents=True, exist_ok=True)
     png, mp4 = (folder / f"{folder_name(task)}.{ending}" for ending in ("png", "mp4"))
-    sheet_of_all = _sheet(task, eyes, film, (len(film) - 1) * stride * dt_s)
+    sheet_of_all = _camera_sheet(task, observed, clip, (len(clip) - 1) * stride * dt_s)
     write_png(png, sheet_of_all)
-    frames = (np.concatenate(list(look.values()), axis=1) for look in film)
+    frames = (np.concatenate(list(views.values()), axis=1) for views in clip)
     write_mp4(mp4, frames, 1 / (dt_s * stride))
     return [png, mp4]
 
 
-def show_randomized(task: str, options: EnvOptions, folder: Path) -> Path:
-    """Write a sheet of how episodes begin for the eyes of a policy, PNG; return the file."""
+def save_randomized(task: str, options: EnvOptions, folder: Path) -> Path:
+    """Write a sheet of the first pictures of randomised episodes, PNG; return the file."""
     rows: list[Row] = []
     seen = randomized_pictures(task, options)
     for name, pictures in seen.items():
@@ -119,34 +118,34 @@ def show_randomized(task: str, options: EnvOptions, folder: Path) -> Path:
     return path
 
 
-def _film(env: TaskEnv, num_frames: int, stride: int) -> list[Look]:
-    """Take random actions, each held for a moment, and a picture of each camera now and then."""
+def _record_clip(env: TaskEnv, num_frames: int, stride: int) -> list[Views]:
+    """Take random actions and return every `stride`-th step's pictures."""
     random = np.random.default_rng(SEED)
     held = max(1, round(HELD_S / env.contract.control_dt_s))
     action = random_action(env, random)
-    film: list[Look] = []
+    clip: list[Views] = []
     for step in range(num_frames * stride):
         if step % stride == 0:
-            film.append(_look(env, FILM_SIDE))
+            clip.append(_views(env, CLIP_SIDE))
         if step % held == 0:
             action = random_action(env, random)
         *_, is_terminated, is_truncated, _ = env.step(action)
         if is_terminated or is_truncated:
             env.reset()
-    return film
+    return clip
 
 
-def _look(env: TaskEnv, side: int) -> Look:
+def _views(env: TaskEnv, side: int) -> Views:
     return {name: env.render_camera(name, side, side) for name in env.camera_names}
 
 
-def _sheet(task: str, eyes: Look, film: Sequence[Look], length_s: float) -> Pictures:
+def _camera_sheet(task: str, observed: Views, clip: Sequence[Views], length_s: float) -> Pictures:
     """Lay out one row per camera."""
     rows: list[Row] = []
-    for name, small in eyes.items():
-        moments = [small, film[0][name], film[-1][name]]
+    for name, small in observed.items():
+        moments = [small, clip[0][name], clip[-1][name]]
         rows.append(Row(name, np.stack([resize(m, SHEET_SIDE, SHEET_SIDE) for m in moments])))
-    height, width, _ = next(iter(eyes.values())).shape
+    height, width, _ = next(iter(observed.values())).shape
     return sheet(
         f"{task}; blue: {height}x{width}, as a policy sees it",
         rows,

@@ -1,4 +1,4 @@
-"""The doctor: what fails is named with what to do, and a bare machine is no error."""
+"""The doctor names each failure and its remedy, and examines a bare machine as well."""
 
 import json
 import os
@@ -10,12 +10,17 @@ from pathlib import Path
 import pytest
 
 from robodreamer.cli.main import main
-from robodreamer.doctor import machine, simulation
-from robodreamer.doctor.finding import Finding
-from robodreamer.doctor.machine import check_disk, check_real_time
-from robodreamer.doctor.packages import check_packages
-from robodreamer.doctor.page import format_finding, format_summary
-from robodreamer.doctor.simulation import check_families, check_rendering
+from robodreamer.doctor import checks
+from robodreamer.doctor.checks import (
+    Finding,
+    check_disk,
+    check_families,
+    check_packages,
+    check_real_time,
+    check_rendering,
+)
+from robodreamer.doctor.report import format_finding, format_summary
+from robodreamer_sim.cameras import gl_backend
 from robodreamer_sim.cameras.gl_backend import Probe
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +47,7 @@ EGL = Probe(
 OSMESA = EGL._replace(back_end="osmesa")
 FORBIDDEN = """
 import os, resource
-from robodreamer.doctor.machine import check_real_time
+from robodreamer.doctor.checks import check_real_time
 resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -62,7 +67,7 @@ def broken(name: str) -> Probe:
     return EGL._replace(back_end=name, works=False, reason=f"{name} is broken")
 
 
-def test_a_failure_gives_exit_status_1_and_says_what_to_do(
+def test_a_failure_gives_exit_status_1_and_a_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", "crayons")
@@ -72,13 +77,13 @@ def test_a_failure_gives_exit_status_1_and_says_what_to_do(
     rows = [Finding(**row) for row in json.loads((tmp_path / "findings.json").read_text())]
     assert all(format_finding(row) in page for row in rows)
     failed = [row for row in rows if row.status == "failure"]
-    assert [row.name for row in failed] == [*simulation.FAMILIES, "GL: crayons"]
+    assert [row.name for row in failed] == [*checks.FAMILIES, "GL: crayons"]
     assert all("unset MUJOCO_GL" in row.advice for row in failed)
     assert {"GL: egl", "GPU", "cores", "memory", "real time", "disk"} <= {row.name for row in rows}
     assert "4 failures" in page
 
 
-def test_a_robots_bare_computer_is_examined_too() -> None:
+def test_the_bare_computer_of_a_robot_is_examined_too() -> None:
     path = [str(ROOT / part) for part in (".", "sim", "deploy")]
     done = run_python("-S", "-m", "robodreamer", "doctor", path=path)
     assert done.stderr == ""
@@ -87,7 +92,7 @@ def test_a_robots_bare_computer_is_examined_too() -> None:
     assert "real time" in done.stdout
 
 
-def test_packages_are_judged_by_the_metadata(
+def test_packages_are_compared_with_the_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "robodreamer-9.9.dist-info"
@@ -107,14 +112,14 @@ def test_packages_are_judged_by_the_metadata(
     assert findings["training"].found == "not installed: a-simulator"
 
 
-def test_a_bad_pair_fails_its_own_family_only(
+def test_incompatible_versions_fail_in_their_own_family_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "dm_control"
     package.mkdir()
     package.joinpath("__init__.py").write_text("import mujoco; mujoco.mj_forwards")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(simulation.FAMILIES, "fetch_reach")
+    monkeypatch.delitem(checks.FAMILIES, "fetch_reach")
     bad, good = check_families()
     assert (bad.name, bad.status) == ("dmc_cartpole_swingup", "failure")
     assert bad.found.startswith("dm-control 1.")
@@ -137,47 +142,48 @@ RENDERING = {
 
 
 @pytest.mark.parametrize("case", RENDERING)
-def test_a_back_end_matters_if_it_is_wanted_or_the_last(
+def test_a_back_end_matters_if_it_is_named_or_the_last(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wish, has_gpu, probes, expected = RENDERING[case]
     monkeypatch.setenv("MUJOCO_GL", wish)
-    monkeypatch.setattr(simulation, "has_nvidia_driver", lambda: has_gpu)
-    monkeypatch.setattr(simulation, "probe", lambda *_: probes.pop(0))
+    monkeypatch.setattr(checks, "has_nvidia_driver", lambda: has_gpu)
+    monkeypatch.setattr(gl_backend, "probe", lambda *_: probes.pop(0))
     findings = list(check_rendering())
     assert [finding.status for finding in findings] == expected
     for finding in findings:
         assert bool(finding.advice) == (finding.status != "ok")
 
 
-def test_real_time_rights_are_tried_and_given_back() -> None:
+def test_real_time_privileges_are_requested_and_given_back() -> None:
     before = os.sched_getscheduler(0)
     check_real_time()
     assert os.sched_getscheduler(0) == before
-    said = run_python("-c", FORBIDDEN).stdout
-    assert "status='warning'" in said
-    assert "USER - rtprio 80" in said
+    output = run_python("-c", FORBIDDEN).stdout
+    assert "status='warning'" in output
+    assert "FIFO: Operation not permitted" in output
+    assert "USER - rtprio 80" in output
 
 
-def test_little_room_is_a_warning_and_none_a_failure(
+def test_little_disk_space_is_a_warning_and_none_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "AMPLE_DISK", 0)
+    monkeypatch.setattr(checks, "AMPLE_DISK", 0)
     assert check_disk(tmp_path).status == "ok"
-    monkeypatch.setattr(machine, "AMPLE_DISK", 2**80)
+    monkeypatch.setattr(checks, "AMPLE_DISK", 2**80)
     assert check_disk(tmp_path).status == "warning"
-    monkeypatch.setattr(machine, "LEAST_DISK", 2**80)
+    monkeypatch.setattr(checks, "LEAST_DISK", 2**80)
     assert check_disk(tmp_path).status == "failure"
 
 
-def test_what_to_do_stands_below_what_was_found() -> None:
+def test_advice_stands_below_the_finding_within_80_columns() -> None:
     page = format_finding(Finding("disk", "failure", "w " * 60, "make room " * 12))
     assert page.startswith("FAILURE  disk     ")
     assert page.split() == ["FAILURE", "disk", *["w"] * 60, "->", *["make", "room"] * 12]
     assert max(map(len, page.splitlines())) <= 80
 
 
-def test_the_last_line_counts_what_asks_for_something() -> None:
+def test_the_last_line_counts_failures_and_warnings() -> None:
     good, bad = Finding("x", "ok", ""), Finding("x", "failure", "")
     assert format_summary([good]) == "Everything works."
     assert format_summary([bad, good, bad]).startswith("2 failures; ")

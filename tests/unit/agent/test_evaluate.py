@@ -19,7 +19,7 @@ from robodreamer.evaluation.evaluate import (
 )
 from robodreamer.evaluation.policies import Blindfolded, Candidate, camera_signals, load_candidate
 from robodreamer.evaluation.results import HEADER, as_json, assess, format_row, prepare_evaluation
-from robodreamer.visualization.scores import evaluated
+from robodreamer.evaluation.scores import score_of_summary
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.policy.manifest import Draw
 from robodreamer_sim import EnvOptions, VectorEnv, make
@@ -135,7 +135,7 @@ def test_a_task_without_success_is_not_said_to_fail() -> None:
         result = evaluate(Noop(contract.action.size), envs, 2)
     assert result.successes is None
     assert not [key for key in result.summary() if "success" in key]
-    assert evaluated(result.summary()).row("noop")[1:3] == ["-", "-"]
+    assert score_of_summary(result.summary()).row("noop")[1:3] == ["-", "-"]
     assert "0%" not in format_row("mode", result)
     json.dumps(result.summary())
 

@@ -39,6 +39,8 @@ PLANTED_CIRCLES = {
     "robodreamer/evaluation/evaluate": "robodreamer.evaluation.policies",
     "robodreamer/export/graphs": "robodreamer.export.export",
     "robodreamer/visualization/video": "robodreamer.visualization.run_videos",
+    "robodreamer/doctor/checks": "robodreamer.doctor.report",
+    "robodreamer/tasks/figures": "robodreamer.tasks.check",
     "robodreamer/runs/files": "robodreamer.runs.checkpoint",
     "robodreamer/data/ring_buffer": "robodreamer.data.replay",
     "robodreamer/learning/actor_critic": "robodreamer.learning.agent",

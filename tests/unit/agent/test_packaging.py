@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -51,7 +52,8 @@ def project() -> dict[str, Any]:
 
 def package_names(requirements: list[str]) -> set[str]:
     """Reduce requirements to their names: `dm-control>=1` becomes `dm_control`."""
-    names = {re.split(r"[\[<>=~! ]", line)[0].replace("-", "_") for line in requirements}
+    lines = [line.lower().replace("-", "_") for line in requirements]
+    names = {re.split(r"[\[<>=~! ]", line)[0] for line in lines}
     return names - {"robodreamer"}
 
 
@@ -68,6 +70,19 @@ def test_the_base_install_is_numpy_and_onnxruntime() -> None:
 def test_the_command_asks_for_everything_the_extra_brings() -> None:
     extras = project()["optional-dependencies"]
     assert set(TRAINING_PACKAGES) == package_names(extras["sim"] + extras["train"])
+
+
+def test_the_wheel_holds_templates_and_type_markers_beside_the_modules() -> None:
+    packages = [ROOT / name for name in ("robodreamer", "sim/robodreamer_sim", "deploy")]
+    others = {
+        str(path)
+        for package in packages
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"}
+    }
+    packed = {file.path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert {Path(path).suffix for path in others} >= {".jinja", ".typed"}
+    assert others <= packed
 
 
 def test_training_without_the_extra_names_it_in_one_sentence() -> None:

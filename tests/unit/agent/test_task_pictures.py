@@ -20,7 +20,7 @@ from fine_mesh import lump
 from robodreamer.cli.main import main
 from robodreamer.cli.train import usual_config
 from robodreamer.tasks.costs import measure_costs
-from robodreamer.visualization.tasks import CLIP_S, FILM_SIDE, SHEET_SIDE
+from robodreamer.visualization.tasks import CLIP_S, CLIP_SIDE, SHEET_SIDE
 from robodreamer_sim import EnvOptions, VectorEnv, make
 
 SIDE = usual_config().data.image_size
@@ -37,7 +37,7 @@ def test_a_task_by_name_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> N
     for word in (f"image/scene {SIDE}x{SIDE}x3", "rad", "WRJ1", "every 0.01 s, 200 steps"):
         assert word in out
     assert f"cameras      {', '.join(env.camera_names)}\n" in out
-    assert "success      told after each step" in out
+    assert "success      known after each step" in out
     assert max(map(len, out.splitlines())) <= 80
     env.close()
 
@@ -47,7 +47,7 @@ def test_a_few_tasks_are_told_one_after_the_other(capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     names = [line for line in out.splitlines() if line and not line.startswith(" ")]
     assert names == ["dmc_reacher_easy", "dmc_reacher_hard"]
-    assert out.count("success      not told") == 2
+    assert out.count("success      unknown") == 2
 
 
 def test_show_saves_a_sheet_of_every_camera_and_a_clip(
@@ -66,7 +66,7 @@ def test_show_saves_a_sheet_of_every_camera_and_a_clip(
         frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
         assert file.streams.video[0].average_rate == 25
     assert len(frames) == CLIP_S * 25
-    assert frames[0].shape == (FILM_SIDE, num_cameras * FILM_SIDE, 3)
+    assert frames[0].shape == (CLIP_SIDE, num_cameras * CLIP_SIDE, 3)
     moved = np.abs(frames[0].astype(int) - frames[-1]).max()
     assert moved > 50
 
@@ -135,13 +135,13 @@ def test_meshes_that_outnumber_the_pixels_are_told_with_what_to_do(
     model = Heavy("heavy", EnvOptions(observe="proprio")).model
     number = int(model.mesh_facenum[0])
     assert number > 40_000
-    full = told(capsys, "test_gallery:Heavy")
-    assert "test_gallery:Heavy Turn what a CAD program has drawn. observes" in full
+    full = told(capsys, "test_task_pictures:Heavy")
+    assert "test_task_pictures:Heavy Turn what a CAD program has drawn. observes" in full
     assert re.search(r"step time [0-9.e-]+ ms of physics, [0-9.e-]+ ms of pictures", full)
     share = number / pixels
     assert f"meshes {number:,} triangles are drawn, {share:,.0f} for each pixel, which" in full
     assert "--data.meshes thin draws fewer" in full
-    thinned = told(capsys, "test_gallery:Heavy", "--meshes", "thin")
+    thinned = told(capsys, "test_task_pictures:Heavy", "--meshes", "thin")
     (faces,) = re.findall(r"meshes ([0-9,]+) triangles", thinned)
     assert 100 < int(faces.replace(",", "")) <= 2000
     assert "--data.meshes" not in thinned
@@ -173,14 +173,14 @@ def test_a_back_end_that_is_not_there_is_one_sentence(words: list[str]) -> None:
 def test_a_run_says_so_as_well() -> None:
     small = EnvOptions(image_size=(32, 32))
     for options in (small, dataclasses.replace(small, meshes="thin")):
-        envs = VectorEnv("test_gallery:Heavy", options, num_envs=2, num_workers=0, seed=0)
+        envs = VectorEnv("test_task_pictures:Heavy", options, num_envs=2, num_workers=0, seed=0)
         is_told = any("triangles are drawn" in note for note in envs.notes)
         envs.close()
         assert is_told == (options is small)
 
 
 def test_costs_are_the_medians_of_what_the_clock_says() -> None:
-    env = make("test_gallery:Heavy", EnvOptions(image_size=(16, 16)))
+    env = make("test_task_pictures:Heavy", EnvOptions(image_size=(16, 16)))
     ticks = itertools.chain(*((0.0, 0.002 if i % 5 else 9.0) for i in range(25)))
     costs = measure_costs(env, lambda: next(ticks))
     assert (costs.physics_s, costs.pictures_s, costs.faces.num_pixels) == (0.002, 0.002, 256)
