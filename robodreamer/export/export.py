@@ -1,7 +1,7 @@
-"""Export: turn a trained agent into a folder that drives a robot, or refuse.
+"""Export of a trained agent into a verified folder that drives a robot.
 
-    record      what the simulator shows while the agent acts, on fixed seeds
-    trace       what the agent computes on it, in torch
+    record      the simulator's observations while the agent acts, on fixed seeds
+    trace       the agent's outputs on them, in torch
     write       ONNX graphs, from the same modules
     verify      the graphs against the traces, step by step and running freely
     seal        golden steps, initial state, manifest; load it back as a robot does
@@ -34,7 +34,7 @@ from robodreamer.export.folder import (
 from robodreamer.export.graphs import OPSETS
 from robodreamer.export.parity import TOLERANCES, Parity, verify
 from robodreamer.export.reduced_precision import MIN_EPISODES, judge, measure, reduce_graphs
-from robodreamer.export.reference_steps import gather
+from robodreamer.export.reference_steps import make_reference_steps
 from robodreamer.export.torch_trace import Recording, Trace, record
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.run_folder import BEST, NEWEST, better_than_newest
@@ -144,20 +144,20 @@ def export_policy(
         raise ValueError(f"{len(recording.is_first)} recorded steps prove little, {MIN_STEPS} do")
     check_target(out)
     say(f"recorded    {len(recording.is_first)} steps, {recording.is_first.sum()} episode starts")
-    evidence = gather(agent, recording)
+    reference = make_reference_steps(agent, recording)
     with draft_of(out) as draft:
         manifest = write_draft(agent, draft, origin=origin, opset=opset)
         say(f"wrote       {len(GRAPHS)} graphs, {_size(draft)}, opset {opset}")
-        _describe(verify(draft, manifest, evidence), say)
-        golden = choose_golden(evidence.sample)
+        _describe(verify(draft, manifest, reference), say)
+        golden = choose_golden(reference.sample)
         golden.save(draft / "golden.npz")
-        manifest = dataclasses.replace(manifest, surprise_quantiles=_quantiles(evidence.sample))
+        manifest = dataclasses.replace(manifest, surprise_quantiles=_quantiles(reference.sample))
         if drive:
             manifest = _drive(unsealed_policy(draft, manifest), manifest, *drive, say)
         if precision != "float32":
             assert drive is not None, "reduced precision is judged by its return"
             reduce_graphs(draft, precision)
-            cost = measure(draft, manifest, evidence.sample.golden, golden)
+            cost = measure(draft, manifest, reference.sample.golden, golden)
             say(
                 f"{precision:<12}{cost.flip_rate:.2%} of {cost.num_choices:,} latents in another "
                 f"class, action off by {cost.action_error:.3f} at most; {_size(draft)}"
@@ -183,7 +183,7 @@ def _load_back(folder: Path, say: Say) -> None:
 def _drive(
     policy: Policy, manifest: Manifest, envs: VectorEnv, episodes: int, say: Say
 ) -> Manifest:
-    """Drive the task with either draw; return the manifest with what came of it."""
+    """Drive the task with either draw; return the manifest with the results."""
     results: dict[Draw, DrawResult] = {}
     surprises: dict[Draw, list[float]] = {}
     for draw in DRAWS:

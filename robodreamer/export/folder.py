@@ -1,4 +1,4 @@
-"""The policy folder as it comes into being: where it may lie, and what goes into it.
+"""Policy folders being written: their place, their contents, and their replacement in one step.
 
 `robodreamer_deploy.policy.bundle` says what every file means, and reads them.
 """
@@ -40,13 +40,13 @@ GOLDEN_STEPS = 32
 
 
 class Origin(NamedTuple):
-    """Where an agent comes from."""
+    """Run and commit that an agent comes from."""
 
     run: str
     commit: str
 
     def __str__(self) -> str:
-        """Return the run's name, and with which code it was trained."""
+        """Return the run's name, and the commit of the code that trained it."""
         return f"{self.run} of commit {self.commit[:7]}" if self.commit else self.run
 
 
@@ -173,7 +173,7 @@ def check_target(out: Path, origin: Origin | None = None) -> None:
 
 
 class _Claims(NamedTuple):
-    """What a manifest of any format says about its folder."""
+    """Origin and files of a policy folder, from a manifest of any format."""
 
     origin: Origin
     files: frozenset[str]

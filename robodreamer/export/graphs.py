@@ -20,8 +20,8 @@ And all of it as one:
                                                                            posterior_logits
 
 Batch 1; `robodreamer_deploy.policy` drives them. Zeros as noise take the mode. Nothing of the
-model is written again here: the whole is traced from the modules that learned, and the rest is cut
-out of it.
+model is written again here: the whole is traced from the modules that learned, and the parts are
+extracted from it.
 
 Shapes: B batch (1 in the files), A action, D deter, E tokens, S stoch variables, K classes.
 """
@@ -81,7 +81,7 @@ class GivenNoise:
 
 
 class WholeStep(nn.Module):
-    """Everything that an agent computes in a step, out of its own modules.
+    """Module of everything that an agent computes in a step, made of its own modules.
 
     Beside what acting needs it draws a latent from the prior too, with the posterior's noise.
     """

@@ -1,11 +1,11 @@
-"""Parity: do the exported graphs compute what the agent computes in torch?
+"""Parity of the exported graphs with the agent in torch.
 
 Step by step, every graph gets exactly the inputs that the agent had, and all its outputs are
-compared. Running freely, over the whole recording in one go, the graphs live on their own state, as
-on a robot, and still have to choose the same classes; in every sequence of graphs that makes up a
-step. Where the agent's own choice led by less than the
-self-test's `TIE_MARGIN` the graphs may choose otherwise, because rounding decides there; that is
-counted, and a free run takes up the agent's state again.
+compared. Running freely, over the whole recording in one go, the graphs keep their own state, as
+on a robot, and still have to choose the same classes, in every sequence of graphs that makes up a
+step. Where the agent's own choice led by less than the self-test's `TIE_MARGIN` the graphs may choose
+otherwise, because rounding decides there; that is counted, and a free run continues from the
+agent's state.
 
 The graphs are run and their errors measured by the robot's own code.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robodreamer.export.folder import unsealed_policy
-from robodreamer.export.reference_steps import Evidence
+from robodreamer.export.reference_steps import ReferenceSteps
 from robodreamer.export.torch_trace import Trace
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.errors import BundleError
@@ -42,7 +42,7 @@ DIFFERS = "the export differs from the agent"
 
 @dataclass(kw_only=True)
 class Parity:
-    """What the comparison found; only ties, or it would have been refused."""
+    """Result of a comparison that passed: its size, and the largest errors."""
 
     num_steps: int
     """Steps compared on identical inputs, in every graph."""
@@ -50,18 +50,18 @@ class Parity:
     """Steps of each free run, taken in one go; every sequence of graphs makes one with noise and
     one without."""
     num_choices: int = 0
-    """Latents drawn and discrete actions chosen by the graphs meanwhile."""
+    """Latents drawn and discrete actions chosen by the graphs."""
     num_ties: int = 0
     """Choices that differ within the tie margin."""
     worst: dict[str, float] = field(default_factory=dict[str, float])
     """Largest error by output."""
     free_ties: int = 0
-    """Ties that differed while running freely; the state was taken up again after each."""
+    """Ties that differed while running freely; each was followed by the agent's state."""
     free_worst: dict[str, float] = field(default_factory=dict[str, float])
     """Largest error of state and action while running freely."""
 
     def note(self, outputs: Mapping[str, Array], checked: Checked, *, is_discrete: bool) -> None:
-        """Take down what a graph's outputs were like."""
+        """Count the choices of one graph run, and keep its largest errors."""
         self.num_choices += sum(outputs[key].shape[1] for key in LATENTS if key in outputs)
         self.num_choices += is_discrete and "action" in outputs
         self.num_ties += checked.num_ties
@@ -69,42 +69,42 @@ class Parity:
             self.worst[key] = max(self.worst.get(key, 0.0), error)
 
 
-def verify(folder: Path, manifest: Manifest, evidence: Evidence) -> Parity:
-    """Hold the graphs against the agent, in every sequence in which they make up a step.
+def verify(folder: Path, manifest: Manifest, reference: ReferenceSteps) -> Parity:
+    """Compare the graphs with the agent, in every sequence in which they make up a step.
 
     Raises:
         BundleError: A graph is malformed, an error exceeds its tolerance, or a choice differs
             that was no tie.
     """
-    single_steps = (evidence.sample, evidence.mode, evidence.probes)
+    single_steps = (reference.sample, reference.mode, reference.probes)
     parity = Parity(
         num_steps=sum(len(trace.golden) for trace in single_steps),
-        free_steps=len(evidence.free_sample.golden),
+        free_steps=len(reference.free_sample.golden),
     )
     for sequence in SEQUENCES:
-        verify_sequence(folder, manifest, sequence, evidence, parity)
+        verify_sequence(folder, manifest, sequence, reference, parity)
     return parity
 
 
 def verify_sequence(
-    folder: Path, manifest: Manifest, sequence: str, evidence: Evidence, parity: Parity
+    folder: Path, manifest: Manifest, sequence: str, reference: ReferenceSteps, parity: Parity
 ) -> None:
-    """Do as `verify` does with one sequence; what is found goes into `parity`."""
+    """Compare one sequence of graphs with the agent; add what is found to `parity`."""
     for name in SEQUENCES[sequence]:
         check_graph(folder / name)
     policy = unsealed_policy(folder, manifest, sequence)
-    cut = {"sample": evidence.sample, "mode": evidence.mode, "probes": evidence.probes}
+    cut = {"sample": reference.sample, "mode": reference.mode, "probes": reference.probes}
     for name, trace in cut.items():
         _check_step_by_step(policy, trace, name, parity)
-    for name, trace in {"sample": evidence.free_sample, "mode": evidence.free_mode}.items():
+    for name, trace in {"sample": reference.free_sample, "mode": reference.free_mode}.items():
         _check_running_freely(policy, trace, name, parity)
 
 
 def check_graph(path: Path) -> None:
-    """Refuse a file that is no ONNX graph, or whose inferred shapes contradict each other.
+    """Raise for a file that is no ONNX graph, or whose inferred shapes contradict each other.
 
     Raises:
-        BundleError: With what the checker says.
+        BundleError: The message is the checker's.
     """
     import onnx
 
@@ -115,7 +115,7 @@ def check_graph(path: Path) -> None:
 
 
 def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
-    """Give every graph what the agent had, and compare all that it computes."""
+    """Run every graph on the agent's inputs; compare all its outputs."""
     is_discrete = trace.golden.action_logits is not None
     for i in range(len(trace.golden)):
         values = trace.golden.values(i)
@@ -132,7 +132,7 @@ def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity)
 
 
 def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
-    """Run the graphs over a trace on their own state, which nothing but a tie replaces."""
+    """Run the graphs over a trace on their own state; after a tie, continue from the agent's."""
     golden = trace.golden
     state = {}
     for i in range(len(golden)):

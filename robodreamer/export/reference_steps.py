@@ -1,11 +1,11 @@
-"""Evidence: all that an export is judged by; consecutive steps, and probes.
+"""Reference steps of the agent in torch, which the exported graphs are compared with.
 
-The consecutive steps are there twice: cut into short stretches, and in one go, past the ends of
-episodes, for errors that build up.
+There are consecutive steps, and probes. The consecutive steps are there twice: in short segments,
+and in one go past the ends of episodes, where errors build up.
 
-Probes are single steps from made-up states and observations. They reach what a short recording of
-a trained agent does not: classes that a latent seldom takes, limits, marks for missing values. And
-their noise keeps the action where a small error shows, whatever the agent is sure of.
+Probes are single steps from random states and observations. They reach what a short recording of a
+trained agent does not: classes that a latent seldom takes, limits, marks for missing values. Their
+noise keeps the action where a small error shows, however sure the agent is.
 
 Shapes: n steps, A action, D deter, S stoch variables, K classes.
 """
@@ -33,20 +33,20 @@ from robodreamer_deploy.policy.selftest import TIE_MARGIN
 
 NUM_PROBES = 512
 CHUNK = 64
-EVIDENCE_SEED = 0
+REFERENCE_SEED = 0
 CERTAIN = 50.0
-"""Noise that decides for a class whatever its probability."""
+"""Gumbel noise that decides for a class whatever its probability."""
 SHARE_OF_FRAMES = 0.5
-"""That are there, where an agent can do without."""
+"""Share of camera frames that a recording keeps, for an agent trained with camera dropout."""
 EDGE = 2 * TIE_MARGIN
 """Lead of a discrete action in a probe: more than a tie, and little enough for an error to show."""
 
 
-class Evidence(NamedTuple):
-    """Traces of the agent."""
+class ReferenceSteps(NamedTuple):
+    """Traces of the agent in torch, by how its steps follow each other."""
 
     sample: Trace
-    """Consecutive steps with random draws, in stretches."""
+    """Consecutive steps with random draws, in segments."""
     mode: Trace
     """The same observations without noise."""
     free_sample: Trace
@@ -54,18 +54,18 @@ class Evidence(NamedTuple):
     free_mode: Trace
     """The same without noise."""
     probes: Trace
-    """Steps that have nothing to do with each other."""
+    """Independent steps from random states and observations."""
 
 
-def gather(agent: Agent, recording: Recording) -> Evidence:
-    """Run the agent over a recording, with noise and without, cut and as it is, and over probes."""
-    generator = np.random.default_rng(EVIDENCE_SEED)
+def make_reference_steps(agent: Agent, recording: Recording) -> ReferenceSteps:
+    """Run the agent, with and without noise, over a recording (cut and whole) and over probes."""
+    generator = np.random.default_rng(REFERENCE_SEED)
     recording = lose_frames(agent, recording, generator)
     noise = draw_noise(agent, len(recording.is_first), generator)
     silence = Noise(*(np.zeros_like(values) for values in noise))
-    return Evidence(
-        sample=trace(agent, recording.cut(), noise),
-        mode=trace(agent, recording.cut(), silence),
+    return ReferenceSteps(
+        sample=trace(agent, recording.in_segments(), noise),
+        mode=trace(agent, recording.in_segments(), silence),
         free_sample=trace(agent, recording.in_one_go(), noise),
         free_mode=trace(agent, recording.in_one_go(), silence),
         probes=probe(agent, NUM_PROBES, generator),
@@ -88,10 +88,10 @@ def probe(agent: Agent, count: int, generator: np.random.Generator) -> Trace:
 
     In every other step noise forces a class on every latent, so that the actor sees them all.
     """
-    shown = lose_frames(agent, make_up(agent.contract, count, generator), generator)
+    shown = lose_frames(agent, random_observations(agent.contract, count, generator), generator)
     noise = draw_noise(agent, count, generator)
     noise.stoch[::2] = CERTAIN * random_onehot(generator, noise.stoch[::2].shape)
-    before = _made_up_carry(agent, count, generator)
+    before = _random_carry(agent, count, generator)
     steps: list[Columns] = []
     for start in range(0, count, CHUNK):
         rows = slice(start, start + CHUNK)
@@ -119,13 +119,15 @@ def revealing_noise(agent: Agent, state: State, generator: np.random.Generator) 
     return (wanted - mean) / std
 
 
-def make_up(contract: Contract, count: int, generator: np.random.Generator) -> Recording:
-    """Make up observations; every eighth lacks a value, another one in eight is a first step."""
+def random_observations(
+    contract: Contract, count: int, generator: np.random.Generator
+) -> Recording:
+    """Return random observations; every eighth lacks a value, another eighth are first steps."""
     rows = np.arange(count)
     observations = {
-        s.name: _made_up(s, generator, is_missing=rows % 8 == 7) for s in contract.inputs
+        s.name: _random_values(s, generator, is_missing=rows % 8 == 7) for s in contract.inputs
     }
-    nothing = np.zeros((count, contract.action.size), np.float32)  # nothing follows a probe
+    nothing = np.zeros((count, contract.action.size), np.float32)  # a probe has no next step
     return Recording(observations, rows % 8 == 3, nothing)
 
 
@@ -144,7 +146,7 @@ def random_onehot(generator: np.random.Generator, shape: tuple[int, ...]) -> Arr
     return np.eye(shape[-1], dtype=np.float32)[classes]
 
 
-def _made_up(signal: Signal, generator: np.random.Generator, *, is_missing: Array) -> Array:
+def _random_values(signal: Signal, generator: np.random.Generator, *, is_missing: Array) -> Array:
     """Return values (n, ...) of any magnitude; a vector carries the encoder's mark if missing."""
     shape = (len(is_missing), *signal.shape)
     if signal.dtype == "uint8":
@@ -157,7 +159,7 @@ def _made_up(signal: Signal, generator: np.random.Generator, *, is_missing: Arra
     return np.where(is_marked, -np.inf, values).astype(np.float32)
 
 
-def _made_up_carry(agent: Agent, count: int, generator: np.random.Generator) -> Carry:
+def _random_carry(agent: Agent, count: int, generator: np.random.Generator) -> Carry:
     rssm, action = agent.world_model.rssm, agent.contract.action
     deter = generator.uniform(-1, 1, (count, rssm.deter_size)).astype(np.float32)
     stoch = random_onehot(generator, (count, *rssm.latent.shape))

@@ -1,7 +1,6 @@
-"""Traces: what the agent does in torch, step by step, with every input and output kept.
+"""Traces of the agent in torch: every input and output of its steps, in float32 on the CPU.
 
-They are what an export is held against. None of it has been through ONNX: it is the agent itself,
-in float32 on the CPU.
+The export compares its graphs with them. Nothing here has been through ONNX.
 
 Shapes: n or N steps, A action, D deter, E tokens, S stoch variables, K classes.
 """
@@ -23,20 +22,20 @@ from robodreamer_deploy.policy.selftest import lead
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 RECORDED_STEPS = 260
-STRETCH = 52
+SEGMENT = 52
 """Steps after which a recording can be cut, so that long episodes have several starts too."""
 RECORDING_SEED = 0
 
 
 class Recording(NamedTuple):
-    """What one environment showed, step after step."""
+    """Consecutive observations of one environment, and the actions that followed them."""
 
     observations: Mapping[str, Array]
     """By signal name, (n, ...)."""
     is_first: Array
-    """bool (n,), where the task's episodes begin; the first one is set."""
+    """First steps of the task's episodes, bool (n,); the first one is set."""
     executed: Array
-    """(n, A), the action that was executed after each step."""
+    """Action that was executed after each step, (n, A)."""
 
     def rows(self, rows: slice) -> "Recording":
         """Return some of the steps."""
@@ -47,11 +46,11 @@ class Recording(NamedTuple):
         """Return the same observations with no start but the first: errors build up over all."""
         return self._replace(is_first=np.arange(len(self.is_first)) == 0)
 
-    def cut(self) -> "Recording":
-        """Return the same observations with starts every `STRETCH` steps of an episode too."""
+    def in_segments(self) -> "Recording":
+        """Return the same observations with starts every `SEGMENT` steps of an episode too."""
         steps = np.arange(len(self.is_first))
         since_start = steps - np.maximum.accumulate(np.where(self.is_first, steps, 0))
-        return self._replace(is_first=since_start % STRETCH == 0)
+        return self._replace(is_first=since_start % SEGMENT == 0)
 
 
 class Trace(NamedTuple):
@@ -114,7 +113,7 @@ def trace(agent: Agent, recording: Recording, noise: Noise) -> Trace:
 
 
 def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tuple[Columns, Carry]:
-    """Do as `Agent.act` does in N environments; keep what it computes on the way."""
+    """Act as `Agent.act` does in N environments; return all that it computes on the way."""
     model = agent.world_model
     noises = [torch.from_numpy(values) for values in noise]
     draw = GivenNoise(*noises)
@@ -142,7 +141,7 @@ def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tu
 
 
 def join(recording: Recording, noise: Noise, steps: Sequence[Columns]) -> Trace:
-    """Put the outputs of consecutive steps together with what they were computed from."""
+    """Return a trace of consecutive steps: their outputs, and what they were computed from."""
     columns = {name: np.concatenate([step[name] for step in steps]) for name in steps[0]}
     golden = Golden(
         observations=recording.observations,

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.export.folder import Origin, unsealed_policy, write_draft
 from robodreamer.export.parity import Parity, verify
-from robodreamer.export.reference_steps import Evidence, gather
+from robodreamer.export.reference_steps import ReferenceSteps, make_reference_steps
 from robodreamer.export.torch_trace import Recording
 from robodreamer.learning.agent import Agent
 from robodreamer_deploy.contract import Array, Contract, Signal
@@ -51,7 +51,7 @@ class Exported(NamedTuple):
 
     agent: Agent
     recording: Recording
-    evidence: Evidence
+    reference: ReferenceSteps
     folder: Path
     manifest: Manifest
 
@@ -59,9 +59,9 @@ class Exported(NamedTuple):
         """Load the graphs that a robot runs."""
         return unsealed_policy(self.folder, self.manifest)
 
-    def verify(self, evidence: Evidence | None = None) -> Parity:
-        """Hold the graphs against the agent, or against other evidence."""
-        return verify(self.folder, self.manifest, evidence or self.evidence)
+    def verify(self, reference: ReferenceSteps | None = None) -> Parity:
+        """Hold the graphs against the agent, or against other reference."""
+        return verify(self.folder, self.manifest, reference or self.reference)
 
 
 def make_recording(contract: Contract, num_steps: int = NUM_STEPS, *, seed: int = 0) -> Recording:
@@ -87,7 +87,7 @@ def export_toy(
     agent = make_agent(contract, network=network, algorithm=algorithm)
     recording = make_recording(contract)
     manifest = write_draft(agent, folder, origin=ORIGIN, opset=opset)
-    return Exported(agent, recording, gather(agent, recording), folder, manifest)
+    return Exported(agent, recording, make_reference_steps(agent, recording), folder, manifest)
 
 
 class Initializer(NamedTuple):

@@ -19,7 +19,7 @@ from robodreamer.evaluation.policies import OnnxPolicy, load_candidate
 from robodreamer.export import export
 from robodreamer.export.export import better_draw, export_policy, prepare_export
 from robodreamer.export.folder import GOLDEN_STEPS, check_target, draft_of
-from robodreamer.export.torch_trace import RECORDED_STEPS, STRETCH, record
+from robodreamer.export.torch_trace import RECORDED_STEPS, SEGMENT, record
 from robodreamer.learning.agent import Agent
 from robodreamer.models.distributions import Mode
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
@@ -177,8 +177,8 @@ def test_a_recording_is_one_environments_and_can_be_cut(agent: Agent, envs: Vect
     recording = record(agent, envs)
     assert len(recording.is_first) == RECORDED_STEPS
     assert np.flatnonzero(recording.is_first).tolist() == [0, 201]
-    starts = np.flatnonzero(recording.cut().is_first).tolist()
-    assert starts == [*range(0, 201, STRETCH), 201, 201 + STRETCH]
+    starts = np.flatnonzero(recording.in_segments().is_first).tolist()
+    assert starts == [*range(0, 201, SEGMENT), 201, 201 + SEGMENT]
     assert all(np.isfinite(values).all() for values in recording.observations.values())
 
 
@@ -197,7 +197,7 @@ def test_graphs_that_are_not_the_agent_leave_nothing(
         return toy.manifest
 
     monkeypatch.setattr(export, "write_draft", write_corrupt)
-    monkeypatch.setattr(export, "gather", lambda *_: toy.evidence)
+    monkeypatch.setattr(export, "make_reference_steps", lambda *_: toy.reference)
     with pytest.raises(BundleError, match=r"actor\.onnx: action is off by"):
         export_policy(toy.agent, toy.recording, tmp_path / "out", origin=ORIGIN)
     assert [path.name for path in tmp_path.iterdir()] == ["corrupt"]
@@ -304,7 +304,7 @@ def test_a_full_disk_leaves_the_older_policy_as_it_was(
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
 
     monkeypatch.setattr(export, "write_draft", write_again)
-    monkeypatch.setattr(export, "gather", lambda *_: toy.evidence)
+    monkeypatch.setattr(export, "make_reference_steps", lambda *_: toy.reference)
     try:
         with pytest.raises(OSError, match="File too large"):  # what the limit says for ENOSPC
             export_policy(toy.agent, toy.recording, older, origin=ORIGIN, say=fill)

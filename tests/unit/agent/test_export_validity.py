@@ -54,16 +54,16 @@ def test_the_manifest_names_the_bits_and_the_graphs_read_them(exported: Exported
 def test_half_of_the_bits_that_an_export_is_verified_with_are_off(exported: Exported) -> None:
     parity = exported.verify()
     assert parity.num_steps > 700
-    for trace in exported.evidence:
+    for trace in exported.reference:
         for bit in VALIDITY.values():
             assert 0.3 < trace.golden.observations[bit].mean() < 0.7
 
 
 def test_a_graph_that_ignores_a_bit_is_refused(exported: Exported) -> None:
-    shown = dict(exported.evidence.sample.golden.observations)
+    shown = dict(exported.reference.sample.golden.observations)
     shown["is_valid/front"] = np.ones_like(shown["is_valid/front"])
-    golden = dataclasses.replace(exported.evidence.sample.golden, observations=shown)
-    changed = exported.evidence._replace(sample=exported.evidence.sample._replace(golden=golden))
+    golden = dataclasses.replace(exported.reference.sample.golden, observations=shown)
+    changed = exported.reference._replace(sample=exported.reference.sample._replace(golden=golden))
     with pytest.raises(BundleError, match=r"encoder\.onnx: tokens is off"):
         exported.verify(changed)
 

@@ -11,7 +11,7 @@ import torch
 from exported import LIKE_FETCH, Exported, Initializer, corrupt, export_toy, initializers
 from robodreamer.config import SIZES
 from robodreamer.export.parity import TOLERANCES, Parity, verify_sequence
-from robodreamer.export.reference_steps import Evidence, probe
+from robodreamer.export.reference_steps import ReferenceSteps, probe
 from robodreamer.export.torch_trace import RECORDING_SEED, record, trace
 from robodreamer.models.distributions import Sample
 from robodreamer_deploy.contract import Array
@@ -86,7 +86,7 @@ def test_graphs_and_agent_agree_and_the_worst_errors_are_told(exported: Exported
     assert parity.worst.keys() == outputs
     assert all(0 < error < TOLERANCES[name] / 4 for name, error in parity.worst.items())
     assert parity.free_steps == len(exported.recording.is_first)
-    assert parity.num_steps == 2 * parity.free_steps + len(exported.evidence.probes.golden)
+    assert parity.num_steps == 2 * parity.free_steps + len(exported.reference.probes.golden)
     assert (parity.num_ties, parity.free_ties) == (0, 0)
 
 
@@ -106,7 +106,7 @@ def passes(exported: Exported, folder: Path, graph: str) -> bool:
     sequence = next(name for name, graphs in SEQUENCES.items() if graph in graphs)
     parity = Parity(num_steps=0, free_steps=0)
     try:
-        verify_sequence(folder, exported.manifest, sequence, exported.evidence, parity)
+        verify_sequence(folder, exported.manifest, sequence, exported.reference, parity)
     except BundleError:
         return False
     return True
@@ -144,10 +144,10 @@ def test_one_wrong_element_in_an_agent_of_a_real_size_is_refused(tmp_path: Path)
 
 
 def test_a_trace_holds_what_the_agent_does(exported: Exported) -> None:
-    agent, golden = exported.agent, exported.evidence.sample.golden
+    agent, golden = exported.agent, exported.reference.sample.golden
     carry = agent.initial_carry(1)
     for i in range(70):
-        shown = exported.recording.cut().rows(slice(i, i + 1))
+        shown = exported.recording.in_segments().rows(slice(i, i + 1))
         tensors = {name: torch.from_numpy(value) for name, value in shown.observations.items()}
         np.testing.assert_array_equal(golden.deter[i], carry.state.deter[0])
         np.testing.assert_array_equal(golden.action_previous[i], carry.action[0].clip(-1, 1))
@@ -170,11 +170,11 @@ def test_probes_show_a_class_to_the_actor_that_the_agent_never_takes() -> None:
 
 
 def test_probes_keep_the_action_where_errors_show(exported: Exported) -> None:
-    golden = exported.evidence.probes.golden
+    golden = exported.reference.probes.golden
     if exported.agent.contract.action.kind == "continuous":
         assert np.abs(golden.action).max() < 0.95
     else:
-        gap = exported.evidence.probes.action_lead
+        gap = exported.reference.probes.action_lead
         assert (golden.action.mean(0) > 0.4).all()  # two choices, in turns
         assert ((gap > TIE_MARGIN) & (gap < 3 * TIE_MARGIN)).all()
 
@@ -190,12 +190,12 @@ def test_a_small_error_at_one_step_is_refused(
     exported_toy: Callable[[str], Exported], output: str, error: float
 ) -> None:
     exported = exported_toy("two cameras")
-    mode = exported.evidence.mode
+    mode = exported.reference.mode
     values = getattr(mode.golden, output).copy()
     values[150].flat[0] += error * max(1.0, np.abs(values[150].flat[0]))
     changed = mode._replace(golden=dataclasses.replace(mode.golden, **{output: values}))
     with pytest.raises(BundleError, match=f"{output} is off by .* at step 150 of mode"):
-        exported.verify(exported.evidence._replace(mode=changed))
+        exported.verify(exported.reference._replace(mode=changed))
 
 
 def test_the_graphs_run_for_two_hundred_steps_on_nothing_but_their_own_state(
@@ -223,25 +223,30 @@ def test_the_graphs_run_for_two_hundred_steps_on_nothing_but_their_own_state(
         assert [count for count in row if count >= 200] == [parity.free_steps] * 2
 
 
-def with_other_choice(exported: Exported, gap: float) -> Evidence:
-    """Return evidence in which the agent once chose the class that is second for the graphs.
+def with_other_choice(exported: Exported, gap: float) -> ReferenceSteps:
+    """Return reference in which the agent once chose the class that is second for the graphs.
 
     Noise decided for it, of which so much is taken back that it comes to lie `gap` behind.
     """
-    recording, i = exported.recording, int(np.flatnonzero(exported.recording.cut().is_first)[1]) - 1
-    golden = exported.evidence.sample.golden
+    recording, i = (
+        exported.recording,
+        int(np.flatnonzero(exported.recording.in_segments().is_first)[1]) - 1,
+    )
+    golden = exported.reference.sample.golden
     noise = Noise(golden.noise_stoch.copy(), golden.noise_action)
     scores = golden.posterior_logits[i, 0] + noise.stoch[i, 0]
     first, second = np.argsort(scores)[[-1, -2]]
     difference = scores[first] - scores[second]
     noise.stoch[i, 0, second] += difference + 1.0
-    traces = [trace(exported.agent, r, noise) for r in (recording.cut(), recording.in_one_go())]
+    traces = [
+        trace(exported.agent, r, noise) for r in (recording.in_segments(), recording.in_one_go())
+    ]
     noise.stoch[i, 0, second] -= 1.0 + gap
     cut, free = (
         made._replace(golden=dataclasses.replace(made.golden, noise_stoch=noise.stoch))
         for made in traces
     )
-    return exported.evidence._replace(sample=cut, free_sample=free)
+    return exported.reference._replace(sample=cut, free_sample=free)
 
 
 @pytest.mark.slow
@@ -254,17 +259,17 @@ def test_another_choice_that_was_no_tie_is_refused(exported: Exported) -> None:
     changed = with_other_choice(exported, 4 * TIE_MARGIN)
     with pytest.raises(BundleError, match="latent 0 fell into another class at step 51 of sample"):
         exported.verify(changed)
-    changed = exported.evidence._replace(free_sample=changed.free_sample)
+    changed = exported.reference._replace(free_sample=changed.free_sample)
     with pytest.raises(BundleError, match=r"latent 0 fell .* after 51 free steps of sample"):
         exported.verify(changed)
 
 
 def test_a_state_that_runs_away_is_refused(exported: Exported) -> None:
-    free = exported.evidence.free_mode
+    free = exported.reference.free_mode
     deter = free.golden.deter_next.copy()
     deter[150] += 0.2
     elsewhere = free._replace(golden=dataclasses.replace(free.golden, deter_next=deter))
-    changed = exported.evidence._replace(free_mode=elsewhere)
+    changed = exported.reference._replace(free_mode=elsewhere)
     with pytest.raises(BundleError, match=r"deter_next is off by 2.* after 150 free steps of mode"):
         exported.verify(changed)
 

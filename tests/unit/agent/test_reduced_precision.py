@@ -35,8 +35,8 @@ COST = Reduction(
 def reduced(toy: Exported, folder: Path, precision: Reduced) -> tuple[Path, Manifest]:
     """Return a sealed policy of reduced precision, and its manifest."""
     shutil.copytree(toy.folder, folder)
-    steps = toy.evidence.sample.golden
-    golden = choose_golden(toy.evidence.sample)
+    steps = toy.reference.sample.golden
+    golden = choose_golden(toy.reference.sample)
     golden.save(folder / "golden.npz")
     reduce_graphs(folder, precision)
     before = dataclasses.replace(toy.manifest, draws={"mode": RESULT})
@@ -104,7 +104,7 @@ def test_a_reduced_policy_with_wrong_weights_does_not_drive(
 def test_float32_flips_nothing(exported_toy: Callable[[str], Exported]) -> None:
     toy = exported_toy("two cameras")
     flips = count_flips(
-        unsealed_policy(toy.folder, toy.manifest), choose_golden(toy.evidence.sample)
+        unsealed_policy(toy.folder, toy.manifest), choose_golden(toy.reference.sample)
     )
     assert (flips.num_flips, flips.num_choices) == (0, 32 * 2 * toy.manifest.state.stoch[0])
     assert flips.action_error < 1e-5

@@ -22,7 +22,7 @@ from robodreamer_deploy.policy.selftest import replay_golden
 def seal(exported: Exported, folder: Path) -> Path:
     """Complete an export as `export_policy` does."""
     shutil.copytree(exported.folder, folder)
-    choose_golden(exported.evidence.sample).save(folder / "golden.npz")
+    choose_golden(exported.reference.sample).save(folder / "golden.npz")
     stamp(folder, exported.manifest)
     write_manifest(folder, exported.manifest)
     return folder
