@@ -3,9 +3,9 @@
 Step by step, every graph gets exactly the inputs that the agent had, and all its outputs are
 compared. Running freely, over the whole recording in one go, the graphs keep their own state, as
 on a robot, and still have to choose the same classes, in every sequence of graphs that makes up a
-step. Where the agent's own choice led by less than the self-test's `TIE_MARGIN` the graphs may choose
-otherwise, because rounding decides there; that is counted, and a free run continues from the
-agent's state.
+step. Where the agent's own choice led by less than the self-test's `TIE_MARGIN` the graphs may
+choose otherwise, because rounding decides there; that is counted, and a free run continues from
+the agent's state.
 
 The graphs are run and their errors measured by the robot's own code.
 """
