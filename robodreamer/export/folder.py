@@ -17,7 +17,7 @@ import robodreamer
 from robodreamer.export.graphs import write_graphs
 from robodreamer.export.torch_trace import Trace
 from robodreamer.learning.agent import Agent
-from robodreamer.runs.files import locked, sync_folder
+from robodreamer.runs.files import locked
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.bundle import Bundle, Carry, write_initial
 from robodreamer_deploy.policy.golden import Golden
@@ -30,6 +30,7 @@ from robodreamer_deploy.policy.manifest import (
     derive,
 )
 from robodreamer_deploy.policy.policy import SPLIT, Policy
+from robodreamer_deploy.utils.atomic_write import sync
 from robodreamer_deploy.utils.strict_json import parse_json, read_object
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import resolve
@@ -236,7 +237,7 @@ def _claimed(draft: Path, out: Path) -> Iterator[None]:
 def _replace(out: Path, draft: Path, old: Path) -> None:
     """Let a finished draft take the place of `out`, which stays if that fails."""
     for path in (*draft.iterdir(), draft):
-        sync_folder(path)  # files as well
+        sync(path)
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
         out.replace(old)
@@ -244,7 +245,7 @@ def _replace(out: Path, draft: Path, old: Path) -> None:
         draft.replace(out)
     finally:
         _bring_back(old, out)
-    sync_folder(out.parent)
+    sync(out.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

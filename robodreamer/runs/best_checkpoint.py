@@ -22,11 +22,11 @@ from robodreamer.runs.files import (
     copy_tensors,
     read_checked,
     read_tensors,
-    sync_folder,
     tensor_bytes,
-    write_durable,
+    write_checked,
 )
 from robodreamer.utils.formatting import format_success
+from robodreamer_deploy.utils.atomic_write import replacing, write_durable
 
 FOLDER = "best"
 WEIGHTS = "agent.safetensors"
@@ -114,20 +114,11 @@ class BestStates:
 
     def _write(self, state: Evaluated, weights: Mapping[str, Tensor]) -> None:
         target = self.path(state)
-        draft = target.with_name(f".{target.name}")
-        shutil.rmtree(draft, ignore_errors=True)
-        try:
+        with replacing(target) as draft:  # an older one of the same step has the same weights
             draft.mkdir(parents=True)
-            checksum = write_durable(draft / WEIGHTS, tensor_bytes(copy_tensors(weights)))
+            checksum = write_checked(draft / WEIGHTS, tensor_bytes(copy_tensors(weights)))
             record = {"evaluated": state, "checksum": checksum}
             write_durable(draft / "state.json", json.dumps(record).encode())
-            sync_folder(draft)
-            shutil.rmtree(target, ignore_errors=True)  # of the same step, so of the same weights
-            draft.replace(target)
-        except OSError:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        sync_folder(self.folder)
 
     def _prune(self, kept: Iterable[Evaluated]) -> None:
         """Delete what neither is kept nor was the best at any checkpoint."""

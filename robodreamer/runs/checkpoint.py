@@ -33,10 +33,10 @@ from robodreamer.runs.files import (
     copy_tensors,
     read_checked,
     read_tensors,
-    sync_folder,
     tensor_bytes,
-    write_durable,
+    write_checked,
 )
+from robodreamer_deploy.utils.atomic_write import replacing, sync, write_durable
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +238,6 @@ class Checkpoints:
         finally:
             snapshot.close()
         self._line.append((Checkpoint(manifest["step"], target), segments))
-        sync_folder(self.folder)  # until this, nothing older may go
         del self._line[: -self.keep]
         self._clean()
 
@@ -251,22 +250,21 @@ class Checkpoints:
         names: tuple[Iterable[str], Iterable[str]],
     ) -> list[Part]:
         """Prepare everything, durably, then give it its name; return the segments it needs."""
-        draft = target.with_name(f".{target.name}")
-        draft.mkdir()
         fields, latents = names
         segments = self._append_segments(snapshot, fields)
-        manifest |= {
-            "segments": segments,
-            "latents": [_write_piece(draft, "latents", p) for p in snapshot.pieces(latents)],
-            "tensors": {
-                name: write_durable(draft / f"{name}.safetensors", tensor_bytes(group))
-                for name, group in tensors.items()
-            },
-        }
-        write_durable(draft / "state.json", _sealed(manifest))
-        for folder in (draft, self.replay_folder, self.folder.parent):
-            sync_folder(folder)
-        draft.replace(target)
+        with replacing(target) as draft:
+            draft.mkdir()
+            manifest |= {
+                "segments": segments,
+                "latents": [_write_piece(draft, "latents", p) for p in snapshot.pieces(latents)],
+                "tensors": {
+                    name: write_checked(draft / f"{name}.safetensors", tensor_bytes(group))
+                    for name, group in tensors.items()
+                },
+            }
+            write_durable(draft / "state.json", _sealed(manifest))
+            for folder in (self.replay_folder, self.folder.parent):
+                sync(folder)  # the segments have to be there before the checkpoint has its name
         return segments
 
     def _append_segments(self, snapshot: Snapshot, fields: Iterable[str]) -> list[Part]:
@@ -319,7 +317,7 @@ def _remove(path: Path) -> None:
 
 def _write_piece(folder: Path, kind: str, piece: Piece) -> Part:
     file = f"{kind}-{piece.start:09d}-{piece.stop:09d}.safetensors"
-    checksum = write_durable(folder / file, tensor_bytes(piece.values))
+    checksum = write_checked(folder / file, tensor_bytes(piece.values))
     return Part(file, piece.start, piece.stop, checksum)
 
 

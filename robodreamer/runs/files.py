@@ -17,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from robodreamer_deploy.utils.atomic_write import write_atomic, write_durable
+
 
 class FolderInUseError(ValueError):
     """Another process works in a folder that only one may change at a time."""
@@ -57,41 +59,10 @@ def write_json_atomic(path: Path, data: Any) -> None:
     write_atomic(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file by another one; whoever reads or crashes sees the old or the new one.
-
-    Raises:
-        OSError: The disk is full or failed; the old file is as it was.
-    """
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        write_durable(draft, content)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def write_durable(path: Path, content: bytes) -> int:
-    """Write a file and wait until the disk has it; return its checksum.
-
-    The name is durable only after `sync_folder`, and a crash may leave a part of the file.
-    """
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def write_checked(path: Path, content: bytes) -> int:
+    """Write a file and wait until the disk has it; return the checksum for `read_checked`."""
+    write_durable(path, content)
     return zlib.crc32(content)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_checked(path: Path, checksum: int | None = None) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from robodreamer.runs.files import write_atomic
+from robodreamer_deploy.utils.atomic_write import write_atomic
 
 
 class MetricsWriter:

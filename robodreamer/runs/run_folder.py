@@ -30,9 +30,10 @@ from robodreamer.config import TrainConfig
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
-from robodreamer.runs.files import write_atomic, write_json_atomic
+from robodreamer.runs.files import write_json_atomic
 from robodreamer.runs.metrics import read_metrics
 from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.utils.atomic_write import write_atomic
 from robodreamer_sim.utils.cores import num_usable_cores
 
 RUN_VERSION = 1

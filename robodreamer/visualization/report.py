@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robodreamer.evaluation.scores import Score
-from robodreamer.runs.files import write_atomic
 from robodreamer.utils.formatting import format_duration
 from robodreamer.visualization.report_data import RANDOM, ReportData, prepare_report_data
 from robodreamer_deploy.contract import Contract, Signal
+from robodreamer_deploy.utils.atomic_write import write_atomic
 
 Say = Callable[[str], None]
 TEMPLATE = "report.html.jinja"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.utils.atomic_write import replacing
 
 Pictures = NDArray[np.uint8]
 
@@ -29,8 +30,8 @@ def write_mp4(path: Path, frames: Iterable[Pictures], fps: float, scale: int = 1
     """
     import av
 
-    draft = path.with_name(f".{path.name}")
-    with av.open(str(draft), "w", format="mp4", options={"movflags": "faststart"}) as file:
+    options = {"movflags": "faststart"}
+    with replacing(path) as draft, av.open(str(draft), "w", format="mp4", options=options) as file:
         rate = Fraction(fps).limit_denominator(1000)
         stream = file.add_stream("libx264", rate, options={"crf": "18", "preset": "fast"})
         stream.pix_fmt = "yuv420p"
@@ -41,7 +42,6 @@ def write_mp4(path: Path, frames: Iterable[Pictures], fps: float, scale: int = 1
                 stream.height, stream.width = large.shape[:2]
             file.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="rgb24")))
         file.mux(stream.encode())
-    draft.replace(path)
 
 
 def write_png(path: Path, picture: Pictures, num_colors: int | None = None) -> None:
@@ -51,9 +51,8 @@ def write_png(path: Path, picture: Pictures, num_colors: int | None = None) -> N
     image = Image.fromarray(picture)
     if num_colors:
         image = image.quantize(num_colors)
-    draft = path.with_name(f".{path.name}")
-    image.save(draft, format="png", optimize=True)
-    draft.replace(path)
+    with replacing(path) as draft:
+        image.save(draft, format="png", optimize=True)
 
 
 def enlarge(pictures: Array, scale: int) -> Array:

@@ -22,7 +22,6 @@ from train_runs import (
     train,
 )
 
-import robodreamer.runs.files
 import robodreamer.training.reporter
 from faulty_env import FAULTS, FAULTY_ENVIRONMENT, FAULTY_STEP, FINE, Faulty
 from robodreamer.runs.checkpoint import CheckpointError, Checkpoints
@@ -213,7 +212,7 @@ def test_a_full_disk_stops_training_and_the_older_checkpoint_loads(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
-    monkeypatch.setattr(robodreamer.runs.files.os, "fsync", fill_disk)
+    monkeypatch.setattr(os, "fsync", fill_disk)
     words = "--num-workers=0", "--checkpoint-steps=20", "--log-steps=2"
     assert train(run, *BLIND, *words, task=FINE) == 2
     words = last_words(capsys)

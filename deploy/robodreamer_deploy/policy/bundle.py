@@ -32,6 +32,7 @@ from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import MANIFEST, METADATA, FileRecord, Manifest
 from robodreamer_deploy.policy.onnx_file import read_onnx
+from robodreamer_deploy.utils.atomic_write import write_atomic
 from robodreamer_deploy.utils.strict_json import first_difference, parse_json
 from robodreamer_deploy.utils.suggest import closest
 
@@ -122,9 +123,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
         raise BundleError(f"{folder} lacks {', '.join(missing)}")
     files = {name: _fingerprint(folder / name) for name in names}
     sealed = dataclasses.replace(manifest, files=files)
-    unfinished = folder / f"{MANIFEST}.tmp"
-    unfinished.write_text(sealed.to_json(), encoding="utf-8")
-    unfinished.replace(folder / MANIFEST)
+    write_atomic(folder / MANIFEST, sealed.to_json().encode())
     return sealed
 
 

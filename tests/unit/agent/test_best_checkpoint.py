@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-import robodreamer.runs.files
 from replay_records import make_replay
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.checkpoint import Checkpoints
@@ -136,7 +135,7 @@ def test_a_write_that_fails_leaves_what_was_best(
 
     states = BestStates(tmp_path)
     offer(states, 10, 1.0)
-    monkeypatch.setattr(robodreamer.runs.files.os, "fsync", fill_disk)
+    monkeypatch.setattr(os, "fsync", fill_disk)
     with pytest.raises(OSError, match="No space left"):
         offer(states, 20, 2.0)
     assert [path.name for path in states.folder.iterdir()] == ["step-000000010"]

@@ -14,9 +14,9 @@ from robodreamer.runs.files import (
     locked,
     read_tensors,
     tensor_bytes,
-    write_atomic,
     write_json_atomic,
 )
+from robodreamer_deploy.utils.atomic_write import write_atomic
 
 WEIGHTS = {
     "bfloat16": torch.tensor([1.5, -2.0, 3.0e38]).bfloat16(),
