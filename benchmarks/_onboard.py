@@ -13,7 +13,7 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.episodes import Episode, drive_episodes
 from robodreamer_deploy.control.loop import ControlLoop
-from robodreamer_deploy.control.loop_stats import LoopReport
+from robodreamer_deploy.control.loop_stats import LoopStats
 from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.drive_summary import Z95
 from robodreamer_deploy.policy.bundle import load_bundle
@@ -33,7 +33,7 @@ class Drive(NamedTuple):
     episodes: list[Episode]
     surprises: list[Array]
     """In nats, of every step that had an observation, by episode."""
-    report: LoopReport
+    stats: LoopStats
     """Of the loop, over all episodes."""
 
     @property
@@ -65,14 +65,14 @@ def drive(policy: Policy, robot: SimulatedRobot, episode_seeds: Iterable[int]) -
     contract = policy.bundle.contract
     safety = Safety(robot, contract.action, control_dt_s=contract.control_dt_s)
     loop = ControlLoop(Controller(policy), safety, clock=VirtualClock(), is_stepped=True)
-    found = Drive([], [], loop.report)
+    found = Drive([], [], loop.stats)
     told = 0
 
     def finished(episode: Episode) -> None:
         nonlocal told
         found.episodes.append(episode)
-        found.surprises.append(np.array(loop.report.surprise[told:]))
-        told = len(loop.report.surprise)
+        found.surprises.append(np.array(loop.stats.surprise[told:]))
+        told = len(loop.stats.surprise)
 
     robot.connect()
     try:

@@ -55,9 +55,9 @@ def compare(policy: Policy, options: argparse.Namespace) -> list[dict[str, Any]]
                     "difference": mean_and_half(found.returns - reference.returns),
                     "success": found.success,
                     "steps": {
-                        "prior": found.report.prior_steps,
-                        "partial": found.report.partial_steps,
-                        "held": found.report.held_ticks,
+                        "prior": found.stats.prior_steps,
+                        "partial": found.stats.partial_steps,
+                        "held": found.stats.held_ticks,
                     },
                     "returns": found.returns.tolist(),
                 }

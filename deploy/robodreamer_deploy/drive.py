@@ -91,7 +91,7 @@ def run(options: Options, say: Say) -> int:
 
     def give_up(reason: str, is_held: bool) -> None:  # in the watchdog's thread: this one hangs
         outcome.fault = f"{options.robot}: {reason}"
-        outcome.leaving.give_up(reason, is_held)
+        outcome.shutdown.give_up(reason, is_held)
         end_process(tell_last_words, outcome.exit_code)
 
     def tell_last_words() -> None:
@@ -114,12 +114,12 @@ def run(options: Options, say: Say) -> int:
         with tell_on_request(teller.tell_loop):
             _drive_and_leave(loop, robot, options, signals, teller, watchdog)
         outcome.log_fault = _end_log(drive_log, loop, outcome, CLOSING_S)
-        if outcome.leaving.connect_error is None:
+        if outcome.shutdown.connect_error is None:
             teller.tell()
         else:
             teller.write_report()
-    if outcome.leaving.connect_error is not None:
-        raise RobotError(outcome.fault) from outcome.leaving.connect_error
+    if outcome.shutdown.connect_error is not None:
+        raise RobotError(outcome.fault) from outcome.shutdown.connect_error
     return outcome.exit_code
 
 
@@ -129,7 +129,7 @@ def _end_log(log: DriveLog, loop: ControlLoop, outcome: Outcome, patience_s: flo
         fault = log.close(outcome.faults, patience_s)
     except Exception as error:  # noqa: BLE001  the figures and the last line come after this
         fault = f"the log cannot be ended: {describe_error(error)}"
-    told = loop.report.listener_fault
+    told = loop.stats.listener_fault
     return fault if told is None else f"recording ended early: {told}"
 
 
@@ -163,7 +163,7 @@ def _compose(
         Controller(policy, draw=options.draw),
         safety,
         clock=VirtualClock() if options.fast else MonotonicClock(),
-        bounds=options.bounds,
+        tolerance=options.tolerance,
         surprise=make_guard(options, safety, policy.bundle.manifest.surprise_quantiles),
         watchdog=watchdog,
         is_stepped=is_stepped(robot),
@@ -194,25 +194,25 @@ def _drive_and_leave(
         if watchdog is not None:
             around.enter_context(watchdog)
         drive_connected(
-            robot, loop.safety, signals, loop.clock, drive_it, watchdog, outcome.leaving
+            robot, loop.safety, signals, loop.clock, drive_it, watchdog, outcome.shutdown
         )
     _explain_end(options, signals, outcome)
 
 
 def _explain_end(options: Options, signals: StopSignals, outcome: Outcome) -> None:
     """Take down which signal or error ended the drive."""
-    leaving = outcome.leaving
-    if leaving.interrupt is not None:
+    shutdown = outcome.shutdown
+    if shutdown.interrupt is not None:
         if signals.was_taken:  # a library had taken Ctrl-C, and it was pressed
             signals.number = signals.number or signal.SIGINT
             outcome.stop_reason = signals.reason
         else:
-            outcome.blame(options.robot, leaving.interrupt)
+            outcome.blame(options.robot, shutdown.interrupt)
     outcome.signal_number = signals.number
-    if leaving.was_interrupted:
+    if shutdown.was_interrupted:
         outcome.stop_reason = f"{signals.reason}, twice"
-    if leaving.connect_error is not None:
-        outcome.blame(f"{options.robot} cannot be connected", leaving.connect_error)
+    if shutdown.connect_error is not None:
+        outcome.blame(f"{options.robot} cannot be connected", shutdown.connect_error)
 
 
 def _drive(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robodreamer_deploy.contract import ActionSpec, Contract
 from robodreamer_deploy.control.enable_switch import enabling
-from robodreamer_deploy.control.fault_tolerance import Bounds
+from robodreamer_deploy.control.fault_tolerance import FaultTolerance
 from robodreamer_deploy.control.limits import (
     Limits,
     LimitsFile,
@@ -18,7 +18,7 @@ from robodreamer_deploy.control.limits import (
     slow,
 )
 from robodreamer_deploy.control.remote_commands import RemoteCommands
-from robodreamer_deploy.control.safety import Safety, Start, Writable
+from robodreamer_deploy.control.safety import Safety, StartupProfile, Writable
 from robodreamer_deploy.control.surprise import Response, SurpriseGuard, surprise_limit
 from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.manifest import Draw
@@ -51,7 +51,7 @@ class DriveOptions:
     """File whose touching allows motion (--dead-man)."""
     on_surprise: Response | None = None
     """What is done about surprise (--on-surprise); None for nothing."""
-    watchdog: int = Bounds.silent_ticks
+    watchdog: int = FaultTolerance.silent_ticks
     """Ticks without a command after which the robot is stopped (--watchdog)."""
     real_time: bool = True
     """Whether to ask for real-time privileges (--no-real-time)."""
@@ -59,9 +59,9 @@ class DriveOptions:
     """CPU that the loop keeps to (--core)."""
 
     @property
-    def bounds(self) -> Bounds:
+    def tolerance(self) -> FaultTolerance:
         """What is tolerated for how long."""
-        return Bounds(silent_ticks=self.watchdog)
+        return FaultTolerance(silent_ticks=self.watchdog)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,9 @@ def make_safety(
         contract.action,
         control_dt_s=contract.control_dt_s,
         limits=read_limits(options, contract.action),
-        start=Start(warm_up_ticks=0 if is_stepped(robot) else WARM_UP_TICKS, ramp_s=ramp_s),
+        startup=StartupProfile(
+            warm_up_ticks=0 if is_stepped(robot) else WARM_UP_TICKS, ramp_s=ramp_s
+        ),
         is_enabled=enabling(robot, options.dead_man),
     )
 

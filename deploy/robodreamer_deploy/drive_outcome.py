@@ -13,7 +13,7 @@ from typing import Any, cast
 from robodreamer_deploy.control.episodes import Episode
 from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.realtime import Privilege
-from robodreamer_deploy.control.shutdown import MOTORS_ARE_OFF, Leaving, describe_leaving
+from robodreamer_deploy.control.shutdown import MOTORS_ARE_OFF, ShutdownResult, describe_shutdown
 from robodreamer_deploy.drive_options import Options
 from robodreamer_deploy.drive_summary import (
     format_episodes,
@@ -37,21 +37,23 @@ class Outcome:
         self.traceback: str | None = None
         self.privileges: tuple[Privilege, ...] = ()
         self.signal_number: int | None = None
-        self.leaving = Leaving()
+        self.shutdown = ShutdownResult()
         self.log_fault: str | None = None
         self.report_fault: str | None = None
 
     @property
     def faults(self) -> list[str]:
         """All that went wrong, as sentences."""
-        undone = self.leaving.disconnect_fault and f"disconnecting: {self.leaving.disconnect_fault}"
+        undone = (
+            self.shutdown.disconnect_fault and f"disconnecting: {self.shutdown.disconnect_fault}"
+        )
         told = (self.fault, undone, self.log_fault, self.report_fault)
         return [fault for fault in told if fault is not None]
 
     @property
     def exit_code(self) -> int:
         """0 as planned, 1 after a fault, 128 + number after a signal."""
-        if self.faults or self.leaving.hold_fault is not None:
+        if self.faults or self.shutdown.hold_fault is not None:
             return 1
         return 0 if self.signal_number is None else 128 + self.signal_number
 
@@ -115,9 +117,9 @@ class Teller:
         outcome = self.outcome
         for fault in outcome.faults:
             self.say(f"FAULT       {fault}")
-        ending = describe_leaving(outcome.leaving)
+        ending = describe_shutdown(outcome.shutdown)
         if self.options.dry_run:
-            limp = f"; {MOTORS_ARE_OFF}" if outcome.leaving.is_limp else ""
+            limp = f"; {MOTORS_ARE_OFF}" if outcome.shutdown.is_limp else ""
             ending = f"nothing was commanded{limp}"
         self.say(f"stopped     {outcome.stop_reason or 'by a fault'}; {ending}")
 
@@ -125,7 +127,7 @@ class Teller:
     def _loop_figures(self) -> dict[str, Any]:
         manifest = self.policy.bundle.manifest
         dt = manifest.contract.control_dt_s
-        return summarize_loop(self.loop.report, dt, manifest.surprise_quantiles)
+        return summarize_loop(self.loop.stats, dt, manifest.surprise_quantiles)
 
     @property
     def _figures(self) -> dict[str, Any]:
@@ -145,8 +147,8 @@ class Teller:
             "stop_reason": outcome.stop_reason,
             "fault": outcome.fault,
             "fault_traceback": outcome.traceback,
-            "hold_fault": outcome.leaving.hold_fault,
-            "disconnect_fault": outcome.leaving.disconnect_fault,
+            "hold_fault": outcome.shutdown.hold_fault,
+            "disconnect_fault": outcome.shutdown.disconnect_fault,
             "log_fault": outcome.log_fault,
             "real_time": {
                 privilege.name: {"is_granted": privilege.is_granted, "detail": privilege.detail}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.control.episodes import Episode
-from robodreamer_deploy.control.loop_stats import LoopReport, Series
+from robodreamer_deploy.control.loop_stats import LoopStats, Series
 from robodreamer_deploy.control.realtime import Privilege
 
 Z95 = 1.959963984540054
@@ -48,7 +48,7 @@ def summarize_episodes(episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def summarize_loop(
-    report: LoopReport, control_dt_s: float, surprise_quantiles: Mapping[str, float] | None = None
+    report: LoopStats, control_dt_s: float, surprise_quantiles: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     """Return the timing and the faults of a drive, as JSON values; it may still be going on.
 

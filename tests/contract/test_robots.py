@@ -17,7 +17,7 @@ from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.robots.base import Robot
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
 from robodreamer_deploy.robots.composite import RobotWithCameras
-from robodreamer_deploy.robots.conformance import CHECKS, SkippedCheckError, Specimen
+from robodreamer_deploy.robots.conformance import CHECKS, RobotUnderTest, SkippedCheckError
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.loading import load_robot
@@ -81,26 +81,26 @@ def hardware(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hardware]:
         yield Hardware(bus, film, bench, behind_firmware)
 
 
-def toy(_: Hardware) -> Specimen:
-    return Specimen(lambda: Bench("", TOY), TOY, reach=1.0)
+def toy(_: Hardware) -> RobotUnderTest:
+    return RobotUnderTest(lambda: Bench("", TOY), TOY, reach=1.0)
 
 
-def toy_with_episodes(_: Hardware) -> Specimen:
+def toy_with_episodes(_: Hardware) -> RobotUnderTest:
     contract = dataclasses.replace(TOY, control_dt_s=0.002)
-    return Specimen(lambda: Point("", contract), contract, reach=1.0)
+    return RobotUnderTest(lambda: Point("", contract), contract, reach=1.0)
 
 
-def simulator(_: Hardware) -> Specimen:
+def simulator(_: Hardware) -> RobotUnderTest:
     env = make("arm_reach", EnvOptions(image_size=(24, 32)))
     env.close()
-    return Specimen(lambda: make_robot("arm_reach", env.contract), env.contract, reach=1.0)
+    return RobotUnderTest(lambda: make_robot("arm_reach", env.contract), env.contract, reach=1.0)
 
 
-def lerobot(_: Hardware) -> Specimen:
+def lerobot(_: Hardware) -> RobotUnderTest:
     def adapt(port: str) -> Robot:
         return LeRobotAdapter(Arm(ArmConfig(port=port)), LEROBOT)
 
-    return Specimen(
+    return RobotUnderTest(
         lambda: adapt("/dev/ttyACM0"),
         LEROBOT,
         reach=0.1,
@@ -108,9 +108,9 @@ def lerobot(_: Hardware) -> Specimen:
     )
 
 
-def servos(hardware: Hardware) -> Specimen:
+def servos(hardware: Hardware) -> RobotUnderTest:
     contract = arm_contract()
-    return Specimen(
+    return RobotUnderTest(
         lambda: DynamixelRobot(bus_config(hardware.bus.port), contract),
         contract,
         reach=0.05,
@@ -118,14 +118,14 @@ def servos(hardware: Hardware) -> Specimen:
     )
 
 
-def servos_in_velocity(hardware: Hardware) -> Specimen:
+def servos_in_velocity(hardware: Hardware) -> RobotUnderTest:
     contract = arm_contract("rad/s")
-    return Specimen(
+    return RobotUnderTest(
         lambda: DynamixelRobot(bus_config(hardware.bus.port), contract), contract, reach=0.2
     )
 
 
-def composed(hardware: Hardware) -> Specimen:
+def composed(hardware: Hardware) -> RobotUnderTest:
     contract = arm_contract(extra=(EYE, GOAL))
 
     def assemble(film: str) -> Robot:
@@ -133,27 +133,27 @@ def composed(hardware: Hardware) -> Specimen:
         arm = DynamixelRobot(bus_config(hardware.bus.port), contract)
         return RobotWithCameras(arm, {EYE.name: camera}, {GOAL.name: np.zeros(3)})
 
-    return Specimen(
+    return RobotUnderTest(
         lambda: assemble(str(hardware.film)),
         contract,
         make_unreachable=lambda: assemble("/dev/video99"),
     )
 
 
-def remote(hardware: Hardware) -> Specimen:
+def remote(hardware: Hardware) -> RobotUnderTest:
     def gone() -> Robot:
         with served(Bench("", TOY), TOY) as server:
             return load_robot(str(server.address), TOY)
 
     address = str(hardware.bench.address)
-    return Specimen(lambda: load_robot(address, TOY), TOY, reach=1.0, make_unreachable=gone)
+    return RobotUnderTest(lambda: load_robot(address, TOY), TOY, reach=1.0, make_unreachable=gone)
 
 
-def remote_firmware(hardware: Hardware) -> Specimen:
-    return Specimen(lambda: load_robot(str(hardware.firmware.address), TOY), TOY, reach=1.0)
+def remote_firmware(hardware: Hardware) -> RobotUnderTest:
+    return RobotUnderTest(lambda: load_robot(str(hardware.firmware.address), TOY), TOY, reach=1.0)
 
 
-ROBOTS: dict[str, Callable[[Hardware], Specimen]] = {
+ROBOTS: dict[str, Callable[[Hardware], RobotUnderTest]] = {
     "toy": toy,
     "toy with episodes": toy_with_episodes,
     "simulator": simulator,

@@ -8,7 +8,7 @@ from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.episodes import drive_episodes
 from robodreamer_deploy.control.limits import rate_limits
 from robodreamer_deploy.control.loop import ControlLoop
-from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.event_stream import Sink, Tape
@@ -55,7 +55,7 @@ class ToldDrive:
         self.controller = Controller(policy, draw="sample")
         self.safety = Safety(
             self.robot, CONTRACT.action, control_dt_s=CONTRACT.control_dt_s,
-            limits=rate_limits(CONTRACT.action, (8.0,)), start=Start(ramp_s=ramp_s),
+            limits=rate_limits(CONTRACT.action, (8.0,)), startup=StartupProfile(ramp_s=ramp_s),
         )  # fmt: skip
         self.policy = policy
 

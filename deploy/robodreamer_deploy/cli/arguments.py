@@ -5,7 +5,7 @@ from pathlib import Path
 
 POLICY = "folder that `robodreamer export` wrote"
 ROBOTS = (
-    "sim:TASK, tcp://HOST:PORT, dynamixel:FILE, lerobot:MODULE:CLASS, ros2:FILE, rig:FILE, "
+    "sim:TASK, tcp://HOST:PORT, dynamixel:FILE, lerobot:MODULE:CLASS, ros2:FILE, composite:FILE, "
     "path/to/file.py:Class or module:Class (:ARGUMENT may follow)"
 )
 

@@ -14,7 +14,7 @@ from robodreamer_deploy.control.watchdog import Watchdog, end_process
 from robodreamer_deploy.drive_options import check_max_age
 from robodreamer_deploy.errors import HungError, describe_error
 from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.robots.conformance import CHECKS, Finding, Specimen, examine
+from robodreamer_deploy.robots.conformance import CHECKS, Finding, RobotUnderTest, examine
 from robodreamer_deploy.robots.loading import load_robot
 
 CHECK_WITHIN_S = 30.0
@@ -78,7 +78,7 @@ def check_robot(
         with within(watchdog, seconds, doing):
             yield
 
-    specimen = Specimen(
+    specimen = RobotUnderTest(
         lambda: load_robot(robot, contract),
         contract,
         max_ages_s={**max_ages_of(contract, delays_s), **(max_age or {})},
@@ -93,7 +93,7 @@ def check_robot(
 
 
 def _conclude(
-    specimen: Specimen,
+    specimen: RobotUnderTest,
     findings: list[Finding],
     robot: str,
     say: Callable[[str], None],
@@ -116,7 +116,7 @@ def _conclude(
 
 
 def _examine(
-    specimen: Specimen, signals: StopSignals, say: Callable[[str], None], watchdog: Watchdog
+    specimen: RobotUnderTest, signals: StopSignals, say: Callable[[str], None], watchdog: Watchdog
 ) -> list[Finding]:
     """Say what came of every check; one that hangs is broken off."""
     findings: list[Finding] = []

@@ -11,7 +11,7 @@ from robodreamer_deploy.cli.arguments import POLICY, ROBOTS, add_limits, add_lis
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.control.clock import MonotonicClock, time_with_sleep
 from robodreamer_deploy.control.remote_commands import RemoteCommands
-from robodreamer_deploy.control.shutdown import Leaving, describe_leaving, drive_connected
+from robodreamer_deploy.control.shutdown import ShutdownResult, describe_shutdown, drive_connected
 from robodreamer_deploy.control.stop_signals import StopSignals, catch_stop_signals
 from robodreamer_deploy.control.watchdog import Watchdog, end_process
 from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
@@ -125,13 +125,13 @@ class _Service:
             with suppress(Exception, HungError):
                 server.leave(describe_error(error), self.around)
 
-    def tell(self, leaving: Leaving, reason: str | None) -> int:
+    def tell(self, result: ShutdownResult, reason: str | None) -> int:
         """Say how the robot was left; return the exit code."""
         faults = self.faults
-        if leaving.interrupt is not None:  # no signal of ours: its own code did it
+        if result.interrupt is not None:  # no signal of ours: its own code did it
             faults = [*faults, "interrupted by the robot's own code"]
-        if leaving.disconnect_fault is not None:
-            faults = [*faults, f"disconnecting: {leaving.disconnect_fault}"]
+        if result.disconnect_fault is not None:
+            faults = [*faults, f"disconnecting: {result.disconnect_fault}"]
         if (fault := self.commands.switch_fault) is not None:
             faults = [*faults, fault]
         if self.commands.limits:
@@ -139,8 +139,8 @@ class _Service:
             self.say(f"limited     {', '.join(f'{name} {count}' for name, count in counts)}")
         for fault in faults:
             self.say(f"FAULT       {fault}")
-        self.say(f"stopped     {reason or 'by a fault'}; {describe_leaving(leaving)}")
-        return 1 if faults or leaving.hold_fault is not None else 0
+        self.say(f"stopped     {reason or 'by a fault'}; {describe_shutdown(result)}")
+        return 1 if faults or result.hold_fault is not None else 0
 
 
 def watched_commands(
@@ -174,12 +174,12 @@ def _serve(
     lines: LineThread,
 ) -> int:
     """Connect a robot and answer for it until a signal comes; leave it holding."""
-    leaving = Leaving()
+    result = ShutdownResult()
 
     def give_up(reason: str, is_held: bool) -> None:
         service.faults.append(reason)
-        leaving.give_up(reason, is_held)
-        end_process(lambda: (service.tell(leaving, None), lines.close()), 1)
+        result.give_up(reason, is_held)
+        end_process(lambda: (service.tell(result, None), lines.close()), 1)
 
     try:
         check_features(robot, contract)
@@ -205,7 +205,7 @@ def _serve(
                 service.answer(server, signals)
 
         clock, watchdog = MonotonicClock(), service.watchdog
-        drive_connected(robot, watch, signals, clock, answer, watchdog, leaving)
-    if leaving.connect_error is not None:
-        raise RobotError(describe_error(leaving.connect_error)) from leaving.connect_error
-    return service.tell(leaving, signals.reason)
+        drive_connected(robot, watch, signals, clock, answer, watchdog, result)
+    if result.connect_error is not None:
+        raise RobotError(describe_error(result.connect_error)) from result.connect_error
+    return service.tell(result, signals.reason)

@@ -73,7 +73,7 @@ class HeartbeatFile:
             return None
 
 
-class Switch:
+class EnableSwitch:
     """A dead-man's switch whose odd answers are warned about once each, not in every tick.
 
     Args:
@@ -104,17 +104,17 @@ class Switch:
         return answer
 
 
-def enabling(robot: Robot, file: Path | None) -> Switch | None:
+def enabling(robot: Robot, file: Path | None) -> EnableSwitch | None:
     """Return all switches that a drive has as one: the robot's `is_enabled`, and a file's."""
     heartbeat = None if file is None else HeartbeatFile(file)
     if not is_enabling(robot):
-        return None if heartbeat is None else Switch(heartbeat)
+        return None if heartbeat is None else EnableSwitch(heartbeat)
     if heartbeat is None:
-        return Switch(lambda: robot.is_enabled)
+        return EnableSwitch(lambda: robot.is_enabled)
 
     def both() -> object:
         is_alive = heartbeat()  # looked at every time, so that a touch is noticed when it is made
         answer: object = robot.is_enabled
         return is_alive if answer is True else answer
 
-    return Switch(both)
+    return EnableSwitch(both)

@@ -47,11 +47,11 @@ def drive_episodes(
         if reason := should_stop():
             return reason
         robot.start_episode(seed)
-        ticks = loop.report.ticks
+        ticks = loop.stats.ticks
         reason = loop.run(robot, over, seed=seed)
         if reason != EPISODE_OVER:
             return reason
-        number, ticks = loop.num_episodes - 1, loop.report.ticks - ticks
+        number, ticks = loop.num_episodes - 1, loop.stats.ticks - ticks
         success = robot.episode_success
         known = None if success is None else bool(success)  # also of numpy's, which JSON lacks
         finished(Episode(number, seed, float(robot.episode_return), known, ticks))

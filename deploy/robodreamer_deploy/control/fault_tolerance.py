@@ -18,7 +18,7 @@ JUDGED_FROM_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
+class FaultTolerance:
     """How long what must not last may last, in ticks unless the name says otherwise."""
 
     faults_in_a_row: int = 10
@@ -70,19 +70,19 @@ class Window:
 class Patience:
     """Counts what must not last, from the beginning of an episode."""
 
-    def __init__(self, bounds: Bounds, control_dt_s: float) -> None:
-        self.bounds = bounds
+    def __init__(self, tolerance: FaultTolerance, control_dt_s: float) -> None:
+        self.tolerance = tolerance
         self._dt = control_dt_s
         self.begin()
 
     def begin(self) -> None:
         """Forget what happened in another episode."""
         self._faults_in_a_row = self._missing_in_a_row = 0
-        self._ticks_to_wait = round(self.bounds.first_frames_s / self._dt)
+        self._ticks_to_wait = round(self.tolerance.first_frames_s / self._dt)
         self.is_waiting = False
         """Whether this tick is held for nothing but the first frame of a camera."""
-        self._missing = Window(self.bounds.missing_of_window[1])
-        self._skipped = Window(max(100, round(self.bounds.rate_window_s / self._dt)))
+        self._missing = Window(self.tolerance.missing_of_window[1])
+        self._skipped = Window(max(100, round(self.tolerance.rate_window_s / self._dt)))
         self._last_missing = ("", "")
         self._has_warned: set[str] = set()
 
@@ -91,7 +91,7 @@ class Patience:
         if self.is_waiting:
             return None
         self._faults_in_a_row = 0 if fault is None else self._faults_in_a_row + 1
-        if self._faults_in_a_row <= self.bounds.faults_in_a_row:
+        if self._faults_in_a_row <= self.tolerance.faults_in_a_row:
             return None
         return f"{self._faults_in_a_row} faults in a row, the last one: {fault}"
 
@@ -126,13 +126,13 @@ class Patience:
             self._last_missing = name, missing[name]
             if is_first:
                 raise SignalError(name, f"no frame to begin with: {missing[name]}")
-            if self._missing_in_a_row > self.bounds.missing_in_a_row:
+            if self._missing_in_a_row > self.tolerance.missing_in_a_row:
                 in_a_row = f"no frame for {self._missing_in_a_row} ticks"
                 raise SignalError(name, f"{in_a_row}: {missing[name]}")
         self._judge_missing()
 
     def _judge_missing(self) -> None:
-        most, size = self.bounds.missing_of_window
+        most, size = self.tolerance.missing_of_window
         name, why = self._last_missing
         told = f"no frame to trust in {self._missing.count} of the last {size} ticks: {why}"
         if self._missing.count > most:
@@ -155,7 +155,7 @@ class Patience:
     def why_too_slow(self) -> str | None:
         """Why the rate of the last seconds is no rate to drive at; None if it is one."""
         periods, skipped = len(self._skipped), self._skipped.count
-        if periods * self._dt < JUDGED_FROM_S or skipped <= self.bounds.skipped_share * periods:
+        if periods * self._dt < JUDGED_FROM_S or skipped <= self.tolerance.skipped_share * periods:
             return None
         rate_hz = 1.0 / self._dt
         return (

@@ -3,8 +3,8 @@
 Ticks lie on an absolute grid, so that time lost in one is not added to the next. After an overrun
 whole periods are skipped and counted; old commands are never sent in a burst. A recurrent policy
 advances by exactly one step per period: a skipped or held tick is a step in which the model dreams,
-and so is one without a camera's frame. What must not last is bounded (`Bounds`). The robot holds
-between two runs, and `leaving` has it hold on every way out. `docs/onboard.md` has a table.
+and so is one without a camera's frame. `FaultTolerance` bounds how long faults may last. The robot
+holds between two runs, and `shutdown` has it hold on every way out. `docs/onboard.md` has a table.
 """
 
 import logging
@@ -18,9 +18,9 @@ from robodreamer_deploy.contract import (
 )
 from robodreamer_deploy.control.clock import Clock, Grid, MonotonicClock
 from robodreamer_deploy.control.events import EpisodeStart, Listener, Tick
-from robodreamer_deploy.control.fault_tolerance import Bounds, Patience
-from robodreamer_deploy.control.loop_stats import LoopReport
-from robodreamer_deploy.control.observation_monitor import Gate, Sensed, Sensors
+from robodreamer_deploy.control.fault_tolerance import FaultTolerance, Patience
+from robodreamer_deploy.control.loop_stats import LoopStats
+from robodreamer_deploy.control.observation_monitor import ObservationMonitor, Reading, Sensors
 from robodreamer_deploy.control.safety import NOT_FINITE, Executed, Safety
 from robodreamer_deploy.control.surprise import SLOW_RATE, SurpriseGuard
 from robodreamer_deploy.control.watchdog import Watchdog
@@ -41,7 +41,7 @@ class Decision(NamedTuple):
 
 
 class ControlLoop:
-    """Drives one robot with one controller; `report` grows with every run."""
+    """Drives one robot with one controller; `stats` grows with every run."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class ControlLoop:
         *,
         clock: Clock | None = None,
         stopwatch: Callable[[], float] = time.perf_counter,
-        bounds: Bounds | None = None,
+        tolerance: FaultTolerance | None = None,
         surprise: SurpriseGuard | None = None,
         watchdog: Watchdog | None = None,
         listeners: tuple[Listener, ...] = (),
@@ -64,7 +64,7 @@ class ControlLoop:
             safety: Acts.
             clock: Paces the ticks; the machine's own by default. Stamps are on this clock.
             stopwatch: Measures sense-to-act in seconds, also where `clock` is not real.
-            bounds: What is tolerated for how long.
+            tolerance: What is tolerated for how long.
             surprise: Acts on surprise; None only measures it.
             watchdog: Started by the caller; None for a robot that cannot be left alone.
             listeners: Told of every tick.
@@ -75,15 +75,15 @@ class ControlLoop:
         self.controller = controller
         self.safety = safety
         self.clock = clock or MonotonicClock()
-        self.report = LoopReport()
+        self.stats = LoopStats()
         self._stopwatch = stopwatch
-        self._patience = Patience(bounds or Bounds(), self.contract.control_dt_s)
+        self._patience = Patience(tolerance or FaultTolerance(), self.contract.control_dt_s)
         self._surprise = surprise
         self._watchdog = watchdog
         self._listeners = listeners
         self._is_stepped = is_stepped
         trained = controller.policy.bundle.manifest.delays_s
-        self._gate = Gate(
+        self._monitor = ObservationMonitor(
             self.contract,
             self.clock.now,
             has_ages=not is_stepped,
@@ -116,7 +116,7 @@ class ControlLoop:
     def run(self, sensors: Sensors, should_stop: Callable[[], str | None], *, seed: int = 0) -> str:
         """Drive from the first step of an episode until `should_stop` gives a reason.
 
-        The robot holds when this returns. What it raises is for `leaving.drive_connected`, which
+        The robot holds when this returns. What it raises is for `shutdown.drive_connected`, which
         holds then.
 
         Args:
@@ -160,7 +160,7 @@ class ControlLoop:
         self.controller.reset(seed)
         self._is_first = True
         self._patience.begin()
-        self._gate.begin()
+        self._monitor.begin()
         if self._surprise is not None:
             self._surprise.forget()
         start = EpisodeStart(self._num_runs, seed, self.controller.draw)
@@ -169,7 +169,7 @@ class ControlLoop:
         self.safety.arm()
 
     def _drive(self, sensors: Sensors, should_stop: Callable[[], str | None]) -> str:
-        silence_s = self._patience.bounds.silent_ticks * self.contract.control_dt_s
+        silence_s = self._patience.tolerance.silent_ticks * self.contract.control_dt_s
         grid = Grid(self.clock, self.contract.control_dt_s)
         skipped = 0
         while True:
@@ -185,7 +185,7 @@ class ControlLoop:
 
     def _count_time(self) -> None:
         now = self.clock.now()
-        self.report.elapsed_s += now - self._counted_until_s
+        self.stats.elapsed_s += now - self._counted_until_s
         self._counted_until_s = now
 
     def _watch(self, seconds: float, doing: str, act: Callable[[str], None] | None = None) -> None:
@@ -201,16 +201,16 @@ class ControlLoop:
     def _tick(self, sensors: Sensors, grid: Grid, skipped: int) -> None:
         time_s, lateness_s, start = self.clock.now(), grid.lateness_s, self._stopwatch()
         self._doing("get_observation")
-        sensed = self._gate.read(sensors)
-        decision = self._decide(sensed)
+        reading = self._monitor.read(sensors)
+        decision = self._decide(reading)
         executed = self._act(decision)
         seconds = self._stopwatch() - start
-        self.report.lateness_s.append(lateness_s)
-        self.report.sense_to_act_s.append(seconds)
+        self.stats.lateness_s.append(lateness_s)
+        self.stats.sense_to_act_s.append(seconds)
         fault = self._account(decision, executed)
         tick = Tick(
             grid.index, skipped, time_s, lateness_s, seconds, self._is_first,
-            sensed.observation, sensed.stamps, tuple(sorted(sensed.missing)),
+            reading.observation, reading.stamps, tuple(sorted(reading.missing)),
             decision.step, executed.sent, executed.action, executed.limits, fault,
         )  # fmt: skip
         self._tell(lambda listener: listener.ticked(tick))
@@ -219,26 +219,26 @@ class ControlLoop:
             if NOT_FINITE in executed.limits:
                 self._begin_anew()
 
-    def _decide(self, sensed: Sensed) -> Decision:
+    def _decide(self, reading: Reading) -> Decision:
         """Let the policy think; what it may not think about, or cannot, is a fault."""
         self._doing("the policy")
         try:
-            self._check_sensed(sensed)
+            self._check_reading(reading)
             start = self._stopwatch()
             step = self.controller.step(
-                sensed.passed, is_first=self._is_first, missing=frozenset(sensed.missing)
+                reading.passed, is_first=self._is_first, missing=frozenset(reading.missing)
             )
         except SignalError as error:
             if not self._patience.is_waiting:
-                self.report.bad_observations[error.key] += 1
+                self.stats.bad_observations[error.key] += 1
             return Decision(None, str(error))
         except NotFiniteError as error:
             self._begin_anew()  # whatever state led there is not to be trusted either
             return Decision(None, str(error))
-        self.report.policy_s.append(self._stopwatch() - start)
+        self.stats.policy_s.append(self._stopwatch() - start)
         return Decision(step, None)
 
-    def _check_sensed(self, sensed: Sensed) -> None:
+    def _check_reading(self, reading: Reading) -> None:
         """Let the model dream for a while, but not from the first step on.
 
         Raises:
@@ -246,11 +246,11 @@ class ControlLoop:
                 dreamt for too long.
         """
         self._patience.is_waiting = False
-        if sensed.fault is not None:
-            raise sensed.fault
-        self.report.missing_frames.update(sensed.missing.keys())
-        self._patience.wait_for_first(sensed.missing)
-        self._patience.count_missing(sensed.missing, is_first=self._is_first)
+        if reading.fault is not None:
+            raise reading.fault
+        self.stats.missing_frames.update(reading.missing.keys())
+        self._patience.wait_for_first(reading.missing)
+        self._patience.count_missing(reading.missing, is_first=self._is_first)
 
     def _act(self, decision: Decision) -> Executed:
         """Have the robot do what was decided, or hold; tell the model what it did."""
@@ -268,7 +268,7 @@ class ControlLoop:
         guard = self._surprise
         if math.isnan(step.surprise):  # nothing was observed
             return self.safety.send(step.action, look=self._look)
-        self.report.surprise.append(step.surprise)
+        self.stats.surprise.append(step.surprise)
         match guard and guard.judge(step.surprise):
             case "slow":
                 executed = self.safety.send(step.action, rate_scale=SLOW_RATE, look=self._look)
@@ -298,12 +298,12 @@ class ControlLoop:
 
         While it has nothing to go on from, or when there were too many, it begins anew.
         """
-        self.report.skipped_ticks += skipped
+        self.stats.skipped_ticks += skipped
         if self._is_stepped:
             return 0
         if (reason := self._patience.count_period(skipped)) is not None:
             self.safety.stop(reason)
-        if skipped > self._patience.bounds.skipped_in_a_row:
+        if skipped > self._patience.tolerance.skipped_in_a_row:
             logger.warning("%d ticks skipped in a row: the model begins anew", skipped)
             self._begin_anew()
         self._dream(skipped)
@@ -319,12 +319,12 @@ class ControlLoop:
             except NotFiniteError:
                 self._begin_anew()
             else:
-                self.report.prior_steps += 1
+                self.stats.prior_steps += 1
 
     def _begin_anew(self) -> None:
         """Forget everything at the next step, and warm up and ramp in as at the start."""
         self._is_first = True
-        self.report.model_resets += 1
+        self.stats.model_resets += 1
         self.safety.begin_anew()
         if self._surprise is not None:
             self._surprise.forget()
@@ -333,12 +333,12 @@ class ControlLoop:
 
     def _account(self, decision: Decision, executed: Executed) -> str | None:
         """Count what happened in a tick; return why it held, None if no fault made it."""
-        report, step = self.report, decision.step
-        report.ticks += 1
-        report.limits.update(executed.limits)
+        stats, step = self.stats, decision.step
+        stats.ticks += 1
+        stats.limits.update(executed.limits)
         if step is not None:
-            report.prior_steps += step.kind == "prior"
-            report.partial_steps += step.kind == "partial"
+            stats.prior_steps += step.kind == "prior"
+            stats.partial_steps += step.kind == "partial"
         fault = decision.fault
         if NOT_FINITE in executed.limits:
             fault = "the policy's action is not finite"
@@ -348,8 +348,8 @@ class ControlLoop:
     def _count_fault(self, fault: str | None) -> None:
         """Count a held tick, and stop the robot when there are too many in a row."""
         if fault is not None and not self._patience.is_waiting:
-            logger.warning("tick %d held: %s", self.report.ticks, fault)
-            self.report.held_ticks += 1
+            logger.warning("tick %d held: %s", self.stats.ticks, fault)
+            self.stats.held_ticks += 1
         if (reason := self._patience.count_fault(fault)) is not None:
             self.safety.stop(reason)
 
@@ -358,8 +358,8 @@ class ControlLoop:
         for listener in self._listeners:
             if (fault := _fault_of(tell, listener)) is not None:
                 self._listeners = tuple(kept for kept in self._listeners if kept is not listener)
-                self.report.listener_fault = f"{type(listener).__name__}: {fault}"
-                logger.error("no longer told of what happens: %s", self.report.listener_fault)
+                self.stats.listener_fault = f"{type(listener).__name__}: {fault}"
+                logger.error("no longer told of what happens: %s", self.stats.listener_fault)
 
 
 def _fault_of(tell: Callable[[Listener], None], listener: Listener) -> str | None:

@@ -47,7 +47,7 @@ class Series(Sequence[float]):
 
 
 @dataclass(kw_only=True)
-class LoopReport:
+class LoopStats:
     """What happened in one drive, over all its episodes."""
 
     ticks: int = 0

@@ -34,7 +34,7 @@ class Sensors(Protocol):
         ...
 
 
-class Sensed(NamedTuple):
+class Reading(NamedTuple):
     """What came of asking the robot."""
 
     observation: Mapping[str, Array]  # as read; empty if it was not
@@ -44,7 +44,7 @@ class Sensed(NamedTuple):
     fault: SignalError | None  # why nothing of it may be used; None if it may
 
 
-class Gate:
+class ObservationMonitor:
     """Asks a robot and checks its observations against one contract."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Gate:
         delays_s: Mapping[str, float] | None = None,
         max_ages_s: Mapping[str, float] | None = None,
     ) -> None:
-        """Put a gate together.
+        """Put a monitor together.
 
         Args:
             contract: What is expected.
@@ -75,7 +75,7 @@ class Gate:
         """Forget the readings of another episode."""
         self._plausibility.begin()
 
-    def read(self, sensors: Sensors) -> Sensed:
+    def read(self, sensors: Sensors) -> Reading:
         """Ask the robot; a reading that failed is a signal that cannot be trusted."""
         observation: Mapping[str, Array] = {}
         stamps: Mapping[str, Any] = {}
@@ -85,11 +85,11 @@ class Gate:
                 stamps = _times(_mapping(sensors.observation_stamps, "observation_stamps"))
             passed, missing = self._check(observation, stamps)
         except SignalError as error:
-            return Sensed(observation, stamps, {}, {}, error)
+            return Reading(observation, stamps, {}, {}, error)
         except (RobotError, OSError) as error:
             fault = SignalError("observation", f"not read: {error}")
-            return Sensed({}, {}, {}, {}, fault)
-        return Sensed(observation, stamps, passed, missing, None)
+            return Reading({}, {}, {}, {}, fault)
+        return Reading(observation, stamps, passed, missing, None)
 
     def _check(
         self, observation: Mapping[str, Array], stamps: Mapping[str, Any]

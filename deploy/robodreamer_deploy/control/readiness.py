@@ -38,16 +38,16 @@ class Readiness:
     @property
     def fault(self) -> str | None:
         """Why the robot is not ready to be driven; None if nothing was found."""
-        report = self._loop.report
+        stats = self._loop.stats
         found: list[str] = []
         if (slow := self._loop.why_too_slow) is not None:
             found.append(slow)
-        for name, count in report.missing_frames.items():
-            if count > MISSING_SHARE * report.ticks:
-                found.append(f"{name} had no frame to trust in {count} of {report.ticks} ticks")
-        if report.held_ticks > HELD_SHARE * report.ticks:
-            refused = ", ".join(f"{name} {n}" for name, n in report.bad_observations.items())
-            found.append(f"{report.held_ticks} of {report.ticks} ticks were held ({refused})")
+        for name, count in stats.missing_frames.items():
+            if count > MISSING_SHARE * stats.ticks:
+                found.append(f"{name} had no frame to trust in {count} of {stats.ticks} ticks")
+        if stats.held_ticks > HELD_SHARE * stats.ticks:
+            refused = ", ".join(f"{name} {n}" for name, n in stats.bad_observations.items())
+            found.append(f"{stats.held_ticks} of {stats.ticks} ticks were held ({refused})")
         for name, count in self._num_frames.items():
             if self._num_plain[name] == count:
                 found.append(f"{name} was all one colour: is the lens covered, or the light off?")

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_deploy.control.enable_switch import IsEnabled, Switch
+from robodreamer_deploy.control.enable_switch import EnableSwitch, IsEnabled
 from robodreamer_deploy.control.limits import Limiter, Limits, contract_limits
 from robodreamer_deploy.control.states import State, StateMachine
 from robodreamer_deploy.errors import RobotError
@@ -66,7 +66,7 @@ class SafetySnapshot(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class StartupProfile:
     """How a robot is set in motion."""
 
     warm_up_ticks: int = 0
@@ -110,7 +110,7 @@ class Safety:
         *,
         control_dt_s: float,
         limits: Limits | None = None,
-        start: Start | None = None,
+        startup: StartupProfile | None = None,
         is_enabled: IsEnabled | None = None,
     ) -> None:
         """Guard `robot`, disarmed.
@@ -121,22 +121,22 @@ class Safety:
             control_dt_s: Seconds from one action to the next.
             limits: What is allowed; by default the contract's range alone. The first action has
                 no predecessor and is not limited in its rate, unless there is a warm-up or a ramp.
-            start: How it is set in motion; by default at once.
+            startup: How it is set in motion; by default at once.
             is_enabled: Asked before every command whether the robot may move; must not block.
         """
         self.limits = limits or contract_limits(action)
         """What is allowed."""
-        self.start = start = start or Start()
+        self.startup = startup = startup or StartupProfile()
         """How it is set in motion."""
         is_choice = action.kind == "discrete"
         self._robot = robot
         self._spec = action
         self._limiter = Limiter(self.limits, control_dt_s)
-        if is_enabled is not None and not isinstance(is_enabled, Switch):
-            is_enabled = Switch(is_enabled)
+        if is_enabled is not None and not isinstance(is_enabled, EnableSwitch):
+            is_enabled = EnableSwitch(is_enabled)
         self._switch = is_enabled
-        self._num_ramp_ticks = 0 if is_choice else math.ceil(start.ramp_s / control_dt_s - 1e-6)
-        self._num_warm_up_ticks = max(start.warm_up_ticks, min(1, self._num_ramp_ticks))
+        self._num_ramp_ticks = 0 if is_choice else math.ceil(startup.ramp_s / control_dt_s - 1e-6)
+        self._num_warm_up_ticks = max(startup.warm_up_ticks, min(1, self._num_ramp_ticks))
         self._warm_up_left = self._ramp_left = 0
         self._last: Array | None = None
         self._change = np.zeros(action.size, np.float32)

@@ -40,7 +40,7 @@ class Holdable(Protocol):
 
 
 @dataclass
-class Leaving:
+class ShutdownResult:
     """How a robot was left."""
 
     connect_error: BaseException | None = None
@@ -79,8 +79,8 @@ def drive_connected(
     clock: Clock,
     drive: Callable[[], None],
     watchdog: Watchdog | None = None,
-    leaving: Leaving | None = None,
-) -> Leaving:
+    result: ShutdownResult | None = None,
+) -> ShutdownResult:
     """Connect, `drive`, and on every way out hold and disconnect, undisturbed by signals.
 
     An interrupt ends the drive and is not passed on; errors of `drive` are, after the robot was
@@ -88,36 +88,36 @@ def drive_connected(
     what watches the commands of another process. A robot whose `connect` fails is disconnected
     only; one whose `connect` is interrupted is held as well, for it may have come far. What hangs
     while the robot is left is broken off by the `watchdog`. What is known so far stands in
-    `leaving`, which the watchdog's `give_up` may read, and is returned.
+    `result`, which the watchdog's `give_up` may read, and is returned.
     """
-    leaving = Leaving() if leaving is None else leaving
+    result = ShutdownResult() if result is None else result
     try:
         try:
-            leaving.connect_error = _connect(robot)
+            result.connect_error = _connect(robot)
             signals.take_back()  # libraries take Ctrl-C when they are initialised
-            if leaving.connect_error is None:
+            if result.connect_error is None:
                 drive()
         finally:
             signals.shield()  # an interrupt that comes right before shields by itself
     except SecondSignalError:
-        leaving.was_interrupted = True
+        result.was_interrupted = True
     except KeyboardInterrupt as error:
-        leaving.interrupt = error
+        result.interrupt = error
     finally:
-        if leaving.connect_error is None:
-            leaving.hold_fault = hold_firmly(held, clock, watchdog)
-            leaving.was_told_to_hold = True
+        if result.connect_error is None:
+            result.hold_fault = hold_firmly(held, clock, watchdog)
+            result.was_told_to_hold = True
         signals.shield()
-        leaving.is_limp = leaving.connect_error is None and _goes_limp(robot, watchdog)
-        leaving.disconnect_fault = _disconnect(robot, watchdog)
-    return leaving
+        result.is_limp = result.connect_error is None and _goes_limp(robot, watchdog)
+        result.disconnect_fault = _disconnect(robot, watchdog)
+    return result
 
 
-def describe_leaving(leaving: Leaving) -> str:
+def describe_shutdown(result: ShutdownResult) -> str:
     """Return whether the robot holds, in words for whoever stands beside it."""
-    if leaving.hold_fault is None:
-        return f"the robot held; {MOTORS_ARE_OFF}" if leaving.is_limp else "the robot holds"
-    return f"holding the robot FAILED ({leaving.hold_fault}): CUT ITS POWER"
+    if result.hold_fault is None:
+        return f"the robot held; {MOTORS_ARE_OFF}" if result.is_limp else "the robot holds"
+    return f"holding the robot FAILED ({result.hold_fault}): CUT ITS POWER"
 
 
 def hold_firmly(held: Holdable, clock: Clock, watchdog: Watchdog | None = None) -> str | None:

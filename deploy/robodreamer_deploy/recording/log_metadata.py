@@ -14,7 +14,7 @@ import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from robodreamer_deploy.control.enable_switch import IsEnabled
 from robodreamer_deploy.control.limits import Limits
-from robodreamer_deploy.control.safety import Safety, Start, Writable
+from robodreamer_deploy.control.safety import Safety, StartupProfile, Writable
 from robodreamer_deploy.policy.bundle import MANIFEST
 from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.policy.policy import Policy
@@ -100,7 +100,7 @@ def about_drive(policy: Policy, safety: Safety, robot: str, options: Mapping[str
         manifest_sha256=manifest.sha256,
         robot=robot,
         options=pack(json.loads(json.dumps(options, default=str))),
-        safety=pack(safety.limits._asdict() | dataclasses.asdict(safety.start)),
+        safety=pack(safety.limits._asdict() | dataclasses.asdict(safety.startup)),
         versions=versions(),
     )
 
@@ -115,13 +115,15 @@ def logged_safety(about: About, robot: Writable, is_enabled: IsEnabled) -> Safet
     contract = about.contract_manifest().contract
     try:
         limits = Limits(*(np.array(fields[name], np.float64) for name in Limits._fields))
-        start = Start(warm_up_ticks=int(fields["warm_up_ticks"]), ramp_s=float(fields["ramp_s"]))
+        startup = StartupProfile(
+            warm_up_ticks=int(fields["warm_up_ticks"]), ramp_s=float(fields["ramp_s"])
+        )
         return Safety(
             robot,
             contract.action,
             control_dt_s=contract.control_dt_s,
             limits=limits,
-            start=start,
+            startup=startup,
             is_enabled=is_enabled,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:

@@ -16,7 +16,7 @@ from robodreamer_deploy.contract import (
     Array,
 )
 from robodreamer_deploy.control.events import EpisodeStart, Tick
-from robodreamer_deploy.control.loop import Bounds
+from robodreamer_deploy.control.loop import FaultTolerance
 from robodreamer_deploy.control.safety import Executed, Safety, SafetySnapshot
 from robodreamer_deploy.control.surprise import SLOW_RATE
 from robodreamer_deploy.errors import RobotError, SignalError
@@ -179,10 +179,10 @@ class Replay:
         actions = [tick.executed, tick.sent, None if tick.step is None else tick.step.action]
         if not self._fits(*(action for action in actions if action is not None)):
             return f"an action has another number of elements than {self._contract.action.size}"
-        if tick.skipped > Bounds.skipped_in_a_row and not tick.is_first:
+        if tick.skipped > FaultTolerance.skipped_in_a_row and not tick.is_first:
             return (
                 f"{tick.skipped} ticks were skipped before it; after more than "
-                f"{Bounds.skipped_in_a_row} a model begins anew"
+                f"{FaultTolerance.skipped_in_a_row} a model begins anew"
             )
         return None
 

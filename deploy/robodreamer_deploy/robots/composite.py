@@ -1,6 +1,6 @@
 """One robot out of several parts: joints, cameras, and goals that somebody sets.
 
-`--robot rig:FILE` reads the parts from a JSON file:
+`--robot composite:FILE` reads the parts from a JSON file:
 
     {
       "robot": "dynamixel:arm.json",
@@ -196,7 +196,7 @@ def _connect(name: str, camera: PictureSource) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
-    """What the file behind `--robot rig:FILE` says."""
+    """What the file behind `--robot composite:FILE` says."""
 
     robot: str
     """As `--robot` takes it."""
@@ -207,7 +207,7 @@ class Rig:
 
 
 def make_robot(path: str, contract: Contract) -> RobotWithCameras:
-    """Make the robot of `--robot rig:FILE` for a policy's contract.
+    """Make the robot of `--robot composite:FILE` for a policy's contract.
 
     Raises:
         RobotError: The file is none, names a signal that the policy does not read, or a part

@@ -1,9 +1,9 @@
 """The conformance suite: what every robot promises, whoever wrote it.
 
 `robodreamer-deploy check-robot POLICY --robot SPEC` runs it on any robot; the tests run it on all
-that are built in. A check is a function that takes a `Specimen` and raises `UnfitRobotError` with a
-sentence. The robot is told to hold and sent the action that holding amounted to, so that hardware
-stays where it is; `reach` lets the checks go further.
+that are built in. A check is a function that takes a `RobotUnderTest` and raises a
+`ConformanceError` with a sentence. The robot holds and is sent the action that its hold stands for,
+so that hardware stays where it is; `reach` lets the checks go further.
 """
 
 import logging
@@ -49,7 +49,7 @@ Watched = Callable[[float, str], AbstractContextManager[object]]
 """Breaks off what takes longer than so many seconds; the text says what is being done."""
 
 
-class UnfitRobotError(Exception):
+class ConformanceError(Exception):
     """A robot breaks one of its promises."""
 
 
@@ -57,7 +57,7 @@ class SkippedCheckError(Exception):
     """A check does not apply to this robot; the message says why."""
 
 
-class Specimen:
+class RobotUnderTest:
     """A robot under examination.
 
     Args:
@@ -108,20 +108,20 @@ class Specimen:
         size = self.contract.action.size
         action = np.asarray(returned)
         if action.shape != (size,) or action.dtype.kind != "f" or not np.isfinite(action).all():
-            raise UnfitRobotError(f"{method} returned {returned}, not {size} finite floats")
+            raise ConformanceError(f"{method} returned {returned}, not {size} finite floats")
         if self.contract.action.kind == "discrete":
             return np.eye(size, dtype=np.float32)[int(np.argmax(action))]
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
 
-def check_unconnected(specimen: Specimen) -> None:
+def check_unconnected(specimen: RobotUnderTest) -> None:
     """Features can be read, hold and disconnect called, before anything is connected."""
     robot = specimen.make()
     try:
         try:
             check_features(robot, specimen.contract)
         except RobotError as error:
-            raise UnfitRobotError(str(error)) from error
+            raise ConformanceError(str(error)) from error
         for _ in range(2):
             specimen.holding_action(_call(robot.hold, "hold before connect"), "hold before connect")
     finally:
@@ -129,7 +129,7 @@ def check_unconnected(specimen: Specimen) -> None:
             _call(robot.disconnect, "disconnect before connect")
 
 
-def check_observations(specimen: Specimen) -> None:
+def check_observations(specimen: RobotUnderTest) -> None:
     """Every signal arrives as the contract says, cameras within two seconds and not black."""
     contract = specimen.contract
     names = {signal.name for signal in contract.inputs}
@@ -149,15 +149,15 @@ def check_observations(specimen: Specimen) -> None:
                     break
                 time.sleep(contract.control_dt_s)
     if missing := cameras - seen:
-        raise UnfitRobotError(f"{min(missing)} showed nothing in {CAMERA_WITHIN_S:g} s")
+        raise ConformanceError(f"{min(missing)} showed nothing in {CAMERA_WITHIN_S:g} s")
     if plain := cameras - showing:
-        raise UnfitRobotError(
+        raise ConformanceError(
             f"{min(plain)} is all one colour in {number} readings: is the lens covered, or the "
             "light off?"
         )
 
 
-def check_stamps(specimen: Specimen) -> None:
+def check_stamps(specimen: RobotUnderTest) -> None:
     """Stamps belong to signals, run forwards and not ahead, and are young enough to be used."""
     with specimen.connected() as robot:
         if not is_stamped(robot):
@@ -170,22 +170,22 @@ def check_stamps(specimen: Specimen) -> None:
             stamps, now = dict(robot.observation_stamps), time.monotonic()
             for name, stamp in stamps.items():
                 if name not in robot.observation_features:
-                    raise UnfitRobotError(f"{name} is stamped, but no signal")
+                    raise ConformanceError(f"{name} is stamped, but no signal")
                 if not np.isfinite(stamp):
-                    raise UnfitRobotError(f"{name} is stamped {stamp}, which is no time")
+                    raise ConformanceError(f"{name} is stamped {stamp}, which is no time")
                 if not stamp <= now:
-                    raise UnfitRobotError(
+                    raise ConformanceError(
                         f"{name} is stamped {stamp - now:.3g} s after now; time.monotonic is meant"
                     )
                 if stamp < before.get(name, stamp):
-                    raise UnfitRobotError(f"the stamp of {name} ran backwards")
+                    raise ConformanceError(f"the stamp of {name} ran backwards")
                 ages_s.setdefault(name, []).append(now - stamp)
             before = stamps
             time.sleep(max(0.0, start + specimen.contract.control_dt_s - time.monotonic()))
     _check_ages(ages_s, specimen)
 
 
-def check_actions(specimen: Specimen) -> None:
+def check_actions(specimen: RobotUnderTest) -> None:
     """An action comes back as it was executed: in the policy's units and in range."""
     with specimen.connected() as robot:
         _begin(robot)
@@ -199,13 +199,13 @@ def check_actions(specimen: Specimen) -> None:
             executed = _call(lambda sent=sent: robot.send_action(sent.copy()), "send_action")
             done = specimen.holding_action(executed, "send_action")
             if np.abs(np.asarray(executed) - done).max() > SAME_POSE:
-                raise UnfitRobotError(
+                raise ConformanceError(
                     f"send_action returned {np.asarray(executed)}, beyond [-1, 1]: the executed "
                     "action is meant, not actuator values"
                 )
 
 
-def check_hold(specimen: Specimen) -> None:
+def check_hold(specimen: RobotUnderTest) -> None:
     """Hold works after connect, after an action, and again and again, in the same place."""
     with specimen.connected() as robot:
         _begin(robot)
@@ -213,7 +213,7 @@ def check_hold(specimen: Specimen) -> None:
             poses = [specimen.holding_action(_call(robot.hold, "hold"), "hold") for _ in range(3)]
             moved = float(np.abs(np.stack(poses) - poses[0]).max())
             if moved > SAME_POSE:
-                raise UnfitRobotError(
+                raise ConformanceError(
                     f"hold called again holds elsewhere: its action changed by {moved:.3g}; "
                     "measure the pose once"
                 )
@@ -221,7 +221,7 @@ def check_hold(specimen: Specimen) -> None:
             robot.send_action(poses[0].copy())
 
 
-def check_times(specimen: Specimen) -> None:
+def check_times(specimen: RobotUnderTest) -> None:
     """One reading and one command fit into a control period, in the middle of many."""
     period_s = specimen.contract.control_dt_s
     took: list[float] = []
@@ -238,25 +238,25 @@ def check_times(specimen: Specimen) -> None:
             time.sleep(max(0.0, period_s - took[-1]))
     median, slow = float(np.median(took)), sum(seconds > period_s for seconds in took)
     if median > period_s or slow > MOST_SLOW * len(took):
-        raise UnfitRobotError(
+        raise ConformanceError(
             f"reading and sending take {1e3 * median:.1f} ms, at most {1e3 * max(took):.1f} ms, "
             f"{slow} of {len(took)} times longer than a period, which has {1e3 * period_s:.1f} ms"
         )
 
 
-def check_switch(specimen: Specimen) -> None:
+def check_switch(specimen: RobotUnderTest) -> None:
     """A dead-man's switch says True or False, and nothing that only looks like it."""
     with specimen.connected() as robot:
         if not is_enabling(robot):
             raise SkippedCheckError("it has no dead-man's switch")
         answer: object = _call(lambda: robot.is_enabled, "is_enabled")
         if not isinstance(answer, bool):
-            raise UnfitRobotError(
+            raise ConformanceError(
                 f"is_enabled says {type(answer).__name__}, which counts as no: yes is True alone"
             )
 
 
-def check_disconnect(specimen: Specimen) -> None:
+def check_disconnect(specimen: RobotUnderTest) -> None:
     """Disconnect works twice, and hold after it."""
     robot = specimen.make()
     _call(robot.connect, "connect", CONNECT_WITHIN_S)
@@ -266,7 +266,7 @@ def check_disconnect(specimen: Specimen) -> None:
     specimen.holding_action(_call(robot.hold, "hold after disconnect"), "hold after disconnect")
 
 
-def check_failed_connect(specimen: Specimen) -> None:
+def check_failed_connect(specimen: RobotUnderTest) -> None:
     """A robot that is not there is refused in words, and can be disconnected nevertheless."""
     if specimen.make_unreachable is None:
         raise SkippedCheckError("tried in tests alone, with hardware that is not there")
@@ -277,18 +277,18 @@ def check_failed_connect(specimen: Specimen) -> None:
     except (RobotError, OSError):
         pass
     except Exception as error:
-        raise UnfitRobotError(
+        raise ConformanceError(
             f"connect raised {describe_error(error)}, expected RobotError"
         ) from error
     else:
         robot.disconnect()
-        raise UnfitRobotError("connect did not fail where there is no robot")
+        raise ConformanceError("connect did not fail where there is no robot")
     _require_bound("connect", start, CONNECT_WITHIN_S)
     for _ in range(2):
         _call(robot.disconnect, "disconnect after a failed connect")
 
 
-Check = Callable[[Specimen], None]
+Check = Callable[[RobotUnderTest], None]
 
 CHECKS: Mapping[str, Check] = {
     "unconnected": check_unconnected,
@@ -312,13 +312,13 @@ class Finding(NamedTuple):
     skipped: str | None  # why it does not apply; None if it does
 
 
-def examine(name: str, specimen: Specimen) -> Finding:
+def examine(name: str, specimen: RobotUnderTest) -> Finding:
     """Run the check `name`, on a robot that is made for it; return what came of it."""
     try:
         CHECKS[name](specimen)
     except SkippedCheckError as reason:
         return Finding(name, None, str(reason))
-    except UnfitRobotError as error:
+    except ConformanceError as error:
         return Finding(name, str(error), None)
     except KeyboardInterrupt:
         raise
@@ -336,22 +336,22 @@ def _check_reading(
     observation: Mapping[str, Array], contract: Contract, required: set[str]
 ) -> None:
     if missing := sorted(required - observation.keys()):
-        raise UnfitRobotError(f"the observation lacks {missing[0]}")
+        raise ConformanceError(f"the observation lacks {missing[0]}")
     for signal in contract.inputs:
         if signal.name in observation:
             try:
                 signal.check(observation[signal.name])
             except SignalError as error:
-                raise UnfitRobotError(str(error)) from error
+                raise ConformanceError(str(error)) from error
 
 
-def _check_ages(ages_s: Mapping[str, list[float]], specimen: Specimen) -> None:
+def _check_ages(ages_s: Mapping[str, list[float]], specimen: RobotUnderTest) -> None:
     """Refuse values that are mostly too old to be driven with, reading for reading."""
     for signal in specimen.contract.inputs:
         ages, limit = ages_s.get(signal.name, []), specimen.max_ages_s.get(signal.name, np.inf)
         old = sum(age > limit for age in ages)
         if old > MOST_OLD[signal.is_image] * len(ages):
-            raise UnfitRobotError(
+            raise ConformanceError(
                 f"{signal.name} is too old in {old} of {len(ages)} readings, "
                 f"{1e3 * float(np.median(ages)):.0f} ms in the median, allowed are "
                 f"{1e3 * limit:.0f}: it needs a faster sensor, or --max-age {signal.name}=..."
@@ -364,7 +364,7 @@ def _call(method: Callable[[], Any], name: str, within_s: float | None = None) -
     try:
         result = method()
     except Exception as error:
-        raise UnfitRobotError(f"{name} failed: {describe_error(error)}") from error
+        raise ConformanceError(f"{name} failed: {describe_error(error)}") from error
     _require_bound(name, start, CALL_WITHIN_S if within_s is None else within_s)
     return result
 
@@ -372,4 +372,4 @@ def _call(method: Callable[[], Any], name: str, within_s: float | None = None) -
 def _require_bound(name: str, start: float, within_s: float) -> None:
     took = time.monotonic() - start
     if took > within_s:
-        raise UnfitRobotError(f"{name} took {took:.1f} s, at most {within_s:g} s are allowed")
+        raise ConformanceError(f"{name} took {took:.1f} s, at most {within_s:g} s are allowed")

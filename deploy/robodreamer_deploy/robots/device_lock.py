@@ -9,7 +9,7 @@ from robodreamer_deploy.errors import RobotError
 BUSY_S = 1.0
 
 
-class Exclusive:
+class DeviceLock:
     """Lets one thread in, which may enter again; others wait for at most a second.
 
     A watchdog's thread holds the robot while the loop's may be in the middle of a reading.

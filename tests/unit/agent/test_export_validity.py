@@ -146,10 +146,10 @@ def test_the_loop_counts_steps_without_a_frame(exported: Exported) -> None:
     clock, controller = VirtualClock(), Controller(exported.policy())
     loop = ControlLoop(controller, safety, clock=clock, is_stepped=True)
     loop.run(robot, lambda: "enough" if robot.steps == 10 else None)
-    report = loop.report
-    assert (report.partial_steps, report.prior_steps, report.held_ticks) == (5, 0, 0)
-    assert report.missing_frames == {"image/front": 5}
-    assert len(report.surprise) == 10
+    stats = loop.stats
+    assert (stats.partial_steps, stats.prior_steps, stats.held_ticks) == (5, 0, 0)
+    assert stats.missing_frames == {"image/front": 5}
+    assert len(stats.surprise) == 10
 
 
 @pytest.mark.parametrize("validity", [{"image/front": "is_valid/front"}, {"image/front": "x"}])

@@ -265,7 +265,7 @@ class Blind(Bench):
 def rig(tmp_path: Path, **parts: Any) -> str:
     path = tmp_path / "rig.json"
     path.write_text(json.dumps({"robot": f"{__file__}:Blind", **parts}))
-    return f"rig:{path}"
+    return f"composite:{path}"
 
 
 def test_robot_camera_and_goal_form_one_robot(film: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from lerobot_arm import Arm, ArmConfig
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.joint_mapping import JointMapping, Target
-from robodreamer_deploy.robots.conformance import CHECKS, Specimen, examine
+from robodreamer_deploy.robots.conformance import CHECKS, RobotUnderTest, examine
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
 from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
@@ -116,7 +116,7 @@ def test_holding_is_no_change_and_the_safety_layer_limits_changes() -> None:
 
 
 def test_a_lerobot_arm_that_is_driven_by_changes_keeps_every_promise() -> None:
-    specimen = Specimen(
+    specimen = RobotUnderTest(
         lambda: LeRobotAdapter(Arm(ArmConfig()), CONTRACT, LeRobotFile()), CONTRACT, reach=0.3
     )
     assert not [fault for name in CHECKS if (fault := examine(name, specimen).fault)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.control.limits import contract_limits
-from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_sim.robots.virtual_hardware.command_monitor import (
     Checker,
     CommandLimits,
@@ -161,7 +161,9 @@ def test_what_safety_lets_through_is_safe(
     limits = contract_limits(ACTION)._replace(
         rate=np.array(LIMITS.max_rate), acceleration=np.array(LIMITS.max_acceleration)
     )
-    safety = Safety(robot, ACTION, control_dt_s=DT, limits=limits, start=Start(warm_up_ticks=1))
+    safety = Safety(
+        robot, ACTION, control_dt_s=DT, limits=limits, startup=StartupProfile(warm_up_ticks=1)
+    )
     safety.arm()
     for x, y, periods in wanted:
         safety.send(action(x, y))

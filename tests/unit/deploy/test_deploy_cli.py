@@ -17,7 +17,7 @@ import pytest
 
 import toy_policy
 from robodreamer_deploy.cli import main
-from robodreamer_deploy.control.loop import LoopReport
+from robodreamer_deploy.control.loop import LoopStats
 from robodreamer_deploy.drive_summary import (
     format_episodes,
     format_loop,
@@ -709,7 +709,7 @@ def test_a_drive_without_completed_episodes_has_no_episode_lines() -> None:
 
 
 def test_long_lists_go_on_in_the_next_line() -> None:
-    report = LoopReport()
+    report = LoopStats()
     report.bad_observations.update({f"proprio/some_long_signal_name_{i}": i for i in range(9)})
     lines = format_loop(summarize_loop(report, 0.02), is_paced=True)
     assert max(map(len, lines)) <= 80

@@ -18,7 +18,7 @@ import toy_policy
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.control.limits import Limits
 from robodreamer_deploy.control.loop import ControlLoop
-from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_deploy.control.shutdown import drive_connected
 from robodreamer_deploy.control.stop_signals import StopSignals
 from robodreamer_deploy.control.watchdog import Watchdog
@@ -236,7 +236,8 @@ def run_episode(policy: Policy, robot: PositionDrive | Arm, seed: int, reach: fl
     limits = Limits(*(np.full(size, v) for v in (-reach, reach, RATE, ACCELERATION)))
     safety = Safety(
         faulty, contract.action, control_dt_s=dt, limits=limits,
-        start=Start(warm_up_ticks=2, ramp_s=4 * dt), is_enabled=lambda: faulty.is_enabled,
+        startup=StartupProfile(warm_up_ticks=2, ramp_s=4 * dt),
+        is_enabled=lambda: faulty.is_enabled,
     )  # fmt: skip
     # Without its thread, as after a suspension: whoever looks first has to stop.
     dog = Watchdog(look_s=10 * dt, give_up=lambda *_: None, now=faulty.now)

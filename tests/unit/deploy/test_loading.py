@@ -103,7 +103,7 @@ def test_a_file_is_executed_once_however_it_is_named(
     rig = tmp_path / "rig.json"
     rig.write_text(json.dumps({"robot": spec}))
     kinds = {type(load_robot(other, CONTRACT)) for other in (spec, "arm.py:Arm:x", "link.py:Arm:x")}
-    kinds.add(type(cast("RobotWithCameras", load_robot(f"rig:{rig}", CONTRACT)).robot))
+    kinds.add(type(cast("RobotWithCameras", load_robot(f"composite:{rig}", CONTRACT)).robot))
     assert len(kinds) == 1
 
 

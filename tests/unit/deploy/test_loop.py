@@ -10,7 +10,7 @@ import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.clock import Grid, VirtualClock
 from robodreamer_deploy.control.episodes import Episode, drive, drive_episodes, stop_after
-from robodreamer_deploy.control.fault_tolerance import Bounds
+from robodreamer_deploy.control.fault_tolerance import FaultTolerance
 from robodreamer_deploy.control.limits import rate_limits
 from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.safety import Safety
@@ -77,24 +77,24 @@ def after(robot: SlowBench, ticks: int) -> Callable[[], str | None]:
 def test_ticks_keep_to_the_grid(policy: Policy) -> None:
     loop = make_loop(policy, robot := SlowBench(clock := FakeClock()))
     reason = loop.run(robot, after(robot, 100))
-    report = loop.report
-    assert (reason, report.ticks, report.skipped_ticks, report.held_ticks) == ("enough", 100, 0, 0)
+    stats = loop.stats
+    assert (reason, stats.ticks, stats.skipped_ticks, stats.held_ticks) == ("enough", 100, 0, 0)
     assert clock.time == pytest.approx(100 + 100 * DT)  # no drift
     np.testing.assert_allclose(np.diff(robot.times), DT, atol=1e-9)
-    np.testing.assert_allclose(report.sense_to_act_s, 0.002, atol=1e-9)
-    np.testing.assert_allclose(report.lateness_s, 0, atol=1e-9)
-    np.testing.assert_allclose(report.policy_s, 0, atol=1e-9)  # no time passes in there
-    assert len(report.surprise) == 100
-    assert summarize_loop(report, DT)["rate_hz"] == pytest.approx(1 / DT)
+    np.testing.assert_allclose(stats.sense_to_act_s, 0.002, atol=1e-9)
+    np.testing.assert_allclose(stats.lateness_s, 0, atol=1e-9)
+    np.testing.assert_allclose(stats.policy_s, 0, atol=1e-9)  # no time passes in there
+    assert len(stats.surprise) == 100
+    assert summarize_loop(stats, DT)["rate_hz"] == pytest.approx(1 / DT)
 
 
 def test_a_stall_is_not_followed_by_a_burst(policy: Policy) -> None:
     robot = SlowBench(FakeClock(), tick_seconds={3: 0.111})
     loop = make_loop(policy, robot)
     loop.run(robot, after(robot, 10))
-    assert loop.report.skipped_ticks == 5
-    assert loop.report.ticks == 10
-    assert max(loop.report.sense_to_act_s) == pytest.approx(0.111)
+    assert loop.stats.skipped_ticks == 5
+    assert loop.stats.ticks == 10
+    assert max(loop.stats.sense_to_act_s) == pytest.approx(0.111)
     sense = np.array(robot.times) - 0.002 - 100.0
     np.testing.assert_allclose(sense[4:], DT * np.arange(9, 15), atol=1e-9)  # on the old grid
 
@@ -109,15 +109,15 @@ def test_the_policys_part_of_the_latency_is_told_apart(policy: Policy) -> None:
         stopwatch=lambda: float(next(seconds)),  # a second passes from one look to the next
     )
     loop.run(robot, after(robot, 5))
-    assert list(loop.report.policy_s) == [1.0] * 5
-    assert list(loop.report.sense_to_act_s) == [3.0] * 5
+    assert list(loop.stats.policy_s) == [1.0] * 5
+    assert list(loop.stats.sense_to_act_s) == [3.0] * 5
 
 
 def test_every_late_tick_skips_whole_periods(policy: Policy) -> None:
     robot = SlowBench(FakeClock(), tick_seconds=dict.fromkeys(range(20), 1.5 * DT))
     loop = make_loop(policy, robot)
     loop.run(robot, after(robot, 20))
-    assert loop.report.skipped_ticks == 20
+    assert loop.stats.skipped_ticks == 20
     np.testing.assert_allclose(np.diff(robot.times), 2 * DT, atol=1e-9)
 
 
@@ -128,9 +128,9 @@ def test_a_sleep_that_comes_back_late_is_seen_as_lateness(policy: Policy) -> Non
 
     loop = make_loop(policy, robot := SlowBench(clock := Sluggish()))
     loop.run(robot, after(robot, 50))
-    np.testing.assert_allclose(loop.report.lateness_s[1:], 0.003, atol=1e-9)
+    np.testing.assert_allclose(loop.stats.lateness_s[1:], 0.003, atol=1e-9)
     assert clock.time == pytest.approx(100 + 50 * DT + 0.003)  # late every time, never more
-    assert loop.report.skipped_ticks == 0
+    assert loop.stats.skipped_ticks == 0
 
 
 def test_a_tick_that_ends_exactly_on_the_grid_skips_nothing() -> None:
@@ -155,13 +155,13 @@ def test_a_lost_frame_holds_for_that_tick_only(policy: Policy, lost: Exception) 
     robot = SlowBench(FakeClock(), bad_ticks={2: lost, 3: lost})
     loop = make_loop(policy, robot)
     assert loop.run(robot, after(robot, 10)) == "enough"
-    assert loop.report.bad_observations == {"observation": 2}
-    assert (loop.report.ticks, loop.report.held_ticks, len(robot.sent)) == (10, 2, 8)
+    assert loop.stats.bad_observations == {"observation": 2}
+    assert (loop.stats.ticks, loop.stats.held_ticks, len(robot.sent)) == (10, 2, 8)
 
 
 def test_a_lost_camera_stops_the_robot(policy: Policy) -> None:
     robot = SlowBench(FakeClock(), bad_ticks=dict.fromkeys(range(3, 99), OSError("unplugged")))
-    loop = make_loop(policy, robot, bounds=Bounds(faults_in_a_row=3))
+    loop = make_loop(policy, robot, tolerance=FaultTolerance(faults_in_a_row=3))
     reason = loop.run(robot, after(robot, 100))
     assert reason == "4 faults in a row, the last one: observation: not read: unplugged"
     assert len(robot.sent) == 3
@@ -176,7 +176,7 @@ def test_what_nobody_expects_ends_the_run_with_its_figures(
     with pytest.raises(type(error)):
         loop.run(robot, after(robot, 10))
     assert len(robot.sent) == 4
-    assert loop.report.elapsed_s > 0
+    assert loop.stats.elapsed_s > 0
 
 
 def test_the_rate_so_far_is_told_in_the_middle_of_a_drive(policy: Policy) -> None:
@@ -185,7 +185,7 @@ def test_the_rate_so_far_is_told_in_the_middle_of_a_drive(policy: Policy) -> Non
     rates: list[float | None] = []
 
     def should_stop() -> str | None:
-        rates.append(summarize_loop(loop.report, DT)["rate_hz"])
+        rates.append(summarize_loop(loop.stats, DT)["rate_hz"])
         return "enough" if len(rates) % 10 == 0 else None
 
     for _ in range(3):
@@ -202,7 +202,7 @@ def test_a_hold_at_a_pose_out_of_range_is_counted(policy: Policy) -> None:
     loop = make_loop(policy, robot := Bent(FakeClock(), bad_ticks={1: NAN_POSITION}))
     loop.run(robot, after(robot, 2))
     np.testing.assert_array_equal(loop.controller.snapshot().carry.action, np.ones(2))
-    assert loop.report.limits == {"hold": 1}
+    assert loop.stats.limits == {"hold": 1}
 
 
 def test_the_normal_end_holds_the_robot(policy: Policy) -> None:
@@ -216,9 +216,9 @@ def test_a_bad_observation_holds_for_that_tick_only(policy: Policy) -> None:
     robot = SlowBench(FakeClock(), bad_ticks=bad)
     loop = make_loop(policy, robot)
     loop.run(robot, after(robot, 20))
-    report = loop.report
-    assert report.bad_observations == {"proprio/position": 2, "image/eye": 1}
-    assert (report.ticks, report.held_ticks, len(report.surprise)) == (20, 3, 17)
+    stats = loop.stats
+    assert stats.bad_observations == {"proprio/position": 2, "image/eye": 1}
+    assert (stats.ticks, stats.held_ticks, len(stats.surprise)) == (20, 3, 17)
     assert (len(robot.sent), robot.num_holds) == (17, 4)
     assert np.isfinite(robot.sent).all()
 
@@ -241,7 +241,7 @@ def test_the_executed_action_enters_the_model(policy: Policy) -> None:
     loop = make_loop(policy, robot)
     loop.run(robot, after(robot, 1))
     np.testing.assert_array_equal(loop.controller.snapshot().carry.action, [0.125, 0.125])
-    assert loop.report.limits == {"robot": 1}
+    assert loop.stats.limits == {"robot": 1}
 
 
 def test_the_rate_limit_does_not_reach_into_the_next_episode(policy: Policy) -> None:
@@ -250,19 +250,19 @@ def test_the_rate_limit_does_not_reach_into_the_next_episode(policy: Policy) -> 
     safety = Safety(robot, CONTRACT.action, control_dt_s=DT, limits=limits)
     loop = ControlLoop(Controller(policy, draw="sample"), safety, clock=clock)
     loop.run(robot, after(robot, 3))
-    assert loop.report.limits == {"rate": 2}
+    assert loop.stats.limits == {"rate": 2}
     loop.run(robot, after(robot, 4), seed=1)  # other noise, so another first action
-    assert loop.report.limits == {"rate": 2}
+    assert loop.stats.limits == {"rate": 2}
     assert not np.allclose(robot.sent[2], robot.sent[3], atol=0.01)
 
 
 def test_too_many_bad_observations_in_a_row_stop_the_robot(policy: Policy) -> None:
     bad = dict.fromkeys([2, 3, 5, 6, 7, 8], NAN_POSITION)
     robot = SlowBench(FakeClock(), bad_ticks=bad)
-    loop = make_loop(policy, robot, bounds=Bounds(faults_in_a_row=3))
+    loop = make_loop(policy, robot, tolerance=FaultTolerance(faults_in_a_row=3))
     reason = loop.run(robot, after(robot, 100))
     assert reason == "4 faults in a row, the last one: proprio/position: element y is nan"
-    assert loop.report.ticks == 9
+    assert loop.stats.ticks == 9
     assert loop.run(robot, after(robot, 100)) == reason  # latched
     assert len(robot.sent) == 3
 
@@ -284,7 +284,7 @@ def test_a_missing_signal_is_a_fault_and_an_extra_one_is_not(
             return {**observation, "image/other": np.zeros((1, 1, 3), np.uint8)}
 
     robot = Blind(FakeClock())
-    loop = make_loop(policy, robot, bounds=Bounds(first_frames_s=0.2))
+    loop = make_loop(policy, robot, tolerance=FaultTolerance(first_frames_s=0.2))
     assert words in loop.run(robot, after(robot, 100))
     assert robot.sent == []
 
@@ -300,12 +300,14 @@ def test_a_policy_that_computes_nan_never_moves_the_robot(
         tmp_path_factory.mktemp("nan"), weights, toy_policy.make_golden(toy_policy.make_weights())
     )
     robot = SlowBench(FakeClock())
-    loop = make_loop(Policy(load_bundle(folder)), robot, bounds=Bounds(faults_in_a_row=5))
+    loop = make_loop(
+        Policy(load_bundle(folder)), robot, tolerance=FaultTolerance(faults_in_a_row=5)
+    )
     reason = loop.run(robot, after(robot, 100))
     assert "not finite" in reason
     assert robot.sent == []
-    assert loop.report.held_ticks == 6
-    assert loop.report.limits.get("not finite", 0) == (6 if broken == "actor" else 0)
+    assert loop.stats.held_ticks == 6
+    assert loop.stats.limits.get("not finite", 0) == (6 if broken == "actor" else 0)
 
 
 def test_after_a_fault_of_the_policy_the_model_starts_afresh(policy: Policy) -> None:
@@ -324,7 +326,7 @@ def test_after_a_fault_of_the_policy_the_model_starts_afresh(policy: Policy) -> 
             return robot.get_observation()
 
     loop.run(Poisonous(), after(robot, 10))
-    assert (loop.report.ticks, loop.report.held_ticks, len(robot.sent)) == (10, 1, 9)
+    assert (loop.stats.ticks, loop.stats.held_ticks, len(robot.sent)) == (10, 1, 9)
 
 
 # --- episodes -----------------------------------------------------------------------------------
@@ -362,7 +364,7 @@ def test_seconds_are_those_of_the_clock(policy: Policy) -> None:
     loop = make_loop(policy, robot)
     reason = drive(loop, robot, seed=0, should_stop=stop_after(clock, 1.0))
     assert reason == "1 s are over"
-    assert loop.report.ticks == pytest.approx(1 / DT, abs=1)
+    assert loop.stats.ticks == pytest.approx(1 / DT, abs=1)
 
 
 def test_no_episode_is_prepared_once_there_is_a_reason_to_stop(policy: Policy) -> None:

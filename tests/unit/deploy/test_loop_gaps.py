@@ -11,10 +11,10 @@ import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.episodes import drive_episodes
 from robodreamer_deploy.control.events import EpisodeStart, Tick
-from robodreamer_deploy.control.fault_tolerance import Bounds
+from robodreamer_deploy.control.fault_tolerance import FaultTolerance
 from robodreamer_deploy.control.limits import rate_limits
 from robodreamer_deploy.control.loop import ControlLoop
-from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_deploy.control.surprise import SLOW_RATE, WINDOW, SurpriseGuard
 from robodreamer_deploy.control.watchdog import Watchdog
 from robodreamer_deploy.errors import HungError
@@ -116,9 +116,9 @@ def test_the_model_dreams_through_a_lost_frame(policy: Policy, how: str) -> None
     assert kinds(witness) == ["posterior"] * 2 + ["prior"] * 2 + ["posterior"] * 2
     assert [tick.missing for tick in witness.ticks[1:4]] == [(), ("image/eye",), ("image/eye",)]
     assert len(robot.sent) == 6
-    report = loop.report
-    assert (report.prior_steps, report.held_ticks, len(report.surprise)) == (2, 0, 4)
-    assert report.missing_frames == {"image/eye": 2}
+    stats = loop.stats
+    assert (stats.prior_steps, stats.held_ticks, len(stats.surprise)) == (2, 0, 4)
+    assert stats.missing_frames == {"image/eye": 2}
 
 
 def test_a_frame_as_late_as_in_training_is_not_lost(policy: Policy) -> None:
@@ -130,22 +130,22 @@ def test_a_frame_as_late_as_in_training_is_not_lost(policy: Policy) -> None:
 
 
 def test_it_does_not_dream_for_ever(policy: Policy) -> None:
-    bounds = Bounds(missing_in_a_row=3, faults_in_a_row=2)
+    tolerance = FaultTolerance(missing_in_a_row=3, faults_in_a_row=2)
     robot = Patchy(blind=range(4, 99))
-    loop, witness = drive(policy, robot, 100, bounds=bounds)
+    loop, witness = drive(policy, robot, 100, tolerance=tolerance)
     assert kinds(witness)[4:] == ["prior"] * 3 + [None] * 3
     assert witness.ends == [
         "3 faults in a row, the last one: image/eye: no frame for 6 ticks: none came"
     ]
-    assert (len(robot.sent), loop.report.held_ticks) == (7, 3)
+    assert (len(robot.sent), loop.stats.held_ticks) == (7, 3)
 
 
 def test_frames_that_come_back_in_time_are_gone_on_with(policy: Policy) -> None:
-    bounds = Bounds(missing_in_a_row=1)
-    loop, witness = drive(policy, Patchy(blind={2, 3, 4}), 8, bounds=bounds)
+    tolerance = FaultTolerance(missing_in_a_row=1)
+    loop, witness = drive(policy, Patchy(blind={2, 3, 4}), 8, tolerance=tolerance)
     assert kinds(witness)[1:7] == ["posterior", "prior", None, None, "posterior", "posterior"]
     assert loop.safety.stop_reason is None
-    assert loop.report.model_resets == 0
+    assert loop.stats.model_resets == 0
 
 
 def test_nothing_moves_before_the_first_frame(policy: Policy) -> None:
@@ -158,37 +158,37 @@ def test_nothing_moves_before_the_first_frame(policy: Policy) -> None:
 
 def test_a_camera_that_starts_slowly_is_waited_for(policy: Policy) -> None:
     """As long as `check-robot` gives it; nothing moves, and nothing of it counts later."""
-    wait = round(Bounds().first_frames_s / DT)
+    wait = round(FaultTolerance().first_frames_s / DT)
     loop, witness = drive(policy, robot := Patchy(blind=range(wait)), wait + 60)
     assert kinds(witness) == [None] * wait + ["posterior"] * 60
     assert {tick.fault for tick in witness.ticks[:wait]} == {
         "image/eye: waiting for its first frame"
     }
     assert len(robot.sent) == 60
-    report = loop.report
-    assert (report.held_ticks, report.bad_observations, witness.ends) == (0, {}, ["enough"])
-    assert report.missing_frames == {"image/eye": wait}, "a dry run that is all of this is judged"
+    stats = loop.stats
+    assert (stats.held_ticks, stats.bad_observations, witness.ends) == (0, {}, ["enough"])
+    assert stats.missing_frames == {"image/eye": wait}, "a dry run that is all of this is judged"
 
 
 def test_a_camera_that_never_starts_and_one_that_stopped_are_not_waited_for(policy: Policy) -> None:
-    bounds = Bounds(first_frames_s=5 * DT, faults_in_a_row=2)
-    loop, witness = drive(policy, Patchy(blind=range(99)), 100, bounds=bounds)
+    tolerance = FaultTolerance(first_frames_s=5 * DT, faults_in_a_row=2)
+    loop, witness = drive(policy, Patchy(blind=range(99)), 100, tolerance=tolerance)
     assert witness.ends == [
         "3 faults in a row, the last one: image/eye: no frame to begin with: none came"
     ]
-    assert (len(witness.ticks), loop.report.held_ticks) == (5 + 3, 3)
+    assert (len(witness.ticks), loop.stats.held_ticks) == (5 + 3, 3)
     # The model begins anew in the middle: the camera has been there before.
     robot = Patchy(blind=range(3, 99), seconds={2: 9.0 * DT})
-    loop, witness = drive(policy, robot, 100, bounds=bounds)
-    assert loop.report.model_resets == 1
-    assert (len(witness.ticks), loop.report.held_ticks) == (3 + 3, 3)
+    loop, witness = drive(policy, robot, 100, tolerance=tolerance)
+    assert loop.stats.model_resets == 1
+    assert (len(witness.ticks), loop.stats.held_ticks) == (3 + 3, 3)
 
 
 def test_a_bad_sensor_is_a_fault_also_while_a_camera_is_waited_for(policy: Policy) -> None:
-    bounds = Bounds(faults_in_a_row=2)
-    loop, witness = drive(policy, Patchy(blind=range(99), bad={1, 3, 4}), 100, bounds=bounds)
+    tolerance = FaultTolerance(faults_in_a_row=2)
+    loop, witness = drive(policy, Patchy(blind=range(99), bad={1, 3, 4}), 100, tolerance=tolerance)
     assert witness.ends[0].startswith("3 faults in a row, the last one: proprio/position: ")
-    assert loop.report.held_ticks == 3  # the tick between them neither counts nor forgives
+    assert loop.stats.held_ticks == 3  # the tick between them neither counts nor forgives
 
 
 def test_a_skipped_tick_is_a_step_of_the_model(policy: Policy) -> None:
@@ -196,24 +196,26 @@ def test_a_skipped_tick_is_a_step_of_the_model(policy: Policy) -> None:
     assert [tick.skipped for tick in witness.ticks] == [0, 0, 0, 3, 0, 0]
     assert [tick.index for tick in witness.ticks] == [0, 1, 2, 6, 7, 8]
     assert [tick.step.counter for tick in witness.ticks if tick.step] == [0, 1, 2, 6, 7, 8]
-    assert (loop.report.skipped_ticks, loop.report.prior_steps) == (3, 3)
+    assert (loop.stats.skipped_ticks, loop.stats.prior_steps) == (3, 3)
 
 
 def test_after_too_many_skipped_ticks_the_model_begins_anew(policy: Policy) -> None:
     robot = Patchy(seconds={4: 7.5 * DT})
-    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, start=Start(warm_up_ticks=2))
+    safety = Safety(
+        robot, CONTRACT.action, control_dt_s=DT, startup=StartupProfile(warm_up_ticks=2)
+    )
     loop, witness = drive(policy, robot, 9, safety=safety)
     assert [tick.is_first for tick in witness.ticks] == [True, *[False] * 4, True, *[False] * 3]
     warming = [tick.limits == ("warming",) for tick in witness.ticks]
     assert warming == [True, True, False, False, False, True, True, False, False]
-    assert (loop.report.model_resets, loop.report.prior_steps) == (1, 0)
+    assert (loop.stats.model_resets, loop.stats.prior_steps) == (1, 0)
 
 
 def test_where_time_stands_still_a_skipped_tick_is_no_step(policy: Policy) -> None:
     loop, witness = drive(policy, Patchy(seconds={2: 3.5 * DT}), 6, is_stepped=True)
     assert [tick.step.counter for tick in witness.ticks if tick.step] == [*range(6)]
     assert {tick.skipped for tick in witness.ticks} == {0}
-    assert (loop.report.skipped_ticks, loop.report.prior_steps) == (3, 0)
+    assert (loop.stats.skipped_ticks, loop.stats.prior_steps) == (3, 0)
 
 
 def test_a_held_tick_is_a_step_of_the_model(policy: Policy) -> None:
@@ -230,7 +232,7 @@ def test_what_listeners_are_told_repeats_the_drive_bit_for_bit(policy: Policy) -
     )
     loop = make_loop(policy, robot, witness := Witness(), draw="sample")
     loop.run(robot, lambda: "enough" if robot.num_observed >= 30 else None, seed=11)
-    assert (loop.report.model_resets, loop.report.skipped_ticks) == (1, 9)
+    assert (loop.stats.model_resets, loop.stats.skipped_ticks) == (1, 9)
     assert (witness.starts, witness.ends) == ([EpisodeStart(0, 11, "sample")], ["enough"])
     again = Controller(policy, draw="sample", seed=11)
     for tick in witness.ticks:
@@ -316,7 +318,7 @@ def test_less_than_half_of_the_frames_may_be_lost_for_ever(policy: Policy, how: 
     lost = {tick for tick in range(400) if tick % 2}
     robot = Patchy(blind=lost) if how == "blind" else Patchy(late=lost)
     loop, witness = drive(policy, robot, 400)
-    assert (witness.ends, loop.report.held_ticks) == (["enough"], 0)
+    assert (witness.ends, loop.stats.held_ticks) == (["enough"], 0)
 
 
 def test_half_the_rate_is_told_from_the_first_second_on_and_then_stopped(
@@ -328,7 +330,7 @@ def test_half_the_rate_is_told_from_the_first_second_on_and_then_stopped(
     loop, witness = drive(policy, robot, 1000)
     assert "of the last 50 periods were skipped" in caplog.text
     assert "reach 25.0 of 50.0 Hz" in caplog.text
-    assert loop.report.ticks == 125
+    assert loop.stats.ticks == 125
     assert witness.ends[0].startswith("125 of the last 250 periods were skipped: this computer")
 
 
@@ -336,7 +338,7 @@ def test_a_stall_now_and_then_is_no_rate_that_is_too_low(policy: Policy) -> None
     robot = Patchy(seconds=dict.fromkeys(range(5, 1000, 50), 4.5 * DT))
     loop, witness = drive(policy, robot, 500)
     assert witness.ends == ["enough"]
-    assert loop.report.skipped_ticks == 40
+    assert loop.stats.skipped_ticks == 40
 
 
 @pytest.mark.parametrize("when", ["episode_started", "ticked", "episode_ended"])
@@ -354,7 +356,7 @@ def test_a_listener_that_raises_ends_no_drive(policy: Policy, when: str) -> None
     loop.add_listener(fragile)
     loop.run(robot, lambda: "enough" if robot.num_observed >= 5 else None)
     assert (len(robot.sent), len(witness.ticks), witness.ends) == (5, 5, ["enough"])
-    told = loop.report.listener_fault
+    told = loop.stats.listener_fault
     assert told is not None
     assert told.startswith("Fragile: OverflowError in ")
     assert told.endswith(": cannot convert float infinity to integer")
@@ -381,7 +383,7 @@ def test_lasting_surprise_stops_the_robot_if_asked_to(policy: Policy) -> None:
 
 def test_lasting_surprise_slows_the_robot_down_if_asked_to(policy: Policy) -> None:
     loop, _, robot = surprised(policy, "slow", limit=0.0)
-    assert loop.report.limits["surprise"] == 25 - WINDOW + 1
+    assert loop.stats.limits["surprise"] == 25 - WINDOW + 1
     steps = np.abs(np.diff(robot.sent, axis=0)).max(-1)
     assert steps[: WINDOW - 2].max() == pytest.approx(5.0 * DT, rel=1e-4)
     assert steps[WINDOW - 1 :].max() <= SLOW_RATE * 5.0 * DT + 1e-6
@@ -389,7 +391,7 @@ def test_lasting_surprise_slows_the_robot_down_if_asked_to(policy: Policy) -> No
 
 def test_surprise_is_only_measured_unless_asked_to_act(policy: Policy) -> None:
     loop, witness = drive(policy, Patchy(), 25)
-    assert (len(loop.report.surprise), witness.ends) == (25, ["enough"])
+    assert (len(loop.stats.surprise), witness.ends) == (25, ["enough"])
     loop, _, _ = surprised(policy, "stop", limit=1e9)
     assert loop.safety.stop_reason is None
 
@@ -520,10 +522,10 @@ def test_after_a_pause_between_two_episodes_the_robot_begins_from_rest(policy: P
 
     robot = Paused()
     dog = Watchdog(look_s=0.2, give_up=lambda *_: None, now=robot.clock.now)
-    start = Start(warm_up_ticks=5, ramp_s=0.2)
-    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, start=start)
+    startup = StartupProfile(warm_up_ticks=5, ramp_s=0.2)
+    safety = Safety(robot, CONTRACT.action, control_dt_s=DT, startup=startup)
     loop = make_loop(policy, robot, witness := Witness(), watchdog=dog, safety=safety)
     drive_episodes(loop, robot, seeds=range(3), should_stop=lambda: None, finished=lambda _: None)
     assert witness.ends == ["episode over"] * 3
-    assert loop.report.limits["ramp"] > 3 * 5
+    assert loop.stats.limits["ramp"] > 3 * 5
     assert robot.clock.time > 3 * 3600.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robodreamer_deploy.control.loop_stats import LoopReport, Series
+from robodreamer_deploy.control.loop_stats import LoopStats, Series
 from robodreamer_deploy.drive_summary import summarize_loop
 
 
@@ -17,7 +17,7 @@ def test_a_series_keeps_the_newest_values_in_order_and_the_largest_of_all() -> N
 
 
 def test_the_summary_tells_the_worst_of_the_whole_drive() -> None:
-    report = LoopReport(lateness_s=Series(kept=2))
+    report = LoopStats(lateness_s=Series(kept=2))
     for lateness_s in (0.5, 0.001, 0.001):
         report.lateness_s.append(lateness_s)
     found = summarize_loop(report, 0.02)["lateness_ms"]

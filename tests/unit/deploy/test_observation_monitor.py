@@ -1,4 +1,4 @@
-"""The gate: what may enter the model, and which pictures count as lost."""
+"""The monitor: what may enter the model, and which pictures count as lost."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.control.observation_monitor import Gate, max_age_s
+from robodreamer_deploy.control.observation_monitor import ObservationMonitor, max_age_s
 from robodreamer_deploy.errors import RobotError
 from toy_robot import CONTRACT, Bench
 
@@ -26,14 +26,14 @@ class Stamped(Bench):
 
 
 def read(robot: Any, *, has_ages: bool = True, contract: Contract = CONTRACT) -> Any:
-    return Gate(contract, lambda: NOW, has_ages=has_ages).read(robot)
+    return ObservationMonitor(contract, lambda: NOW, has_ages=has_ages).read(robot)
 
 
 def test_what_the_policy_does_not_read_is_ignored() -> None:
-    sensed = read(Stamped({}))
-    assert (sensed.missing, sensed.fault) == ({}, None)
-    assert sensed.passed.keys() == {signal.name for signal in CONTRACT.inputs}
-    assert "privileged/distance" in sensed.observation
+    reading = read(Stamped({}))
+    assert (reading.missing, reading.fault) == ({}, None)
+    assert reading.passed.keys() == {signal.name for signal in CONTRACT.inputs}
+    assert "privileged/distance" in reading.observation
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_what_the_policy_does_not_read_is_ignored() -> None:
     ],
 )
 def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bool) -> None:
-    sensed = read(robot)
-    assert sensed.fault is None
-    assert set(sensed.missing) == ({"image/eye"} if is_missing else set())
-    assert ("image/eye" in sensed.passed) != is_missing
+    reading = read(robot)
+    assert reading.fault is None
+    assert set(reading.missing) == ({"image/eye"} if is_missing else set())
+    assert ("image/eye" in reading.passed) != is_missing
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_a_picture_that_is_late_or_absent_is_lost(robot: Stamped, is_missing: bo
     ],
 )
 def test_a_sensor_that_cannot_be_trusted_is_a_fault(robot: Stamped, words: str) -> None:
-    sensed = read(robot)
+    reading = read(robot)
     with pytest.raises(ValueError, match=words):
-        raise sensed.fault
-    assert sensed.passed == {}
+        raise reading.fault
+    assert reading.passed == {}
 
 
 @pytest.mark.parametrize("returned", [None, [], 3.0])
@@ -95,16 +95,20 @@ def test_a_reading_that_no_robot_can_have_is_a_fault() -> None:
     position = dataclasses.replace(position, **low_high)
     contract = dataclasses.replace(CONTRACT, observations=(position, *others))
     robot = Stamped({}, {"proprio/position": np.array([0.0, 1e30], np.float32)})
-    sensed = read(robot, contract=contract)
-    assert (sensed.fault.key, sensed.passed) == ("proprio/position", {})
-    assert "element y is 1e+30 m, which no robot has that works within -1 .. 1" in str(sensed.fault)
+    reading = read(robot, contract=contract)
+    assert (reading.fault.key, reading.passed) == ("proprio/position", {})
+    assert "element y is 1e+30 m, which no robot has that works within -1 .. 1" in str(
+        reading.fault
+    )
 
 
 def test_older_values_are_taken_where_the_user_allows_them() -> None:
     robot = Stamped({"image/eye": NOW - 1.9 * DT, "proprio/position": NOW - 0.9 * DT})
     assert set(read(robot).missing) == {"image/eye"}
-    gate = Gate(CONTRACT, lambda: NOW, has_ages=True, max_ages_s={"image/eye": 2 * DT})
-    assert gate.read(robot).missing == {}
+    monitor = ObservationMonitor(
+        CONTRACT, lambda: NOW, has_ages=True, max_ages_s={"image/eye": 2 * DT}
+    )
+    assert monitor.read(robot).missing == {}
 
 
 @pytest.mark.parametrize("error", [RobotError("no answer"), TimeoutError("no answer")])
@@ -113,8 +117,8 @@ def test_a_reading_that_failed_is_a_fault(error: Exception) -> None:
         def get_observation(self) -> dict[str, Array]:
             raise error
 
-    sensed = read(Deaf("", CONTRACT))
-    assert str(sensed.fault) == "observation: not read: no answer"
+    reading = read(Deaf("", CONTRACT))
+    assert str(reading.fault) == "observation: not read: no answer"
 
 
 def test_stamps_have_no_meaning_where_time_stands_still() -> None:
@@ -143,8 +147,10 @@ def test_stamps_that_break_are_not_taken_for_none() -> None:
 
 def test_a_policy_that_was_trained_with_a_delay_takes_values_that_are_so_much_older() -> None:
     robot = Stamped({"image/eye": NOW - 2.9 * DT, "proprio/position": NOW - 1.9 * DT})
-    gate = Gate(CONTRACT, lambda: NOW, has_ages=True, delays_s={"image/eye": 2 * DT})
-    assert "proprio/position" in str(gate.read(robot).fault)
+    monitor = ObservationMonitor(
+        CONTRACT, lambda: NOW, has_ages=True, delays_s={"image/eye": 2 * DT}
+    )
+    assert "proprio/position" in str(monitor.read(robot).fault)
     delays = {"image/eye": 2 * DT, "proprio/position": DT}
-    sensed = Gate(CONTRACT, lambda: NOW, has_ages=True, delays_s=delays).read(robot)
-    assert (sensed.missing, sensed.fault) == ({}, None)
+    reading = ObservationMonitor(CONTRACT, lambda: NOW, has_ages=True, delays_s=delays).read(robot)
+    assert (reading.missing, reading.fault) == ({}, None)

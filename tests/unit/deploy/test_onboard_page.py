@@ -9,7 +9,7 @@ import pytest
 from robodreamer_deploy.cli import drive
 from robodreamer_deploy.control import realtime, shutdown, surprise
 from robodreamer_deploy.control.enable_switch import HEARTBEAT_S
-from robodreamer_deploy.control.fault_tolerance import Bounds
+from robodreamer_deploy.control.fault_tolerance import FaultTolerance
 from robodreamer_deploy.control.limits import ElementLimits, LimitsFile
 from robodreamer_deploy.control.states import State
 from robodreamer_deploy.drive_options import RAMP_S, WARM_UP_TICKS
@@ -57,11 +57,11 @@ def test_the_example_of_limits_is_read() -> None:
         f"touched within the last {HEARTBEAT_S:g} s",
         f"mean surprise of the last {surprise.WINDOW} steps",
         f"by {surprise.SLOW_RATE:g}.",
-        f"the model dreams on, for {Bounds.missing_in_a_row} ticks in a row",
-        f"the robot holds and waits, for {Bounds.first_frames_s:g} s",
-        f"more than {Bounds.faults_in_a_row} held ticks in a row",
-        f"up to {Bounds.skipped_in_a_row} periods skipped",
-        f"{Bounds.silent_ticks} periods without a command",
+        f"the model dreams on, for {FaultTolerance.missing_in_a_row} ticks in a row",
+        f"the robot holds and waits, for {FaultTolerance.first_frames_s:g} s",
+        f"more than {FaultTolerance.faults_in_a_row} held ticks in a row",
+        f"up to {FaultTolerance.skipped_in_a_row} periods skipped",
+        f"{FaultTolerance.silent_ticks} periods without a command",
         f"{shutdown.HOLD_ATTEMPTS} attempts, of {shutdown.ATTEMPT_WITHIN_S:g} s at most each",
         f"none later than {shutdown.HOLD_WITHIN_S:g} s after the first",
         f"broken off after {shutdown.DISCONNECT_WITHIN_S:g} s",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import toy_policy
-from robodreamer_deploy.control.loop_stats import LoopReport
+from robodreamer_deploy.control.loop_stats import LoopStats
 from robodreamer_deploy.drive_summary import format_loop, summarize_loop
 
 Command = Callable[..., tuple[int, str, str]]
@@ -64,7 +64,7 @@ def test_what_would_stop_a_drive_is_found(
 
 
 def test_surprise_is_compared_with_the_evaluations() -> None:
-    report = LoopReport()
+    report = LoopStats()
     for nats in (1.0, 2.0, 30.0, 31.0):
         report.surprise.append(nats)
     figures = summarize_loop(report, 0.02, {"0.99": 4.0, "0.999": 12.303})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
 from robodreamer_deploy.control.limits import Limits, contract_limits, rate_limits
 from robodreamer_deploy.control.remote_commands import RemoteCommands
-from robodreamer_deploy.control.safety import Safety, Start
+from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.errors import RobotError
 from toy_robot import CONTRACT, Bench, FakeClock, Point
@@ -231,7 +231,10 @@ def test_the_ramp_of_a_driver_passes_unchanged(wanted: list[float], num_held: in
             return judged.commands.hold()
 
     safety = Safety(
-        Far(), CONTRACT.action, control_dt_s=DT, start=Start(warm_up_ticks=num_held, ramp_s=1.0)
+        Far(),
+        CONTRACT.action,
+        control_dt_s=DT,
+        startup=StartupProfile(warm_up_ticks=num_held, ramp_s=1.0),
     )
     safety.arm()
     for value in wanted:

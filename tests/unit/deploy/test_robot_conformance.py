@@ -17,9 +17,9 @@ from robodreamer_deploy.robots.base import (
 )
 from robodreamer_deploy.robots.conformance import (
     CHECKS,
+    ConformanceError,
+    RobotUnderTest,
     SkippedCheckError,
-    Specimen,
-    UnfitRobotError,
     examine,
 )
 from toy_policy import write_bundle
@@ -209,9 +209,9 @@ class Switched(Fit):
     is_enabled = np.True_
 
 
-def specimen(kind: type[Fit], unreachable: Callable[[], Fit] | None = None) -> Specimen:
+def specimen(kind: type[Fit], unreachable: Callable[[], Fit] | None = None) -> RobotUnderTest:
     ages = {"image/eye": 1.0, "proprio/position": 1.0}
-    return Specimen(kind, CONTRACT, reach=0.5, make_unreachable=unreachable, max_ages_s=ages)
+    return RobotUnderTest(kind, CONTRACT, reach=0.5, make_unreachable=unreachable, max_ages_s=ages)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -253,7 +253,7 @@ def test_a_broken_promise_is_found(
     monkeypatch.setattr("robodreamer_deploy.robots.conformance.CAMERA_WITHIN_S", 0.05)
     if kind is Hung:
         monkeypatch.setattr("robodreamer_deploy.robots.conformance.CALL_WITHIN_S", 0.1)
-    with pytest.raises(UnfitRobotError, match=words):
+    with pytest.raises(ConformanceError, match=words):
         CHECKS[check](specimen(kind))
 
 
@@ -313,9 +313,9 @@ def test_a_camera_that_begins_black_is_given_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(f"{module}.time.monotonic", clock.now)
     CHECKS["observations"](specimen(OpensSlowly))
     assert clock.time == pytest.approx(100.0 + 60 * CONTRACT.control_dt_s)
-    with pytest.raises(UnfitRobotError, match=r"eye is all one colour in 1.. readings"):
+    with pytest.raises(ConformanceError, match=r"eye is all one colour in 1.. readings"):
         CHECKS["observations"](specimen(Black))
-    with pytest.raises(UnfitRobotError, match="eye showed nothing in 2 s"):
+    with pytest.raises(ConformanceError, match="eye showed nothing in 2 s"):
         CHECKS["observations"](specimen(Blinking))
 
 
@@ -340,13 +340,13 @@ class StuckAfterwards(Dead):
     ],
 )
 def test_a_broken_promise_about_failing_is_found(unreachable: type[Fit], words: str) -> None:
-    with pytest.raises(UnfitRobotError, match=words):
+    with pytest.raises(ConformanceError, match=words):
         CHECKS["failed connect"](specimen(Fit, unreachable))
 
 
 def test_what_does_not_apply_is_skipped_and_says_why() -> None:
     with pytest.raises(SkippedCheckError, match="age is unknown"):
-        CHECKS["stamps"](Specimen(lambda: Bench("", CONTRACT), CONTRACT))
+        CHECKS["stamps"](RobotUnderTest(lambda: Bench("", CONTRACT), CONTRACT))
     findings = {name: examine(name, specimen(Sinking)) for name in CHECKS}
     assert [name for name, finding in findings.items() if finding.fault] == ["hold"]
     skipped = [name for name, finding in findings.items() if finding.skipped]
@@ -360,7 +360,7 @@ def test_hardware_is_left_where_it_is_unless_reach_is_given() -> None:
         made.append(Fit())
         return made[-1]
 
-    assert not [name for name in CHECKS if examine(name, Specimen(make, CONTRACT)).fault]
+    assert not [name for name in CHECKS if examine(name, RobotUnderTest(make, CONTRACT)).fault]
     sent = [action for robot in made for action in robot.sent]
     assert sent
     assert not np.any(sent), "only the action of holding"

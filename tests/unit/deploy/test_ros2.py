@@ -435,7 +435,7 @@ def test_at_ctrl_c_the_hold_is_published(tmp_path: Path, number: signal.Signals)
         "goals": {"goal/target": [0.1, 0.1]},
     }))  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, ROOT / "deploy", policy, "--robot", f"rig:{tmp_path / 'rig.json'}",
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"composite:{tmp_path / 'rig.json'}",
          "--no-real-time"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

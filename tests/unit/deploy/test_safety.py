@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.control.limits import Limits, contract_limits, rate_limits
-from robodreamer_deploy.control.safety import ReadOnly, Safety, Start
+from robodreamer_deploy.control.safety import ReadOnly, Safety, StartupProfile
 from robodreamer_deploy.control.states import State
 from robodreamer_deploy.errors import RobotError
 
@@ -124,7 +124,7 @@ def test_from_a_pose_outside_narrower_limits_the_ramp_is_as_even_as_from_any_oth
             return vector(0.9, -0.9)
 
     limits = contract_limits(SPEC)._replace(low=np.full(2, -0.2), high=np.full(2, 0.2))
-    safety = armed(robot := Far(), limits=limits, start=Start(ramp_s=10 * DT / 0.35))
+    safety = armed(robot := Far(), limits=limits, startup=StartupProfile(ramp_s=10 * DT / 0.35))
     safety.send(vector(0, 0))  # the warm-up: held
     names = [safety.send(vector(0.95, -0.95)).limits for _ in range(29)]
     way = np.array(robot.sent)
@@ -322,8 +322,8 @@ def test_nothing_moves_before_it_is_armed_nor_after_it_is_disarmed() -> None:
 
 
 def test_the_robot_is_ramped_in_from_the_pose_it_holds() -> None:
-    start = Start(warm_up_ticks=2, ramp_s=4 * DT)
-    safety = armed(robot := Recorder(), start=start)
+    startup = StartupProfile(warm_up_ticks=2, ramp_s=4 * DT)
+    safety = armed(robot := Recorder(), startup=startup)
     assert states_of(safety, [FAR] * 7) == [
         *[State.WARMING] * 2, *[State.RAMPING] * 4, State.DRIVING,
     ]  # fmt: skip
@@ -333,13 +333,15 @@ def test_the_robot_is_ramped_in_from_the_pose_it_holds() -> None:
 
 
 def test_what_a_ramp_changes_is_reported_and_so_is_the_warm_up() -> None:
-    safety = armed(Recorder(), start=Start(ramp_s=2 * DT))  # which needs a pose: one tick to watch
+    safety = armed(
+        Recorder(), startup=StartupProfile(ramp_s=2 * DT)
+    )  # which needs a pose: one tick to watch
     limits = [safety.send(FAR).limits for _ in range(4)]
     assert limits == [("warming",), ("ramp",), (), ()]
 
 
 def test_the_ramp_after_a_hold_is_as_long_as_the_hold() -> None:
-    safety = armed(robot := Recorder(), start=Start(ramp_s=4 * DT))
+    safety = armed(robot := Recorder(), startup=StartupProfile(ramp_s=4 * DT))
     states_of(safety, [FAR] * 6)
     safety.hold()
     assert states_of(safety, [FAR]) == [State.RAMPING]
@@ -351,7 +353,7 @@ def test_the_ramp_after_a_hold_is_as_long_as_the_hold() -> None:
 
 
 def test_a_fault_in_the_warm_up_does_not_cut_it_short() -> None:
-    safety = armed(Recorder(), start=Start(warm_up_ticks=3))
+    safety = armed(Recorder(), startup=StartupProfile(warm_up_ticks=3))
     bad = vector(np.nan, 0)
     assert states_of(safety, [FAR, bad, FAR, FAR, FAR]) == [
         State.WARMING, State.HOLDING, State.WARMING, State.WARMING, State.DRIVING,
@@ -360,7 +362,7 @@ def test_a_fault_in_the_warm_up_does_not_cut_it_short() -> None:
 
 @pytest.mark.parametrize("num_sent", [2, 4, 9])
 def test_a_model_that_begins_anew_is_warmed_up_again(num_sent: int) -> None:
-    safety = armed(Recorder(), start=Start(warm_up_ticks=2, ramp_s=3 * DT))
+    safety = armed(Recorder(), startup=StartupProfile(warm_up_ticks=2, ramp_s=3 * DT))
     states_of(safety, [FAR] * num_sent)
     safety.begin_anew()
     assert states_of(safety, [FAR] * 6) == [
@@ -369,13 +371,13 @@ def test_a_model_that_begins_anew_is_warmed_up_again(num_sent: int) -> None:
 
 
 def test_a_choice_is_warmed_up_but_not_ramped() -> None:
-    safety = armed(ReadOnly(CHOICE), CHOICE, start=Start(warm_up_ticks=1, ramp_s=1.0))
+    safety = armed(ReadOnly(CHOICE), CHOICE, startup=StartupProfile(warm_up_ticks=1, ramp_s=1.0))
     assert states_of(safety, [vector(0, 0, 1)] * 2) == [State.WARMING, State.DRIVING]
 
 
 @pytest.mark.parametrize("num_sent", range(5))
 def test_a_stop_holds_from_every_state(num_sent: int) -> None:
-    safety = armed(robot := Recorder(), start=Start(warm_up_ticks=1, ramp_s=2 * DT))
+    safety = armed(robot := Recorder(), startup=StartupProfile(warm_up_ticks=1, ramp_s=2 * DT))
     states_of(safety, [FAR] * num_sent)
     moved = len(robot.sent)
     safety.stop("smoke")
@@ -391,7 +393,7 @@ def test_a_stop_holds_from_every_state(num_sent: int) -> None:
 def test_the_acceleration_is_limited_from_rest() -> None:
     unlimited = contract_limits(SPEC)
     limits = unlimited._replace(acceleration=np.array([10.0, np.inf]))
-    safety = armed(robot := Recorder(), limits=limits, start=Start(warm_up_ticks=1))
+    safety = armed(robot := Recorder(), limits=limits, startup=StartupProfile(warm_up_ticks=1))
     safety.send(FAR)
     assert safety.send(FAR).limits == ("acceleration",)
     safety.send(FAR)
@@ -491,8 +493,8 @@ def test_a_restored_one_judges_as_the_other_would_have(values: list[float], plac
     def make() -> tuple[Safety, Recorder]:
         limits = Limits(*(np.full(2, value) for value in (-0.9, 0.8, 5.0, 80.0)))
         robot = Recorder()
-        start = Start(warm_up_ticks=2, ramp_s=3 * DT)
-        return Safety(robot, SPEC, control_dt_s=DT, limits=limits, start=start), robot
+        startup = StartupProfile(warm_up_ticks=2, ramp_s=3 * DT)
+        return Safety(robot, SPEC, control_dt_s=DT, limits=limits, startup=startup), robot
 
     one, robot = make()
     one.arm()

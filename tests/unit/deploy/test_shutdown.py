@@ -1,4 +1,4 @@
-"""Leaving a robot: it is held on every way out, whatever signals and drivers do meanwhile."""
+"""Shutdown: a robot is held on every way out, whatever signals and drivers do meanwhile."""
 
 import os
 import signal
@@ -16,8 +16,8 @@ from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.control.shutdown import (
     HOLD_ATTEMPTS,
     HOLD_WITHIN_S,
-    Leaving,
-    describe_leaving,
+    ShutdownResult,
+    describe_shutdown,
     drive_connected,
     hold_firmly,
 )
@@ -81,7 +81,9 @@ def safety_of(robot: Logged) -> Safety:
     return Safety(robot, CONTRACT.action, control_dt_s=CONTRACT.control_dt_s)
 
 
-def leave(robot: Logged, drive: Callable[[], None] = lambda: None) -> tuple[Leaving, StopSignals]:
+def leave(
+    robot: Logged, drive: Callable[[], None] = lambda: None
+) -> tuple[ShutdownResult, StopSignals]:
     clock = VirtualClock()
     with catch_stop_signals() as signals:
         return drive_connected(robot, safety_of(robot), signals, clock, drive), signals
@@ -89,9 +91,9 @@ def leave(robot: Logged, drive: Callable[[], None] = lambda: None) -> tuple[Leav
 
 def test_the_normal_end_holds_and_disconnects() -> None:
     robot = Logged()
-    leaving, _ = leave(robot, lambda: robot.log.append("drive"))
+    result, _ = leave(robot, lambda: robot.log.append("drive"))
     assert robot.log == ["connect", "drive", "hold", "disconnect"]
-    assert leaving == Leaving(was_told_to_hold=True)
+    assert result == ShutdownResult(was_told_to_hold=True)
 
 
 @pytest.mark.parametrize("error", [ValueError("oops"), OSError("cable"), SystemExit(3)])
@@ -106,11 +108,11 @@ def test_whatever_a_drive_raises_the_robot_is_held_first(error: BaseException) -
 def test_a_signal_is_remembered_and_a_second_one_interrupts_the_drive(number: int) -> None:
     robot = Logged()
     before = signal.getsignal(number)
-    leaving, signals = leave(robot, kill(number))
-    assert (signals.number, leaving.was_interrupted) == (number, False)
+    result, signals = leave(robot, kill(number))
+    assert (signals.number, result.was_interrupted) == (number, False)
 
-    leaving, _ = leave(robot, kill(number, times=2))
-    assert leaving.was_interrupted
+    result, _ = leave(robot, kill(number, times=2))
+    assert result.was_interrupted
     assert robot.log == ["connect", "hold", "disconnect"] * 2
     assert signal.getsignal(number) is before
 
@@ -125,9 +127,9 @@ def test_impatience_does_not_keep_a_robot_from_being_held(during: str, number: i
         held.append("to the end")
 
     robot = Logged(**{during: impatient})
-    leaving, _ = leave(robot, kill(number, times=1))
+    result, _ = leave(robot, kill(number, times=1))
     assert (robot.log, held) == (["connect", "hold", "disconnect"], ["to the end"])
-    assert leaving == Leaving(was_told_to_hold=True)
+    assert result == ShutdownResult(was_told_to_hold=True)
 
 
 def test_a_third_signal_right_after_the_second_does_not_keep_it_from_being_held() -> None:
@@ -153,8 +155,8 @@ def test_a_shield_falls_so_that_a_hanging_hold_can_be_broken_off() -> None:
 
     robot = Logged(hold=hang)
     signals.number = signal.SIGINT
-    leaving = drive_connected(robot, safety_of(robot), signals, VirtualClock(), lambda: None)
-    assert leaving.hold_fault == "interrupted while it did not come back"
+    result = drive_connected(robot, safety_of(robot), signals, VirtualClock(), lambda: None)
+    assert result.hold_fault == "interrupted while it did not come back"
     assert robot.log == ["connect", "hold", "disconnect"]
 
 
@@ -164,8 +166,8 @@ def test_an_interrupt_between_two_attempts_to_hold_does_not_skip_the_rest() -> N
             raise KeyboardInterrupt
 
     robot = Logged(hold=fail(OSError("busy"), 9))
-    leaving = drive_connected(robot, safety_of(robot), StopSignals(), Impatient(), lambda: None)
-    assert leaving.hold_fault == "interrupted while it did not come back"
+    result = drive_connected(robot, safety_of(robot), StopSignals(), Impatient(), lambda: None)
+    assert result.hold_fault == "interrupted while it did not come back"
     assert robot.log == ["connect", "hold", "disconnect"]
 
 
@@ -180,34 +182,34 @@ def test_what_hangs_while_a_robot_is_left_is_broken_off(
     dog = Watchdog(look_s=0.1, give_up=lambda reason, _: pytest.fail(reason))
     start = time.monotonic()
     with dog, catch_stop_signals() as signals:
-        leaving = drive_connected(
+        result = drive_connected(
             robot, safety_of(robot), signals, VirtualClock(), lambda: None, dog
         )
     assert time.monotonic() - start < 5.0
     if during == "hold":  # tried again, and then it works
         assert robot.log == ["connect", "hold", "hold", "disconnect"]
-        assert leaving == Leaving(was_told_to_hold=True)
+        assert result == ShutdownResult(was_told_to_hold=True)
     else:
-        assert leaving.disconnect_fault is not None
-        assert leaving.disconnect_fault.startswith("disconnect did not come back within 0.1 s: ")
-        assert leaving.hold_fault is None
+        assert result.disconnect_fault is not None
+        assert result.disconnect_fault.startswith("disconnect did not come back within 0.1 s: ")
+        assert result.hold_fault is None
 
 
 def test_signals_while_connecting_are_heeded_once_it_is_done() -> None:
     robot = Logged(connect=kill(signal.SIGTERM))
-    leaving, signals = leave(robot)
+    result, signals = leave(robot)
     assert signals.reason == "SIGTERM"
     assert robot.log == ["connect", "hold", "disconnect"]
     robot = Logged(connect=kill(signal.SIGTERM, times=2))
-    leaving, _ = leave(robot, lambda: robot.log.append("drive"))
-    assert leaving.was_interrupted
+    result, _ = leave(robot, lambda: robot.log.append("drive"))
+    assert result.was_interrupted
     assert robot.log == ["connect", "hold", "disconnect"]  # nobody knows how far it came
 
 
 def test_a_robot_that_cannot_be_connected_is_disconnected_only() -> None:
     robot = Logged(connect=fail(RuntimeError("no bus")))
-    leaving, _ = leave(robot, lambda: robot.log.append("drive"))
-    assert str(leaving.connect_error) == "no bus"
+    result, _ = leave(robot, lambda: robot.log.append("drive"))
+    assert str(result.connect_error) == "no bus"
     assert robot.log == ["connect", "disconnect"]
 
 
@@ -219,8 +221,8 @@ def test_a_hold_that_fails_is_tried_again() -> None:
 
 def test_a_hold_is_not_tried_for_ever() -> None:
     robot = Logged(hold=fail(OSError("cable lost"), times=99))
-    leaving, _ = leave(robot)
-    assert leaving.hold_fault == "cable lost"
+    result, _ = leave(robot)
+    assert result.hold_fault == "cable lost"
     assert robot.log == ["connect", *["hold"] * HOLD_ATTEMPTS, "disconnect"]
     clock = VirtualClock()
 
@@ -234,8 +236,8 @@ def test_a_hold_is_not_tried_for_ever() -> None:
 
 
 def test_a_failed_disconnect_is_told() -> None:
-    leaving, _ = leave(Logged(disconnect=fail(OSError("port gone"))))
-    assert (leaving.disconnect_fault, leaving.hold_fault) == ("port gone", None)
+    result, _ = leave(Logged(disconnect=fail(OSError("port gone"))))
+    assert (result.disconnect_fault, result.hold_fault) == ("port gone", None)
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:
@@ -259,7 +261,7 @@ def test_a_robot_whose_motors_go_off_in_the_end_does_not_hold_and_it_is_said() -
     ):
         signals, clock = StopSignals(), VirtualClock()
         left = drive_connected(robot, robot, signals, clock, lambda: None)
-        assert describe_leaving(left) == words
+        assert describe_shutdown(left) == words
         assert robot.log == ["connect", "hold", "disconnect"]
 
 
@@ -299,7 +301,7 @@ def test_a_robot_that_does_not_say_whether_it_goes_limp_is_disconnected(
     dog = Watchdog(look_s=0.1, give_up=lambda reason, _: pytest.fail(reason))
     with dog, catch_stop_signals() as signals:
         left = drive_connected(robot, robot, signals, VirtualClock(), lambda: None, dog)
-    assert describe_leaving(left) == "the robot held; its motors are off now"
+    assert describe_shutdown(left) == "the robot held; its motors are off now"
     assert robot.log == ["connect", "hold", "disconnect"]
 
 
@@ -315,13 +317,13 @@ def test_a_robot_that_held_before_something_hung_is_said_to_hold(
     hanging: str, is_held: bool, words: str
 ) -> None:
     """As `disconnect` in a driver's C code, where the process ends without the main thread."""
-    leaving, said = Leaving(), list[str]()
+    result, said = ShutdownResult(), list[str]()
 
     def hang() -> None:
-        leaving.give_up("it hangs", is_held)
-        said.append(describe_leaving(leaving))
+        result.give_up("it hangs", is_held)
+        said.append(describe_shutdown(result))
 
     robot = Logged(**{hanging: hang})
     clock = VirtualClock()
-    drive_connected(robot, robot, StopSignals(), clock, lambda: None, leaving=leaving)
+    drive_connected(robot, robot, StopSignals(), clock, lambda: None, result=result)
     assert said == [words]

@@ -14,7 +14,7 @@ import pytest
 import toy_policy
 from robodreamer_deploy.control.clock import VirtualClock
 from robodreamer_deploy.control.safety import Safety
-from robodreamer_deploy.control.shutdown import Leaving, drive_connected
+from robodreamer_deploy.control.shutdown import ShutdownResult, drive_connected
 from robodreamer_deploy.control.stop_signals import (
     CRASHES,
     FROM_TERMINAL,
@@ -85,8 +85,8 @@ def test_what_a_library_takes_for_itself_is_taken_back() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     with catch_stop_signals() as signals:
-        leaving = drive_connected(robot, safety, signals, VirtualClock(), drive)
-        assert (leaving, signals.number) == (Leaving(was_told_to_hold=True), signal.SIGINT)
+        result = drive_connected(robot, safety, signals, VirtualClock(), drive)
+        assert (result, signals.number) == (ShutdownResult(was_told_to_hold=True), signal.SIGINT)
         assert signals.was_taken
 
 
@@ -101,8 +101,8 @@ def test_a_hold_that_raises_what_it_likes_is_tried_again(error: type[BaseExcepti
 
     robot = Odd("", CONTRACT)
     safety = Safety(robot, CONTRACT.action, control_dt_s=0.02)
-    leaving = drive_connected(robot, safety, StopSignals(), VirtualClock(), lambda: None)
-    assert leaving.hold_fault is None
+    result = drive_connected(robot, safety, StopSignals(), VirtualClock(), lambda: None)
+    assert result.hold_fault is None
     assert robot.num_holds > 2
 
 
@@ -114,9 +114,9 @@ def test_an_interrupt_of_nobody_is_told_apart_from_a_second_signal() -> None:
         def drive(error: BaseException = error) -> None:
             raise error
 
-        leaving = drive_connected(robot, safety, StopSignals(), VirtualClock(), drive)
-        assert leaving.was_interrupted is isinstance(error, SecondSignalError)
-        assert (leaving.interrupt is error) is not leaving.was_interrupted
+        result = drive_connected(robot, safety, StopSignals(), VirtualClock(), drive)
+        assert result.was_interrupted is isinstance(error, SecondSignalError)
+        assert (result.interrupt is error) is not result.was_interrupted
     assert robot.num_holds == 2
 
 

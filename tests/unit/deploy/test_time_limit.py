@@ -41,7 +41,7 @@ def test_a_signal_ends_a_graph_that_does_not_come_back(
     script = tmp_path / "hanging.py"
     script.write_text(
         "import ctypes, sys\n"
-        "from robodreamer_deploy import cli, session\n"
+        "from robodreamer_deploy.cli import main\n"
         "from robodreamer_deploy.policy.onnx_graph import Graph\n"
         "def hang(graph, values):\n"
         "    print('computing', flush=True)\n"
@@ -49,7 +49,7 @@ def test_a_signal_ends_a_graph_that_does_not_come_back(
         "    for _ in range(2):  # the second never comes back, and C hears no signal\n"
         "        ctypes.CDLL(None).pthread_mutex_lock(mutex)\n"
         "Graph.run = hang\n"
-        "sys.exit(cli.main(sys.argv[1:]))\n"
+        "sys.exit(main.main(sys.argv[1:]))\n"
     )
     process = subprocess.Popen(
         [sys.executable, script, write_bundle(tmp_path / "toy"), "--robot", "sim:none"],

@@ -55,7 +55,7 @@ def words(bus: SimulatedBus, tmp_path: Path) -> list[str]:
     contract = dataclasses.replace(CONTRACT, action=places)
     reseal(policy, dataclasses.replace(make_manifest(), contract=contract))
     report = ["--report", str(tmp_path / "report.json")]
-    return [str(policy), "--robot", f"rig:{tmp_path / 'rig.json'}", *report]
+    return [str(policy), "--robot", f"composite:{tmp_path / 'rig.json'}", *report]
 
 
 def figures(tmp_path: Path) -> dict[str, Any]:

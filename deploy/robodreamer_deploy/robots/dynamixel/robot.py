@@ -15,7 +15,7 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.robots.device_lock import Exclusive
+from robodreamer_deploy.robots.device_lock import DeviceLock
 from robodreamer_deploy.robots.dynamixel.bus import (
     BUS_WATCHDOG,
     GOAL_POSITION,
@@ -104,7 +104,7 @@ class DynamixelRobot:
         self._is_holding = False
         self._stamp = 0.0
         self._is_watched = False  # whether the servos' own watchdog is armed
-        self._bus_in_use = Exclusive(f"the bus on {config.port}").use
+        self._bus_in_use = DeviceLock(f"the bus on {config.port}").use
 
     @property
     def observation_features(self) -> Mapping[str, tuple[int, ...]]:

@@ -93,7 +93,7 @@ class Channel(NamedTuple):
         return (value - self.offset) / self.factor
 
 
-class Vocabulary:
+class NameMapping:
     """Translates between a contract and a robot that has `measured` and accepts `accepted`.
 
     Args:

@@ -20,12 +20,12 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.robots.device_lock import Exclusive
+from robodreamer_deploy.robots.device_lock import DeviceLock
 from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
 from robodreamer_deploy.robots.lerobot.mapping import (
     Channel,
     LeRobotFile,
-    Vocabulary,
+    NameMapping,
     read_lerobot_file,
 )
 from robodreamer_deploy.robots.loading import find_callable
@@ -99,8 +99,8 @@ class LeRobotAdapter:
         self._contract = contract
         settings = settings or LeRobotFile()
         self._name = type(robot).__name__
-        self._exclusive = Exclusive(self._name)
-        self._names = Vocabulary(
+        self._lock = DeviceLock(self._name)
+        self._names = NameMapping(
             self._name, robot.observation_features, robot.action_features, contract, settings
         )
         self._now = now
@@ -153,7 +153,7 @@ class LeRobotAdapter:
         Raises:
             RobotError: It is not calibrated.
         """
-        with self._exclusive.use():
+        with self._lock.use():
             self._is_opened, self._is_holding, self._measured = True, False, None
             self._check.reset()
             for velocity in self._velocities.values():
@@ -167,7 +167,7 @@ class LeRobotAdapter:
 
     def get_observation(self) -> Mapping[str, Array]:
         """Return what the robot measured, in the policy's names, units and shapes."""
-        with self._exclusive.use():
+        with self._lock.use():
             time_s = self._now()  # LeRobot reads its motors first, then its cameras
             theirs = self._observe()
             vectors = {k: _values(channels, theirs) for k, channels in self._names.signals.items()}
@@ -185,7 +185,7 @@ class LeRobotAdapter:
 
     def send_action(self, action: Array) -> Array:
         """Send goal positions; return the action that was really sent, by the robot's own word."""
-        with self._exclusive.use():
+        with self._lock.use():
             if self._measured is None or self._is_stale():
                 self._observe_surely()
             if self._measured is None:
@@ -215,7 +215,7 @@ class LeRobotAdapter:
         Raises:
             RobotError: The robot has lost its connection.
         """
-        with self._exclusive.attempt(HANGING_S) as is_alone:
+        with self._lock.attempt(HANGING_S) as is_alone:
             if not self._is_opened:
                 return np.zeros(self._contract.action.size, np.float32)
             if not self.robot.is_connected:
@@ -233,7 +233,7 @@ class LeRobotAdapter:
 
         Many classes switch the motors off then, unless their config says otherwise.
         """
-        with self._exclusive.use():
+        with self._lock.use():
             is_connected = self.robot.is_connected
             if not is_connected and not self._is_opened:
                 return

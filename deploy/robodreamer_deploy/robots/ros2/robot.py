@@ -21,7 +21,7 @@ from robodreamer_deploy.contract import (
     Signal,
 )
 from robodreamer_deploy.errors import RobotError, SignalError
-from robodreamer_deploy.robots.device_lock import Exclusive
+from robodreamer_deploy.robots.device_lock import DeviceLock
 from robodreamer_deploy.robots.image_fit import make_fit
 from robodreamer_deploy.robots.joints import QUANTITIES
 from robodreamer_deploy.robots.ros2.inbox import to_picture
@@ -80,7 +80,7 @@ class Ros2Robot:
             if signal.unit in QUANTITIES and signal.labels and name not in self._vectors
         }
         self._velocities = {name: VelocityFilter(contract.control_dt_s) for name in self._moving}
-        self._exclusive = Exclusive("the ROS 2 node")
+        self._lock = DeviceLock("the ROS 2 node")
         self._stamps: Mapping[str, float] = {}
         self._forget()
         self.node: Ros2Node | None = None
@@ -112,7 +112,7 @@ class Ros2Robot:
         Raises:
             RobotError: There is no ROS 2 here, or something does not come in time; says what.
         """
-        with self._exclusive.use():
+        with self._lock.use():
             self._forget()
             self.node = self.open_node()
             self.node.start()
@@ -130,7 +130,7 @@ class Ros2Robot:
             SignalError: A message that does not fit its signal.
             RobotError: The node has ended.
         """
-        with self._exclusive.use():
+        with self._lock.use():
             node = self._running()
             self._measure(node)
             observation, self._stamps = self.observe(node)
@@ -166,7 +166,7 @@ class Ros2Robot:
         Raises:
             RobotError: The node has ended, nobody listens, or no pose is known to start from.
         """
-        with self._exclusive.use():
+        with self._lock.use():
             node = self._running()
             self._measure(node)
             if self._pose is None:
@@ -191,7 +191,7 @@ class Ros2Robot:
         Raises:
             RobotError: Nobody listens, or no pose is known.
         """
-        with self._exclusive.attempt(HANGING_S):  # another thread may hang: publish all the same
+        with self._lock.attempt(HANGING_S):  # another thread may hang: publish all the same
             node, action = self.node, self.contract.action
             if node is None:
                 return np.zeros(action.size, np.float32)
@@ -211,7 +211,7 @@ class Ros2Robot:
 
     def disconnect(self) -> None:
         """End the node; the controller goes on with what it was last sent."""
-        with self._exclusive.use():
+        with self._lock.use():
             node, self.node = self.node, None
             if node is not None:
                 node.close()
