@@ -102,7 +102,7 @@ class Recipe(NamedTuple):
 
 
 WORKLOADS = {
-    "debug": Recipe("fetch_reach", "both", "debug", "quick", "debug"),
+    "debug": Recipe("fetch_reach", "both", "debug", "debug", "debug"),
     "cpu": Recipe("fetch_reach", "both", "cpu", "quick", "cpu"),
     "1m": Recipe("dmc_walker_walk", "proprio", "1m", "dreamer_v3", "dmc_proprio"),
     "12m": Recipe("dmc_walker_walk", "camera", "12m", "dreamer_v3", "dmc_vision"),

@@ -42,6 +42,10 @@ PRESETS: Mapping[str, AlgorithmConfig] = {
         loss_scales=MULTIMODAL, imagination_last=8, discount_horizon=20, entropy_scale=3e-3,
         optimizer=OptimizerConfig(learning_rate=6e-4, warmup=200, actor_start=400),
     ),
+    "debug": AlgorithmConfig(
+        loss_scales=MULTIMODAL, imagination_last=4,
+        optimizer=OptimizerConfig(learning_rate=3e-4, warmup=10),
+    ),
 }  # fmt: skip
 """`multimodal` is DreamerV3 with pictures weighed like vectors: as a sum over thousands of pixels,
 a small network spends its latents on them and forgets the goal. Its encoder is shown what only the
@@ -49,7 +53,9 @@ simulator knows, as a target (RESULTS.md).
 
 `quick` is `multimodal` for a few thousand updates, chosen on `fetch_reach` (RESULTS.md): larger
 steps, imagination from fewer states, returns that reach 20 steps, which a critic learns sooner, and
-actions that stay random for longer. Where rewards come later, raise `discount_horizon`."""
+actions that stay random for longer. Where rewards come later, raise `discount_horizon`.
+
+With `debug` every network moves from the first updates on."""
 
 PROTOCOLS: Mapping[str, DataConfig] = {
     "default": DataConfig(),

@@ -42,7 +42,8 @@ class TrainConfig(Settings):
     size: str
     """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m."""
     preset: str
-    """Algorithm: dreamer_v3 (the published one), multimodal, or quick (some thousand updates)."""
+    """Algorithm: dreamer_v3 (the published one), multimodal, quick (for some thousand updates) or
+    debug."""
     protocol: str
     """How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu or debug."""
     network: NetworkConfig

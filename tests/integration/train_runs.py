@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 STEPS = 120
 CHECKPOINT_STEPS = 40
 QUICK = (
-    "--size=debug", "--protocol=debug", "--device=cpu", "--threads=1", "--evaluate-minutes=0",
+    "--size=debug", "--preset=debug", "--protocol=debug", "--device=cpu", "--threads=1",
+    "--evaluate-minutes=0",
     "--algorithm.horizon=3", "--data.train-ratio=4", "--data.replay-capacity=80",
     "--data.action-repeat=5",  # episodes of ten steps
     "--deterministic", f"--steps={STEPS}", f"--checkpoint-steps={CHECKPOINT_STEPS}",
