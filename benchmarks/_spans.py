@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from _timing import synchronize
 
-from robodreamer.learning.agent import Learner
+from robodreamer.learning.learner import Learner
 
 
 class Spans:
@@ -29,7 +29,11 @@ class Spans:
         self.clock = "cpu" if device.type == "cpu" else "wall"
         self._depth = 0
         self._loss_is_ready = 0.0
-        agent, model, behavior = learner.agent, learner.agent.world_model, learner.agent.behavior
+        agent, model, actor_critic = (
+            learner.agent,
+            learner.agent.world_model,
+            learner.agent.actor_critic,
+        )
         self._time(model.encoder, "forward", "encode")
         self._time(model.rssm, "observe", "observe")
         self._time(model.rssm, "prior_log_probs", "observe")
@@ -38,10 +42,10 @@ class Spans:
         for head in (model.reward, model.continuation):
             self._time(head, "forward", "heads")
             self._time(head, "loss", "heads")
-        self._time(behavior, "imagine", "imagine")
-        self._time(agent, "outlook", "actor-critic")
-        self._time(behavior, "imagined_losses", "actor-critic")
-        self._time(behavior, "replay_loss", "actor-critic")
+        self._time(actor_critic, "imagine", "imagine")
+        self._time(agent, "predict_rewards", "actor-critic")
+        self._time(actor_critic, "imagined_losses", "actor-critic")
+        self._time(actor_critic, "replay_loss", "actor-critic")
         self._time(learner.optimizer, "step", "optimizer", before=self._note_backward)
         self._time(agent, "total_loss", "total", after=self._note_loss)
 

@@ -20,9 +20,10 @@ from robodreamer.config import (
     TrainConfig,
     named_config,
 )
-from robodreamer.learning.agent import Agent, Learner
-from robodreamer.models.distributions import Sample
+from robodreamer.learning.agent import Agent
+from robodreamer.learning.learner import Learner
 from robodreamer.models.encoder import stage_multipliers
+from robodreamer.models.sampling import RandomSampler
 from robodreamer.training.builder import env_options
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim import make
@@ -141,9 +142,9 @@ def make_learner(
     )
 
 
-def make_draw(device: torch.device) -> Sample:
+def make_sampler(device: torch.device) -> RandomSampler:
     """Return a fixed source of random draws."""
-    return Sample(torch.Generator(device).manual_seed(0))
+    return RandomSampler(torch.Generator(device).manual_seed(0))
 
 
 def make_observation(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from _timing import Call, describe_origin, make_parser, print_table, time_call, write_json
-from _workloads import MEASURED, Workload, make_agent, make_draw, make_observation, make_workload
+from _workloads import MEASURED, Workload, make_agent, make_observation, make_sampler, make_workload
 
 BATCHES = (1, 16)
 
@@ -20,7 +20,7 @@ def measure(
     workload: Workload, num_envs: int, device: torch.device, repeats: int
 ) -> dict[str, float]:
     """Act `repeats` times after a warm-up; return percentiles in milliseconds."""
-    agent, draw = make_agent(workload, device), make_draw(device)
+    agent, sampler = make_agent(workload, device), make_sampler(device)
     generator = torch.Generator().manual_seed(0)
     values = make_observation(workload.contract, (num_envs,), generator)
     observation = {name: value.to(device) for name, value in values.items()}
@@ -30,7 +30,7 @@ def measure(
 
     def act() -> None:
         nonlocal carry
-        carry = agent.act(carry, observation, is_first, draw)
+        carry = agent.act(carry, observation, is_first, sampler)
 
     for number in range(repeats + repeats // 10):
         call = time_call(act, device)

@@ -21,14 +21,13 @@ from _workloads import (
     MEASURED,
     Workload,
     make_batch,
-    make_draw,
     make_learner,
     make_observation,
+    make_sampler,
     make_workload,
 )
 
-from robodreamer.data.collector import make_replay
-from robodreamer.data.replay import Replay
+from robodreamer.data.replay import Replay, make_replay
 
 MB = 1e6
 PER_STEPS = 100_000
@@ -45,7 +44,7 @@ def measure_learner(workload: Workload) -> dict[str, float]:
     """Return what libraries and learner hold, and the peak during an update."""
     device, libraries = torch.device("cpu"), resident()
     learner = make_learner(workload, device)
-    learner.update(make_batch(workload, device), make_draw(device))
+    learner.update(make_batch(workload, device), make_sampler(device))
     after_update = resident()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
     return {

@@ -29,13 +29,13 @@ from _timing import describe_origin, make_parser, print_table, write_json
 from _workloads import WORKLOADS, make_workload
 
 from robodreamer.evaluation.evaluate import Evaluation
-from robodreamer.evaluation.policies import load_finite_run
+from robodreamer.evaluation.targets import load_finite_run
 from robodreamer.export.graphs import GivenNoise
 from robodreamer.export.torch_trace import Recording, trace
 from robodreamer.learning.agent import Agent
 from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.controller import Controller
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.policy import Noise, Policy
 from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 
@@ -44,7 +44,7 @@ DIVERGED = 1e-3
 TARGET = 1e-5
 """Wanted: largest error of an action on identical inputs."""
 CPU = torch.device("cpu")
-DRAWS: tuple[Draw, ...] = ("mode", "sample")
+DRAWS: tuple[ActionSelection, ...] = ("mode", "sample")
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 HEADER = ["draw", "runtime", "return", "success"]
 MakeNoise = Callable[[int, int], Noise]
@@ -83,8 +83,8 @@ class TorchDriver:
         names = [signal.name for signal in self._agent.contract.inputs]
         inputs = {name: torch.from_numpy(observation[name][None].copy()) for name in names}
         noise = self._make_noise(self._seed, self._counter)
-        draw = GivenNoise(*(torch.from_numpy(values[None]) for values in noise))
-        self._carry = self._agent.act(self._carry, inputs, torch.tensor([is_first]), draw)
+        sampler = GivenNoise(*(torch.from_numpy(values[None]) for values in noise))
+        self._carry = self._agent.act(self._carry, inputs, torch.tensor([is_first]), sampler)
         self._counter += 1
         return self._carry.action[0].clamp(-1.0, 1.0).numpy()
 
@@ -153,7 +153,7 @@ def summarize(episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def compare_freely(
-    agent: Agent, policy: Policy, robot: SimulatedRobot, draw: Draw, episodes: int
+    agent: Agent, policy: Policy, robot: SimulatedRobot, draw: ActionSelection, episodes: int
 ) -> tuple[dict[str, Any], list[Episode]]:
     """Let both drive the same episodes; return figures, and torch's episodes."""
     torchs = TorchDriver(agent, lambda seed, counter: policy.noise(draw, seed, counter))
@@ -175,7 +175,7 @@ def compare_freely(
 
 
 def compare_on_identical_inputs(
-    agent: Agent, policy: Policy, driven: Sequence[Episode], draw: Draw, steps: int
+    agent: Agent, policy: Policy, driven: Sequence[Episode], draw: ActionSelection, steps: int
 ) -> dict[str, Any]:
     """Begin every step with what torch had; return the largest error of an action, and flips."""
     recording, noise = record(agent, policy, driven, draw, steps)
@@ -200,7 +200,7 @@ def compare_on_identical_inputs(
 
 
 def record(
-    agent: Agent, policy: Policy, driven: Sequence[Episode], draw: Draw, steps: int
+    agent: Agent, policy: Policy, driven: Sequence[Episode], draw: ActionSelection, steps: int
 ) -> tuple[Recording, Noise]:
     """Return the first `steps` steps that were driven, and the noise they were driven with."""
     shown = [observation for episode in driven for observation in episode.observations][:steps]

@@ -24,7 +24,14 @@ import numpy as np
 import torch
 from _bundles import write_bundle
 from _timing import describe_origin, make_parser, print_table, write_json
-from _workloads import WORKLOADS, Workload, make_agent, make_draw, make_observation, make_workload
+from _workloads import (
+    WORKLOADS,
+    Workload,
+    make_agent,
+    make_observation,
+    make_sampler,
+    make_workload,
+)
 
 from robodreamer.learning.agent import Agent
 from robodreamer_deploy.contract import Array
@@ -75,11 +82,15 @@ def make_contenders(agent: Agent, bundle: Bundle) -> dict[str, Contender]:
 
 
 def _torch_step(agent: Agent, shown: Mapping[str, torch.Tensor]) -> Callable[[], None]:
-    carry, draw, is_first = agent.initial_carry(1), make_draw(CPU), torch.zeros(1, dtype=torch.bool)
+    carry, sampler, is_first = (
+        agent.initial_carry(1),
+        make_sampler(CPU),
+        torch.zeros(1, dtype=torch.bool),
+    )
 
     def step() -> None:
         nonlocal carry
-        carry = agent.act(carry, shown, is_first, draw)
+        carry = agent.act(carry, shown, is_first, sampler)
 
     return step
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from _timing import describe_origin, make_parser, print_table, write_json
-from _workloads import WORKLOADS, make_batch, make_draw, make_learner, make_workload
+from _workloads import WORKLOADS, make_batch, make_learner, make_sampler, make_workload
 
 CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
 WAYS: Mapping[str, tuple[dict[str, str], int]] = {
@@ -75,11 +75,11 @@ def serve(workload: str, threads: int) -> None:
     if threads:
         torch.set_num_threads(threads)
     chosen = make_workload(workload)
-    learner, batch, draw = make_learner(chosen, CPU), make_batch(chosen, CPU), make_draw(CPU)
+    learner, batch, sampler = make_learner(chosen, CPU), make_batch(chosen, CPU), make_sampler(CPU)
     for line in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
-            learner.update(batch, draw)
+            learner.update(batch, sampler)
         print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]), flush=True)
 
 

@@ -42,8 +42,8 @@ from _workloads import (
     WORKLOADS,
     Workload,
     make_batch,
-    make_draw,
     make_learner,
+    make_sampler,
     make_workload,
 )
 
@@ -69,7 +69,7 @@ class Ours:
 
     def __init__(self, workload: Workload, device: torch.device, dtype: torch.dtype) -> None:
         self._learner = make_learner(workload, device, dtype)
-        self._batch, self._draw = make_batch(workload, device), make_draw(device)
+        self._batch, self._draw = make_batch(workload, device), make_sampler(device)
         self._spans = Spans(self._learner, device)
         self.clock = self._spans.clock
         self.parts: list[dict[str, float]] = []

@@ -21,7 +21,7 @@ from robodreamer_deploy.control.remote_commands import RemoteCommands
 from robodreamer_deploy.control.safety import Safety, StartupProfile, Writable
 from robodreamer_deploy.control.surprise import Response, SurpriseGuard, surprise_limit
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.providers import Provider
 from robodreamer_deploy.robots.base import (
     Robot,
@@ -75,7 +75,7 @@ class Options(DriveOptions):
     episodes: int | None = None
     seconds: float | None = None
     seed: int = 0
-    draw: Draw | None = None
+    draw: ActionSelection | None = None
     """None for the manifest's."""
     provider: Provider = "cpu"
     """Where the graphs are computed."""

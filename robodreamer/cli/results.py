@@ -32,14 +32,14 @@ class EvaluateArguments:
 def evaluate(words: Sequence[str]) -> Job:
     """Build an evaluation."""
     arguments = parse(EvaluateArguments, "evaluate", words)
-    from robodreamer.evaluation.results import prepare_evaluation
-    from robodreamer_deploy.policy.manifest import DRAWS
+    from robodreamer.evaluation.report import make_evaluation_job
+    from robodreamer_deploy.policy.manifest import ACTION_SELECTIONS
     from robodreamer_sim.randomization import read_word
 
-    return prepare_evaluation(
+    return make_evaluation_job(
         arguments.folder,
         episodes=arguments.episodes,
-        draws=DRAWS if arguments.draw == "both" else (arguments.draw,),
+        draws=ACTION_SELECTIONS if arguments.draw == "both" else (arguments.draw,),
         say=say,
         checkpoint=arguments.checkpoint,
         blank=arguments.blank,

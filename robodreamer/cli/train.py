@@ -44,10 +44,16 @@ def train(words: Sequence[str]) -> Job:
     if not arguments.task and not (arguments.resume and arguments.run):
         raise ValueError("name a task, such as fetch_reach; `robodreamer tasks` lists them")
     folder = arguments.run or Path("runs") / folder_name(arguments.task)
-    config = resumed_config(folder, words) if arguments.resume else config_of(arguments)
-    from robodreamer.training.builder import prepare_training
+    if arguments.resume:
+        from robodreamer.runs.run_folder import read_run
 
-    return prepare_training(config, folder, resume=arguments.resume, view=arguments.view)
+        resumed = read_run(folder)
+        config = resumed_config(folder, resumed.config, words)
+    else:
+        resumed, config = None, config_of(arguments)
+    from robodreamer.training.builder import make_training_job
+
+    return make_training_job(config, folder, resumed=resumed, view=arguments.view)
 
 
 def parse_train(words: Sequence[str], base: TrainConfig | None = None) -> TrainArguments:
@@ -76,15 +82,12 @@ def config_of(arguments: TrainArguments) -> TrainConfig:
     return TrainConfig(**fields)
 
 
-def resumed_config(folder: Path, words: Sequence[str]) -> TrainConfig:
+def resumed_config(folder: Path, saved: TrainConfig, words: Sequence[str]) -> TrainConfig:
     """Return the run's own settings, with those of `words` that a resumed run may change.
 
     Raises:
         ValueError: A setting would make it another run; all such settings are listed.
     """
-    from robodreamer.runs.run_folder import read_run
-
-    saved, _, _ = read_run(folder)
     wanted = config_of(parse_train(words, base=saved))
     if not wanted.task:
         wanted = dataclasses.replace(wanted, task=saved.task)

@@ -1,1 +1,1 @@
-"""Data: the replay, and where its steps come from: environments and robot logs."""
+"""Data: the replay, and the sources of its steps, environments and robot logs."""

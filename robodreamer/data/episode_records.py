@@ -15,7 +15,7 @@ import torch
 
 from robodreamer.data.datasets.robot_log import Stretch
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Draw
+from robodreamer.models.sampling import Sampler
 from robodreamer.models.target_masks import UNKNOWN_CLASS
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.recording.labels import Mark, Marks
@@ -189,7 +189,7 @@ def _placed(steps: Sequence[Record], run: list[int], num_own: int, t: int) -> Re
 
 @torch.no_grad()
 def with_latents(
-    records: Iterable[Record], agent: Agent, draw: Draw
+    records: Iterable[Record], agent: Agent, sampler: Sampler
 ) -> Iterator[Mapping[str, Array | torch.Tensor]]:
     """Add what the agent makes of every step, having done what was done before it."""
     carry = None
@@ -199,6 +199,6 @@ def with_latents(
         inputs = {s.name: torch.from_numpy(record[s.name]) for s in agent.contract.inputs}
         is_first = torch.from_numpy(record["is_first"])
         tokens = agent.world_model.encoder(inputs)
-        state, _ = rssm.observe_step(carry.state, carry.action, tokens, is_first, draw)
+        state, _ = rssm.observe_step(carry.state, carry.action, tokens, is_first, sampler)
         carry = carry._replace(state=state, action=torch.from_numpy(record["action"]))
         yield {**record, "deter": state.deter, "stoch": state.stoch}

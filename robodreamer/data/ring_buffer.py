@@ -1,12 +1,13 @@
-"""Records of environments that step in lock step, in fixed memory: the storage of the replay.
+"""Ring buffer: the newest records of environments that step together; the replay's storage.
 
-One counter numbers the records of all environments: step n of environment e. The newest C steps
-are held. Every field lies in one flat ring, step after step,
+One counter numbers the steps of all environments. The newest C steps are held, and record n of
+environment e lies in row
 
     row(e, n) = (n mod C) * N + e
 
-so that adding a step and copying many are contiguous, and a batch is one `index_select` per field.
-Memory is reserved at once but only taken, by the operating system, as rows are filled.
+of every field's flat memory, so that adding a step and copying many are contiguous, and a batch is
+one `index_select` per field. Memory is reserved at once, but the operating system hands it out
+only as rows are filled.
 
 Letters: N environments, C steps held per environment, R rows.
 """
@@ -22,31 +23,31 @@ from jaxtyping import Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-PIECE_BYTES = 16 << 20  # how much a snapshot copies while the replay has to wait
+BLOCK_BYTES = 16 << 20  # a snapshot copies this much under the lock, milliseconds of waiting
 
 Rows = Int64[np.ndarray, " R"]
 
 
 class Field(NamedTuple):
-    """One entry of a record: its shape and type without environment, batch and time."""
+    """Shape and type of one entry of a record, without the axes of environments and time."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     onehot: bool = False
-    """All elements along the last axis are 0, but for at most one 1; stored as one byte."""
+    """At most one element along the last axis is 1, all others are 0; stored as one byte."""
 
     @property
     def stored(self) -> "Field":
-        """What lies in memory."""
+        """Shape and type in memory."""
         return Field(self.shape[:-1], torch.uint8) if self.onehot else self
 
     @property
     def num_bytes(self) -> int:
-        """Memory of one record."""
+        """Memory that the field takes in one record."""
         return math.prod(self.stored.shape) * self.stored.dtype.itemsize
 
     def encode(self, value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        """Return what is stored for `value`: of a one-hot the position, from 1, or 0 for none."""
+        """Return `value` as it is stored: of a one-hot the position, from 1, or 0 for none."""
         if not self.onehot:
             return value
         return ((value.argmax(-1) + 1) * value.any(-1)).to(torch.uint8)
@@ -59,20 +60,20 @@ class Field(NamedTuple):
         return (stored.unsqueeze(-1) == places).to(self.dtype)
 
 
-class Piece(NamedTuple):
-    """The records of the steps [start, stop) of all environments, copied to main memory."""
+class Block(NamedTuple):
+    """Records of the steps [start, stop) of all environments, copied to main memory."""
 
     start: int
     stop: int
     values: dict[str, Tensor]
-    """As stored, ((stop - start) * N, ...), in the order of the steps."""
+    """Stored values by field, ((stop - start) * N, ...), in the order of the steps."""
 
 
-class Records:
-    """The newest records of all environments. Whoever calls a method holds `lock`.
+class RingBuffer:
+    """Fixed memory with the newest records of all environments; callers hold `lock`.
 
     Args:
-        fields: What a record holds.
+        fields: Entries of a record, by name.
         num_envs: Environments N that step together.
         steps_per_env: Steps C held of each.
         device: Where the records lie.
@@ -89,7 +90,7 @@ class Records:
         self.steps_per_env = steps_per_env
         self.device = device
         self.stop = 0
-        """Steps ever added, and the number of the next one."""
+        """Number of steps ever added, which is also the number of the next one."""
         self.storage = self._reserve()
         self.lock = threading.RLock()
         self._snapshot: Snapshot | None = None
@@ -100,7 +101,7 @@ class Records:
         return range(max(0, self.stop - self.steps_per_env), self.stop)
 
     def rows(self, env: Int64[np.ndarray, "..."], steps: Int64[np.ndarray, "..."]) -> Rows:
-        """Return where records lie; environments and steps are broadcast, then flattened."""
+        """Return the rows of records; environments and steps are broadcast, then flattened."""
         return (steps % self.steps_per_env * self.num_envs + env).ravel()
 
     def read(self, rows: Rows) -> dict[str, Tensor]:
@@ -118,7 +119,7 @@ class Records:
         for name, value in encoded.items():
             if self._snapshot is not None:
                 self._snapshot.put_aside(name, rows, index)
-            if is_span:  # some twenty times faster
+            if is_span:  # some twenty times faster than scattering
                 self.storage[name][rows[0] : rows[-1] + 1].copy_(value)
             else:
                 self.storage[name].index_copy_(0, index, value)
@@ -157,47 +158,47 @@ class Records:
         return encoded
 
     def snapshot(self) -> "Snapshot":
-        """Return the present content, readable while it changes. It ends the snapshot before."""
+        """Return the present content, readable while it changes; close the snapshot before it."""
         if self._snapshot is not None:
             self._snapshot.close()
         self._snapshot = Snapshot(self)
         return self._snapshot
 
-    def restore(self, stop: int, pieces: Iterable[Piece]) -> None:
-        """Hold what a snapshot held when `stop` steps had been added.
+    def restore(self, stop: int, blocks: Iterable[Block]) -> None:
+        """Replace all records by those of a snapshot taken after `stop` steps.
 
-        Pieces may come in several series, one per set of names, each in order of steps; what was
-        no longer held is passed over.
+        Blocks may come in several series, one per set of names, each in order of steps; steps that
+        the snapshot no longer held are skipped.
 
         Raises:
-            ValueError: A piece does not fit, or records are missing. Then nothing is held.
+            ValueError: A block does not fit, or records are missing. Then nothing is held.
         """
         self.stop = 0
         reached = dict.fromkeys(self.fields, max(0, stop - self.steps_per_env))
-        for piece in pieces:
-            self._take(piece, reached)
+        for block in blocks:
+            self._take(block, reached)
         for name, step in reached.items():
             if step != stop:
                 raise ValueError(f"{name}: the steps from {step} to {stop} are missing")
         self.stop = stop
 
-    def _take(self, piece: Piece, reached: dict[str, int]) -> None:
-        """Store the part of a piece that continues what was `reached`, by name."""
-        for name, value in piece.values.items():
+    def _take(self, block: Block, reached: dict[str, int]) -> None:
+        """Store the part of a block that continues what was `reached`, by name."""
+        for name, value in block.values.items():
             stored = self.fields[name].stored
-            shape = ((piece.stop - piece.start) * self.num_envs, *stored.shape)
+            shape = ((block.stop - block.start) * self.num_envs, *stored.shape)
             if (value.shape, value.dtype) != (shape, stored.dtype):
                 raise ValueError(f"{name}: shape {tuple(value.shape)}, expected {shape}")
             begin = reached[name]
-            if not piece.start <= begin < piece.stop:
+            if not block.start <= begin < block.stop:
                 continue
-            steps = np.arange(begin, piece.stop)[:, None]
-            new = value[(begin - piece.start) * self.num_envs :].to(self.device)
+            steps = np.arange(begin, block.stop)[:, None]
+            new = value[(begin - block.start) * self.num_envs :].to(self.device)
             self.write(self.rows(np.arange(self.num_envs), steps), {name: new})
-            reached[name] = piece.stop
+            reached[name] = block.stop
 
     def _reserve(self) -> dict[str, Tensor]:
-        """Reserve memory without touching it, which `torch.empty` may do."""
+        """Reserve memory without touching it, which `torch.empty` may do and so fill the host."""
         num_rows = self.steps_per_env * self.num_envs
         storage = {}
         try:
@@ -226,52 +227,53 @@ def _as_tensor(name: str, value: NDArray[Any] | Tensor) -> Tensor:
 
 
 class Snapshot:
-    """Records as they were at one moment, to be read by another thread while they change.
+    """Copy-on-write view of the records at one moment, read by another thread while they change.
 
-    Costs nothing to take. What is overwritten from then on is first put aside here, and reading
-    puts it back into the copy. Close it, or this memory grows.
+    Taking it copies nothing. Rows that are overwritten later are first put aside here, and reading
+    restores them in the copy. It has to be closed, or the memory of these rows grows.
     """
 
-    def __init__(self, records: Records) -> None:
-        self.steps = records.steps
+    def __init__(self, ring: RingBuffer) -> None:
+        self.steps = ring.steps
         """Numbers of the steps that were held."""
-        self._records = records
-        self._aside: dict[str, list[tuple[Rows, Tensor]]] = {name: [] for name in records.fields}
-        device = records.device
-        # Work of one stream is done in the order it was asked for, whichever thread asks.
+        self._ring = ring
+        self._aside: dict[str, list[tuple[Rows, Tensor]]] = {name: [] for name in ring.fields}
+        device = ring.device
+        # A stream runs its work in the order of submission, whichever thread submits; on another
+        # stream a copy could overtake the write that it has to see.
         self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
 
-    def pieces(
-        self, names: Iterable[str], start: int = 0, *, piece_bytes: int = PIECE_BYTES
-    ) -> Iterator[Piece]:
+    def blocks(
+        self, names: Iterable[str], start: int = 0, *, block_bytes: int = BLOCK_BYTES
+    ) -> Iterator[Block]:
         """Yield the records from step `start`, or the oldest held, up to the newest."""
-        names, records = tuple(names), self._records
-        record_bytes = sum(records.fields[name].num_bytes for name in names)
-        most = max(1, piece_bytes // max(1, record_bytes * records.num_envs))
+        names, ring = tuple(names), self._ring
+        record_bytes = sum(ring.fields[name].num_bytes for name in names)
+        most = max(1, block_bytes // max(1, record_bytes * ring.num_envs))
         begin = max(start, self.steps.start)
         while begin < self.steps.stop:
-            ring_end = (begin // records.steps_per_env + 1) * records.steps_per_env
+            ring_end = (begin // ring.steps_per_env + 1) * ring.steps_per_env
             end = min(begin + most, ring_end, self.steps.stop)
-            yield Piece(begin, end, {name: self._read(name, begin, end) for name in names})
+            yield Block(begin, end, {name: self._read(name, begin, end) for name in names})
             begin = end
 
     def put_aside(self, name: str, rows: Rows, index: Int64[Tensor, " R"]) -> None:
-        """Keep what `rows` hold before they are overwritten. The caller holds the lock."""
+        """Keep the content of `rows` before they are overwritten; the caller holds the lock."""
         if name in self._aside:
-            self._aside[name].append((rows, self._records.storage[name].index_select(0, index)))
+            self._aside[name].append((rows, self._ring.storage[name].index_select(0, index)))
 
     def close(self) -> None:
-        """Put nothing aside any more; nothing can be read from now on."""
-        with self._records.lock:
+        """Release the rows put aside; nothing can be read afterwards."""
+        with self._ring.lock:
             self._aside.clear()
 
     def _read(self, name: str, start: int, stop: int) -> Tensor:
-        records = self._records
-        first = start % records.steps_per_env * records.num_envs
-        last = first + (stop - start) * records.num_envs
-        with records.lock, torch.cuda.stream(self._stream):
-            copy = records.storage[name][first:last].to("cpu", copy=True)
-            for rows, values in reversed(self._aside[name]):  # the oldest value wins
+        ring = self._ring
+        first = start % ring.steps_per_env * ring.num_envs
+        last = first + (stop - start) * ring.num_envs
+        with ring.lock, torch.cuda.stream(self._stream):
+            copy = ring.storage[name][first:last].to("cpu", copy=True)
+            for rows, values in reversed(self._aside[name]):  # the oldest one wins
                 inside = np.flatnonzero((first <= rows) & (rows < last))
                 copy[rows[inside] - first] = values[torch.from_numpy(inside)].cpu()
         return copy

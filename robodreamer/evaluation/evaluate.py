@@ -1,22 +1,18 @@
-"""Evaluation: episodes on fixed seeds, and what they say about the policy.
+"""Evaluation: episodes on fixed seeds, and the statistics of their returns and successes.
 
-The same function judges a torch agent and an exported ONNX policy; both are seen as a `Policy`
-that acts in N environments at once.
+The same function evaluates a torch agent and an exported ONNX policy: both are a `VectorPolicy`.
 
-Shapes: N environments, A action.
+Shapes: N environments.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Draw
+from robodreamer.evaluation.policies import VectorPolicy
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.drive_summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
@@ -25,51 +21,24 @@ from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
 EVALUATION_SEED = 1_000_003  # far from any training seed
 MAX_ENVS = 5
+"""Most environments at once. Part of the protocol: another number means other episodes."""
 Array = NDArray[Any]
 
 
-@runtime_checkable
-class Policy(Protocol):
-    """Acts in N environments; keeps their memories until `is_first` resets one."""
-
-    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
-        """Return actions (N, A) float32 for observations (N, ...)."""
-        ...
-
-
-class AgentPolicy:
-    """A torch agent as a policy."""
-
-    def __init__(self, agent: Agent, num_envs: int, draw: Draw) -> None:
-        self.agent, self.draw = agent, draw
-        self.carry = agent.initial_carry(num_envs)
-        self._device = self.carry.action.device
-
-    def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
-        """Return actions (N, A)."""
-        inputs = {
-            signal.name: torch.from_numpy(observation[signal.name]).to(self._device)
-            for signal in self.agent.contract.inputs
-        }
-        first = torch.from_numpy(is_first).to(self._device)
-        self.carry = self.agent.act(self.carry, inputs, first, self.draw)
-        return self.carry.action.cpu().numpy()
-
-
 class Evaluation(NamedTuple):
-    """Finished episodes, in the order of environment and episode."""
+    """Figures of finished episodes, in the order of environment and episode."""
 
     returns: Array
     successes: Array | None
     """None if the task does not know success."""
     lengths: Array
     largest_rewards: Array
-    """Largest magnitude of a reward, by episode."""
+    """Largest magnitude of a reward in each episode."""
 
     def summary(self) -> dict[str, float]:
         """Return means and their 95 % intervals: normal for the return, Wilson's for success.
 
-        What is not known is not in it: success in a task without.
+        Success is left out where the task does not report it.
         """
         count = len(self.returns)
         spread = Z95 * float(self.returns.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
@@ -88,11 +57,11 @@ class Evaluation(NamedTuple):
         }
 
 
-def evaluate(policy: Policy, envs: VectorEnv, episodes: int) -> Evaluation:
+def evaluate(policy: VectorPolicy, envs: VectorEnv, episodes: int) -> Evaluation:
     """Run `episodes` episodes, the same number in every environment, from its first one on.
 
-    Every environment finishes its share, so that short episodes do not count more. Success is
-    that of an episode's last step.
+    Every environment finishes its share: stopping at the total would favour short episodes.
+    An episode succeeds if its last step does.
 
     Raises:
         ValueError: `episodes` is not a multiple of the number of environments.
@@ -129,13 +98,13 @@ def make_evaluation_envs(
     randomize: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> VectorEnv:
-    """Start the environments that the fixed episodes run in, as the contract's task was made.
+    """Start the environments of the fixed episodes, with the options of the contract's task.
 
-    At most five, and a divisor of `episodes`, so that the same number always means the same ones.
-    They are randomised as in training, unless `randomize` says otherwise.
+    There are at most five, and a divisor of `episodes`, so that the same number always means the
+    same episodes. They are randomised as in training unless `randomize` is given.
 
     Raises:
-        ValueError: There is no such task, or it is not what the contract says any more.
+        ValueError: There is no such task, or it differs from the contract.
     """
     options = EnvOptions.from_dict(contract.options)
     if randomize is not None:
@@ -161,12 +130,12 @@ def make_evaluation_envs(
 
 
 def require_unchanged(trained: Contract, now: Contract) -> None:
-    """Refuse to let a policy act in a task that is no longer what it was trained on.
+    """Refuse a task that has changed since a policy was trained on it.
 
-    Whether success is known is the task's affair alone: a policy does not see it.
+    A change of `knows_success` is allowed: a policy does not see it.
 
     Raises:
-        ValueError: The contracts differ; names in what.
+        ValueError: The contracts differ; the message names the fields.
     """
     known = {"knows_success": now.knows_success}
     ours, theirs = trained.to_dict() | known, now.to_dict()

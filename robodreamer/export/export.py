@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from robodreamer.evaluation.evaluate import (
+    EVALUATION_SEED,
     Evaluation,
     evaluate,
     make_evaluation_envs,
 )
-from robodreamer.evaluation.policies import OnnxPolicy, load_finite_run
+from robodreamer.evaluation.policies import OnnxPolicy
+from robodreamer.evaluation.targets import load_finite_run
 from robodreamer.export.folder import (
     Origin,
     check_target,
@@ -43,7 +45,13 @@ from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
-from robodreamer_deploy.policy.manifest import DRAWS, Draw, DrawResult, Manifest, Precision
+from robodreamer_deploy.policy.manifest import (
+    ACTION_SELECTIONS,
+    ActionSelection,
+    DrawResult,
+    Manifest,
+    Precision,
+)
 from robodreamer_deploy.policy.policy import Policy, surprise
 from robodreamer_deploy.policy.selftest import replay_golden
 from robodreamer_sim.vector.vector_env import VectorEnv
@@ -184,10 +192,10 @@ def _drive(
     policy: Policy, manifest: Manifest, envs: VectorEnv, episodes: int, say: Say
 ) -> Manifest:
     """Drive the task with either draw; return the manifest with the results."""
-    results: dict[Draw, DrawResult] = {}
-    surprises: dict[Draw, list[float]] = {}
-    for draw in DRAWS:
-        driver = OnnxPolicy(policy, envs.num_envs, draw)
+    results: dict[ActionSelection, DrawResult] = {}
+    surprises: dict[ActionSelection, list[float]] = {}
+    for draw in ACTION_SELECTIONS:
+        driver = OnnxPolicy(policy, envs.num_envs, draw, EVALUATION_SEED)
         evaluation = evaluate(driver, envs, episodes)
         results[draw], surprises[draw] = _draw_result(evaluation), driver.surprise
         summary = evaluation.summary()
@@ -204,16 +212,16 @@ def _drive(
     )
 
 
-def better_draw(results: Mapping[Draw, DrawResult]) -> Draw:
+def better_draw(results: Mapping[ActionSelection, DrawResult]) -> ActionSelection:
     """Return the draw with more success where that is known; the return breaks ties.
 
     Ten episodes tell 2 successes from 8 apart, but not a mean return of -2.6 from one of -2.8.
     """
 
-    def rank(draw: Draw) -> tuple[float, float]:
+    def rank(draw: ActionSelection) -> tuple[float, float]:
         return (results[draw].success_rate or 0.0, results[draw].return_mean)
 
-    return max(DRAWS, key=rank)  # mode comes first, so it wins ties
+    return max(ACTION_SELECTIONS, key=rank)  # mode comes first, so it wins ties
 
 
 def _draw_result(evaluation: Evaluation) -> DrawResult:

@@ -57,7 +57,7 @@ OUTPUTS = (
 
 
 class GivenNoise:
-    """A `Draw` whose noise is given: one tensor per draw, in the order the draws are made.
+    """A `Sampler` whose noise is given: one tensor per draw, in the order the draws are made.
 
     Gumbel noise for a class, standard normal noise for a normal; zeros are the mode.
     """
@@ -92,7 +92,7 @@ class WholeStep(nn.Module):
         self.outputs = (*OUTPUTS, "action_logits") if is_discrete else OUTPUTS
         self.encoder = agent.world_model.encoder
         self.rssm = agent.world_model.rssm
-        self.actor = agent.behavior.actor
+        self.actor = agent.actor_critic.actor
         signals = [signal.name for signal in agent.contract.inputs]
         self.names = (*signals, *self.encoder.validity.values())
 
@@ -112,7 +112,7 @@ class WholeStep(nn.Module):
             State(deter, stoch), action_previous, tokens, is_first, GivenNoise(noise_stoch)
         )
         prior = self.rssm.prior_log_probs(state.deter)
-        stoch_prior = self.rssm.latent.draw(prior, GivenNoise(noise_stoch))
+        stoch_prior = self.rssm.latent.sample(prior, GivenNoise(noise_stoch))
         distribution = self.actor(state.feature)
         action = distribution.sample(GivenNoise(noise_action)).clamp(-1.0, 1.0)
         results = (tokens, state.deter, state.stoch, stoch_prior, prior, posterior, action)
@@ -142,7 +142,7 @@ def _example_inputs(agent: Agent) -> dict[str, Tensor]:
         "stoch": stoch,
         "action_previous": action,
         "is_first": torch.zeros(1, dtype=torch.bool),
-        "noise_stoch": torch.zeros_like(stoch),
+        "noise_stoch": torch.zeros(1, *agent.world_model.rssm.latent.noise_shape),
         "noise_action": torch.zeros_like(action),
         **{
             signal.name: torch.zeros((1, *signal.shape), dtype=DTYPES[signal.dtype])

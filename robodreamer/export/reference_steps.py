@@ -74,7 +74,7 @@ def make_reference_steps(agent: Agent, recording: Recording) -> ReferenceSteps:
 
 def draw_noise(agent: Agent, count: int, generator: np.random.Generator) -> Noise:
     """Return the noise of `count` steps, of the kinds that the graphs expect."""
-    shape, action = agent.world_model.rssm.latent.shape, agent.contract.action
+    shape, action = agent.world_model.rssm.latent.noise_shape, agent.contract.action
     draw_action = generator.gumbel if action.kind == "discrete" else generator.normal
     return Noise(
         generator.gumbel(size=(count, *shape)).astype(np.float32),
@@ -109,7 +109,7 @@ def revealing_noise(agent: Agent, state: State, generator: np.random.Generator) 
     A continuous action lands inside its limits, uniformly. A discrete choice is a close one, taken
     in turns by every class, so that it falls when any probability is a little off.
     """
-    distribution = agent.behavior.actor(state.feature)
+    distribution = agent.actor_critic.actor(state.feature)
     if isinstance(distribution, Categorical):
         log_probs = distribution.log_probs.numpy()
         count, size = log_probs.shape

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from robodreamer.evaluation.evaluate import AgentPolicy
+from robodreamer.evaluation.policies import AgentPolicy
 from robodreamer.export.graphs import GivenNoise
 from robodreamer.learning.agent import Agent, Carry
-from robodreamer.models.distributions import Categorical, Sample
+from robodreamer.models.distributions import Categorical
+from robodreamer.models.sampling import RandomSampler
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.policy import Noise
@@ -77,8 +78,8 @@ Columns = Mapping[str, Array]
 
 def record(agent: Agent, envs: VectorEnv, num_steps: int = RECORDED_STEPS) -> Recording:
     """Let the agent act, drawing at random; return `num_steps` of the first environment."""
-    draw = Sample(torch.Generator().manual_seed(RECORDING_SEED))
-    policy = AgentPolicy(agent, envs.num_envs, draw)
+    sampler = RandomSampler(torch.Generator().manual_seed(RECORDING_SEED))
+    policy = AgentPolicy(agent, envs.num_envs, sampler)
     names = [*(s.name for s in agent.contract.inputs), "is_first"]
     shown: list[dict[str, Array]] = []
     envs.start()
@@ -116,13 +117,13 @@ def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tu
     """Act as `Agent.act` does in N environments; return all that it computes on the way."""
     model = agent.world_model
     noises = [torch.from_numpy(values) for values in noise]
-    draw = GivenNoise(*noises)
+    sampler = GivenNoise(*noises)
     observation = {name: torch.from_numpy(value) for name, value in shown.observations.items()}
     is_first = torch.from_numpy(shown.is_first)
     tokens = model.encoder(observation)
-    state, posterior = model.rssm.observe_step(carry.state, carry.action, tokens, is_first, draw)
-    distribution = agent.behavior.actor(state.feature)
-    action = distribution.sample(draw).clamp(-1.0, 1.0)
+    state, posterior = model.rssm.observe_step(carry.state, carry.action, tokens, is_first, sampler)
+    distribution = agent.actor_critic.actor(state.feature)
+    action = distribution.sample(sampler).clamp(-1.0, 1.0)
     columns = {
         "action_previous": carry.action,
         "deter": carry.state.deter,

@@ -1,11 +1,11 @@
-"""Behavior: actor and critic, learned from what the world model imagines.
+"""Actor and critic, learned from trajectories that the world model imagines.
 
-    R_t = r_{t+1} + c_{t+1} ((1 - lambda) v_{t+1} + lambda R_{t+1})        lambda-return
     A_t = sg(R_t - v_t) / max(1, range(R))                                 advantage
     actor:   maximise  A log pi  +  entropy                                REINFORCE
     critic:  cross-entropy to R, and to the slow critic's prediction
 
-Source: DreamerV3 (Hafner et al., 2025), "Critic learning" and "Actor learning".
+Source: DreamerV3 (Hafner et al., 2025), "Critic learning" and "Actor learning"; R is the
+lambda-return of `returns`.
 
 Shapes: N imagined trajectories, H horizon, B batch, T time, A action, F feature.
 """
@@ -18,67 +18,33 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.models.distributions import Categorical, Draw, Normal
+from robodreamer.learning.returns import ReturnRange, lambda_return
+from robodreamer.models.distributions import Categorical, Normal
 from robodreamer.models.heads import Actor, TwoHotHead, make_actor
 from robodreamer.models.rssm import RSSM, State
+from robodreamer.models.sampling import Sampler
 from robodreamer_deploy.contract import ActionSpec
 
 
 class Imagined(NamedTuple):
-    """Trajectories the model made up: H + 1 states, the first one real, and an action in each."""
+    """Imagined trajectories: H + 1 states, the first of them replayed, and an action in each."""
 
     states: State
     actions: Float[Tensor, "N H1 A"]
 
     @property
     def feature(self) -> Float[Tensor, "H1 N F"]:
-        """What heads read, step by step, so that any run of steps lies in one piece."""
+        """Input of the heads, time first, so that any run of steps lies in one piece of memory."""
         deter, stoch = self.states.deter.transpose(0, 1), self.states.stoch.transpose(0, 1)
         return torch.cat([deter, stoch.flatten(-2)], -1)
 
 
-class Outlook(NamedTuple):
-    """What the model and the critic think of imagined or replayed steps; no gradients."""
+class ImaginedRewards(NamedTuple):
+    """The world model's predictions for imagined states; they carry no gradients."""
 
     reward: Float[Tensor, "N H1"]
     continuation: Float[Tensor, "N H1"]
     """Probability that the episode goes on after the step, discount included."""
-
-
-class ReturnRange(nn.Module):
-    """Running low and high percentile of imagined returns; scales advantages, never enlarges them.
-
-    Starts at zero and is not corrected for that.
-    """
-
-    low: Tensor
-    high: Tensor
-    quantiles: Tensor
-
-    def __init__(
-        self,
-        rate: float,
-        percentiles: tuple[float, float] = (5.0, 95.0),
-        limit: float = 1.0,
-    ) -> None:
-        super().__init__()
-        self.rate = rate
-        self.limit = limit
-        self.register_buffer("low", torch.zeros(()))
-        self.register_buffer("high", torch.zeros(()))
-        self.register_buffer("quantiles", torch.tensor(percentiles) / 100, persistent=False)
-
-    def update(self, returns: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        """Move towards this batch's percentiles; return the new scale."""
-        low, high = torch.quantile(returns.detach().flatten(), self.quantiles).unbind()
-        self.low.lerp_(low, self.rate)
-        self.high.lerp_(high, self.rate)
-        return self.scale
-
-    @property
-    def scale(self) -> Float[Tensor, ""]:
-        """What advantages are divided by: high - low, at least `limit`."""
-        return (self.high - self.low).clamp(min=self.limit)
 
 
 def reinforce(
@@ -86,16 +52,16 @@ def reinforce(
     actions: Float[Tensor, "*batch A"],
     advantage: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch"]:
-    """Return what makes actions that did better than expected more likely (Williams, 1992)."""
+    """Return log pi(a) A, which makes better actions than expected likelier (Williams, 1992)."""
     return policy.log_prob(actions) * advantage
 
 
 ACTOR_GRADIENTS = {"reinforce": reinforce}
-"""How the actor learns from imagined returns: what it is to increase, entropy aside."""
+"""Objectives that the actor maximises, entropy aside, by `AlgorithmConfig.actor_gradient`."""
 
 
-class Behavior(nn.Module):
-    """Actor, critic and slow critic."""
+class ActorCritic(nn.Module):
+    """Actor, critic, the critic's slowly moving copy, and the range of returns."""
 
     def __init__(
         self,
@@ -118,35 +84,41 @@ class Behavior(nn.Module):
         )
 
     @torch.no_grad()
-    def imagine(self, rssm: RSSM, start: State, draw: Draw) -> Imagined:
+    def imagine(self, rssm: RSSM, start: State, sampler: Sampler) -> Imagined:
         """Let the actor drive the model for H steps from N states, then choose one more action.
 
-        The states are stored step by step, which is what `Imagined.feature` needs.
+        The states lie in memory time first, as `Imagined.feature` reads them.
         """
         weights = rssm.core.prepare()
         states, actions = [start], []
         for _ in range(self.config.horizon):
-            actions.append(self.actor(states[-1].feature).sample(draw))
-            states.append(rssm.imagine_step(states[-1], actions[-1], draw, weights))
-        actions.append(self.actor(states[-1].feature).sample(draw))
+            actions.append(self.actor(states[-1].feature).sample(sampler))
+            states.append(rssm.imagine_step(states[-1], actions[-1], sampler, weights))
+        actions.append(self.actor(states[-1].feature).sample(sampler))
         deter, stoch = (torch.stack(values).transpose(0, 1) for values in zip(*states, strict=True))
         return Imagined(State(deter, stoch), torch.stack(actions, 1))
 
     def imagined_losses(
-        self, imagined: Imagined, outlook: Outlook, known: Bool[Tensor, " N"] | None = None
+        self,
+        imagined: Imagined,
+        predicted: ImaginedRewards,
+        is_known: Bool[Tensor, " N"] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Return the losses `policy` and `value` (N, H), the lambda-returns (N, H) and metrics.
 
-        Only actor and critic receive gradients, and from `known` trajectories alone if given.
+        Only actor and critic receive gradients. Where `is_known` is given, they learn from the
+        trajectories marked in it alone.
         """
         feature = imagined.feature.detach()
         value_logits = self.critic(feature)
-        value = self.critic.mean(value_logits.detach()).T
+        value = self.critic.mean(value_logits.detach()).T  # bootstraps from the fast critic
         returns = lambda_return(
-            outlook.reward, outlook.continuation, value, self.config.return_lambda
+            predicted.reward, predicted.continuation, value, self.config.return_lambda
         )
-        weight = outlook.continuation.cumprod(1)[:, :-1]
-        counted = returns if known is None else returns[known]
+        # Steps count by the probability that the episode gets there; the start's own is included,
+        # as in the reference, so that starts in terminal states count little.
+        weight = predicted.continuation.cumprod(1)[:, :-1]
+        counted = returns if is_known is None else returns[is_known]
         scale = self.return_range.update(counted) if len(counted) else self.return_range.scale
         magnitude = counted.abs() if len(counted) else returns.new_zeros(1)
         advantage = (returns - value[:, :-1]) / scale
@@ -158,13 +130,13 @@ class Behavior(nn.Module):
         objective = self.actor_gradient(policy, actions, advantage.T)
         objective = (objective + self.config.entropy_scale * policy.entropy()).T
         losses = {"policy": -weight * objective, "value": weight * value_loss}
-        if known is not None:
-            losses = {k: torch.where(known[:, None], loss, 0.0) for k, loss in losses.items()}
+        if is_known is not None:
+            losses = {k: torch.where(is_known[:, None], loss, 0.0) for k, loss in losses.items()}
         metrics = {
             "return": returns.mean(),
             "value": value.mean(),
             "advantage_magnitude": advantage.abs().mean(),
-            "imagined_reward": outlook.reward.mean(),
+            "imagined_reward": predicted.reward.mean(),
             "largest_return": magnitude.max(),
             "returns_beyond_bins": (magnitude > self.critic.reach).float().mean(),
         }
@@ -178,9 +150,16 @@ class Behavior(nn.Module):
         is_terminal: Tensor,
         bootstrap: Float[Tensor, "B T"],
     ) -> Float[Tensor, "B T1"]:
-        """Return the critic's loss along real rewards (B, T - 1); its gradient shapes the model.
+        """Return the critic's loss along real rewards (B, T - 1).
 
-        `bootstrap` is the imagined return from each step.
+        Its gradient also reaches the world model through `feature` (DreamerV3, "Critic learning").
+
+        Args:
+            feature: Posterior states of a replayed sequence.
+            reward: Received on arriving at each step.
+            is_last: (B, T), steps that end an episode; they have no loss.
+            is_terminal: (B, T), steps after which no reward follows.
+            bootstrap: Imagined return from each step.
         """
         goes_on = (~is_terminal).float() * self.discount
         returns = lambda_return(
@@ -194,7 +173,7 @@ class Behavior(nn.Module):
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:
-        """Let the slow critic follow the critic."""
+        """Move the slow critic a fraction `slow_critic_rate` of the way to the critic."""
         slow: list[Tensor] = list(self.slow_critic.parameters())
         fast: list[Tensor] = list(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, self.config.slow_critic_rate)
@@ -205,28 +184,6 @@ class Behavior(nn.Module):
         """Return the critic's loss against `target` and against the slow critic's prediction."""
         with torch.no_grad():
             slow = self.slow_critic.mean(self.slow_critic(feature))
+        # Both targets in one call: they share the log-probabilities of the bins.
         loss, slow_loss = self.critic.losses(logits, torch.stack([target, slow], -1)).unbind(-1)
         return loss + slow_scale * slow_loss
-
-
-def lambda_return(
-    reward: Float[Tensor, "N T"],
-    continuation: Float[Tensor, "N T"],
-    bootstrap: Float[Tensor, "N T"],
-    lambda_: float,
-    is_last: Tensor | None = None,
-) -> Float[Tensor, "N T1"]:
-    """Return lambda-returns of steps 0 .. T - 2; the last step only bootstraps.
-
-    All three inputs belong to the step arrived at: `reward[:, t]` is received on arriving at t,
-    `continuation[:, t]` discounts what comes after t. Where `is_last` is set, the return is
-    bootstrapped and does not look beyond.
-    """
-    keep = torch.full_like(reward, lambda_)
-    if is_last is not None:
-        keep = keep * (~is_last).float()
-    steps = reward + continuation * (1 - keep) * bootstrap
-    returns = [bootstrap[:, -1]]
-    for t in reversed(range(1, reward.shape[1])):
-        returns.append(steps[:, t] + continuation[:, t] * keep[:, t] * returns[-1])
-    return torch.stack(returns[:0:-1], 1)

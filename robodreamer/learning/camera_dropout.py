@@ -1,24 +1,23 @@
-"""Camera dropout: which camera frames the agent does without while it learns.
+"""Camera dropout: random gaps in the camera frames that the agent learns from.
 
 Robots lose frames one at a time and in bursts: an exposure that took too long, a full bus, a link
-that needs a moment to come back. So every camera follows a Markov chain of two states of its own,
-as in Gilbert's model of a channel with bursts of errors (Bell System Technical Journal 39, 1960):
-gaps have geometric lengths, and in the long run a given share of the frames is lost.
+that needs a moment to come back. So every camera follows its own Markov chain of two states, as in
+Gilbert's model of a channel with bursts of errors (Bell System Technical Journal 39, 1960): gaps
+have geometric lengths, and in the long run a given share of the frames is lost.
 
-Frames are lost in both places where the agent filters what it learns from, drawn anew each time:
+Frames are lost in both places where the agent filters observations, with independent draws:
 
-- While collecting it acts without them, so that the replay holds what a robot runs into that sees
-  nothing for a moment.
-- In an update it goes without them over the replayed sequence. The replay keeps every frame and no
-  mark of what was lost: what is sampled twice is learnt with other gaps, and the decoder has to
-  draw the true picture also where none was seen.
+- While it collects: the replay holds the situations that a robot gets into while it sees nothing.
+- In an update: the replay keeps every frame and no mark of the lost ones, so a sequence that is
+  sampled twice is learned with other gaps, and the decoder has to reconstruct the true picture
+  also where the encoder saw none.
 
-The latents in the replay, which start later sequences, are of a filter that lost frames at this
-rate, whether acting filed them or an update renewed them; so none of them has seen more than acting
-may. Evaluations, films and the viewer lose nothing.
+Latents in the replay, which start later sequences, come from a filter that lost frames at the same
+rate, whether collecting stored them or an update renewed them. Evaluations, films and the viewer
+lose no frames.
 
-Every draw comes from the generator of the run. A chain begins anew with every episode, so that a
-checkpoint, which no episode outlives, need not keep it, and a resumed run repeats its gaps.
+All draws come from the run's generator. A chain restarts with every episode, so a checkpoint, which
+ends all episodes, does not have to hold it, and a resumed run repeats its gaps.
 
 Shapes: B batch, T time, N environments, C cameras.
 """
@@ -31,23 +30,27 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from robodreamer.config import AlgorithmConfig
-from robodreamer.models.distributions import Draw
+from robodreamer.models.sampling import Sampler
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraDropout:
-    """Draws gaps in the frames of some cameras."""
+    """Random process that decides which frames of some cameras are lost."""
 
     names: tuple[str, ...]
-    """Of the cameras' bits, `is_valid/<camera>`."""
+    """Names of the cameras' bits, `is_valid/<camera>`."""
     share: float
-    """Of the frames that are lost, above 0."""
+    """Share of the frames that are lost in the long run, above 0."""
     gap: float
     """Mean length of a gap in steps, 1 or more."""
 
     @classmethod
     def of(cls, names: Sequence[str], algorithm: AlgorithmConfig) -> "CameraDropout | None":
-        """Return what the settings ask for; None if no frame is to be lost."""
+        """Return the process that the settings describe; None if they lose no frame.
+
+        Raises:
+            ValueError: Frames are to be lost, but there is no camera.
+        """
         if not algorithm.camera_dropout:
             return None
         if not names:
@@ -55,39 +58,41 @@ class CameraDropout:
         return cls(names=tuple(names), share=algorithm.camera_dropout, gap=algorithm.camera_gap)
 
     def draw_sequence(
-        self, is_first: Bool[Tensor, "B T"], draw: Draw
+        self, is_first: Bool[Tensor, "B T"], sampler: Sampler
     ) -> dict[str, Bool[Tensor, "B T"]]:
         """Return the bits of a sequence; True where the frame is there."""
         begins_chain = is_first.clone()
         begins_chain[:, 0] = True
         nothing = is_first.new_zeros(is_first.shape[0], len(self.names))
-        return self.bits(self._draw(nothing, begins_chain, draw))
+        return self.bits(self._draw(nothing, begins_chain, sampler))
 
     def draw_step(
-        self, is_lost: Bool[Tensor, "N C"] | None, is_first: Bool[Tensor, " N"], draw: Draw
+        self, is_lost: Bool[Tensor, "N C"] | None, is_first: Bool[Tensor, " N"], sampler: Sampler
     ) -> Bool[Tensor, "N C"]:
-        """Return which frames are lost now, given which ones were a step ago.
+        """Return a mask of the frames that are lost now, given the mask of the step before.
 
-        Of what was before a first step nothing matters, and None will do.
+        A first step does not depend on the step before, which may be None then.
         """
         if is_lost is None:
             is_lost = is_first.new_zeros(is_first.shape[0], len(self.names))
-        return self._draw(is_lost, is_first.unsqueeze(1), draw)[:, 0]
+        return self._draw(is_lost, is_first.unsqueeze(1), sampler)[:, 0]
 
     def bits(self, is_lost: Bool[Tensor, "*batch C"]) -> dict[str, Bool[Tensor, "*batch"]]:
         """Return the cameras' bits by name."""
         return dict(zip(self.names, (~is_lost).unbind(-1), strict=True))
 
     def _draw(
-        self, is_lost: Bool[Tensor, "B C"], begins_chain: Bool[Tensor, "B T"], draw: Draw
+        self, is_lost: Bool[Tensor, "B C"], begins_chain: Bool[Tensor, "B T"], sampler: Sampler
     ) -> Bool[Tensor, "B T C"]:
-        """Follow the chains for T steps from what was lost before them."""
+        """Follow the chains for T steps, from the mask of the step before them."""
+        # A gap of mean length g goes on with probability 1 - 1/g. In the long run as many gaps
+        # begin as end: (1 - share) begin_gap = share / g.
         begin_gap = self.share / ((1 - self.share) * self.gap)
         stay_lost = 1 - 1 / self.gap
         chances = torch.tensor([self.share, begin_gap, stay_lost], device=is_lost.device)
         probs = torch.stack([1 - chances, chances], -1)
         shape = (*begins_chain.shape, len(self.names), *probs.shape)
-        first, after_frame, after_gap = draw.category(probs.expand(shape)).bool().unbind(-1)
+        first, after_frame, after_gap = sampler.category(probs.expand(shape)).bool().unbind(-1)
         steps: list[Tensor] = []
         for step, begins in enumerate(begins_chain.unsqueeze(-1).unbind(1)):
             follows = torch.where(is_lost, after_gap[:, step], after_frame[:, step])

@@ -7,7 +7,8 @@ Per tensor, in this order (DreamerV3, appendix B; AGC: Brock et al., 2021; LaPro
     nu <- beta2 nu + (1 - beta2) g^2;  g <- g / sqrt(nu)    scale, bias-corrected
     mu <- beta1 mu + (1 - beta1) g;    p <- p - lr mu       momentum after scaling, bias-corrected
 
-Unlike Adam, momentum averages scaled gradients, so that one huge gradient cannot dominate it.
+Unlike in Adam, momentum averages gradients that are already scaled, so that one huge gradient
+cannot dominate it.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,8 @@ from robodreamer.config import OptimizerConfig
 class LaProp:
     """LaProp with adaptive gradient clipping over a fixed list of parameters.
 
-    Those of the `actor` begin to move after `actor_start` updates; their averages are kept before.
+    The actor's parameters stand still for the first `actor_start` updates, while their averages
+    are already kept.
     """
 
     def __init__(
@@ -47,7 +49,8 @@ class LaProp:
     def step(self) -> Tensor:
         """Apply the gradients; return their norm before clipping.
 
-        The first update of a warm-up has learning rate 0 and moves only the averages.
+        The first update of a warm-up has learning rate 0, as in the reference, and moves only the
+        averages.
         """
         config, parameters = self.config, self.parameters
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
@@ -59,7 +62,7 @@ class LaProp:
         torch._foreach_addcmul_(self.squares, grads, grads, 1 - config.beta2)
         roots = torch._foreach_div(self.squares, 1 - config.beta2**self.num_steps)
         torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, config.epsilon)
+        torch._foreach_add_(roots, config.epsilon)  # 1e-20: against a division by zero alone
         torch._foreach_div_(grads, roots)
         torch._foreach_lerp_(self.momenta, grads, 1 - config.beta1)
         correction = 1 - config.beta1**self.num_steps
@@ -69,7 +72,7 @@ class LaProp:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next update; the actor may have to wait."""
+        """Learning rate of the next update, for all parameters but a waiting actor's."""
         return self._learning_rate(start=0)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -95,6 +98,7 @@ class LaProp:
 
     def _clip(self, grads: list[Tensor], norms: Tensor) -> list[Tensor]:
         parameter_norms = torch.stack(torch._foreach_norm(self.parameters))
+        # The floor lets parameters that start at zero move at all.
         limits = self.config.clip * parameter_norms.clamp(min=self.config.clip_floor)
         factors = 1.0 / (norms / limits).clamp(min=1.0)
         return list(torch._foreach_mul(grads, list(factors.unbind())))

@@ -1,1 +1,1 @@
-"""Models: layers, distributions, encoder, RSSM, decoder, heads, and the world model of them."""
+"""Models: layers, distributions, latents, encoder, RSSM, decoder, heads; together a world model."""

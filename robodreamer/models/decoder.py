@@ -1,7 +1,8 @@
-"""Decoder: reconstruct every observed signal, privileged ones included, from the latent state.
+"""Decoder: reconstructions of every observed signal, privileged ones included, from latent states.
 
-It exists to shape the latent state. Predictions of vectors stay in the network's scale; pictures
-are in [0, 1]. Losses are sums over a signal's elements, never means.
+Its losses shape the latent state; acting does not need it. Predictions of vectors stay in the
+network's scale, pictures are in [0, 1]. Losses are sums over a signal's elements, as in the
+reference, so a picture outweighs a vector by its number of pixels.
 
 Shapes: B batch, T time, D deter, S stoch, K classes, C channels, I inputs; `*batch` is any leading
 axes.
@@ -24,7 +25,7 @@ from robodreamer_deploy.contract import Signal
 
 
 class VectorDecoder(nn.Module):
-    """An MLP and a linear output per signal."""
+    """MLP with a linear output per signal."""
 
     def __init__(
         self, signals: Sequence[Signal], in_features: int, units: int, layers: int
@@ -61,7 +62,7 @@ class VectorDecoder(nn.Module):
         }
 
     def in_units(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Turn predictions into measurements in their own units, or into the likeliest class."""
+        """Convert predictions to measurements in their units, or to the likeliest class."""
         return {
             signal.name: predictions[signal.name].argmax(-1)
             if signal.num_classes
@@ -71,7 +72,7 @@ class VectorDecoder(nn.Module):
 
 
 class CameraDecoder(nn.Module):
-    """A transposed CNN for all cameras of one size; the mirror image of `CameraEncoder`."""
+    """CNN that draws all cameras of one size; the mirror image of `CameraEncoder`."""
 
     def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class CameraDecoder(nn.Module):
             depths[-1],
         )
         start_size = prod(self.start_shape)
-        self.blocks = gcd(network.decoder_blocks, depths[-1])  # every block has its own channels
+        self.blocks = gcd(network.decoder_blocks, depths[-1])  # each block yields whole channels
         self.deter_map = BlockLinear(network.deter, start_size, self.blocks)
         self.stoch_layer = MLP(stoch_size, 2 * network.units, layers=1)
         self.stoch_map = Linear(2 * network.units, start_size)
@@ -123,7 +124,7 @@ class CameraDecoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """All vector and camera decoders; the reconstruction term of the world-model loss."""
+    """Decoder of all vectors and cameras; its losses are the world model's reconstruction term."""
 
     def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
         super().__init__()
@@ -150,7 +151,7 @@ class Decoder(nn.Module):
         return predictions
 
     def in_units(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Turn predictions into measurements in their units, classes, and pictures in [0, 1]."""
+        """Convert predictions to measurements in their units, classes, and pictures in [0, 1]."""
         vectors = self.vectors.in_units(predictions) if self.vectors is not None else {}
         return {**predictions, **vectors}
 

@@ -1,13 +1,12 @@
 """Encoder: any number of cameras and vectors, fused into one row of tokens.
 
-Raw observations go in, exactly as the contract declares them, so that all preprocessing is part
-of the network and of the exported graph. Vectors are scaled by the range the contract states and
-compressed by symlog, class indices become one-hot. Cameras of one size share a CNN, stacked on
-channels; other sizes have their own.
+Its inputs are raw observations as the contract declares them, so that all preprocessing is part of
+the network and of the exported graph. Vectors are scaled by the contract's range and compressed by
+symlog, class indices become one-hot. Cameras of one size share a CNN, stacked on channels; cameras
+of different sizes have one each.
 
-Where the agent learns to do without some camera frames (`camera_dropout`), a bit per camera, its
-`is_valid/<camera>`, ends the row of tokens. The pixels of a camera whose bit is off go no further:
-the CNN gets the middle of their range in their place.
+With `camera_dropout` the row of tokens ends in a bit per camera, `is_valid/<camera>`. Where a bit
+is False, the CNN reads grey, the middle of the pixels' range, in place of the picture.
 
 Shapes: N flat batch, H height, W width, C channels, E tokens; `*batch` is any leading axes.
 """
@@ -31,11 +30,10 @@ MIN_SIDE, MAX_SIDE = 3, 16
 
 
 class VectorScale(nn.Module):
-    """Map one measurement between its own unit and the network's, symlog of a scaled value.
+    """Map between a measurement's own unit and the network's, the symlog of a scaled value.
 
-    Where the contract states the range a signal works in, that range becomes [-1, 1] first, so
-    that centimetres weigh as much as radians; without one the value is taken as it is, as in the
-    reference.
+    A signal's range in the contract, if it has one, becomes [-1, 1] first, so that centimetres
+    weigh as much as radians; without a range the value is not scaled, as in the reference.
     """
 
     center: Tensor
@@ -50,19 +48,19 @@ class VectorScale(nn.Module):
         self.register_buffer("half_range", (high - low) / 2, persistent=False)
 
     def forward(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Turn a measurement (*batch, ...) into what networks see and predict."""
+        """Convert a measurement (*batch, ...) to the scale of inputs and predictions."""
         return symlog((value - self.center) / self.half_range)
 
     def inverse(self, scaled: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Turn a prediction back into the signal's unit."""
+        """Convert a prediction to the signal's unit."""
         return symexp(scaled) * self.half_range + self.center
 
 
 class VectorInput(nn.Module):
-    """Turn the vectors of an observation into one flat row, in sorted order of their names.
+    """Flat row of an observation's vectors, sorted by name.
 
-    A signal of which any element carries the missing mark becomes zeros. The mark is -inf for a
-    measurement and -1 for a class, as in the reference.
+    A signal becomes zeros if any of its elements is marked as missing: -inf for a measurement, -1
+    for a class, as in the reference.
     """
 
     def __init__(self, signals: Sequence[Signal]) -> None:
@@ -89,7 +87,7 @@ class VectorInput(nn.Module):
 
 
 class CameraEncoder(nn.Module):
-    """A CNN over all cameras of one size, stacked on channels in sorted order."""
+    """CNN over all cameras of one size, stacked on channels in sorted order."""
 
     def __init__(self, signals: Sequence[Signal], network: NetworkConfig) -> None:
         super().__init__()
@@ -115,7 +113,7 @@ class CameraEncoder(nn.Module):
     ) -> Tensor:
         """Return the flat feature map (*batch, E), in the order row, column, channel.
 
-        It does not depend on the pixels of cameras that are not valid.
+        Pixels of cameras that are not valid do not influence it.
         """
         images = torch.cat([observation[name] for name in self.names], -1)
         flat = images.reshape(-1, *images.shape[-3:]).float() / 255.0 - 0.5
@@ -127,7 +125,7 @@ class CameraEncoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Fuse vectors and cameras: tokens are [vector part, camera parts, bits of the cameras].
+    """Encoder of all inputs: tokens are [vector part, camera parts, bits of the cameras].
 
     There are bits only if `reads_validity`.
     """
@@ -159,8 +157,8 @@ class Encoder(nn.Module):
     def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
         """Encode raw observations; every signal of the contract has to be there.
 
-        A camera whose bit is not given is valid. One that is not has a picture all the same, of
-        anything.
+        A camera without a bit is valid. A camera that is not valid still has a picture, whose
+        pixels are ignored.
         """
         is_valid = self._read_validity(observation) if self.validity else None
         parts = [self.vectors(observation)] if self.vectors is not None else []
@@ -193,7 +191,7 @@ def stage_multipliers(signal: Signal, network: NetworkConfig) -> tuple[int, ...]
     """Return one channel factor per CNN stage: as many stages as leave a side of 3 to 16.
 
     Raises:
-        ValueError: The picture cannot be halved that often, or stays too large or too small.
+        ValueError: No number of halvings leaves such a side; the message names sides that fit.
     """
     sides = signal.shape[:2]
     count = _num_stages(sides, len(network.depth_multipliers))
@@ -210,7 +208,7 @@ def stage_multipliers(signal: Signal, network: NetworkConfig) -> tuple[int, ...]
 
 
 def _num_stages(sides: Sequence[int], most: int) -> int:
-    """Return how often the smaller side can be halved until it is too small."""
+    """Return the number of times that the smaller side can be halved before it is too small."""
     return next((n for n in range(most, 0, -1) if min(sides) // 2**n >= MIN_SIDE), 0)
 
 

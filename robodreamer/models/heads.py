@@ -1,4 +1,4 @@
-"""Heads: small MLPs that read the latent state and predict reward, end, value or action.
+"""Heads: MLPs that read the latent state and predict reward, continuation, value or action.
 
 Shapes: F feature, N bins, A action; `*batch` is any leading axes.
 """
@@ -20,14 +20,14 @@ from robodreamer.models.distributions import (
 from robodreamer.models.layers import MLP, Linear
 from robodreamer_deploy.contract import ActionSpec
 
-POLICY_OUTPUT_SCALE = 0.01
+POLICY_OUTPUT_SCALE = 0.01  # the reference's: an untrained policy has a mean close to 0
 
 
 class TwoHotHead(nn.Module):
-    """Predictor of a number as a distribution over bins; predicts 0 at the start.
+    """Predictor of a number as a distribution over bins; untrained it predicts 0.
 
-    The bins end at e^`bin_limit` - 1 in magnitude. Every number beyond has the outer bin as its
-    target and looks the same; `robodreamer.models.bin_range` warns of that.
+    The bins end at e^`bin_limit` - 1 in magnitude. All numbers beyond share the outer bin as their
+    target; `robodreamer.models.bin_range` warns of that.
     """
 
     bins: Tensor
@@ -45,7 +45,7 @@ class TwoHotHead(nn.Module):
 
     @property
     def reach(self) -> Float[Tensor, ""]:
-        """The largest number that can be told from others."""
+        """Largest number that the bins represent."""
         return self.bins[-1]
 
     def mean(self, logits: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch"]:
@@ -66,7 +66,7 @@ class TwoHotHead(nn.Module):
 
 
 class ContinueHead(nn.Module):
-    """Predict the probability that the episode goes on, discount included."""
+    """Predictor of the probability that the episode goes on, discount included."""
 
     def __init__(self, feature_size: int, units: int, layers: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class ContinueHead(nn.Module):
 
 
 class ContinuousActor(nn.Module):
-    """Bounded normal: mean in (-1, 1), standard deviation between two bounds, not squashed."""
+    """Actor with a normal distribution: mean in (-1, 1), bounded deviation, not squashed."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class ContinuousActor(nn.Module):
 
 
 class DiscreteActor(nn.Module):
-    """A categorical over A choices, without uniform mix."""
+    """Actor with a categorical distribution over A choices, without uniform mix."""
 
     def __init__(self, feature_size: int, action_size: int, network: NetworkConfig) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ Actor = ContinuousActor | DiscreteActor
 def make_actor(
     feature_size: int, action: ActionSpec, network: NetworkConfig, algorithm: AlgorithmConfig
 ) -> Actor:
-    """Build the actor that the contract's action asks for."""
+    """Build the actor for the contract's kind of action."""
     if action.kind == "discrete":
         return DiscreteActor(feature_size, action.size, network)
     return ContinuousActor(feature_size, action.size, network, algorithm)
@@ -137,6 +137,9 @@ def bounded_normal(
     min_std: float,
     max_std: float,
 ) -> Normal:
-    """Return a normal with mean tanh(raw) and std between the bounds, 0.9 of the way up at 2."""
+    """Return a normal with mean tanh(raw) and a standard deviation between the bounds.
+
+    The shift by 2 starts the deviation at sigmoid(2), 0.88 of the way up to `max_std`.
+    """
     std = (max_std - min_std) * torch.sigmoid(raw_std.float() + 2.0) + min_std
     return Normal(torch.tanh(raw_mean.float()), std)

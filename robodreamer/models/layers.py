@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 TRUNCATION_SCALE = 1.1368  # restores unit variance after truncation at two sigma
-NORM_EPSILON = 1e-4
+NORM_EPSILON = 1e-4  # the reference's; 1e-8 would change outputs where activations are small
 
 
 def init_weight(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
@@ -27,7 +27,7 @@ def init_weight(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
 
 
 class Linear(nn.Linear):
-    """A linear layer with Dreamer's initialisation; `scale` 0 starts it at zero."""
+    """Linear layer with Dreamer's initialisation; `scale` 0 starts it at zero."""
 
     def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
         super().__init__(in_features, out_features)
@@ -36,7 +36,7 @@ class Linear(nn.Linear):
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square over the last axis, in float32 (Zhang and Sennrich, 2019)."""
+    """Root-mean-square norm over the last axis, in float32 (Zhang and Sennrich, 2019)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -80,9 +80,9 @@ def _inverse_rms(x: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch 1"]:
 
 
 class BlockLinear(nn.Module):
-    """A linear layer whose weight is block-diagonal: block j maps input slice j to output slice j.
+    """Linear layer with a block-diagonal weight: block j maps input slice j to output slice j.
 
-    Fan-in counts the inputs of all blocks, as in the reference.
+    The initialisation counts the inputs of all blocks as fan-in, as in the reference.
     """
 
     def __init__(self, in_features: int, out_features: int, blocks: int) -> None:
@@ -132,7 +132,7 @@ class Layer(nn.Module):
 
 
 class MLP(nn.Module):
-    """Hidden layers; the output layer, if any, belongs to the head that owns the MLP."""
+    """Stack of hidden layers; the output layer, if any, belongs to the head that owns it."""
 
     def __init__(self, in_features: int, units: int, layers: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class MLP(nn.Module):
 
 
 class ConvStage(nn.Module):
-    """One encoder stage: convolve, halve, normalise, activate.
+    """Encoder stage: convolve, halve, normalise, activate.
 
     `max` pooling is the reference's; `stride` convolves at half the resolution and costs a
     quarter.
@@ -175,11 +175,11 @@ class ConvStage(nn.Module):
 
 
 class UpsampleConv(nn.Module):
-    """Repeat every pixel 2x2, then convolve with zero padding, in about a third of the work.
+    """Upsampling stage: repeat every pixel 2x2, then convolve, in about a third of the work.
 
-    Each of the four output pixels that come from one input pixel sees only few different input
-    pixels, so the kernel's columns that meet the same input are added up first, and one smaller
-    convolution at the low resolution yields all four.
+    Each of the four output pixels that belong to one input pixel depends on few input pixels. So
+    the kernel's columns that meet the same input are summed first, and one smaller convolution at
+    the low resolution yields all four.
     """
 
     fold: Tensor
@@ -205,7 +205,7 @@ class UpsampleConv(nn.Module):
 
 
 def _fold_matrix(kernel: int) -> Float[Tensor, "2 taps k"]:
-    """Tell which tap of the small kernel each column of the large one falls on, per phase."""
+    """Return a 0/1 matrix that sums the large kernel's columns into the small one's, per phase."""
     reach = (kernel // 2 + 1) // 2
     fold = torch.zeros(2, 2 * reach + 1, kernel)
     for phase in range(2):
@@ -216,18 +216,18 @@ def _fold_matrix(kernel: int) -> Float[Tensor, "2 taps k"]:
 
 
 class BlockGRU(nn.Module):
-    """The recurrent core: a GRU whose large matrices are block-diagonal (DreamerV3, appendix B).
+    """Recurrent core: a GRU with block-diagonal matrices (DreamerV3, appendix B).
 
-    Latent and action are joined to every block. The input layers see the whole state, so that
-    blocks still talk to each other.
+    Latent and action are joined to every block. The input layers read the whole state, so blocks
+    still exchange information.
     """
 
     class Weights(NamedTuple):
-        """The first block layer, cut by what it multiplies; made once per sequence."""
+        """Weights of the first block layer, cut by their inputs; made once per sequence."""
 
         deter: Float[Tensor, "G d d"]
         inputs: Float[Tensor, "I D"]
-        """For the hidden layers of deter and stoch, side by side."""
+        """Weights of the hidden layers of deter and stoch, side by side."""
         action: Float[Tensor, "H D"]
 
     def __init__(
@@ -257,7 +257,8 @@ class BlockGRU(nn.Module):
     ) -> Float[Tensor, "*batch D"]:
         """Return the action's part of the first block layer, bias included.
 
-        Elements beyond [-1, 1] count as +-1; the divisor is a constant for the gradient.
+        Elements beyond [-1, 1] count as +-1, because the environment clips them; the divisor is a
+        constant for the gradient.
         """
         action = action / action.detach().abs().clamp(min=1.0)
         return F.linear(self.action_input(action), weights.action.T, self.hidden[0].bias)
@@ -279,5 +280,5 @@ class BlockGRU(nn.Module):
         gates = self.gates.by_block(cut(x, self.gates.blocks)).unflatten(-1, (3, -1))
         reset, candidate, update = gates.unbind(-2)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        update = torch.sigmoid(update - 1)
+        update = torch.sigmoid(update - 1)  # an untrained core mostly keeps its state
         return join(torch.addcmul(old, update, candidate - old))

@@ -1,15 +1,14 @@
 """Recurrent state-space model (RSSM): the latent dynamics of the world model.
 
-At every step the model carries a deterministic memory and a handful of latent variables, and it
-has two opinions about the latter:
+A state is a deterministic memory h and a set of latent variables z, which have two distributions:
 
     deter       h_t = f(h_{t-1}, z_{t-1}, a_{t-1})
-    posterior   z_t ~ q(z_t | h_t, x_t)     has seen the cameras and the joints
-    prior       z_t ~ p(z_t | h_t)          has to guess them
+    posterior   z_t ~ q(z_t | h_t, x_t)     with the observation x_t
+    prior       z_t ~ p(z_t | h_t)          without it
 
-`observe` runs the posterior over recorded data; `imagine_step` runs the prior ahead. The step is
-what gets exported; the sequence does the same with everything hoisted out of the loop that does
-not depend on the state.
+`observe` runs the posterior over recorded data, `imagine_step` runs the prior ahead. The export
+traces `observe_step`; `observe` computes the same, with all that does not depend on the state
+hoisted out of the loop. Source: DreamerV3 (Hafner et al., 2025), "World model learning".
 
 Shapes: B batch, T time, A action, E tokens, D deter, S stoch variables, K classes, F feature.
 """
@@ -22,8 +21,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
-from robodreamer.models.distributions import Draw, Latent, mask_state
+from robodreamer.models.latents import Latent
 from robodreamer.models.layers import MLP, BlockGRU, Linear
+from robodreamer.models.sampling import Sampler
 
 
 class State(NamedTuple):
@@ -34,31 +34,31 @@ class State(NamedTuple):
 
     @property
     def feature(self) -> Float[Tensor, "*batch F"]:
-        """Everything a head may read: deter and the flattened stoch, F = D + S * K."""
+        """Input of the heads: deter and the flattened stoch, F = D + S * K."""
         return torch.cat([self.deter, self.stoch.flatten(-2)], -1)
 
     def detach(self) -> "State":
-        """Return the same state without its history."""
+        """Return the same state without its gradients."""
         return State(self.deter.detach(), self.stoch.detach())
 
 
 class Inputs(NamedTuple):
-    """What one step receives from outside, already multiplied by its weights."""
+    """Action and tokens of one step, already multiplied by their weights."""
 
     action: Float[Tensor, "*batch D"]
     tokens: Float[Tensor, "*batch H"]
 
 
 class Weights(NamedTuple):
-    """Weights cut by what they multiply; made once per sequence."""
+    """Weights cut by their inputs; made once per sequence."""
 
     core: BlockGRU.Weights
     posterior: Float[Tensor, "H D"]
-    """The part of the posterior's first layer that meets deter."""
+    """Part of the posterior's first layer that multiplies deter."""
 
 
 class RSSM(nn.Module):
-    """RSSM with a block GRU, as in DreamerV3 (Hafner et al., 2025); the latent is exchangeable."""
+    """RSSM with a block GRU, as in DreamerV3, and an exchangeable family of latents."""
 
     def __init__(
         self, network: NetworkConfig, latent: Latent, token_size: int, action_size: int
@@ -80,7 +80,7 @@ class RSSM(nn.Module):
         self.posterior_output = Linear(network.hidden, latent.num_outputs)
 
     def initial(self, batch_size: int) -> State:
-        """Return the all-zero state every episode starts from."""
+        """Return the all-zero state that every episode starts from."""
         zeros = self.prior_output.bias.new_zeros
         return State(zeros(batch_size, self.deter_size), zeros(batch_size, *self.latent.shape))
 
@@ -90,12 +90,12 @@ class RSSM(nn.Module):
         actions: Float[Tensor, "B T A"],
         tokens: Float[Tensor, "B T E"],
         is_first: Bool[Tensor, "B T"],
-        draw: Draw,
+        sampler: Sampler,
     ) -> tuple[State, Float[Tensor, "B T S K"]]:
         """Filter a recorded sequence; return posterior states (B, T, ...) and log-probabilities.
 
-        `actions[:, t]` is the one that led to `tokens[:, t]`. Where `is_first` is set, both it and
-        the incoming state belong to another episode and are dropped.
+        `actions[:, t]` led to `tokens[:, t]`. Where `is_first` is set, the action and the incoming
+        state belong to another episode and are zeroed.
         """
         weights = self._prepare()
         inputs = self._project(actions, tokens, is_first, weights)
@@ -103,7 +103,7 @@ class RSSM(nn.Module):
         for action, token, first in zip(
             inputs.action.unbind(1), inputs.tokens.unbind(1), is_first.unbind(1), strict=True
         ):
-            state, posterior = self._filter(state, Inputs(action, token), first, weights, draw)
+            state, posterior = self._filter(state, Inputs(action, token), first, weights, sampler)
             states.append(state)
             posteriors.append(posterior)
         return stack_time(states), torch.stack(posteriors, 1)
@@ -114,18 +114,18 @@ class RSSM(nn.Module):
         action: Float[Tensor, "B A"],
         tokens: Float[Tensor, "B E"],
         is_first: Bool[Tensor, " B"],
-        draw: Draw,
+        sampler: Sampler,
     ) -> tuple[State, Float[Tensor, "B S K"]]:
         """Advance one step with an observation; one step of `observe`."""
         weights = self._prepare()
         inputs = self._project(action, tokens, is_first, weights)
-        return self._filter(state, inputs, is_first, weights, draw)
+        return self._filter(state, inputs, is_first, weights, sampler)
 
     def imagine_step(
         self,
         state: State,
         action: Float[Tensor, "B A"],
-        draw: Draw,
+        sampler: Sampler,
         weights: BlockGRU.Weights | None = None,
     ) -> State:
         """Advance one step without an observation, on the prior alone.
@@ -134,10 +134,10 @@ class RSSM(nn.Module):
         """
         weights = weights or self.core.prepare()
         deter = self._advance(state, self.core.project_action(action, weights), weights)
-        return State(deter, self.latent.draw(self.prior_log_probs(deter), draw))
+        return State(deter, self.latent.sample(self.prior_log_probs(deter), sampler))
 
     def prior_log_probs(self, deter: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch S K"]:
-        """Return what the model expects before it sees the observation."""
+        """Return log-probabilities of the latents before the observation."""
         return self.latent.log_probs(self.prior_output(self.prior(deter)))
 
     def _prepare(self) -> Weights:
@@ -147,7 +147,7 @@ class RSSM(nn.Module):
     def _project(
         self, action: Tensor, tokens: Tensor, is_first: Tensor, weights: Weights
     ) -> Inputs:
-        """Multiply actions and tokens by the weights that meet them, for all steps at once."""
+        """Multiply actions and tokens by their weights, for all steps at once."""
         action = action.masked_fill(is_first.unsqueeze(-1), 0.0)
         first = self.posterior.layers[0].linear
         return Inputs(
@@ -161,18 +161,18 @@ class RSSM(nn.Module):
         inputs: Inputs,
         is_first: Bool[Tensor, " B"],
         weights: Weights,
-        draw: Draw,
+        sampler: Sampler,
     ) -> tuple[State, Float[Tensor, "B S K"]]:
         state = State(mask_state(state.deter, is_first), mask_state(state.stoch, is_first))
         deter = self._advance(state, inputs.action, weights.core)
         posterior = self._posterior_log_probs(inputs.tokens + F.linear(deter, weights.posterior))
-        return State(deter, self.latent.draw(posterior, draw)), posterior
+        return State(deter, self.latent.sample(posterior, sampler)), posterior
 
     def _advance(self, state: State, projected_action: Tensor, weights: BlockGRU.Weights) -> Tensor:
         return self.core(state.deter, state.stoch.flatten(-2), projected_action, weights)
 
     def _posterior_log_probs(self, x: Float[Tensor, "B H"]) -> Float[Tensor, "B S K"]:
-        """Go on after the first linear layer."""
+        """Return the posterior's log-probabilities from the output of its first linear layer."""
         first, *others = self.posterior.layers
         x = F.silu(first.norm(x))
         for layer in others:
@@ -184,3 +184,10 @@ def stack_time(states: list[State]) -> State:
     """Stack T states of shape (B, ...) into one of shape (B, T, ...)."""
     deters, stochs = zip(*states, strict=True)
     return State(torch.stack(deters, 1), torch.stack(stochs, 1))
+
+
+def mask_state(
+    value: Float[Tensor, " B *shape"], drop: Bool[Tensor, " B"]
+) -> Float[Tensor, " B *shape"]:
+    """Zero the rows marked in `drop`; masked, not multiplied, because 0 * NaN is NaN."""
+    return value.masked_fill(drop.reshape(-1, *[1] * (value.dim() - 1)), 0.0)

@@ -1,4 +1,4 @@
-"""Agents trained with the public JAX code of DreamerV3, brought here.
+"""Conversion of agents that were trained with the public JAX code of DreamerV3.
 
 Build an agent from `config_from_reference`, then fill it with `load_parameters`.
 """

@@ -1,7 +1,7 @@
-"""Agents trained with the public JAX code, brought here: their parameters and their settings.
+"""Conversion of parameters from the public JAX code of DreamerV3.
 
 Every layer of danijar/dreamerv3 (commit e3f0224) has its counterpart here; names and layouts
-differ. `LAYERS` says which is which; how an array turns into ours depends on the kind of layer:
+differ. `LAYERS` maps the names; the layout depends on the kind of layer:
 
     linear        kernel (in, out)                  -> weight (out, in)
     block-linear  kernel (blocks, in/b, out/b)      -> weight, the same
@@ -66,30 +66,29 @@ LAYERS = (
     ("world_model.continuation.mlp.layers.#.linear", "con/mlp/linear#"),
     ("world_model.continuation.mlp.layers.#.norm", "con/mlp/norm#"),
     ("world_model.continuation.output", "con/head/logit"),
-    ("behavior.critic.mlp.layers.#.linear", "val/mlp/linear#"),
-    ("behavior.critic.mlp.layers.#.norm", "val/mlp/norm#"),
-    ("behavior.critic.output", "val/head/logits"),
-    ("behavior.slow_critic.mlp.layers.#.linear", "slowval/mlp/linear#"),
-    ("behavior.slow_critic.mlp.layers.#.norm", "slowval/mlp/norm#"),
-    ("behavior.slow_critic.output", "slowval/head/logits"),
-    ("behavior.actor.mlp.layers.#.linear", "pol/mlp/linear#"),
-    ("behavior.actor.mlp.layers.#.norm", "pol/mlp/norm#"),
-    ("behavior.actor.mean", "pol/head/action/mean"),
-    ("behavior.actor.std", "pol/head/action/stddev"),
-    ("behavior.actor.output", "pol/head/action/logits"),
+    ("actor_critic.critic.mlp.layers.#.linear", "val/mlp/linear#"),
+    ("actor_critic.critic.mlp.layers.#.norm", "val/mlp/norm#"),
+    ("actor_critic.critic.output", "val/head/logits"),
+    ("actor_critic.slow_critic.mlp.layers.#.linear", "slowval/mlp/linear#"),
+    ("actor_critic.slow_critic.mlp.layers.#.norm", "slowval/mlp/norm#"),
+    ("actor_critic.slow_critic.output", "slowval/head/logits"),
+    ("actor_critic.actor.mlp.layers.#.linear", "pol/mlp/linear#"),
+    ("actor_critic.actor.mlp.layers.#.norm", "pol/mlp/norm#"),
+    ("actor_critic.actor.mean", "pol/head/action/mean"),
+    ("actor_critic.actor.std", "pol/head/action/stddev"),
+    ("actor_critic.actor.output", "pol/head/action/logits"),
 )
 
 # Which axis of the reference's kernel becomes axis 0, 1, ... of our weight.
 LINEAR_AXES, CONVOLUTION_AXES = (1, 0), (3, 2, 0, 1)
 
 RETURN_RANGE = {"retnorm/lo": "low", "retnorm/hi": "high"}
-# State that a JAX checkpoint holds beside the parameters and that has no counterpart here: the
-# optimizer starts anew.
+# State of a JAX checkpoint that has no counterpart here: the optimizer's averages restart at zero.
 OTHER_STATE = ("opt/", "slowval_count", "advnorm/", "valnorm/")
 
 
 class Order(NamedTuple):
-    """Along our `axis`: the reference's position of each of our positions."""
+    """Order along our `axis`: the reference's position for each of our positions."""
 
     axis: int
     positions: tuple[int, ...]
@@ -97,15 +96,15 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True)
 class Counterpart:
-    """One of our tensors, and which array of the reference holds the same numbers."""
+    """One of our tensors with the array of the reference that holds the same numbers."""
 
     tensor: Tensor
     reference: str
-    """Name there, such as `dyn/dynin0/kernel`."""
+    """Name of the array, such as `dyn/dynin0/kernel`."""
     axes: tuple[int, ...]
-    """Axis of theirs for every axis of ours."""
+    """Axis of the reference's array for every axis of ours."""
     order: Order | None = None
-    """How the signals are ordered there, in layers where they meet."""
+    """Order of the signals in the reference, in layers where they meet."""
 
     @property
     def reference_shape(self) -> tuple[int, ...]:
@@ -114,7 +113,7 @@ class Counterpart:
         return tuple(sizes[axis] for axis in range(len(sizes)))
 
     def to_ours(self, array: Array) -> Array:
-        """Turn the reference's array, a parameter or its gradient, into our layout."""
+        """Convert the reference's array, a parameter or its gradient, to our layout."""
         ours = array.transpose(self.axes)
         return ours.take(self.order.positions, self.order.axis) if self.order else ours
 
@@ -122,20 +121,20 @@ class Counterpart:
 def load_parameters(
     agent: Agent, parameters: Mapping[str, Array], keys: Mapping[str, str] | None = None
 ) -> None:
-    """Copy an agent's parameters from the reference's, the slow critic's included.
+    """Copy the reference's parameters into an agent, the slow critic's included.
 
-    The running percentiles of the returns (`retnorm/lo`, `retnorm/hi`) are copied where they are
-    given; optimizer state is passed over.
+    The running percentiles of the returns (`retnorm/lo`, `retnorm/hi`) are copied if given;
+    optimizer state is ignored.
 
     Args:
-        agent: The agent to fill, of the same sizes (see `config_from_reference`).
+        agent: Agent of the same sizes (see `config_from_reference`), which is changed.
         parameters: Arrays by the reference's names, such as `dyn/dynin0/kernel`.
         keys: The reference's key of every signal of the contract, in the order in which they were
             declared there; by default the signals' names without family, in the contract's order.
 
     Raises:
-        ValueError: A parameter is missing, unknown or of another shape; all of them are listed.
-            Or the contract states working ranges, by which the reference does not scale.
+        ValueError: A parameter is missing, unknown or of another shape; the message lists all. Or
+            the contract states ranges of vectors, by which the reference does not scale.
     """
     _check_unscaled(agent.contract.observations)
     counterparts = match(agent, agent.contract.observations, keys=keys)
@@ -144,7 +143,7 @@ def load_parameters(
     for name, attribute in RETURN_RANGE.items():
         if name in arrays:
             tensors[name] = Counterpart(
-                getattr(agent.behavior.return_range, attribute), name, axes=()
+                getattr(agent.actor_critic.return_range, attribute), name, axes=()
             )
     _check_fit(tensors, arrays)
     with torch.no_grad():
@@ -163,15 +162,15 @@ def match(
 
     Args:
         module: An `Agent`, or one of its modules.
-        signals: What it observes; only the parts that observe need them.
-        path: Where the module sits in an agent, such as `world_model.rssm`.
-        keys: As for `load_parameters`.
+        signals: Signals that it observes; modules that observe nothing need none.
+        path: Place of the module in an agent, such as `world_model.rssm`.
+        keys: Keys of the signals, as for `load_parameters`.
 
     Returns:
         Counterparts by the parameter's name in `module`.
 
     Raises:
-        ValueError: The reference has nothing that corresponds.
+        ValueError: A layer has no counterpart in the reference.
     """
     keys = _check_keys(signals, keys)
     layers, orders = dict(_signal_layers(module, keys)), dict(_signal_orders(module, signals, keys))
@@ -198,14 +197,14 @@ def match(
 
 
 def _without_state(parameters: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
-    """Drop what has no counterpart; checkpoints append /value to single numbers."""
+    """Yield parameters without other state; checkpoints append /value to single numbers."""
     for name, array in parameters.items():
         if not name.startswith(OTHER_STATE):
             yield name.removesuffix("/value"), np.asarray(array)
 
 
 def _check_unscaled(signals: Sequence[Signal]) -> None:
-    """Refuse vectors that would be scaled by their range before the networks see them."""
+    """Refuse vectors that would be scaled by their range before the networks read them."""
     scaled = [
         s.name for s in signals if not s.is_image and s.low is not None and s.high is not None
     ]
@@ -217,7 +216,7 @@ def _check_unscaled(signals: Sequence[Signal]) -> None:
 
 
 def _check_fit(tensors: Mapping[str, Counterpart], arrays: Mapping[str, Array]) -> None:
-    """Refuse arrays that are not exactly those of `tensors`."""
+    """Refuse arrays whose names or shapes differ from those of `tensors`."""
     missing = sorted(tensors.keys() - arrays.keys())
     unknown = sorted(arrays.keys() - tensors.keys())
     misshapen = [
@@ -244,7 +243,7 @@ def _check_keys(signals: Sequence[Signal], keys: Mapping[str, str] | None) -> Ma
 
 
 def _weight_axes(layer: nn.Module) -> tuple[int, ...] | None:
-    """Return which axes of the kernel make our weight; None for modules without weights."""
+    """Return the kernel's axes in the order of our weight's; None for modules without weights."""
     if isinstance(layer, nn.Linear):
         return LINEAR_AXES
     if isinstance(layer, nn.Conv2d | UpsampleConv):
@@ -255,7 +254,7 @@ def _weight_axes(layer: nn.Module) -> tuple[int, ...] | None:
 
 
 def _layer_name(path: str) -> str:
-    """Look a module of an agent up in `LAYERS`."""
+    """Return the reference's name of an agent's module, from `LAYERS`."""
     for ours, reference in LAYERS:
         pattern = re.escape(ours).replace(r"\#", r"(\d+)").replace(r"\*", r"[^.]+")
         found = re.fullmatch(pattern, path)
@@ -265,7 +264,7 @@ def _layer_name(path: str) -> str:
 
 
 def _signal_layers(module: nn.Module, keys: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Name the decoder's layers that are called after a signal, or counted from the output."""
+    """Yield the decoder's layers whose names hold a signal's key or count from the output."""
     for path, part in module.named_modules():
         prefix = f"{path}." if path else ""
         if isinstance(part, VectorDecoder):

@@ -1,10 +1,10 @@
-"""The state of a run that evaluated best, kept beside the checkpoints.
+"""Best checkpoint: the agent of a run that evaluated best, stored beside the checkpoints.
 
     RUN/best/step-000017432/   agent.safetensors, state.json
 
-Success decides where a task knows it, the return breaks ties, and of equals the newer one counts.
-A run that is resumed goes on with the best of what came before its checkpoint: what was best at
-each checkpoint stays as long as the checkpoint does.
+Agents are ranked by success where the task reports it, then by return, and of equals the newer one
+counts. A resumed run goes on with the best one before its checkpoint, so the best one before every
+checkpoint stays as long as that checkpoint does.
 """
 
 import json
@@ -33,25 +33,25 @@ WEIGHTS = "agent.safetensors"
 
 
 class Evaluated(NamedTuple):
-    """An evaluated state."""
+    """Figures of an evaluated state."""
 
     step: int
     return_mean: float
     success: float | None
-    """Share of the episodes; None where the task does not know it."""
+    """Share of successful episodes; None where the task does not report success."""
 
     @classmethod
     def of(cls, step: int, summary: Mapping[str, float]) -> "Evaluated":
-        """Return it from the figures of an evaluation."""
+        """Build it from the summary of an evaluation."""
         return cls(step, summary["return"], summary.get("success"))
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """What decides which of two is better."""
+        """Sort key: the larger one is better."""
         return (self.success or 0.0, self.return_mean, self.step)
 
     def is_better_than(self, other: "Evaluated") -> bool:
-        """Tell whether its figures are better."""
+        """Compare the figures alone; a newer state with equal figures is not better."""
         return self.rank[:2] > other.rank[:2]
 
     def __str__(self) -> str:
@@ -60,36 +60,36 @@ class Evaluated(NamedTuple):
 
 
 class BestStates:
-    """Writes and reads the best states of one run folder."""
+    """Store of the best states of one run folder."""
 
     def __init__(self, run: Path) -> None:
         self.folder = run / FOLDER
         self._checkpoints = Checkpoints(run)
 
     def best(self) -> Evaluated | None:
-        """Return the best one, if there is any."""
+        """Return the best state, if there is any."""
         return max(self._all(), key=lambda state: state.rank, default=None)
 
     def path(self, state: Evaluated) -> Path:
-        """Return where it lies."""
+        """Return the folder of a state."""
         return self.folder / f"step-{state.step:09d}"
 
     def offer(self, state: Evaluated, weights: Mapping[str, Tensor]) -> bool:
         """Keep the weights of a state if it is the best so far; return whether it is.
 
         Raises:
-            OSError: The disk is full or failed; what was best is still there.
+            OSError: The disk is full or failed; the best state before is still there.
         """
         before = self.best()
         if not math.isfinite(state.return_mean) or (before and before.rank > state.rank):
             return False
         self._write(state, weights)
-        # The one before stays, too: a checkpoint may just be being written that goes back to it.
+        # The best one before stays, too: a checkpoint from before this one may still be in writing.
         self._prune({state, before or state})
         return True
 
     def resume(self, step: int) -> None:
-        """Forget what came after the checkpoint of this step."""
+        """Delete all states after the checkpoint of this step."""
         for state in self._all():
             if state.step > step:
                 self._delete(state)
@@ -98,14 +98,14 @@ class BestStates:
         """Return the agent's weights.
 
         Raises:
-            ValueError: They cannot be read, or are damaged.
+            ValueError: They cannot be read or are damaged.
         """
         path = self.path(state)
         checksum = json.loads(read_checked(path / "state.json"))["checksum"]
         return read_tensors(path / WEIGHTS, checksum)
 
     def _all(self) -> list[Evaluated]:
-        """Return all that are complete; a draft is hidden, and training may delete some."""
+        """Return all complete states; drafts are hidden, and training may be deleting some."""
         found: list[Evaluated] = []
         for path in sorted(self.folder.glob("step-*/state.json")):
             with suppress(FileNotFoundError):
@@ -121,7 +121,7 @@ class BestStates:
             write_durable(draft / "state.json", json.dumps(record).encode())
 
     def _prune(self, kept: Iterable[Evaluated]) -> None:
-        """Delete what neither is kept nor was the best at any checkpoint."""
+        """Delete all states but those in `kept` and the best one before each checkpoint."""
         states = self._all()
         needed = set(kept)
         for checkpoint in self._checkpoints.history():
@@ -131,7 +131,7 @@ class BestStates:
             self._delete(state)
 
     def _delete(self, state: Evaluated) -> None:
-        """Delete a state, which first loses its name: whoever reads sees all of it or nothing."""
+        """Hide a state, then delete it, so that readers see all of it or nothing."""
         path = self.path(state)
         hidden = path.with_name(f".{path.name}")
         shutil.rmtree(hidden, ignore_errors=True)

@@ -1,26 +1,24 @@
-"""Checkpoints: everything a run needs to go on, on disk, at any moment complete or absent.
+"""Checkpoints: everything that a run needs to go on, on disk, each complete or absent.
 
     RUN/checkpoints/step-000012000/   agent.safetensors, ..., latents-*.safetensors, state.json
     RUN/replay/segment-*.safetensors  fields of the records, which never change once added
 
 Fields are appended: a checkpoint adds the records since the one before and lists all segments that
 it needs. Latents, which training renews, are written whole each time. A checkpoint is prepared in
-a hidden folder, made durable, and renamed: its name is the commit. Whatever fails before that
-leaves the older checkpoints valid. Every file has a checksum in `state.json`, which has its own.
+a hidden folder, made durable, and renamed: the rename is the commit, and a failure before it leaves
+the older checkpoints valid. Every file has a checksum in `state.json`, which has its own.
 
-The caller waits only while weights are copied; the replay is read, and files are written, by a
-background thread while training goes on. Nothing here is executed on load: tensors are
-safetensors, the rest is JSON.
+The caller waits only while weights are copied; a background thread reads the replay and writes the
+files while training goes on. Loading executes nothing: tensors are safetensors, the rest is JSON.
 """
 
 import concurrent.futures
 import json
 import logging
-import re
 import shutil
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,21 +26,21 @@ import torch
 from torch import Tensor
 
 from robodreamer.data.replay import Replay
-from robodreamer.data.ring_buffer import Piece, Snapshot
-from robodreamer.runs.files import (
-    copy_tensors,
-    read_checked,
-    read_tensors,
-    tensor_bytes,
-    write_checked,
+from robodreamer.data.ring_buffer import Block, Snapshot
+from robodreamer.runs.checkpoint_format import (
+    SEGMENT,
+    STATE,
+    Part,
+    parts_of,
+    read_manifest,
+    seal,
+    sort_key,
+    write_block,
 )
+from robodreamer.runs.files import copy_tensors, read_tensors, tensor_bytes, write_checked
 from robodreamer_deploy.utils.atomic_write import replacing, sync, write_durable
 
 logger = logging.getLogger(__name__)
-
-FORMAT = 1
-FOLDER = re.compile(r"step-(\d{9,})(?:\.(\d+))?")
-SEGMENT = re.compile(r"segment-\d+-\d+\.safetensors")
 
 
 class CheckpointError(ValueError):
@@ -50,32 +48,37 @@ class CheckpointError(ValueError):
 
 
 class Checkpoint(NamedTuple):
-    """A complete checkpoint on disk."""
+    """Place of a complete checkpoint on disk."""
 
     step: int
-    """As given to `save`."""
+    """Step that was given to `save`."""
     path: Path
 
 
-class Part(NamedTuple):
-    """A file with the records of the steps [start, stop)."""
+class LoadedCheckpoint(NamedTuple):
+    """Content of a checkpoint, read and verified; the replay's records are read on demand."""
 
-    file: str
-    start: int
-    stop: int
-    checksum: int
+    checkpoint: Checkpoint
+    tensors: dict[str, dict[str, Tensor]]
+    """Tensors by name, per group such as `agent` and `optimizer`."""
+    manifest: Mapping[str, Any]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Counters and states of random generators, as given to `save`."""
+        return self.manifest["state"]
 
 
 class Checkpoints:
-    """Writes and reads the checkpoints of one run folder, and deletes those no longer kept.
+    """Store of one run folder's checkpoints, which deletes those that are no longer kept.
 
     One process at a time may save; any number may read. A run that holds checkpoints can only be
-    continued from one of them: saving before `load` is refused, and the first save after it
-    deletes whatever is newer than the one that was loaded.
+    continued from one of them: saving before `restore_replay` is refused, and the first save after
+    it deletes all that is newer than the checkpoint it continues.
 
     Args:
-        run: The run folder; it is made when first saving.
-        keep: How many checkpoints stay, the newest ones.
+        run: Run folder; it is made by the first save.
+        keep: Number of newest checkpoints that stay.
     """
 
     def __init__(self, run: Path, keep: int = 2) -> None:
@@ -83,14 +86,15 @@ class Checkpoints:
         self.folder = run / "checkpoints"
         self.replay_folder = run / "replay"
         self.keep = keep
-        self._line: list[tuple[Checkpoint, list[Part]]] = []  # what this run goes back to
+        # The checkpoints that this run descends from, with the segments each needs.
+        self._line: list[tuple[Checkpoint, list[Part]]] = []
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
 
     def history(self) -> list[Checkpoint]:
         """Return all complete checkpoints, oldest first."""
         paths = self.folder.iterdir() if self.folder.is_dir() else ()
-        found = sorted((key, path) for path in paths if (key := _sort_key(path)) is not None)
+        found = sorted((key, path) for path in paths if (key := sort_key(path)) is not None)
         return [Checkpoint(step, path) for (step, _), path in found]
 
     def latest(self) -> Checkpoint | None:
@@ -106,16 +110,16 @@ class Checkpoints:
         *,
         wait: bool = False,
     ) -> float:
-        """Write a checkpoint; return the seconds for which the caller was held up.
+        """Write a checkpoint; return the seconds for which the caller had to wait.
 
-        Everything is as it was at the call, whatever training does meanwhile. If the checkpoint
+        It holds the state at the moment of the call; training may go on at once. If the checkpoint
         before is still being written, that is waited for first.
 
         Args:
-            step: Names the checkpoint; may repeat, then the last one saved is the newest.
-            tensors: One safetensors file per entry, such as `agent` and `optimizer`.
-            state: JSON values: counters, states of random generators.
-            replay: Saved with its latents, its queue and its generator.
+            step: Number in the checkpoint's name; if it repeats, the last one saved is the newest.
+            tensors: Groups of tensors, such as `agent` and `optimizer`, each a safetensors file.
+            state: Counters and states of random generators, as JSON values.
+            replay: Replay to save with its latents, its queue and its generator.
             wait: Return only when the checkpoint is on disk.
 
         Raises:
@@ -133,7 +137,7 @@ class Checkpoints:
         frozen = json.loads(json.dumps(state, allow_nan=False))
         copies = {name: copy_tensors(group) for name, group in tensors.items()}
         if torch.cuda.is_initialized():
-            torch.cuda.synchronize()  # another thread reads the copies, on another stream
+            torch.cuda.synchronize()  # the background thread reads the copies on another stream
         snapshot, replay_state = replay.snapshot()
         manifest = {"step": step, "state": frozen, "replay": replay_state}
         names = tuple(replay.fields), tuple(replay.latents)
@@ -143,7 +147,7 @@ class Checkpoints:
         return time.perf_counter() - began
 
     def check(self) -> None:
-        """Complain if the last checkpoint could not be written; wait for nothing.
+        """Raise if the last checkpoint could not be written, without waiting for it.
 
         Raises:
             CheckpointError: As `wait`.
@@ -152,7 +156,7 @@ class Checkpoints:
             self.wait()
 
     def wait(self, timeout_s: float = 600.0) -> None:
-        """Return when no checkpoint is being written.
+        """Wait until no checkpoint is being written.
 
         Raises:
             CheckpointError: The last one could not be written, or still is after `timeout_s`.
@@ -172,39 +176,41 @@ class Checkpoints:
             left = f"{latest.path.name} stays the newest" if latest else "there is none before it"
             raise CheckpointError(f"the checkpoint was not written ({error}); {left}") from error
 
-    def load(
-        self, checkpoint: Checkpoint, replay: Replay | None = None
-    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """Return tensors and state as they were saved; restore the replay, if one is given.
-
-        With a replay the run goes on from here. Nothing is changed on disk.
+    def load(self, checkpoint: Checkpoint) -> LoadedCheckpoint:
+        """Read a checkpoint's tensors and state, and verify their checksums.
 
         Raises:
-            CheckpointError: Another format, a file that is missing or damaged, or a replay with
-                other settings. Then use the replay no more.
+            CheckpointError: Another format, or a file that is missing or damaged.
         """
         self.wait()
-        try:
-            manifest = _read_manifest(checkpoint)
+        with _as_checkpoint_error(checkpoint):
+            manifest = read_manifest(checkpoint.path)
             tensors = {
                 name: read_tensors(checkpoint.path / f"{name}.safetensors", checksum)
                 for name, checksum in manifest["tensors"].items()
             }
-            if replay is not None:
-                replay.restore(manifest["replay"], self._pieces(checkpoint, manifest))
-                self._line = [*self._line_before(checkpoint), (checkpoint, _segments(manifest))]
-        except ValueError as error:
-            raise CheckpointError(f"{checkpoint.path.name} cannot be loaded: {error}") from error
-        return tensors, manifest["state"]
+        return LoadedCheckpoint(checkpoint, tensors, manifest)
 
-    def _pieces(self, checkpoint: Checkpoint, manifest: Mapping[str, Any]) -> Iterator[Piece]:
+    def restore_replay(self, loaded: LoadedCheckpoint, replay: Replay) -> None:
+        """Restore a checkpoint's replay and continue the run from it. Nothing changes on disk.
+
+        Raises:
+            CheckpointError: Records are missing or damaged, or the replay has other settings. The
+                replay is unusable then.
+        """
+        checkpoint, manifest = loaded.checkpoint, loaded.manifest
+        with _as_checkpoint_error(checkpoint):
+            replay.restore(manifest["replay"], self._blocks(loaded))
+            segments = parts_of(manifest, "segments")
+            self._line = [*self._line_before(checkpoint), (checkpoint, segments)]
+
+    def _blocks(self, loaded: LoadedCheckpoint) -> Iterator[Block]:
         """Read the records that a checkpoint needs: fields from segments, then its latents."""
-        for part in _segments(manifest):
-            tensors = read_tensors(self.replay_folder / part.file, part.checksum)
-            yield Piece(part.start, part.stop, tensors)
-        for part in (Part(*part) for part in manifest["latents"]):
-            tensors = read_tensors(checkpoint.path / part.file, part.checksum)
-            yield Piece(part.start, part.stop, tensors)
+        folders = {"segments": self.replay_folder, "latents": loaded.checkpoint.path}
+        for kind, folder in folders.items():
+            for part in parts_of(loaded.manifest, kind):
+                tensors = read_tensors(folder / part.file, part.checksum)
+                yield Block(part.start, part.stop, tensors)
 
     def _line_before(self, checkpoint: Checkpoint) -> list[tuple[Checkpoint, list[Part]]]:
         """Return the readable checkpoints that are older than this one, with their segments."""
@@ -213,7 +219,7 @@ class Checkpoints:
             if older.path.name == checkpoint.path.name:
                 break
             try:
-                line.append((older, _segments(_read_manifest(older))))
+                line.append((older, parts_of(read_manifest(older.path), "segments")))
             except ValueError as error:
                 logger.warning("%s; the next checkpoint takes its place", error)
         return line
@@ -249,20 +255,20 @@ class Checkpoints:
         snapshot: Snapshot,
         names: tuple[Iterable[str], Iterable[str]],
     ) -> list[Part]:
-        """Prepare everything, durably, then give it its name; return the segments it needs."""
+        """Prepare all files durably, then rename the folder; return the segments it needs."""
         fields, latents = names
         segments = self._append_segments(snapshot, fields)
         with replacing(target) as draft:
             draft.mkdir()
             manifest |= {
                 "segments": segments,
-                "latents": [_write_piece(draft, "latents", p) for p in snapshot.pieces(latents)],
+                "latents": [write_block(draft, "latents", b) for b in snapshot.blocks(latents)],
                 "tensors": {
                     name: write_checked(draft / f"{name}.safetensors", tensor_bytes(group))
                     for name, group in tensors.items()
                 },
             }
-            write_durable(draft / "state.json", _sealed(manifest))
+            write_durable(draft / STATE, seal(manifest))
             for folder in (self.replay_folder, self.folder.parent):
                 sync(folder)  # the segments have to be there before the checkpoint has its name
         return segments
@@ -272,19 +278,19 @@ class Checkpoints:
         before = self._line[-1][1] if self._line else []
         segments = [part for part in before if part.stop > snapshot.steps.start]
         start = segments[-1].stop if segments else 0
-        new = snapshot.pieces(fields, start)
-        return segments + [_write_piece(self.replay_folder, "segment", piece) for piece in new]
+        new = snapshot.blocks(fields, start)
+        return segments + [write_block(self.replay_folder, "segment", block) for block in new]
 
     def _free_path(self, step: int) -> Path:
-        """Return a name that sorts after all checkpoints of the same step."""
+        """Return a path whose name sorts after all checkpoints of the same step."""
         name = f"step-{step:09d}"
         same = [found.path for found in self.history() if found.step == step]
-        if same and (key := _sort_key(same[-1])):
+        if same and (key := sort_key(same[-1])):
             name = f"{name}.{key[1] + 1}"
         return self.folder / name
 
     def _clean(self) -> None:
-        """Delete drafts, and checkpoints and segments that this run does not go back to."""
+        """Delete drafts, and checkpoints and segments that this run does not descend from."""
         for draft in self.folder.glob(".step-*"):
             _remove(draft)
         kept = {checkpoint.path for checkpoint, _ in self._line}
@@ -297,14 +303,16 @@ class Checkpoints:
                 _remove(path)
 
 
-def _sort_key(path: Path) -> tuple[int, int] | None:
-    """Return step and rank among those of the same step; None if it is no checkpoint."""
-    match = FOLDER.fullmatch(path.name)
-    return (int(match[1]), int(match[2] or 0)) if match else None
+@contextmanager
+def _as_checkpoint_error(checkpoint: Checkpoint) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path.name} cannot be loaded: {error}") from error
 
 
 def _remove(path: Path) -> None:
-    """Delete a file or a checkpoint; a checkpoint loses its name first, being incomplete then."""
+    """Delete a file or a checkpoint; a checkpoint is hidden first, as it is soon incomplete."""
     try:
         if path.is_dir():
             hidden = path.with_name(f".{path.name.lstrip('.')}")
@@ -313,35 +321,3 @@ def _remove(path: Path) -> None:
             path.unlink()
     except OSError as error:
         logger.warning("%s could not be deleted: %s", path, error)
-
-
-def _write_piece(folder: Path, kind: str, piece: Piece) -> Part:
-    file = f"{kind}-{piece.start:09d}-{piece.stop:09d}.safetensors"
-    checksum = write_checked(folder / file, tensor_bytes(piece.values))
-    return Part(file, piece.start, piece.stop, checksum)
-
-
-def _segments(manifest: Mapping[str, Any]) -> list[Part]:
-    return [Part(*part) for part in manifest["segments"]]
-
-
-def _sealed(data: Mapping[str, Any]) -> bytes:
-    """Return JSON text with its format and a checksum over the rest."""
-    body = json.dumps(data, sort_keys=True, allow_nan=False)
-    checksum = zlib.crc32(body.encode())
-    return f'{{"format": {FORMAT}, "checksum": {checksum}, "data": {body}}}\n'.encode()
-
-
-def _read_manifest(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what `_sealed` was given; raise ValueError if it cannot be read or was altered."""
-    path = checkpoint.path / "state.json"
-    try:
-        sealed = json.loads(read_checked(path).decode())
-        version, checksum, data = (sealed[key] for key in ("format", "checksum", "data"))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from error
-    if version != FORMAT:
-        raise ValueError(f"{path} has format {version!r}, this release reads format {FORMAT}")
-    if checksum != zlib.crc32(json.dumps(data, sort_keys=True).encode()):
-        raise ValueError(f"{path} is damaged: its checksum differs")
-    return data

@@ -1,6 +1,6 @@
-"""Files that survive a crash: written durably, appearing complete or not at all, checked on read.
+"""Crash-safe files: written durably, visible only when complete, verified when read.
 
-Tensors are kept as safetensors, everything else as JSON; neither executes anything on load.
+Tensors are stored as safetensors, everything else as JSON; loading either executes nothing.
 """
 
 import fcntl
@@ -21,15 +21,15 @@ from robodreamer_deploy.utils.atomic_write import write_atomic, write_durable
 
 
 class FolderInUseError(ValueError):
-    """Another process works in a folder that only one may change at a time."""
+    """Raised when another process holds the lock of a folder."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same folder out, until this one is done or dead.
+    """Hold a folder's lock until the block ends or this process dies.
 
     Raises:
-        FolderInUseError: Another process is in it.
+        FolderInUseError: Another process holds it.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -40,21 +40,22 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    """Lock an open folder, until it is closed."""
+    """Lock an open folder until it is closed."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise FolderInUseError(f"another process is at work in {folder}; stop it first") from error
-    # Deleted and made again since it was opened, it has another lock, which others ask for.
+    # A folder deleted and made again since it was opened has another lock: other processes would
+    # not see this one.
     if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
         raise FolderInUseError(f"another process has just deleted {folder}; try again")
 
 
 def write_json_atomic(path: Path, data: Any) -> None:
-    """Write JSON text to a file, all of it or nothing.
+    """Replace a file by JSON text, as `write_atomic` does.
 
     Raises:
-        ValueError: A number is NaN or infinite, which JSON does not know.
+        ValueError: A number is NaN or infinite, which JSON cannot represent.
     """
     write_atomic(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
@@ -69,7 +70,7 @@ def read_checked(path: Path, checksum: int | None = None) -> bytes:
     """Return the content of a file.
 
     Raises:
-        ValueError: It cannot be read, or is not what `checksum` was taken of.
+        ValueError: It cannot be read, or its checksum differs.
     """
     try:
         content = path.read_bytes()
@@ -93,7 +94,7 @@ def read_tensors(path: Path, checksum: int | None = None) -> dict[str, Tensor]:
 
 
 def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies where the tensors lie, each with memory of its own, as safetensors needs."""
+    """Return copies on the same devices, each with its own memory, which safetensors requires."""
     return {
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -101,5 +102,5 @@ def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return the content of a safetensors file; tensors share no memory."""
+    """Return tensors that share no memory as the content of a safetensors file."""
     return safetensors.torch.save({name: tensor.cpu() for name, tensor in tensors.items()})

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 
 from robodreamer.config import TrainConfig
-from robodreamer.data.collector import make_replay
 from robodreamer.data.datasets.robot_log import Cut
 from robodreamer.data.episode_records import (
     Layout,
@@ -20,7 +19,8 @@ from robodreamer.data.episode_records import (
     side_by_side,
     with_latents,
 )
-from robodreamer.models.distributions import Sample
+from robodreamer.data.replay import make_replay
+from robodreamer.models.sampling import RandomSampler
 from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import make_agent, read_run
@@ -170,13 +170,15 @@ def _add(
         checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
         if checkpoints.latest() != checkpoint:
             raise CheckpointError(f"{run} has a newer checkpoint meanwhile; import the logs again")
-        tensors, state = checkpoints.load(checkpoint, replay)
+        loaded = checkpoints.load(checkpoint)
+        checkpoints.restore_replay(loaded, replay)
+        tensors, state = loaded.tensors, loaded.state
         agent.load_state_dict(tensors["agent"])
-        draw = Sample(torch.Generator().manual_seed(config.seed))
-        for record in with_latents(side_by_side(imported.steps, layout), agent, draw):
+        sampler = RandomSampler(torch.Generator().manual_seed(config.seed))
+        for record in with_latents(side_by_side(imported.steps, layout), agent, sampler):
             replay.add(record)
         has_unknown = imported.has_unknown or layout.num_copies > 0
-        state["has_unknown"] = state.get("has_unknown", False) or has_unknown
+        state["has_unknown"] = state["has_unknown"] or has_unknown
         checkpoints.save(replay.num_steps, tensors, state, replay, wait=True)
     copies = f" and {layout.num_copies} copies without a reward that fill up its"
     copies += f" {data.num_envs} environments"

@@ -1,14 +1,13 @@
-"""A run folder: what belongs to one training run, and how its agent is brought back.
+"""Run folder: the files of one training run, and loading its agent from them.
 
-It holds
-
-    config.json         the settings, and the release, commit and packages that made the run
-    contract.json       what the task observes and does
-    metrics.jsonl       see `metrics`; events.out.* are the same for TensorBoard
-    checkpoints/        see `checkpoint`, as for replay/
-    best/               see `best`
-    videos/ plots/      what was drawn of it
-    faults/             what an environment did before it failed
+config.json         settings, and the release, commit and packages that made the run
+contract.json       observations and actions of the task
+metrics.jsonl       figures over time, see `metrics`; events.out.* are the same for TensorBoard
+checkpoints/        agent, optimizer and counters, see `checkpoint`
+replay/             records that the checkpoints share, see `checkpoint`
+best/               agent that evaluated best, see `best_checkpoint`
+videos/ plots/      films of episodes, pictures of metrics
+faults/             last transition of environments that failed
 """
 
 import contextlib
@@ -36,19 +35,28 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.utils.atomic_write import write_atomic
 from robodreamer_sim.utils.cores import num_usable_cores
 
-RUN_VERSION = 1
+RUN_VERSION = 2
 NEWEST, BEST = "newest", "best"
-"""What may be asked for in place of a checkpoint's name."""
+"""Words that are accepted in place of a checkpoint's name."""
 PACKAGES = (
     "torch", "numpy", "mujoco", "dm-control", "gymnasium", "gymnasium-robotics", "safetensors",
     "tensorboard", "onnx", "onnxscript", "onnxruntime",
 )  # fmt: skip
-"""Packages whose versions a run records."""
+"""Packages whose versions a run records, because its numbers may depend on them."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
+class RunRecord(NamedTuple):
+    """Settings, contract and provenance that a run folder was begun with."""
+
+    config: TrainConfig
+    contract: Contract
+    provenance: dict[str, Any]
+    """Release, commit, machine and packages that made the run."""
+
+
 class LoadedRun(NamedTuple):
-    """A trained agent and where it came from."""
+    """Trained agent with the record and the checkpoint that it came from."""
 
     agent: Agent
     config: TrainConfig
@@ -68,7 +76,7 @@ def require_new(folder: Path) -> None:
     """Refuse a folder that a new run would overwrite.
 
     Raises:
-        ValueError: There is a run in it already, or what is left of one.
+        ValueError: It holds a run already, or the rest of one.
     """
     if (folder / "config.json").exists():
         raise ValueError(
@@ -82,7 +90,7 @@ def require_new(folder: Path) -> None:
 
 
 def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
-    """Begin a run folder; `require_new` has to agree. config.json, written last, makes it one."""
+    """Write a new run's records, after `require_new`; config.json comes last, it makes the run."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "contract.json", contract.to_json().encode())
     write_json_atomic(
@@ -100,7 +108,7 @@ def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
     )
 
 
-def read_run(folder: Path) -> tuple[TrainConfig, Contract, dict[str, Any]]:
+def read_run(folder: Path) -> RunRecord:
     """Read settings, contract and provenance of a run.
 
     Raises:
@@ -117,7 +125,7 @@ def read_run(folder: Path) -> tuple[TrainConfig, Contract, dict[str, Any]]:
         contract = Contract.from_json(contract_path.read_text())
     except ValueError as error:
         raise ValueError(f"{folder} cannot be used: {error}") from error
-    return config, contract, record
+    return RunRecord(config, contract, record)
 
 
 def _require_version(record: Any) -> None:
@@ -129,15 +137,14 @@ def _require_version(record: Any) -> None:
 
 
 def load_run(folder: Path, checkpoint: str | None = None) -> LoadedRun:
-    """Bring back the agent of a run, on the CPU, from its newest checkpoint or another one.
+    """Load the agent of a run, on the CPU, from its newest checkpoint or another one.
 
     Args:
         folder: Run folder.
-        checkpoint: Name of a checkpoint; `newest`, as None; or `best`, the state that evaluated
-            best, see `best`.
+        checkpoint: Name of a checkpoint, `newest` (as None), or `best`, which evaluated best.
 
     Raises:
-        ValueError: No run, no checkpoint, or one that is damaged.
+        ValueError: The folder holds no run or no checkpoint, or one that is damaged.
     """
     config, contract, provenance = read_run(folder)
     chosen, weights = _load_weights(folder, checkpoint)
@@ -159,10 +166,10 @@ def _load_weights(folder: Path, name: str | None) -> tuple[Checkpoint, dict[str,
         known = history | {NEWEST: newest, BEST: None}
         chosen = config_module.choose("checkpoint", name or NEWEST, known)
         try:
-            return chosen, checkpoints.load(chosen)[0]["agent"]
+            return chosen, checkpoints.load(chosen).tensors["agent"]
         except CheckpointError:
             if chosen is not newest or chosen.path.exists():
-                raise  # it is damaged; otherwise a newer one has taken its place
+                raise  # it is damaged; otherwise training has deleted it for a newer one
 
 
 def _load_best(folder: Path, states: BestStates) -> tuple[Checkpoint, dict[str, Tensor]]:
@@ -176,7 +183,7 @@ def _load_best(folder: Path, states: BestStates) -> tuple[Checkpoint, dict[str, 
 
 
 def better_than_newest(folder: Path) -> str | None:
-    """Return in words which state of a run evaluated better than the newest; None if it is best."""
+    """Return a sentence about a state that evaluated better than the newest; None if none did."""
     path = folder / "metrics.jsonl"
     lines = read_metrics(folder) if path.exists() else []
     evaluations = [line for line in lines if "evaluation/return" in line]
@@ -206,7 +213,7 @@ def git_commit() -> str:
 
 
 def describe_machine() -> str:
-    """Return what this process may compute with: processor, cores, and a GPU if there is one."""
+    """Return processor, usable cores, and the GPU if there is one."""
     cpu = platform.processor() or platform.machine()
     if CPU_INFO.is_file() and (found := re.search(r"model name\s*: (.+)", CPU_INFO.read_text())):
         cpu = found[1]

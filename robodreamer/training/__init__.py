@@ -1,1 +1,1 @@
-"""Training: the loop (`train`), its parts put together (`builder`), and who watches it."""
+"""Training: the loop (`train`), the builder of its parts, and reports about it."""

@@ -1,4 +1,4 @@
-"""Progress: a live line in a terminal, a plain line now and then in a log file."""
+"""Progress display: a live panel in a terminal, plain lines in a log file."""
 
 import sys
 import time
@@ -17,17 +17,17 @@ BAR_WIDTH = 40
 
 
 class _Console(Console):
-    """A console that does not end the process when its reader has left, as rich's does."""
+    """Console that stays quiet when its reader has left, where rich's ends the process."""
 
     def on_broken_pipe(self) -> None:
-        """Write nothing any more."""
+        """Stop writing."""
         self.quiet = True
 
 
 class Progress:
-    """Display of where a run stands, which falls silent when nobody takes it in any more.
+    """Display of a run's progress, which turns itself off once writing fails.
 
-    A terminal that was closed, a reader that left, or a log on a full disk ends no run.
+    A closed terminal, a reader that left or a log on a full disk must not end a run.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Progress:
         self._first: tuple[float, float] | None = None
 
     def start(self) -> None:
-        """Begin to show."""
+        """Start the live display."""
         if self._live:
             with self._tolerant():
                 self._live.start()
 
     def stop(self) -> None:
-        """Leave the last state on the screen."""
+        """Stop the live display; its last state stays on the screen."""
         if self._live:
             with self._tolerant():
                 self._live.stop()
@@ -66,7 +66,7 @@ class Progress:
 
         Args:
             share: Part of the run that is done, in [0, 1].
-            figures: What to show, by name.
+            figures: Texts to show, by name.
         """
         with self._tolerant():
             self._show(share, figures)
@@ -86,7 +86,7 @@ class Progress:
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:
-        """Show nothing any more once something could not be shown."""
+        """Turn the display off at the first failure."""
         try:
             yield
         except OSError:
@@ -104,5 +104,5 @@ class Progress:
 
 
 def _line(text: str) -> Text:
-    """Return what stays on one line, cut where the terminal ends."""
+    """Return text that stays on one line, cut where the terminal ends."""
     return Text(text, no_wrap=True, overflow="ellipsis")

@@ -1,6 +1,7 @@
-"""Says how a run is doing: on the screen, in its files, and by evaluating the agent.
+"""Reporter: figures of a run on the screen and in its files, and evaluations of its agent.
 
-Nothing here takes part in training; an evaluation has its own environments and random draws.
+It does not take part in training: an evaluation has its own environments, and its policy takes the
+most likely actions.
 """
 
 import math
@@ -15,16 +16,11 @@ from numpy.typing import NDArray
 
 from robodreamer.config import TrainConfig
 from robodreamer.data.collector import Collector, Episode, TrainingDivergedError
-from robodreamer.evaluation.evaluate import (
-    AgentPolicy,
-    Array,
-    Policy,
-    evaluate,
-    make_evaluation_envs,
-)
+from robodreamer.evaluation.evaluate import Array, evaluate, make_evaluation_envs
+from robodreamer.evaluation.policies import AgentPolicy, VectorPolicy
 from robodreamer.learning.agent import Agent
 from robodreamer.models.bin_range import describe_figures
-from robodreamer.models.distributions import Mode
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.metrics import Means, MetricsWriter
 from robodreamer.training.progress import Progress
@@ -39,8 +35,8 @@ from robodreamer_sim.utils.cores import num_usable_cores
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 
-class _Mark(NamedTuple):
-    """Where things stood at the last report."""
+class _Totals(NamedTuple):
+    """Counts at the time of a report."""
 
     time_s: float
     steps: int
@@ -49,35 +45,43 @@ class _Mark(NamedTuple):
 
 
 class _StoppedError(Exception):
-    """Whoever started the run does not want to wait for the end of an evaluation."""
+    """Raised inside an evaluation when a stop is requested."""
 
 
 class _UntilStopped:
-    """A policy that acts until a stop is requested."""
+    """Policy that raises once a stop is requested, so that Ctrl-C does not wait for episodes."""
 
-    def __init__(self, policy: Policy, stop: StopRequest) -> None:
+    def __init__(self, policy: VectorPolicy, stop: StopRequest) -> None:
         self.policy, self.stop = policy, stop
 
     def act(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_]) -> Array:
-        """Return what the policy does."""
+        """Return the policy's actions (N, A)."""
         if self.stop.is_requested:
             raise _StoppedError
         return self.policy.act(observation, is_first)
 
 
 class EvaluationFault(EnvironmentFault):
-    """A fault of an environment that evaluates, whose number and records are not training's."""
+    """Fault of an evaluation's environment; its number and records are not those of training."""
 
     @classmethod
     def of(cls, fault: EnvironmentFault) -> "EvaluationFault":
-        """Return the same fault as one of an evaluation."""
+        """Convert a fault of an environment."""
         found = cls(f"in an evaluation, {fault}")
         found.__dict__.update(vars(fault))
         return found
 
 
 class Reporter:
-    """Figures of one run."""
+    """Reporter of one run: metrics, evaluations and warnings.
+
+    Args:
+        config: Settings of the run.
+        folder: Run folder.
+        progress: Display on the screen.
+        clock: Monotonic clock in seconds.
+        meter: Meter of this process's share of the processor.
+    """
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ class Reporter:
         self.episodes: deque[Episode] = deque(maxlen=100)
         self._writer: MetricsWriter | None = None
         self._envs: VectorEnv | None = None
-        self._last = _Mark(clock(), 0, 0, 0.0)
+        self._last = _Totals(clock(), 0, 0, 0.0)
         self._latest_evaluation = "-"
         self._num_faults = 0
         self._has_warned_of_bins = False
@@ -105,8 +109,8 @@ class Reporter:
         self.progress.say(text)
 
     def begin(self, resumed_step: int | None, updates: int) -> None:
-        """Open the files, and forget what was logged after the checkpoint that is resumed."""
-        self._last = _Mark(self._clock(), resumed_step or 0, updates, 0.0)
+        """Open the files; drop what was logged after the checkpoint of a resumed run."""
+        self._last = _Totals(self._clock(), resumed_step or 0, updates, 0.0)
         self._meter.restart()
         self._writer = MetricsWriter(self.folder, resumed_step)
         if resumed_step is not None:
@@ -125,11 +129,12 @@ class Reporter:
         """Show and log the figures since the last report.
 
         Raises:
-            TrainingDivergedError: One of them is not finite; the line in the log says which.
+            TrainingDivergedError: Some are not finite; they are in the log, and the message names
+                them.
         """
         now = self._clock()
         steps = collector.num_steps
-        last, self._last = self._last, _Mark(now, steps, updates, collector.seconds_waited)
+        last, self._last = self._last, _Totals(now, steps, updates, collector.seconds_waited)
         elapsed = now - last.time_s
         waited = self._last.waited_s - last.waited_s
         figures = self.means.pop() | {
@@ -139,7 +144,7 @@ class Reporter:
             "wait_share": waited / elapsed,
             "largest_reward": collector.largest_reward,
         }
-        figures |= self._tell_restarts(collector.envs) | self._tell_shortage(elapsed, waited)
+        figures |= self._report_restarts(collector.envs) | self._check_processor(elapsed, waited)
         if self.episodes:
             count = len(self.episodes)
             figures["episode/return"] = sum(e.episode_return for e in self.episodes) / count
@@ -153,12 +158,12 @@ class Reporter:
         self.progress.show(schedule.share_done(steps), self._shown(steps, figures))
 
     def evaluate(self, agent: Agent, steps: int, schedule: Schedule, stop: StopRequest) -> None:
-        """Run the evaluation episodes, log what they say and film one, unless a stop is requested.
+        """Run the evaluation episodes, log their figures and film one, unless a stop is requested.
 
-        Training time does not count it. The best state so far is kept.
+        It does not count as training time. The best state so far is kept.
 
         Raises:
-            EvaluationFault: An environment failed, or cannot be made any more.
+            EvaluationFault: An environment failed or cannot be made.
         """
         began = self._clock()
         try:
@@ -180,16 +185,16 @@ class Reporter:
         self.say(f"evaluation: {self._latest_evaluation}")
 
     def _warn_of_bins(self, figures: Mapping[str, float]) -> None:
-        """Say once that rewards or returns leave the bins of the heads."""
+        """Warn once that rewards or returns lie beyond the bins of the heads."""
         warning = describe_figures(self.config, figures)
         if warning and not self._has_warned_of_bins:
             self.say(f"warning: {warning}")
             self._has_warned_of_bins = True
 
-    def _tell_shortage(self, elapsed_s: float, idle_s: float) -> dict[str, float]:
-        """Say once that others use the processor; return the share that this process got.
+    def _check_processor(self, elapsed_s: float, idle_s: float) -> dict[str, float]:
+        """Warn once that other processes use the processor; return the share this process got.
 
-        Nothing is told of the time around an evaluation, which is none of training.
+        An interval with an evaluation in it is skipped, because its time is not training's.
         """
         if self._has_evaluated:
             self._has_evaluated = False
@@ -200,8 +205,8 @@ class Reporter:
             self.say(f"warning: {warning}")
         return {FIGURE: share}
 
-    def _tell_restarts(self, envs: VectorEnv) -> dict[str, float]:
-        """Say which simulators were restarted since the last report; return what that cost."""
+    def _report_restarts(self, envs: VectorEnv) -> dict[str, float]:
+        """Report the simulators restarted since the last report; return the episodes that cost."""
         for fault in envs.faults[self._num_faults :]:
             self.say(f"warning: a simulator was restarted, its episodes broke off: {fault}")
         self._num_faults = len(envs.faults)
@@ -210,11 +215,13 @@ class Reporter:
     def _evaluate(
         self, agent: Agent, steps: int, stop: StopRequest
     ) -> tuple[dict[str, float], dict[str, Pictures]]:
-        """Return what the episodes say, and stills of the dream about the first."""
+        """Return the summary of the episodes, and stills of the dream about the first."""
         episodes = self.config.evaluate_episodes
         if self._envs is None:
             self._envs = self._make_envs(agent.contract, episodes)
-        recorder = make_recorder(AgentPolicy(agent, self._envs.num_envs, Mode()), agent.contract)
+        recorder = make_recorder(
+            AgentPolicy(agent, self._envs.num_envs, ModeSampler()), agent.contract
+        )
         try:
             summary = evaluate(_UntilStopped(recorder, stop), self._envs, episodes).summary()
         except EnvironmentFault as fault:
@@ -226,7 +233,7 @@ class Reporter:
             return make_evaluation_envs(contract, episodes, timeout_s=self.config.env_timeout_s)
         except EnvironmentFault as fault:
             raise EvaluationFault.of(fault) from fault
-        except ValueError as error:  # they were made before, so the run has something to save
+        except ValueError as error:  # raised as a fault, so that the agent is saved first
             raise EvaluationFault(f"in an evaluation, {error}") from error
 
     def _write(self, steps: int, schedule: Schedule, figures: dict[str, float]) -> None:
@@ -234,7 +241,7 @@ class Reporter:
         self._writer.write(steps, schedule.seconds / 60, figures)
 
     def _shown(self, steps: int, figures: dict[str, float]) -> dict[str, str]:
-        """Choose what fits a screen."""
+        """Return the figures that fit a screen, as text."""
         shown = {
             "steps": f"{steps:,} ({figures['steps_per_s']:.0f}/s)",
             "updates": f"{figures['updates']:,.0f} ({figures['updates_per_s']:.1f}/s)",
@@ -250,7 +257,7 @@ class Reporter:
 
 
 def _bottleneck(wait_share: float) -> str:
-    """Say who waits for whom: the learner for the environments, or they for it."""
+    """Return the side that training waits for: the learner, or the environments."""
     if wait_share < 0.02:
         return "the learner"
     return f"environments {wait_share:.0%}"

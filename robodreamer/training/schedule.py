@@ -1,4 +1,4 @@
-"""When a run ends, saves, reports and evaluates, and which signals stop it."""
+"""Schedule of a run: checkpoints, reports, evaluations, the end, and the signals that stop it."""
 
 import os
 import signal
@@ -14,17 +14,18 @@ CONFIRMED_STOP_CODE = 130  # 128 + SIGINT, as shells count
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Ctrl-C; a service manager, container or batch system; a terminal that is closed; Ctrl-\\."""
 CONFIRMATIONS = (signal.SIGINT, signal.SIGQUIT)
-"""Those that a person repeats on purpose. The others arrive twice by themselves: `timeout` tells
-the process and its group; of a closed terminal both the shell and the kernel tell."""
+"""Signals that a person repeats on purpose. The others arrive twice by themselves: `timeout` sends
+to the process and to its group, and after a closed terminal both the shell and the kernel send."""
 STOP_TEXT = "saving; Ctrl-C again leaves at once"
 STDERR = 2
 SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class Period:
-    """Comes due once in every period: when a multiple of it has been passed since the last look.
+    """Period that comes due when a multiple of its length was passed since the last look.
 
-    What has been passed depends on the present alone, so a resumed run has the same periods.
+    Multiples are counted from 0, not from the last time it was due, so a resumed run has the same
+    periods.
     """
 
     def __init__(self, length: float) -> None:
@@ -32,19 +33,20 @@ class Period:
         self._last = 0.0
 
     def restart(self, now: float) -> None:
-        """Forget what was passed up to now."""
+        """Count from `now` on."""
         self._last = now
 
     def is_due(self, now: float) -> bool:
-        """Whether a multiple was passed; the next look counts from here."""
+        """Return True if a multiple was passed since the last look, which is moved to `now`."""
         last, self._last = self._last, now
         return now // self.length > last // self.length
 
 
 class Schedule:
-    """Tells what is due. Steps count environment steps, seconds count training time.
+    """Schedule of checkpoints, evaluations, reports and the end of a run.
 
-    A deterministic run does everything at fixed steps; any other one at times.
+    Steps are environment steps, seconds are training time. A deterministic run does everything at
+    fixed steps, any other run at times.
     """
 
     def __init__(self, config: TrainConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,11 +59,11 @@ class Schedule:
             self._evaluation = Period(float(config.evaluate_steps))
             self._report = Period(float(config.log_steps))
         self.evaluates = config.evaluate_minutes > 0
-        """Whether the run evaluates at all."""
+        """True if the run evaluates at all."""
         self.resume(steps=0, seconds=0.0)
 
     def resume(self, steps: int, seconds: float) -> None:
-        """Count on from a checkpoint."""
+        """Continue from the steps and seconds of a checkpoint."""
         self._began = self._clock() - seconds
         for period in (self._checkpoint, self._evaluation, self._report):
             period.restart(self._now(steps))
@@ -72,33 +74,33 @@ class Schedule:
         return self._clock() - self._began
 
     def pause(self, seconds: float) -> None:
-        """Do not count time that was spent on something other than training."""
+        """Exclude seconds that were not spent on training."""
         self._began += seconds
 
     def share_done(self, steps: int) -> float:
-        """Return how much of the run is done, in [0, 1]."""
+        """Return the share of the run that is done, in [0, 1]."""
         by_steps = steps / self.config.steps
         by_time = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
         return min(1.0, max(by_steps, by_time))
 
     def is_over(self, steps: int) -> bool:
-        """Whether steps or minutes are used up."""
+        """Return True once steps or minutes are used up."""
         return self.share_done(steps) >= 1
 
     def is_checkpoint_due(self, steps: int) -> bool:
-        """Whether it is time to save; true once per period."""
+        """Return True if it is time to save, once per period."""
         return self._checkpoint.is_due(self._now(steps))
 
     def checkpoint_is_done(self, steps: int) -> None:
-        """Count from here to the next checkpoint."""
+        """Count the time to the next checkpoint from here."""
         self._checkpoint.restart(self._now(steps))
 
     def is_report_due(self, steps: int) -> bool:
-        """Whether it is time to report; true once per period."""
+        """Return True if it is time to report, once per period."""
         return self._report.is_due(self._now(steps))
 
     def is_evaluation_due(self, steps: int) -> bool:
-        """Whether it is time to evaluate; true once per period, or never."""
+        """Return True if it is time to evaluate, once per period, or never."""
         return self.evaluates and self._evaluation.is_due(self._now(steps))
 
     def _now(self, steps: int) -> float:
@@ -106,13 +108,13 @@ class Schedule:
 
 
 class StopRequest:
-    """Request to stop, by any of `STOPS` while it is entered; Ctrl-C after that leaves at once.
+    """Handler of the signals in `STOPS`: the first requests a stop, a second Ctrl-C exits at once.
 
-    Leaving at once is safe: whatever is half written has a temporary name. SIGHUP stays ignored
-    where it was, as under `nohup`.
+    Exiting at once is safe, because half-written files have temporary names. SIGHUP stays ignored
+    where it already was, as under `nohup`.
 
     Args:
-        say: Tells whoever asked that it was heard; an update of a large network takes a while.
+        say: Prints an acknowledgement; the update of a large network takes a while.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -121,14 +123,14 @@ class StopRequest:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":  # noqa: PYI034  beartype checks no Self
-        """Listen."""
+        """Install the handlers."""
         for number in STOPS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._handlers[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Listen no more."""
+        """Restore the handlers before."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 

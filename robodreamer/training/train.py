@@ -1,8 +1,8 @@
 """The training loop, on one page.
 
 Collect one step of every environment, do the updates that are due, report, save. While the
-updates run, the environments compute their next step in their own processes. Everything that
-takes part is built by `robodreamer.cli.main` and handed in.
+updates run, the environments compute their next step in their own processes. All parts come ready
+made in a `Session`, which `robodreamer.training.builder` builds; here is only their order.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from robodreamer.config import TrainConfig
-from robodreamer.data.collector import (
-    Collector,
-    Episode,
-    ReplayRatio,
-    TrainingDivergedError,
-    close_broken_episodes,
-)
-from robodreamer.data.replay import Replay
-from robodreamer.learning.agent import Learner
-from robodreamer.models.distributions import Sample
-from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from robodreamer.data.collector import Collector, Episode, ReplayRatio
+from robodreamer.data.replay import Replay, close_broken_episodes
+from robodreamer.learning.learner import Learner
+from robodreamer.models.sampling import RandomSampler
+from robodreamer.runs.checkpoint import Checkpoints, LoadedCheckpoint
 from robodreamer.training.reporter import Reporter
 from robodreamer.training.schedule import Schedule, StopRequest
 from robodreamer.training.viewer import Viewer
@@ -28,13 +22,13 @@ from robodreamer.training.viewer import Viewer
 
 @dataclass(kw_only=True)
 class Session:
-    """Everything a run consists of, and how far it is."""
+    """Parts of a run, and the number of updates it has done."""
 
     config: TrainConfig
     learner: Learner
     collector: Collector
     replay: Replay
-    draw: Sample
+    sampler: RandomSampler
     ratio: ReplayRatio
     schedule: Schedule
     checkpoints: Checkpoints
@@ -44,7 +38,7 @@ class Session:
 
 
 def train(session: Session) -> bool:
-    """Train until steps or minutes are used up, or Ctrl-C; then save. Return whether it finished.
+    """Train until steps or minutes are used up, or Ctrl-C; then save. Return False after Ctrl-C.
 
     Raises:
         EnvironmentFault: An environment failed.
@@ -59,14 +53,14 @@ def train(session: Session) -> bool:
             is_saving = schedule.is_checkpoint_due(collector.num_steps) or is_over
             advance(session, end_episodes=is_saving)
             if is_saving:
-                advance(session)  # receives every episode's end: nothing is left in simulators
+                advance(session)  # receives every episode's end: simulators hold no state now
             steps = collector.num_steps
             if schedule.is_report_due(steps) or is_saving:
                 reporter.report(collector, schedule, session.updates)
             will_end = stop.is_requested or schedule.is_over(steps)
             if schedule.is_evaluation_due(steps) and not will_end:
                 reporter.evaluate(session.learner.agent, steps, schedule, stop)
-            if is_saving:  # after the report, so that a checkpoint stands for all lines before it
+            if is_saving:  # after the report: resuming keeps the metrics up to the checkpoint
                 save(session, wait=is_over)
             session.checkpoints.check()
             if session.viewer:
@@ -83,7 +77,7 @@ def advance(session: Session, *, end_episodes: bool = False) -> None:
     for _ in range(session.ratio.due(replay.num_steps, session.updates)):
         batch = replay.sample(config.batch_size)
         sequences = close_broken_episodes(batch.data)
-        metrics, latents = session.learner.update(sequences, session.draw)
+        metrics, latents = session.learner.update(sequences, session.sampler)
         replay.write_latents(batch, latents, config.replay_context)
         reporter.means.add(metrics)
         session.updates += 1
@@ -92,13 +86,14 @@ def advance(session: Session, *, end_episodes: bool = False) -> None:
 def save(session: Session, *, wait: bool, first_episodes: list[int] | None = None) -> None:
     """Write a checkpoint from which the run goes on as if it had never stopped.
 
-    Has to follow a step that ended every episode, unless other `first_episodes` are to begin.
+    It has to follow a step that ended every episode, because simulators are not saved, unless
+    `first_episodes` names the episodes to go on with.
     """
     learner, collector, schedule = session.learner, session.collector, session.schedule
     tensors = {
         "agent": learner.agent.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
-        "random": {"draw": session.draw.generator.get_state()},
+        "random": {"sampler": session.sampler.generator.get_state()},
     }
     state = {
         "updates": session.updates,
@@ -113,34 +108,15 @@ def save(session: Session, *, wait: bool, first_episodes: list[int] | None = Non
     schedule.checkpoint_is_done(collector.num_steps)
 
 
-def rescue(session: Session) -> str:
-    """Save what was learnt before something failed outside of an update; return what was saved.
-
-    The episodes that broke off have no last step, as after the restart of a simulator, and the run
-    goes on with the episodes after them.
-    """
-    collector, checkpoints = session.collector, session.checkpoints
-    try:
-        checkpoints.wait()
-        newest = checkpoints.latest()
-        if newest is None or newest.step != collector.num_steps:
-            session.reporter.report(collector, session.schedule, session.updates)
-            save(session, wait=True, first_episodes=collector.untouched_episodes)
-            newest = checkpoints.latest()
-    except (CheckpointError, TrainingDivergedError, OSError) as error:
-        return f"what was learnt since the last checkpoint could not be saved: {error}"
-    assert newest is not None, "it was just written"
-    return f"what was learnt until then is in {newest.path}, --resume goes on from there"
-
-
-def restore(session: Session, checkpoint: Checkpoint) -> None:
-    """Take up a run where `save` left it; its environments began with `first_episodes`."""
-    tensors, state = session.checkpoints.load(checkpoint, session.replay)
+def restore(session: Session, loaded: LoadedCheckpoint) -> None:
+    """Continue a run where `save` left it; its environments began with `first_episodes`."""
+    session.checkpoints.restore_replay(loaded, session.replay)
+    tensors, state = loaded.tensors, loaded.state
     session.learner.agent.load_state_dict(tensors["agent"])
     session.learner.optimizer.load_state_dict(tensors["optimizer"])
-    session.draw.generator.set_state(tensors["random"]["draw"])
-    session.learner.has_unknown = state.get("has_unknown", False)  # before logs were imported
-    session.collector.largest_reward = state.get("largest_reward", 0.0)
+    session.sampler.generator.set_state(tensors["random"]["sampler"])
+    session.learner.has_unknown = state["has_unknown"]
+    session.collector.largest_reward = state["largest_reward"]
     session.updates = state["updates"]
     session.reporter.episodes.extend(Episode(*episode) for episode in state["episodes"])
     session.schedule.resume(session.replay.num_steps, state["seconds"])

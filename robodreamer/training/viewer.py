@@ -1,7 +1,7 @@
-"""MuJoCo's viewer on an environment of its own, which the newest policy drives while it learns.
+"""Viewer: MuJoCo's window on an environment that the newest policy drives while it learns.
 
-Nothing here takes part in training: the environment is made for the viewer, and the policy acts
-with its most likely actions, so that a run with a viewer is the same run.
+It does not take part in training: the environment is its own, and the policy takes its most likely
+actions, which uses no random numbers, so that a run with a viewer is the same run.
 """
 
 import os
@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from robodreamer.evaluation.evaluate import AgentPolicy
+from robodreamer.evaluation.policies import AgentPolicy
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Mode
+from robodreamer.models.sampling import ModeSampler
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 
-SEED = 2_000_003  # of no training or evaluation environment
+SEED = 2_000_003  # used by no training or evaluation environment
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
 class Viewer:
-    """A window that shows the agent at its task, no faster than in reality.
+    """Window that shows the agent at its task, no faster than in reality.
 
     Args:
-        agent: The agent in training; its weights are read as they are.
-        clock: Seconds, monotonic.
+        agent: Agent in training; its weights are read as they are.
+        clock: Monotonic clock in seconds.
 
     Raises:
         ValueError: The task is not simulated by MuJoCo.
@@ -38,7 +38,7 @@ class Viewer:
         contract = agent.contract
         self._clock = clock
         self._period_s = contract.control_dt_s
-        self._policy = AgentPolicy(agent, 1, Mode())
+        self._policy = AgentPolicy(agent, 1, ModeSampler())
         self._env: TaskEnv = make(contract.task, EnvOptions.from_dict(contract.options))
         self._observation, _ = self._env.reset(seed=SEED)
         self._is_first = True
@@ -48,11 +48,11 @@ class Viewer:
 
     @property
     def is_open(self) -> bool:
-        """Whether the window is still there; who watches may close it."""
+        """True until somebody closes the window."""
         return self._window.is_running()
 
     def step(self) -> bool:
-        """Take one step if it is time for one, and show it; return whether there was one."""
+        """Take and show one step if it is due; return True if it was."""
         now = self._clock()
         if now < self._due_s or not self.is_open:
             return False
@@ -79,7 +79,7 @@ class Viewer:
 
 
 def require_display() -> None:
-    """Refuse a machine without a display, on which the viewer would end the whole process.
+    """Refuse a machine without a display, where the viewer would end the whole process.
 
     Raises:
         ValueError: There is no display, or it cannot be opened.

@@ -1,1 +1,1 @@
-"""Helpers that belong to no part of the agent."""
+"""Helpers that know nothing of the agent: text, memory and processor."""

@@ -1,4 +1,4 @@
-"""Figures as text, the same wherever a user reads them."""
+"""Texts of figures, the same on the screen, in logs and on pages."""
 
 from collections.abc import Mapping
 
@@ -13,5 +13,5 @@ def format_duration(seconds: float) -> str:
 
 
 def format_success(summary: Mapping[str, float]) -> str:
-    """Return success as `, success 90%` after other figures; nothing where it is not known."""
+    """Return `, success 90%` to append to other figures; empty where it is not reported."""
     return f", success {summary['success']:.0%}" if "success" in summary else ""

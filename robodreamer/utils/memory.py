@@ -1,4 +1,4 @@
-"""The memory that this process may use: the machine's, or its control group's if that is less."""
+"""Memory that this process may use: the machine's, or its control group's if that is less."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,20 +13,20 @@ FILES = {"": ("memory.max", "memory.current"), "memory": (
 
 
 class Memory(NamedTuple):
-    """Memory in bytes."""
+    """Limit and free part of memory, in bytes."""
 
     total: int
-    """The most that there can be."""
+    """Most memory that there can be."""
     available: int
-    """What can be had now without taking it from others."""
+    """Memory that is free now."""
     what: str
-    """What sets the limit, for people."""
+    """Name of the limit, for messages."""
 
 
 def read_memory(
     meminfo: Path = MEMINFO, own_groups: Path = OWN_GROUPS, groups: Path = GROUPS
 ) -> Memory | None:
-    """Return the tightest of all limits; None where the system does not tell."""
+    """Return the tightest of all limits; None where the system reports none."""
     found = [*_read_machine(meminfo), *_read_groups(own_groups, groups)]
     if not found:
         return None
@@ -47,7 +47,7 @@ def _read_machine(meminfo: Path) -> list[Memory]:
 
 
 def _read_groups(own_groups: Path, groups: Path) -> list[Memory]:
-    """Return the limits of this process's control groups and of those that they are in."""
+    """Return the limits of this process's control groups and of their parents."""
     found: list[Memory] = []
     lines = own_groups.read_text().splitlines() if own_groups.is_file() else []
     for line in lines:
@@ -55,7 +55,7 @@ def _read_groups(own_groups: Path, groups: Path) -> list[Memory]:
         for controller in {""} if not controllers else {"memory"} & set(controllers.split(",")):
             folder = groups / controller / path.lstrip("/")
             root = groups / controller
-            # In a container its own group may be mounted as the root.
+            # In a container the process's own group may be mounted as the root.
             for parent in (folder, *folder.parents):
                 found += _read_group(parent, *FILES[controller])
                 if parent == root:
@@ -67,14 +67,14 @@ def _read_group(folder: Path, limit_name: str, usage_name: str) -> list[Memory]:
     try:
         limit = int((folder / limit_name).read_text())
         usage = int((folder / usage_name).read_text())
-    except (OSError, ValueError):  # no such group here, or no limit: "max"
+    except (OSError, ValueError):  # no such group here, or the limit is "max"
         return []
     available = min(limit, max(0, limit - usage + _read_cache(folder / "memory.stat")))
     return [Memory(limit, available, "the control group (container, batch job)")]
 
 
 def _read_cache(path: Path) -> int:
-    """Return the bytes of files that a group keeps and its usage counts, which it gives back."""
+    """Return the bytes of cached files, which count as usage but are freed on demand."""
     if not path.is_file():
         return 0
     rows = dict(line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
@@ -84,25 +84,25 @@ def _read_cache(path: Path) -> int:
 
 
 class Shortage(NamedTuple):
-    """A replay that needs more memory than there is now."""
+    """Memory that a replay lacks, as a message."""
 
     text: str
     is_hopeless: bool
-    """Whether it needs more than there can ever be."""
+    """True if it needs more than there can ever be."""
 
 
 def find_shortage(bytes_per_step: int, num_steps: int, memory: Memory) -> Shortage | None:
-    """Compare a replay with what there is; return None if it fits.
+    """Compare a replay with the free memory; return None if it fits.
 
     Args:
-        bytes_per_step: Of one record.
-        num_steps: Records that it will hold.
-        memory: What there is.
+        bytes_per_step: Memory of one record.
+        num_steps: Number of records that it will hold.
+        memory: Memory of this process.
     """
     needed = bytes_per_step * num_steps
     if needed <= memory.available:
         return None
-    fitting = int(0.8 * memory.available / bytes_per_step)
+    fitting = int(0.8 * memory.available / bytes_per_step)  # the rest is for networks and workers
     text = (
         f"a replay of {num_steps:,} steps takes {needed / 1e9:.1f} GB when it is full; "
         f"{memory.what} has {memory.total / 1e9:.1f} GB, of which {memory.available / 1e9:.1f} GB "

@@ -1,9 +1,9 @@
-"""The processor that this process shares with others: how its threads wait, and what it gets.
+"""Processor: the waiting of torch's threads, and the share of the cores that this process gets.
 
-Threads of OpenMP, which torch computes with, wait for each other by spinning, in GNU's for 300,000
-rounds. Where another process holds the core of the one that is waited for, all that spinning is
-lost. After a thirtieth of it they sleep here, which is as fast on an idle machine and 1.7 times as
-fast beside two busy processes; not to spin at all halves the speed of an idle one (RESULTS.md).
+OpenMP's threads, which torch computes with, wait for each other by spinning, in GNU's version for
+300,000 rounds. Where another process holds the core of the thread that is waited for, all of that
+is wasted. Here they sleep after 10,000 rounds, which is as fast on an idle machine and 1.7 times as
+fast beside two busy processes; without any spinning an idle machine is half as fast (RESULTS.md).
 """
 
 import os
@@ -16,34 +16,34 @@ from typing import Any, NamedTuple
 WAITS = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 """Rounds in GNU's OpenMP; milliseconds in LLVM's and Intel's."""
 CHOICES = {*WAITS, "OMP_WAIT_POLICY"}
-"""By which a user may have said how threads wait."""
+"""Variables with which a user may have set the waiting of threads."""
 THREADS = Path("/proc/self/task")
 FEW = 0.5
-"""Share of the processor below which a run says so."""
+"""Share of the processor below which a run warns."""
 WINDOW_S = 60.0
 FIGURE = "processor_share"
 
 
 def bound_spinning(environment: MutableMapping[str, str]) -> None:
-    """Set how long OpenMP's threads spin, before torch is imported, unless the user has set it."""
+    """Bound the spinning of OpenMP's threads before torch is imported, unless the user set it."""
     if not CHOICES & environment.keys():
         environment.update(WAITS)
 
 
 class Usage(NamedTuple):
-    """Processor time so far, in seconds by thread, or by process of a child."""
+    """Processor time so far, in seconds."""
 
     ran_s: Mapping[str, float]
-    """Of the threads of this process."""
+    """Time that this process's threads ran, by thread."""
     waited_s: Mapping[str, float]
-    """Time in which they could have run, and no core was free; empty where the kernel does not
-    count it."""
+    """Time that they were ready to run without a free core; empty where the kernel does not count
+    it."""
     children_s: Mapping[str, float]
-    """Of child processes: the simulators."""
+    """Time that child processes, the simulators, ran, by process."""
 
 
 def read_usage() -> Usage:
-    """Ask the kernel."""
+    """Read the usage from the kernel."""
     ran: dict[str, float] = {}
     waited: dict[str, float] = {}
     children: dict[str, float] = {}
@@ -57,17 +57,17 @@ def read_usage() -> Usage:
 
 
 def _processor_time(pid: str) -> float:
-    """Return the seconds that a process has run, of all its threads."""
+    """Return the seconds that all threads of a process have run."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
 
 class ProcessorMeter:
-    """Meter of the share of the processor that this process got of what it could have used.
+    """Meter of the share of the processor that this process gets of what it could use.
 
     Args:
-        num_cores: How many cores it may use.
-        read: Returns the usage so far.
+        num_cores: Number of cores that it may use.
+        read: Function that returns the usage so far.
     """
 
     def __init__(self, num_cores: int, read: Callable[[], Usage] = read_usage) -> None:
@@ -75,20 +75,20 @@ class ProcessorMeter:
         self._last = read()
 
     def restart(self) -> None:
-        """Forget what was used up to now."""
+        """Count from now on."""
         self._last = self._read()
 
     def share(self, elapsed_s: float, idle_s: float = 0.0) -> float:
         """Return the share since the last call, in [0, 1].
 
-        It is the smaller one of two: running as a share of running and waiting for a core; and
-        seconds of the processor per second in which this process had something to do, which shows
-        the limit of a container or a virtual machine, too. What it loses to its own simulators it
-        has not lost: where they fill all cores together, the share is 1.
+        It is the smaller one of two ratios: time running to time running or waiting for a core;
+        and processor seconds to seconds in which this process had work, which also shows the limit
+        of a container or a virtual machine. Time taken by its own simulators is not lost: where
+        both fill all cores together, the share is 1.
 
         Args:
             elapsed_s: Seconds since the last call.
-            idle_s: Seconds of these in which it had nothing to do but to wait for simulators.
+            idle_s: Seconds of these in which it only waited for simulators.
         """
         last, self._last = self._last, self._read()
         ran = _grown(self._last.ran_s, last.ran_s)
@@ -101,12 +101,12 @@ class ProcessorMeter:
 
 
 def _grown(now: Mapping[str, float], before: Mapping[str, float]) -> float:
-    """Return what was added, over all threads that there are; those that ended are left out."""
+    """Return the time added by all threads that still exist."""
     return sum((value - before.get(name, 0.0) for name, value in now.items()), 0.0)
 
 
 class Shortage:
-    """Watch over the processor's share, which tells once that it stays low."""
+    """Watch over the processor's share, which warns once if it stays low."""
 
     def __init__(self) -> None:
         self._seconds = self._got_s = 0.0

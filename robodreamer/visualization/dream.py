@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Mode
 from robodreamer.models.rssm import State, stack_time
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.visualization.episodes import Footage
 from robodreamer_deploy.contract import Array, Signal
 
@@ -89,7 +89,7 @@ def imagine_from(agent: Agent, observations: Mapping[str, Array], actions: Array
         observations: The first K of every input, (K, ...).
         actions: What was done after each step but the last, (T - 1, A).
     """
-    model, draw = agent.world_model, Mode()
+    model, sampler = agent.world_model, ModeSampler()
     device = model.rssm.initial(1).deter.device
     done = torch.from_numpy(actions).to(device).unsqueeze(0)
     shown = {name: torch.from_numpy(v).to(device) for name, v in observations.items()}
@@ -97,11 +97,11 @@ def imagine_from(agent: Agent, observations: Mapping[str, Array], actions: Array
     context = tokens.shape[1]
     is_first = torch.arange(context, device=device).unsqueeze(0) == 0
     before = torch.cat([torch.zeros_like(done[:, :1]), done[:, : context - 1]], 1)
-    observed, _ = model.rssm.observe(model.rssm.initial(1), before, tokens, is_first, draw)
+    observed, _ = model.rssm.observe(model.rssm.initial(1), before, tokens, is_first, sampler)
     states = [State(*(value[:, i] for value in observed)) for i in range(context)]
     weights = model.rssm.core.prepare()
     for action in done[:, context - 1 :].unbind(1):
-        states.append(model.rssm.imagine_step(states[-1], action, draw, weights))
+        states.append(model.rssm.imagine_step(states[-1], action, sampler, weights))
     return State(*(value[0] for value in stack_time(states)))
 
 

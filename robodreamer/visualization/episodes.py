@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy, Policy
+from robodreamer.evaluation.evaluate import EVALUATION_SEED
+from robodreamer.evaluation.policies import AgentPolicy, VectorPolicy
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Mode
+from robodreamer.models.sampling import ModeSampler
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.errors import GraphicsError
@@ -50,7 +51,7 @@ def film_episode(agent: Agent, env: TaskEnv, number: int, picture_size: tuple[in
         number: 0, 1, ...
         picture_size: Height and width of `Footage.pictures`.
     """
-    policy = AgentPolicy(agent, 1, Mode())
+    policy = AgentPolicy(agent, 1, ModeSampler())
     observation, _ = env.reset(seed=episode_seed(EVALUATION_SEED, number, 0))
     reward, is_over, info = 0.0, False, {"success": False}
     rows: list[dict[str, Array]] = []
@@ -75,7 +76,7 @@ class Recorder:
     action is wanted stays unseen, which may be the very last one.
     """
 
-    def __init__(self, policy: Policy, contract: Contract, max_steps: int) -> None:
+    def __init__(self, policy: VectorPolicy, contract: Contract, max_steps: int) -> None:
         self.policy, self.contract, self.max_steps = policy, contract, max_steps
         self._rows: list[dict[str, Array]] = []
         self._is_over = False

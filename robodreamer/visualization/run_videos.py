@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import robodreamer_sim
-from robodreamer.evaluation.evaluate import Policy, require_unchanged
+from robodreamer.evaluation.evaluate import require_unchanged
+from robodreamer.evaluation.policies import VectorPolicy
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.run_folder import LoadedRun, load_run
 from robodreamer.visualization.dream import CONTEXT, HORIZON, Dream, dream
@@ -88,7 +89,7 @@ def _film(
         say(f"wrote {path}")
 
 
-def make_recorder(policy: Policy, contract: Contract) -> Recorder:
+def make_recorder(policy: VectorPolicy, contract: Contract) -> Recorder:
     """Return a policy that acts the same and remembers what `save_evaluation` needs."""
     return Recorder(policy, contract, max_steps=CONTEXT + HORIZON)
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from vectors import Case, contract
 
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Mode
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.reference import config_from_reference, load_parameters
 
 FILES = ("09a_agent_continuous.npz", "09b_agent_discrete.npz")
@@ -21,7 +21,7 @@ LOSSES = {
 }
 
 
-class Offset(Mode):
+class Offset(ModeSampler):
     """The mode of latents, and actions a share of their standard deviation off the mean."""
 
     def __init__(self, share: float) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robodreamer.learning.actor_critic import Behavior, Imagined, Outlook
+from robodreamer.learning.actor_critic import ActorCritic, Imagined, ImaginedRewards
 from robodreamer.models.distributions import Categorical, Normal
 
 
@@ -19,21 +19,23 @@ class ImaginedReport(NamedTuple):
     metrics: dict[str, Tensor]
 
 
-def report(behavior: Behavior, imagined: Imagined, outlook: Outlook) -> ImaginedReport:
+def report(
+    actor_critic: ActorCritic, imagined: Imagined, predicted: ImaginedRewards
+) -> ImaginedReport:
     """Compute the losses of imagined trajectories, which moves the range of returns."""
-    losses, returns, metrics = behavior.imagined_losses(imagined, outlook)
+    losses, returns, metrics = actor_critic.imagined_losses(imagined, predicted)
     feature = imagined.states.feature
-    policy = behavior.actor(feature)
-    value = behavior.critic.mean(behavior.critic(feature))
-    slow_value = behavior.slow_critic.mean(behavior.slow_critic(feature))
+    policy = actor_critic.actor(feature)
+    value = actor_critic.critic.mean(actor_critic.critic(feature))
+    slow_value = actor_critic.slow_critic.mean(actor_critic.slow_critic(feature))
     parts = {
         "policy_loss": losses["policy"],
         "value_loss": losses["value"],
         "ret": returns,
         "val": value,
         "slowval": slow_value,
-        "weight": outlook.continuation.cumprod(1),
-        "adv": (returns - value[:, :-1]) / behavior.return_range.scale,
+        "weight": predicted.continuation.cumprod(1),
+        "adv": (returns - value[:, :-1]) / actor_critic.return_range.scale,
         "logp": policy.log_prob(imagined.actions),
         "ent": policy.entropy(),
     }
@@ -42,14 +44,14 @@ def report(behavior: Behavior, imagined: Imagined, outlook: Outlook) -> Imagined
         "val": metrics["value"],
         "rew": metrics["imagined_reward"],
         "adv_mag": metrics["advantage_magnitude"],
-        "con": outlook.continuation.mean(),
+        "con": predicted.continuation.mean(),
         "slowval": slow_value.mean(),
         "weight": parts["weight"].mean(),
         "adv": parts["adv"].mean(),
         "adv_std": parts["adv"].std(correction=0),
     }
     return ImaginedReport(
-        losses, returns, policy, parts, ours | _entropy(policy) | _normalised(behavior, returns)
+        losses, returns, policy, parts, ours | _entropy(policy) | _normalised(actor_critic, returns)
     )
 
 
@@ -61,9 +63,9 @@ def _entropy(policy: Normal | Categorical) -> dict[str, Tensor]:
     return {"ent/action": entropy, "rand/action": entropy / math.log(policy.log_probs.shape[-1])}
 
 
-def _normalised(behavior: Behavior, returns: Tensor) -> dict[str, Tensor]:
+def _normalised(actor_critic: ActorCritic, returns: Tensor) -> dict[str, Tensor]:
     """Describe the returns as they lie in their running range."""
-    scaled = (returns - behavior.return_range.low) / behavior.return_range.scale
+    scaled = (returns - actor_critic.return_range.low) / actor_critic.return_range.scale
     return {
         "ret": scaled.mean(),
         "ret_min": scaled.min(),

@@ -9,11 +9,13 @@ from imagined import ImaginedReport, report
 from torch import Tensor
 from vectors import GRADIENT, Array, Case, compare, compare_ours, difference, gradient_of
 
-from robodreamer.learning.actor_critic import Imagined, Outlook, lambda_return
-from robodreamer.learning.agent import Agent, split_context
-from robodreamer.models.distributions import Draw, Mode
+from robodreamer.learning.actor_critic import Imagined, ImaginedRewards
+from robodreamer.learning.agent import Agent
+from robodreamer.learning.learner import split_context
+from robodreamer.learning.returns import lambda_return
 from robodreamer.models.heads import DiscreteActor
 from robodreamer.models.rssm import State
+from robodreamer.models.sampling import ModeSampler, Sampler
 from robodreamer.models.world_model import Losses, Sequence
 from robodreamer.reference import Counterpart, match
 
@@ -25,7 +27,7 @@ class Run(NamedTuple):
     way: str
     agent: Agent
     sequence: Sequence
-    draw: Draw
+    sampler: Sampler
 
     def section(self, name: str) -> dict[str, Array]:
         """Return the vectors of this way below `name`."""
@@ -37,8 +39,8 @@ def make_run(file: str, way: str) -> Run:
     case = Case(file, "agent")
     agent = make_agent(case)
     context = case.options["config"]["replay_context"]
-    draw = Offset(case.options["offset"] if way == "offset" else 0.0)
-    return Run(case, way, agent, split_context(replayed(case, agent), agent, context), draw)
+    sampler = Offset(case.options["offset"] if way == "offset" else 0.0)
+    return Run(case, way, agent, split_context(replayed(case, agent), agent, context), sampler)
 
 
 def ways() -> list[tuple[str, str]]:
@@ -77,11 +79,14 @@ def named_losses(agent: Agent, losses: Losses) -> dict[str, Tensor]:
 
 def test_losses_and_gradients_are_the_references(run: Run) -> None:
     agent = run.agent
-    losses, _, metrics = agent.losses(run.sequence, run.draw)
+    losses, _, metrics = agent.losses(run.sequence, run.sampler)
     compare(run.section("loss"), named_losses(agent, losses))
     total = agent.total_loss(losses)
     compare({"total": run.case.arrays[f"{run.way}/total"]}, {"total": total})
-    percentiles = {"lo": agent.behavior.return_range.low, "hi": agent.behavior.return_range.high}
+    percentiles = {
+        "lo": agent.actor_critic.return_range.low,
+        "hi": agent.actor_critic.return_range.high,
+    }
     compare(run.section("retnorm"), percentiles)
     expected = run.section("metric")
     entropies = {"dyn_ent": metrics["prior_entropy"], "rep_ent": metrics["posterior_entropy"]}
@@ -93,7 +98,7 @@ def test_losses_and_gradients_are_the_references(run: Run) -> None:
 def check_gradients(run: Run) -> None:
     """Compare every gradient, and its norm."""
     learned = learned_parameters(run.agent)
-    assert all(p.grad is None for p in run.agent.behavior.slow_critic.parameters())
+    assert all(p.grad is None for p in run.agent.actor_critic.slow_critic.parameters())
     if run.way == "mode":  # where every action is the mode, this gradient is zero but for rounding
         for name, counterpart in list(learned.items()):
             if counterpart.reference.startswith("pol/head/action/mean/"):
@@ -113,10 +118,10 @@ def test_everything_on_the_way_to_the_losses_is_the_references(run: Run) -> None
     states, _ = observe(run)
     recent = last_steps(run, states)
     start = State(*(value.flatten(0, 1) for value in recent.detach()))
-    imagined = run.agent.behavior.imagine(run.agent.world_model.rssm, start, run.draw)
-    outlook = run.agent.outlook(imagined)
-    found = report(run.agent.behavior, imagined, outlook)
-    compare(run.section("ac/imag"), imagined_arrays(run.agent, imagined, outlook, found))
+    imagined = run.agent.actor_critic.imagine(run.agent.world_model.rssm, start, run.sampler)
+    predicted = run.agent.predict_rewards(imagined)
+    found = report(run.agent.actor_critic, imagined, predicted)
+    compare(run.section("ac/imag"), imagined_arrays(run.agent, imagined, predicted, found))
     compare(run.section("ac/reploss"), replay_arrays(run, recent, found))
     metrics = run.section("metric")
     del metrics["dyn_ent"], metrics["rep_ent"]  # compared with the losses
@@ -130,7 +135,7 @@ def observe(run: Run) -> tuple[State, Tensor]:
     sequence, model = run.sequence, run.agent.world_model
     tokens = model.encoder(sequence.observation)
     return model.rssm.observe(
-        sequence.start, sequence.previous_action, tokens, sequence.is_first, run.draw
+        sequence.start, sequence.previous_action, tokens, sequence.is_first, run.sampler
     )
 
 
@@ -141,14 +146,14 @@ def last_steps(run: Run, states: State) -> State:
 
 
 def imagined_arrays(
-    agent: Agent, imagined: Imagined, outlook: Outlook, found: ImaginedReport
+    agent: Agent, imagined: Imagined, predicted: ImaginedRewards, found: ImaginedReport
 ) -> dict[str, Tensor]:
     """Return what the reference reports about imagined steps, by its names."""
-    arrays = {"rew": outlook.reward, "con": outlook.continuation}
+    arrays = {"rew": predicted.reward, "con": predicted.continuation}
     arrays |= {name: found.parts[name] for name in ("ret", "val", "slowval")}
     arrays |= {name: found.parts[name] for name in ("policy_loss", "value_loss")}
     arrays |= {f"{name}/action": found.parts[name] for name in ("logp", "ent")}
-    if isinstance(agent.behavior.actor, DiscreteActor):
+    if isinstance(agent.actor_critic.actor, DiscreteActor):
         arrays["act/action"] = imagined.actions.argmax(-1).int()
         arrays["logits/action"] = policy_outputs(agent, imagined.states)
     else:
@@ -159,7 +164,7 @@ def imagined_arrays(
 
 def policy_outputs(agent: Agent, state: State) -> Tensor:
     """Return the logits of a discrete policy, the mean of a continuous one."""
-    actor = agent.behavior.actor
+    actor = agent.actor_critic.actor
     if isinstance(actor, DiscreteActor):
         return actor.output(actor.mlp(state.feature))
     return actor(state.feature).mean
@@ -167,23 +172,23 @@ def policy_outputs(agent: Agent, state: State) -> Tensor:
 
 def replay_arrays(run: Run, recent: State, found: ImaginedReport) -> dict[str, Tensor]:
     """Return what the reference reports about the value loss on replayed steps."""
-    behavior, sequence = run.agent.behavior, run.sequence
+    actor_critic, sequence = run.agent.actor_critic, run.sequence
     batch, steps = recent.deter.shape[:2]
     bootstrap = found.returns[:, 0].reshape(batch, steps)
-    goes_on = (~sequence.is_terminal[:, -steps:]).float() * behavior.discount
+    goes_on = (~sequence.is_terminal[:, -steps:]).float() * actor_critic.discount
     returns = lambda_return(
         sequence.reward[:, -steps:],
         goes_on,
         bootstrap,
-        behavior.config.replay_lambda,
+        actor_critic.config.replay_lambda,
         sequence.is_last[:, -steps:],
     )
     feature = recent.feature
     return {
         "boot": bootstrap,
         "ret": returns,
-        "val": behavior.critic.mean(behavior.critic(feature)),
-        "slowval": behavior.slow_critic.mean(behavior.slow_critic(feature)),
+        "val": actor_critic.critic.mean(actor_critic.critic(feature)),
+        "slowval": actor_critic.slow_critic.mean(actor_critic.slow_critic(feature)),
     }
 
 
@@ -207,7 +212,7 @@ def test_filtering_the_batch_gives_the_references_tokens_states_and_pictures(mod
 def test_each_loss_alone_reaches_the_parameters_it_reaches_in_the_reference(mode_run: Run) -> None:
     layout = mode_run.case.options["gradnorm_by_loss"]
     expected = mode_run.case.arrays["mode/gradnorm_by_loss"]
-    losses, _, _ = mode_run.agent.losses(mode_run.sequence, mode_run.draw)
+    losses, _, _ = mode_run.agent.losses(mode_run.sequence, mode_run.sampler)
     ours = named_losses(mode_run.agent, losses)
     tensors = {c.reference: c.tensor for c in learned_parameters(mode_run.agent).values()}
     assert sorted(tensors) == sorted(layout["columns"])
@@ -233,7 +238,7 @@ def test_acting_gives_the_references_states_and_actions(file: str) -> None:
     records: list[dict[str, Tensor]] = []
     for step in range(num_steps):
         now = observation(agent, {name: value[step] for name, value in values.items()})
-        carry = agent.act(carry, now, values["is_first"][step], Mode())
+        carry = agent.act(carry, now, values["is_first"][step], ModeSampler())
         is_discrete = agent.contract.action.kind == "discrete"
         action = carry.action.argmax(-1).int() if is_discrete else carry.action
         outputs = policy_outputs(agent, carry.state)
@@ -251,7 +256,7 @@ def test_one_wrong_unit_of_any_part_is_noticed(file: str) -> None:
         tensor = next(c.tensor for c in counterparts if c.reference.startswith(f"{group}/"))
         with torch.no_grad():
             tensor[0] += 1.0
-        losses, _, _ = run.agent.losses(run.sequence, run.draw)
+        losses, _, _ = run.agent.losses(run.sequence, run.sampler)
         ours = named_losses(run.agent, losses)
         expected = run.section("loss")
         assert any(difference(ours[name], expected[name]) for name in expected), group

@@ -21,8 +21,6 @@ from robodreamer.config import AlgorithmConfig, NetworkConfig
 from robodreamer.models.decoder import Decoder, image_loss
 from robodreamer.models.distributions import (
     Categorical,
-    CategoricalLatent,
-    Mode,
     Normal,
     bernoulli_loss,
     symexp,
@@ -38,7 +36,9 @@ from robodreamer.models.heads import (
     TwoHotHead,
     bounded_normal,
 )
+from robodreamer.models.latents import CategoricalLatent
 from robodreamer.models.rssm import State
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.reference import match
 from robodreamer_deploy.contract import Signal
 
@@ -102,7 +102,7 @@ def test_latents_mix_score_and_draw_as_the_reference(name: str) -> None:
         "entropy_sum": together.entropy(p),
         "kl": alone.kl(p.unsqueeze(-2), q.unsqueeze(-2)),
         "kl_sum": together.kl(p, q),
-        "sample": together.draw(p, Mode()),
+        "sample": together.sample(p, ModeSampler()),
         "pred": each.mode,
     }
     expected = case.section("out")
@@ -197,7 +197,7 @@ def test_discrete_actions_are_distributed_as_the_references(name: str) -> None:
     policy = Categorical(torch.log_softmax(logits, -1))
     event = torch.nn.functional.one_hot(case["in/event"].long(), logits.shape[-1]).float()
     scores = {"logp": policy.log_prob(event), "entropy": policy.entropy()}
-    choices = {"pred": policy.mode.argmax(-1), "sample": policy.sample(Mode()).argmax(-1)}
+    choices = {"pred": policy.mode.argmax(-1), "sample": policy.sample(ModeSampler()).argmax(-1)}
     compare(case.section("out"), scores | choices)
     derivatives = {
         f"{score}__logits": gradients(value.sum(), {"logits": logits})["logits"]
@@ -213,7 +213,7 @@ def sizes(case: Case) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [("head_rew", "world_model.reward"), ("head_val", "behavior.critic")],
+    [("head_rew", "world_model.reward"), ("head_val", "actor_critic.critic")],
 )
 def test_twohot_heads_predict_what_the_reference_predicts(name: str, path: str) -> None:
     case = Case(OUTPUTS, name)
@@ -242,7 +242,7 @@ def test_the_continuous_actor_acts_as_the_references() -> None:
         NetworkConfig(units=units, actor_layers=layers),
         AlgorithmConfig(min_std=bounds["minstd"], max_std=bounds["maxstd"]),
     )
-    fill(match(actor, (), path="behavior.actor"), case.section("param"))
+    fill(match(actor, (), path="actor_critic.actor"), case.section("param"))
     policy = actor(case["in/x"])
     ours = {"mean": policy.mean, "std": policy.std, "entropy": policy.entropy()}
     compare(case.section("out"), ours)
@@ -253,7 +253,7 @@ def test_the_discrete_actor_acts_as_the_references() -> None:
     features, units, layers = sizes(case)
     network = NetworkConfig(units=units, actor_layers=layers)
     actor = DiscreteActor(features, case["out/logits"].shape[-1], network)
-    fill(match(actor, (), path="behavior.actor"), case.section("param"))
+    fill(match(actor, (), path="actor_critic.actor"), case.section("param"))
     policy = actor(case["in/x"])
     expected = case.section("out")
     expected["logits"] = torch.log_softmax(torch.from_numpy(expected["logits"]), -1).numpy()

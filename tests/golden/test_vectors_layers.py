@@ -18,10 +18,10 @@ from vectors import (
 )
 
 from robodreamer.config import NetworkConfig
-from robodreamer.models.distributions import CategoricalLatent, Mode
+from robodreamer.models.latents import CategoricalLatent, latent_losses
 from robodreamer.models.layers import NORM_EPSILON, BlockLinear, ConvStage, Linear, RMSNorm
 from robodreamer.models.rssm import RSSM, State, stack_time
-from robodreamer.models.world_model import latent_losses
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.reference import Counterpart, match
 from robodreamer.reference.parameters import CONVOLUTION_AXES, LINEAR_AXES
 
@@ -143,7 +143,7 @@ def test_one_filter_step_is_the_references(name: str) -> None:
     rssm = make_rssm(case.options, tokens.shape[-1], action.shape[-1])
     fill(rssm_counterparts(rssm), case.section("param"))
     start = State(case["in/deter"], case["in/stoch"])
-    state, log_probs = rssm.observe_step(start, action, tokens, case["in/reset"], Mode())
+    state, log_probs = rssm.observe_step(start, action, tokens, case["in/reset"], ModeSampler())
     logits = posterior_logits(rssm, state.deter, tokens)
     ours = {"deter": state.deter, "stoch": state.stoch, "logit": logits}
     compare(case.section("out"), ours)
@@ -185,7 +185,7 @@ def test_filtering_a_sequence_gives_the_references_states_losses_and_gradients(
         one_hot_actions(case["in/action"], case.options),
         inputs["tokens"],
         case["in/reset"],
-        Mode(),
+        ModeSampler(),
     )
     prior = rssm.prior_log_probs(states.deter)
     losses = latent_losses(rssm.latent, posterior, prior, case.options["rssm"]["free_nats"])
@@ -223,7 +223,7 @@ def test_imagining_from_given_actions_gives_the_references_states(
     state = State(case["out/carry/deter"], case["out/carry/stoch"])
     states: list[State] = []
     for action in one_hot_actions(case["in/imag_action"], case.options).unbind(1):
-        state = rssm.imagine_step(state, action, Mode())
+        state = rssm.imagine_step(state, action, ModeSampler())
         states.append(state)
     imagined = stack_time(states)
     ours = imagined._asdict() | {"logit": prior_logits(rssm, imagined.deter)}

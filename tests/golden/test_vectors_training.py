@@ -12,7 +12,8 @@ from torch import Tensor
 from vectors import FORWARD, Array, Case, Limits, Options, case_names, compare
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
-from robodreamer.learning.agent import Agent, Carry, Learner, split_context
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.learning.learner import Learner, split_context
 from robodreamer.models.rssm import State
 from robodreamer.reference import config_from_reference, match
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
@@ -74,11 +75,11 @@ def training(request: pytest.FixtureRequest) -> Training:
         optimizer_config(case.options, tag),
         replay_context=case.options["config"]["replay_context"],
     )
-    draw = Offset(case.options["train_action_offset"])
+    sampler = Offset(case.options["train_action_offset"])
     updates: list[Update] = []
     while f"train_{tag}/after{len(updates) + 1}/total" in case.arrays:
         rate = learner.optimizer.learning_rate
-        metrics, latents = learner.update(replayed(case, agent), draw)
+        metrics, latents = learner.update(replayed(case, agent), sampler)
         scalars = report(learner, metrics, rate)
         updates.append(Update(scalars, parameters_now(agent), latents))
     assert updates
@@ -88,7 +89,7 @@ def training(request: pytest.FixtureRequest) -> Training:
 def report(learner: Learner, metrics: dict[str, Tensor], rate: float) -> dict[str, Tensor]:
     """Return what the reference reports about an update, by its names."""
     names = loss_names(learner.agent)
-    optimizer, return_range = learner.optimizer, learner.agent.behavior.return_range
+    optimizer, return_range = learner.optimizer, learner.agent.actor_critic.return_range
     scale = rate / (1 - optimizer.config.beta1**optimizer.num_steps)
     num_elements = sum(parameter.numel() for parameter in optimizer.parameters)
     count = torch.tensor(optimizer.num_steps, dtype=torch.int32)
@@ -102,7 +103,7 @@ def report(learner: Learner, metrics: dict[str, Tensor], rate: float) -> dict[st
         "step": count,
         "slowval_count": count,  # it follows after every update
         "global_norm": norm(optimizer.parameters),
-        "slow_global_norm": norm(learner.agent.behavior.slow_critic.parameters()),
+        "slow_global_norm": norm(learner.agent.actor_critic.slow_critic.parameters()),
     }
 
 

@@ -162,12 +162,13 @@ def test_a_run_that_diverged_is_neither_evaluated_nor_exported(
     checkpoints, replay = Checkpoints(run), make_run_replay(run)
     newest = checkpoints.latest()
     assert newest is not None
-    groups, state = checkpoints.load(newest, replay)
-    groups["agent"]["behavior.actor.mean.bias"][1] = torch.nan
-    checkpoints.save(newest.step, groups, state, replay, wait=True)
+    loaded = checkpoints.load(newest)
+    checkpoints.restore_replay(loaded, replay)
+    loaded.tensors["agent"]["actor_critic.actor.mean.bias"][1] = torch.nan
+    checkpoints.save(newest.step, loaded.tensors, loaded.state, replay, wait=True)
     for command in ("evaluate", "export"):
         assert main([command, str(run)]) == 2
-        assert "holds NaN or infinity in behavior.actor.mean.bias" in capsys.readouterr().err
+        assert "holds NaN or infinity in actor_critic.actor.mean.bias" in capsys.readouterr().err
 
 
 def test_a_changed_file_is_not_evaluated(

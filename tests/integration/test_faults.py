@@ -77,18 +77,17 @@ def test_a_run_goes_on_after_a_fault_without_the_episodes_that_broke_off(
     monkeypatch.setattr(Faulty, "numbers", itertools.count())
     words = "--num-workers=0", "--data.replay-capacity=400"
     assert train(run, *BLIND, *words, task="gym:faulty_env:Nan-v0") == 2
-    replay = make_run_replay(run)
     newest = Checkpoints(run).latest()
     assert newest is not None
-    begun = Checkpoints(run).load(newest, replay)[1]["first_episodes"]
+    begun = Checkpoints(run).load(newest).state["first_episodes"]
     assert resume(run, "--num-workers=0") == 0
     assert result_of(run)["step"] >= STEPS
     after = make_run_replay(run)
     newest = Checkpoints(run).latest()
     assert newest is not None
-    Checkpoints(run).load(newest, after)
-    (piece,) = after.snapshot()[0].pieces(["is_first", "is_last"], FAULTY_AFTER // 2 - 1)
-    is_first, is_last = (piece.values[name].unflatten(0, (-1, 2)) for name in piece.values)
+    Checkpoints(run).restore_replay(Checkpoints(run).load(newest), after)
+    (block,) = after.snapshot()[0].blocks(["is_first", "is_last"], FAULTY_AFTER // 2 - 1)
+    is_first, is_last = (block.values[name].unflatten(0, (-1, 2)) for name in block.values)
     assert not is_last[0].any(), "the last record before the fault ends nothing"
     assert is_first[1].all(), "and the next one begins episodes"
     assert min(begun) >= 4  # of three whole ones, and of the one that broke off

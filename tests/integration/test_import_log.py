@@ -13,7 +13,7 @@ import torch
 from train_runs import QUICK, ROOT, differences, result_of, resume, train
 
 from robodreamer.cli.main import main
-from robodreamer.learning.agent import Learner
+from robodreamer.learning.learner import Learner
 from robodreamer.runs.run_folder import read_run
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.control.events import EpisodeStart, Tick
@@ -138,13 +138,13 @@ def watch_updates(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     counts = {"robot": 0, "unknown": 0, "marked": 0}
     update = Learner.update
 
-    def counting(self: Learner, batch: Any, draw: Any) -> Any:
+    def counting(self: Learner, batch: Any, sampler: Any) -> Any:
         is_robots = batch[GRIPPER][..., 0] == np.float32(FAR_M)
         counts["robot"] += int(is_robots.sum())
         counts["unknown"] += int((is_robots & batch["reward"].isnan()).sum())
         counts["marked"] += int((is_robots & (batch["reward"] == 2.0)).sum())
         assert not (~is_robots & batch["reward"].isnan()).any()
-        return update(self, batch, draw)
+        return update(self, batch, sampler)
 
     monkeypatch.setattr(Learner, "update", counting)
     return counts

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
@@ -202,6 +203,30 @@ def test_a_finished_run_is_not_prolonged_by_accident(
     assert resume(quick_run) == 2
     assert "is finished" in capsys.readouterr().err
     assert differences(result_of(quick_run), before) == []
+
+
+def test_resuming_reads_the_settings_and_every_file_of_the_checkpoint_once(
+    quick_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = Checkpoints(quick_run).latest()
+    assert newest is not None
+    folder, opened = newest.path, Counter[str]()
+    read_bytes, read_text = Path.read_bytes, Path.read_text
+
+    def count_bytes(path: Path) -> bytes:
+        opened[path.name] += path.parent == folder
+        return read_bytes(path)
+
+    def count_text(path: Path, *arguments: Any) -> str:
+        opened[path.name] += path.parent == quick_run
+        return read_text(path, *arguments)
+
+    files = {path.name for path in folder.iterdir()} | {"config.json", "contract.json"}
+    assert {"agent.safetensors", "optimizer.safetensors", "random.safetensors"} <= files
+    monkeypatch.setattr(Path, "read_bytes", count_bytes)
+    monkeypatch.setattr(Path, "read_text", count_text)
+    assert resume(quick_run) == 2, "it is finished, which shows when all has been restored"
+    assert {name: opened[name] for name in files} == dict.fromkeys(files, 1)
 
 
 def test_more_steps_prolong_a_finished_run(tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ from train_runs import (
 )
 
 from robodreamer.config import LossScales
-from robodreamer.data.collector import make_replay
+from robodreamer.data.replay import make_replay
 from robodreamer.evaluation.evaluate import Evaluation
-from robodreamer.learning.agent import Learner
-from robodreamer.models.distributions import Sample
+from robodreamer.learning.learner import Learner
+from robodreamer.models.sampling import RandomSampler
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import load_run, make_agent, read_run
@@ -84,13 +84,13 @@ def test_losses_on_a_fixed_batch_fall(quick_run: Path) -> None:
         sequence_length=length, seed=0, device=torch.device("cpu"),
     )  # fmt: skip
     checkpoints = Checkpoints(quick_run)
-    checkpoints.load(checkpoints.history()[-1], replay)
+    checkpoints.restore_replay(checkpoints.load(checkpoints.history()[-1]), replay)
     batch = replay.sample(4).data
     learner = Learner(agent, config.algorithm.optimizer, replay_context=config.data.replay_context)
     first, last = {}, {}
     for update in range(40):
-        draw = Sample(torch.Generator().manual_seed(0))
-        last, _ = learner.update(batch, draw)
+        sampler = RandomSampler(torch.Generator().manual_seed(0))
+        last, _ = learner.update(batch, sampler)
         first = first if update else last
     falling = ["total", "reward", *agent.world_model.decoder.signals]
     risen = [name for name in falling if not last[f"loss/{name}"] < first[f"loss/{name}"]]

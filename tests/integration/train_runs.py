@@ -16,8 +16,7 @@ from typing import IO, Any
 import torch
 
 from robodreamer.cli.main import main
-from robodreamer.data.collector import make_replay
-from robodreamer.data.replay import Replay
+from robodreamer.data.replay import Replay, make_replay
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import make_agent, read_run
@@ -129,12 +128,16 @@ def result_of(run: Path) -> dict[str, Any]:
     checkpoints = Checkpoints(run)
     checkpoint = checkpoints.latest()
     assert checkpoint is not None, f"{run} has no checkpoint"
-    groups, state = checkpoints.load(checkpoint, replay)
+    loaded = checkpoints.load(checkpoint)
+    checkpoints.restore_replay(loaded, replay)
+    state = loaded.state
     del state["seconds"]
-    result = {f"{group}/{name}": t for group, ts in groups.items() for name, t in ts.items()}
+    result = {
+        f"{group}/{name}": t for group, ts in loaded.tensors.items() for name, t in ts.items()
+    }
     snapshot, counters = replay.snapshot()
-    for piece in snapshot.pieces((*replay.fields, *replay.latents)):
-        result |= {f"replay/{piece.start}/{name}": value for name, value in piece.values.items()}
+    for block in snapshot.blocks((*replay.fields, *replay.latents)):
+        result |= {f"replay/{block.start}/{name}": value for name, value in block.values.items()}
     return result | {"state": state, "replay": counters, "step": checkpoint.step}
 
 

@@ -88,9 +88,9 @@ def newer_latents(batch: Batch, offset: int, num_steps: int, version: int) -> di
 
 
 def read_all(snapshot: Snapshot, names: Any = (*FIELDS, *LATENTS)) -> dict[str, Tensor]:
-    """Return everything a snapshot holds, in small pieces put together."""
-    pieces = list(snapshot.pieces(names, piece_bytes=200))
-    return {name: torch.cat([piece.values[name] for piece in pieces]) for name in names}
+    """Return everything a snapshot holds, in small blocks put together."""
+    blocks = list(snapshot.blocks(names, block_bytes=200))
+    return {name: torch.cat([block.values[name] for block in blocks]) for name in names}
 
 
 def content(replay: Replay) -> tuple[dict[str, Tensor], dict[str, Any]]:

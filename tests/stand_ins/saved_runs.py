@@ -47,10 +47,12 @@ class Run:
         """Load, as a new process would."""
         checkpoint = checkpoint or self.checkpoints.latest()
         assert checkpoint is not None
-        tensors, state = self.checkpoints.load(checkpoint, self.replay)
-        assert torch.equal(tensors["optimizer"]["momentum"], tensors["agent"]["weight"] / 2)
-        self.weight = tensors["agent"]["weight"]
-        self.step = state["step"]
+        loaded = self.checkpoints.load(checkpoint)
+        self.checkpoints.restore_replay(loaded, self.replay)
+        weight = loaded.tensors["agent"]["weight"]
+        assert torch.equal(loaded.tensors["optimizer"]["momentum"], weight / 2)
+        self.weight = weight
+        self.step = loaded.state["step"]
         return self
 
     def everything(self) -> Everything:

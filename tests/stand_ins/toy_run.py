@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from robodreamer.config import PROTOCOLS, named_config
-from robodreamer.data.collector import make_replay
+from robodreamer.data.replay import make_replay
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.run_folder import make_agent, write_run
 from robodreamer_sim import EnvOptions, make

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.controller import Step
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 
 
 class EpisodeStart(NamedTuple):
@@ -19,7 +19,7 @@ class EpisodeStart(NamedTuple):
 
     number: int  # 0, 1, ... within the drive
     seed: int
-    draw: Draw
+    draw: ActionSelection
 
 
 class Tick(NamedTuple):

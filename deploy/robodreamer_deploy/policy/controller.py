@@ -19,7 +19,7 @@ import numpy as np
 from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.policy.graph_spec import DREAM, FEEDBACK
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.policy import Policy, surprise
 
 StepKind = Literal["posterior", "partial", "prior"]
@@ -54,11 +54,13 @@ class Controller:
     All arrays are made here, once; a step copies the observation in and the action out.
     """
 
-    def __init__(self, policy: Policy, *, draw: Draw | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, policy: Policy, *, draw: ActionSelection | None = None, seed: int = 0
+    ) -> None:
         """Start from the bundle's initial state; `draw` is the manifest's unless given."""
         manifest = policy.bundle.manifest
         self.policy = policy
-        self.draw: Draw = draw or manifest.default_draw
+        self.draw: ActionSelection = draw or manifest.default_draw
         self._values = {
             tensor.value: np.zeros(tensor.shape, tensor.dtype)
             for name in policy.graphs

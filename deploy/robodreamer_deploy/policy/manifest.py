@@ -35,8 +35,8 @@ SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 1e-3, 10.0
 """Of control. Below, no loop in Python keeps it; above, a command stands for longer than a robot
 should be left to it."""
 
-Draw = Literal["mode", "sample"]
-DRAWS: tuple[Draw, ...] = ("mode", "sample")
+ActionSelection = Literal["mode", "sample"]
+ACTION_SELECTIONS: tuple[ActionSelection, ...] = ("mode", "sample")
 Precision = Literal["float32", "int8", "float16"]
 
 
@@ -157,7 +157,7 @@ class Manifest:
     """What to draw every noise value from, element by element; zeros take the mode."""
     draws: Mapping[str, DrawResult]
     """Closed-loop result by draw, `mode` and `sample`; empty if not measured."""
-    default_draw: Draw
+    default_draw: ActionSelection
     """The draw that achieved more."""
     surprise_quantiles: Mapping[str, float]
     """Surprise in nats seen in evaluation, by quantile such as `0.99`; empty if not measured."""
@@ -168,8 +168,8 @@ class Manifest:
         """Refuse values that no exported policy has."""
         if self.format_version != FORMAT_VERSION:
             raise ValueError(_other_version(self.format_version))
-        if unknown := sorted(set(self.draws) - set(DRAWS)):
-            raise ValueError(f"unknown draws {unknown}; there are {', '.join(DRAWS)}")
+        if unknown := sorted(set(self.draws) - set(ACTION_SELECTIONS)):
+            raise ValueError(f"unknown draws {unknown}; there are {', '.join(ACTION_SELECTIONS)}")
         if (self.reduction is None) != (self.precision == "float32"):
             raise ValueError(f"precision {self.precision} and reduction contradict each other")
         self._check_sizes()

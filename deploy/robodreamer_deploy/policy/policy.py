@@ -12,7 +12,7 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import Bundle
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.onnx_graph import Graph
 from robodreamer_deploy.policy.providers import Provider, require_provider
 
@@ -62,7 +62,7 @@ class Policy:
             known |= graph.run(known)
         return known
 
-    def noise(self, draw: Draw, seed: int, counter: int) -> Noise:
+    def noise(self, draw: ActionSelection, seed: int, counter: int) -> Noise:
         """Return the noise of step `counter`: a pure function of its arguments."""
         state, spec = self.bundle.manifest.state, self.bundle.contract.action
         if draw == "mode":

@@ -1,4 +1,4 @@
-"""Behavior: returns, their range, and who learns from imagination."""
+"""Actor and critic: returns, their range, and which networks learn from imagination."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robodreamer.learning.actor_critic import Imagined, Outlook, ReturnRange, lambda_return
+from robodreamer.learning.actor_critic import Imagined, ImaginedRewards
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Mode, Sample
+from robodreamer.learning.returns import ReturnRange, lambda_return
 from robodreamer.models.rssm import State
+from robodreamer.models.sampling import ModeSampler, RandomSampler
 from toy_agent import ALGORITHM, make_agent, make_contract
 
 
@@ -80,21 +81,23 @@ def test_small_returns_are_not_enlarged() -> None:
     assert ReturnRange(1.0, limit=0.2).update(torch.full((4, 4), 3.0)) == pytest.approx(0.2)
 
 
-def imagine(agent: Agent, starts: int = 5) -> tuple[Imagined, Outlook]:
+def imagine(agent: Agent, starts: int = 5) -> tuple[Imagined, ImaginedRewards]:
     rssm = agent.world_model.rssm
     start = State(noise(starts, rssm.deter_size), rssm.initial(starts).stoch)
-    imagined = agent.behavior.imagine(rssm, start, Sample(torch.Generator().manual_seed(0)))
-    return imagined, agent.outlook(imagined)
+    imagined = agent.actor_critic.imagine(
+        rssm, start, RandomSampler(torch.Generator().manual_seed(0))
+    )
+    return imagined, agent.predict_rewards(imagined)
 
 
 def test_imagination_starts_at_the_given_states_and_ends_with_an_action() -> None:
     agent = make_agent()
-    imagined, outlook = imagine(agent)
+    imagined, predicted = imagine(agent)
     steps = ALGORITHM.horizon + 1
     assert imagined.states.deter.shape[:2] == imagined.actions.shape[:2] == (5, steps)
     assert torch.equal(imagined.states.deter[:, 0], noise(5, agent.world_model.rssm.deter_size))
-    assert outlook.reward.shape == outlook.continuation.shape == (5, steps)
-    assert ((outlook.continuation > 0) & (outlook.continuation < 1)).all()
+    assert predicted.reward.shape == predicted.continuation.shape == (5, steps)
+    assert ((predicted.continuation > 0) & (predicted.continuation < 1)).all()
     assert not imagined.states.deter.requires_grad
 
 
@@ -102,11 +105,11 @@ def test_every_imagined_step_is_the_models_own() -> None:
     agent = make_agent()
     rssm = agent.world_model.rssm
     start = State(noise(3, rssm.deter_size), rssm.initial(3).stoch)
-    imagined = agent.behavior.imagine(rssm, start, Mode())
+    imagined = agent.actor_critic.imagine(rssm, start, ModeSampler())
     for t in range(ALGORITHM.horizon):
         now, after = (State(*(v[:, t + k] for v in imagined.states)) for k in (0, 1))
-        assert torch.equal(imagined.actions[:, t], agent.behavior.actor(now.feature).mode)
-        found = rssm.imagine_step(now, imagined.actions[:, t], Mode())
+        assert torch.equal(imagined.actions[:, t], agent.actor_critic.actor(now.feature).mode)
+        found = rssm.imagine_step(now, imagined.actions[:, t], ModeSampler())
         assert torch.allclose(found.deter, after.deter, atol=1e-6)
         assert torch.equal(found.stoch, after.stoch)
 
@@ -114,9 +117,9 @@ def test_every_imagined_step_is_the_models_own() -> None:
 @pytest.mark.parametrize("discrete", [False, True])
 def test_imagined_losses_teach_actor_and_critic_and_nobody_else(discrete: bool) -> None:
     agent = make_agent(make_contract(discrete=discrete))
-    losses, returns, _ = agent.behavior.imagined_losses(*imagine(agent))
+    losses, returns, _ = agent.actor_critic.imagined_losses(*imagine(agent))
     assert losses["policy"].shape == losses["value"].shape == returns.shape == (5, 4)
-    learners = {"policy": agent.behavior.actor, "value": agent.behavior.critic}
+    learners = {"policy": agent.actor_critic.actor, "value": agent.actor_critic.critic}
     for name, learner in learners.items():
         agent.zero_grad()
         losses[name].sum().backward(retain_graph=True)
@@ -129,13 +132,13 @@ def test_imagined_losses_teach_actor_and_critic_and_nobody_else(discrete: bool) 
 @pytest.mark.parametrize("reward", [100.0, -100.0])
 def test_better_than_expected_actions_become_likelier_and_worse_ones_less(reward: float) -> None:
     agent = make_agent()
-    actor, expects = agent.behavior.actor, agent.behavior.critic.output
+    actor, expects = agent.actor_critic.actor, agent.actor_critic.critic.output
     torch.nn.init.zeros_(expects.weight)
     torch.nn.init.zeros_(expects.bias)
-    imagined, outlook = imagine(agent, starts=1)
-    outlook.reward.zero_()
-    outlook.reward[0, 1] = reward  # for the first action
-    losses, _, _ = agent.behavior.imagined_losses(imagined, outlook)
+    imagined, predicted = imagine(agent, starts=1)
+    predicted.reward.zero_()
+    predicted.reward[0, 1] = reward  # for the first action
+    losses, _, _ = agent.actor_critic.imagined_losses(imagined, predicted)
     feature, action = imagined.states.feature[:, 0], imagined.actions[:, 0]
     before = actor(feature).log_prob(action)
     losses["policy"][0, 0].backward()
@@ -145,11 +148,11 @@ def test_better_than_expected_actions_become_likelier_and_worse_ones_less(reward
 
 
 def test_the_replayed_value_loss_skips_last_steps_and_reaches_the_features() -> None:
-    behavior = make_agent().behavior
+    actor_critic = make_agent().actor_critic
     feature = noise(2, 6, 48).requires_grad_()
     last = torch.zeros(2, 6, dtype=torch.bool)
     last[0, 2] = True
-    loss = behavior.replay_loss(feature, noise(2, 6), last, last, noise(2, 6, seed=1))
+    loss = actor_critic.replay_loss(feature, noise(2, 6), last, last, noise(2, 6, seed=1))
     assert loss.shape == (2, 5)
     assert ((loss == 0) == last[:, :-1]).all()
     (gradient,) = torch.autograd.grad(loss.sum(), feature)
@@ -158,11 +161,11 @@ def test_the_replayed_value_loss_skips_last_steps_and_reaches_the_features() -> 
 
 
 def test_the_slow_critic_follows_the_critic_by_its_rate() -> None:
-    behavior = make_agent().behavior
-    before = [parameter.clone() for parameter in behavior.slow_critic.parameters()]
-    behavior.update_slow_critic()
-    pairs = zip(before, behavior.critic.parameters(), strict=True)
+    actor_critic = make_agent().actor_critic
+    before = [parameter.clone() for parameter in actor_critic.slow_critic.parameters()]
+    actor_critic.update_slow_critic()
+    pairs = zip(before, actor_critic.critic.parameters(), strict=True)
     expected = [old + ALGORITHM.slow_critic_rate * (new - old) for old, new in pairs]
-    for found, wanted in zip(behavior.slow_critic.parameters(), expected, strict=True):
+    for found, wanted in zip(actor_critic.slow_critic.parameters(), expected, strict=True):
         assert torch.allclose(found, wanted, atol=1e-6)
         assert not found.requires_grad

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from robodreamer.config import AlgorithmConfig, OptimizerConfig
-from robodreamer.learning.agent import Agent, Carry, Learner, split_context
-from robodreamer.models.distributions import Mode, Sample, symlog
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.learning.learner import Learner, split_context
+from robodreamer.models.distributions import symlog
 from robodreamer.models.rssm import State
+from robodreamer.models.sampling import ModeSampler, RandomSampler
 from toy_agent import (
     ALGORITHM,
     SIGNALS,
@@ -21,8 +23,8 @@ from toy_agent import (
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup=0)
 
 
-def sample(seed: int = 0) -> Sample:
-    return Sample(torch.Generator().manual_seed(seed))
+def sample(seed: int = 0) -> RandomSampler:
+    return RandomSampler(torch.Generator().manual_seed(seed))
 
 
 def make_learner(agent: Agent, dtype: torch.dtype = torch.float32) -> Learner:
@@ -36,11 +38,11 @@ def test_observing_a_sequence_is_observing_it_step_by_step() -> None:
     tokens = agent.world_model.encoder(sequence.observation)
     actions, is_first = sequence.previous_action, sequence.is_first
     assert is_first.any()
-    states, posterior = rssm.observe(sequence.start, actions, tokens, is_first, Mode())
+    states, posterior = rssm.observe(sequence.start, actions, tokens, is_first, ModeSampler())
     state = sequence.start
     for t in range(tokens.shape[1]):
         state, log_probs = rssm.observe_step(
-            state, actions[:, t], tokens[:, t], is_first[:, t], Mode()
+            state, actions[:, t], tokens[:, t], is_first[:, t], ModeSampler()
         )
         assert torch.allclose(states.deter[:, t], state.deter, atol=1e-5)
         assert torch.equal(states.stoch[:, t], state.stoch)
@@ -50,13 +52,13 @@ def test_observing_a_sequence_is_observing_it_step_by_step() -> None:
 def test_a_first_step_forgets_everything_before_it_even_nan() -> None:
     agent, contract = make_agent(), make_contract()
     observation, is_first = make_observation(contract, 2), torch.ones(2, dtype=torch.bool)
-    fresh = agent.act(agent.initial_carry(2), observation, is_first, Mode())
+    fresh = agent.act(agent.initial_carry(2), observation, is_first, ModeSampler())
     carry = agent.initial_carry(2)
     stale = Carry(
         State(torch.full_like(carry.state.deter, torch.nan), torch.ones_like(carry.state.stoch)),
         torch.full_like(carry.action, torch.inf),
     )
-    found = agent.act(stale, observation, is_first, Mode())
+    found = agent.act(stale, observation, is_first, ModeSampler())
     assert torch.equal(found.action, fresh.action)
     assert torch.equal(found.state.deter, fresh.state.deter)
 
@@ -80,11 +82,11 @@ def test_privileged_signals_change_nothing_in_acting_and_are_not_needed() -> Non
     agent, contract = make_agent(), make_contract()
     observation, is_first = make_observation(contract, 2), torch.zeros(2, dtype=torch.bool)
     (name,) = [signal.name for signal in contract.privileged]
-    expected = agent.act(agent.initial_carry(2), observation, is_first, Mode())
+    expected = agent.act(agent.initial_carry(2), observation, is_first, ModeSampler())
     other = observation | {name: observation[name] + 100}
     without = {key: value for key, value in observation.items() if key != name}
     for seen in (other, without):
-        found = agent.act(agent.initial_carry(2), seen, is_first, Mode())
+        found = agent.act(agent.initial_carry(2), seen, is_first, ModeSampler())
         assert torch.equal(found.action, expected.action)
         assert torch.equal(found.state.deter, expected.state.deter)
 
@@ -93,7 +95,9 @@ def test_privileged_signals_are_reconstructed() -> None:
     (name,) = [signal.name for signal in SIGNALS if signal.family == "privileged"]
     batch = make_batch(make_agent())
     losses, changed = (
-        agent.losses(split_context(batch | {name: batch[name] + offset}, agent, 1), Mode())[0]
+        agent.losses(split_context(batch | {name: batch[name] + offset}, agent, 1), ModeSampler())[
+            0
+        ]
         for agent, offset in ((make_agent(), 0), (make_agent(), 100))
     )
     assert losses[name].shape == (3, 6)
@@ -104,7 +108,7 @@ def test_imagination_from_the_last_steps_is_that_part_of_imagination_from_all() 
     last = 3
     few = make_agent(algorithm=replace(ALGORITHM, imagination_last=last))
     (from_all, _, _), (from_last, _, _) = (
-        agent.losses(split_context(make_batch(agent), agent, 1), Mode())
+        agent.losses(split_context(make_batch(agent), agent, 1), ModeSampler())
         for agent in (make_agent(), few)
     )
     for name, count in {"value": last, "replay_value": last - 1}.items():
@@ -116,10 +120,10 @@ def test_imagination_from_the_last_steps_is_that_part_of_imagination_from_all() 
 AUXILIARY = replace(ALGORITHM, loss_scales=replace(ALGORITHM.loss_scales, auxiliary=0.5))
 
 
-def test_an_auxiliary_head_teaches_the_encoder_and_nothing_else_what_is_privileged() -> None:
+def test_an_auxiliary_head_trains_the_encoder_alone_on_privileged_signals() -> None:
     agent = make_agent(algorithm=AUXILIARY)
     sequence = split_context(make_batch(agent), agent, 1)
-    losses, _, _ = agent.losses(sequence, Mode())
+    losses, _, _ = agent.losses(sequence, ModeSampler())
     (name,) = [signal.name for signal in agent.contract.privileged]
     loss = losses[f"auxiliary/{name}"]
     assert loss.shape == (3, 6)
@@ -134,7 +138,7 @@ def test_an_auxiliary_head_teaches_the_encoder_and_nothing_else_what_is_privileg
 
 def test_the_auxiliary_head_has_a_weight_of_its_own_and_is_left_out_at_zero() -> None:
     agent = make_agent(algorithm=AUXILIARY)
-    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), Mode())
+    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), ModeSampler())
     total = agent.total_loss(losses)
     (name,) = [key for key in losses if key.startswith("auxiliary/")]
     more = agent.total_loss(losses | {name: losses[name] + 1.0})
@@ -152,9 +156,9 @@ def test_every_parameter_learns_but_those_of_the_slow_critic(algorithm: Algorith
         assert has_gradient == ("slow_critic" not in name), name
 
 
-def test_losses_have_a_scale_each_or_both_lists_are_told() -> None:
+def test_losses_without_a_scale_raise_an_error_with_both_lists() -> None:
     agent = make_agent()
-    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), Mode())
+    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), ModeSampler())
     del losses["reward"]
     with pytest.raises(ValueError, match=r"losses \[.*\] do not match scales \[.*'reward'.*\]"):
         agent.total_loss(losses)
@@ -163,7 +167,7 @@ def test_losses_have_a_scale_each_or_both_lists_are_told() -> None:
 def test_the_total_is_the_weighted_sum_of_the_mean_losses() -> None:
     scales = replace(ALGORITHM.loss_scales, images=2.0, vectors=2.0, policy=0.0)
     agent = make_agent(algorithm=replace(ALGORITHM, loss_scales=scales))
-    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), Mode())
+    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), ModeSampler())
     weights = {"representation": 0.1, "policy": 0.0, "replay_value": 0.3}
     weights |= {signal.name: 2.0 for signal in SIGNALS}
     means = {name: loss.mean().item() for name, loss in losses.items()}
@@ -210,7 +214,9 @@ def test_bfloat16_keeps_parameters_in_float32_and_losses_near_those_of_float32()
     metrics = {}
     for dtype in (torch.float32, torch.bfloat16):
         agent = make_agent()
-        metrics[dtype], latents = make_learner(agent, dtype).update(make_batch(agent), Mode())
+        metrics[dtype], latents = make_learner(agent, dtype).update(
+            make_batch(agent), ModeSampler()
+        )
         assert all(parameter.dtype == torch.float32 for parameter in agent.parameters())
         assert all(value.dtype == torch.float32 for value in latents.values())
     full, reduced = (float(m["loss/total"]) for m in metrics.values())
@@ -220,7 +226,7 @@ def test_bfloat16_keeps_parameters_in_float32_and_losses_near_those_of_float32()
 
 def test_imagination_can_start_from_the_last_steps_only() -> None:
     agent = make_agent(algorithm=replace(ALGORITHM, imagination_last=2))
-    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), Mode())
+    losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), ModeSampler())
     assert losses["policy"].shape == losses["value"].shape == (3, 2)
     assert losses["replay_value"].shape == (3, 1)
     assert losses["reward"].shape == (3, 6)
@@ -231,14 +237,14 @@ def test_a_share_of_the_pictures_estimates_the_loss_of_all() -> None:
     part.load_state_dict(agent.state_dict())
     sequence = split_context(make_batch(agent), agent, 1)
     name = "image/front"
-    whole = agent.losses(sequence, Mode())[0][name]
+    whole = agent.losses(sequence, ModeSampler())[0][name]
     estimates = [part.world_model.losses(sequence, Picker(seed))[0][name] for seed in range(20)]
     assert all((estimate > 0).sum() == 9 for estimate in estimates)
     mean = torch.stack(estimates).mean(0)
     assert mean.mean().item() == pytest.approx(whole.mean().item(), rel=0.1)
 
 
-class Picker(Mode):
+class Picker(ModeSampler):
     """The mode of everything, but random frames."""
 
     def __init__(self, seed: int) -> None:

@@ -56,7 +56,7 @@ def test_where_success_is_not_known_the_return_decides(tmp_path: Path) -> None:
     assert str(states.best()) == "return 500.0 at step 20"
 
 
-def test_whoever_reads_while_training_deletes_a_state_sees_all_of_it_or_nothing(
+def test_reading_while_training_deletes_a_state_yields_all_of_it_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = BestStates(tmp_path)
@@ -84,7 +84,7 @@ def test_whoever_reads_while_training_deletes_a_state_sees_all_of_it_or_nothing(
     assert states.best() is None
 
 
-def test_a_resumed_run_goes_on_with_the_best_of_what_came_before(tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_with_the_best_state_before_its_checkpoint(tmp_path: Path) -> None:
     states, checkpoints = BestStates(tmp_path), Checkpoints(tmp_path)
     replay = make_replay(num_envs=2, steps_per_env=8)
     offer(states, 10, 1.0)
@@ -118,7 +118,7 @@ def test_whatever_is_evaluated_saved_and_resumed_the_best_is_that_of_the_line(
         elif history := checkpoints.history():
             chosen = rng.choice(history)
             checkpoints = Checkpoints(tmp_path, keep=checkpoints.keep)
-            checkpoints.load(chosen, replay)
+            checkpoints.restore_replay(checkpoints.load(chosen), replay)
             states = BestStates(tmp_path)
             states.resume(chosen.step)
             line = [state for state in line if state.step <= chosen.step]
@@ -127,7 +127,7 @@ def test_whatever_is_evaluated_saved_and_resumed_the_best_is_that_of_the_line(
         assert states.best() == max(line, key=lambda state: state.rank, default=None)
 
 
-def test_a_write_that_fails_leaves_what_was_best(
+def test_a_failed_write_leaves_the_best_state_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill_disk(_: int) -> None:

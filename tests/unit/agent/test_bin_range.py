@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from robodreamer.config import TrainConfig, named_config
-from robodreamer.evaluation.results import prepare_evaluation
-from robodreamer.learning.actor_critic import Outlook
+from robodreamer.evaluation.report import make_evaluation_job
+from robodreamer.learning.actor_critic import ImaginedRewards
 from robodreamer.models.bin_range import describe_figures, describe_range, reach
-from robodreamer.models.distributions import Mode
 from robodreamer.models.heads import TwoHotHead
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.visualization.report import prepare_report
 from toy_agent import make_agent
 from toy_run import make_run
@@ -23,7 +23,7 @@ PUBLISHED = named_config("toy", "12m", "dreamer_v3", "default")
 
 
 @pytest.mark.parametrize("config", [CPU, PUBLISHED])
-def test_what_the_heads_can_represent_is_where_their_bins_end(config: TrainConfig) -> None:
+def test_the_heads_represent_numbers_up_to_their_outer_bins(config: TrainConfig) -> None:
     head = TwoHotHead(8, config.network, layers=1)
     assert reach(config.network.bin_limit) == pytest.approx(float(head.reach), rel=1e-6)
     inside, beyond = head.loss(torch.zeros(2, head.bins.shape[0]), head.reach * torch.ones(2))
@@ -41,7 +41,7 @@ def test_what_the_heads_can_represent_is_where_their_bins_end(config: TrainConfi
         (CPU, 1e30, 0.0, "Divide the task's rewards by 1e23 and set --network.bin-limit 20"),
     ],
 )
-def test_a_magnitude_beyond_the_bins_is_told_with_the_setting_that_helps(
+def test_a_magnitude_beyond_the_bins_is_reported_with_the_setting_that_helps(
     config: TrainConfig, reward: float, largest_return: float, told: str | None
 ) -> None:
     warning = describe_range(config, reward, largest_return)
@@ -59,7 +59,7 @@ def test_the_limit_that_is_named_holds_the_returns_that_are_to_be_expected() -> 
     assert reach(limit) > 5000.0 * CPU.algorithm.discount_horizon > reach(limit - 1)
 
 
-def test_figures_without_rewards_tell_nothing() -> None:
+def test_figures_without_rewards_cause_no_warning() -> None:
     assert describe_figures(CPU, {"loss/total": math.inf}) is None
     assert describe_figures(CPU, {"largest_reward": 1e3}) is not None
     assert describe_figures(CPU, {"largest_return": 1e3}) is not None
@@ -68,26 +68,28 @@ def test_figures_without_rewards_tell_nothing() -> None:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_returns_beyond_the_bins_are_counted_by_the_critic(sign: float) -> None:
     agent = make_agent()
-    behavior, rssm = agent.behavior, agent.world_model.rssm
-    imagined = behavior.imagine(rssm, rssm.initial(3), Mode())
-    reward = torch.full((3, behavior.config.horizon + 1), sign * 1e9)
-    _, _, metrics = behavior.imagined_losses(imagined, Outlook(reward, torch.ones_like(reward)))
+    actor_critic, rssm = agent.actor_critic, agent.world_model.rssm
+    imagined = actor_critic.imagine(rssm, rssm.initial(3), ModeSampler())
+    reward = torch.full((3, actor_critic.config.horizon + 1), sign * 1e9)
+    _, _, metrics = actor_critic.imagined_losses(
+        imagined, ImaginedRewards(reward, torch.ones_like(reward))
+    )
     assert metrics["returns_beyond_bins"] == 1.0
     assert metrics["largest_return"] >= 1e9
 
 
-def test_an_evaluation_says_it(tmp_path: Path) -> None:
+def test_an_evaluation_warns_of_rewards_beyond_the_bins(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     settings = json.loads((run / "config.json").read_text())
     settings["config"]["network"]["bin_limit"] = 0.1
     (run / "config.json").write_text(json.dumps(settings))
     said: list[str] = []
-    prepare_evaluation(run, episodes=1, draws=("mode",), say=said.append)()
+    make_evaluation_job(run, episodes=1, draws=("mode",), say=said.append)()
     rewards = [line for line in said if "beyond the bins" in line]
     assert len(rewards) == 1, said
 
 
-def test_a_page_says_it(tmp_path: Path) -> None:
+def test_a_page_warns_of_rewards_beyond_the_bins(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     text = render_run(run)
     assert "beyond the bins" not in text

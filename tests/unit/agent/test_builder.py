@@ -1,4 +1,4 @@
-"""Session: how many processes simulate, and what a run says of them."""
+"""Builder of a run: the number of processes that simulate, and the messages at its start."""
 
 import dataclasses
 import os
@@ -9,11 +9,11 @@ import torch
 
 from robodreamer.config import named_config
 from robodreamer.data.replay import Field, Replay
-from robodreamer.training.builder import (
-    check_memory,
-    choose_num_workers,
+from robodreamer.training.builder import choose_num_workers
+from robodreamer.training.startup_messages import (
     describe_learning,
     describe_simulation,
+    memory_warning,
 )
 from robodreamer.utils.memory import Memory
 from robodreamer_sim.cameras.gl_backend import Choice
@@ -50,7 +50,7 @@ def toy_replay(capacity: int) -> Replay:
         ({"steps": 500}, 1_000_000, 900_000, True, None),  # it never will be
     ],
 )
-def test_a_replay_that_does_not_fit_the_memory_is_told_before_the_run_begins(
+def test_a_replay_that_exceeds_the_memory_is_reported_before_the_run_begins(
     changes: dict[str, Any], total: int, available: int, is_new: bool, expected: str | None
 ) -> None:
     data = dataclasses.replace(CONFIG.data, replay_capacity=1_000)
@@ -58,14 +58,14 @@ def test_a_replay_that_does_not_fit_the_memory_is_told_before_the_run_begins(
     memory = Memory(total, available, "this machine")
     if expected == "refused":
         with pytest.raises(ValueError, match=r"--data.replay-capacity 719 takes 80 % of that"):
-            check_memory(config, toy_replay(1_000), memory, is_new=is_new)
+            memory_warning(config, toy_replay(1_000), memory, is_new=is_new)
         return
-    warning = check_memory(config, toy_replay(1_000), memory, is_new=is_new)
+    warning = memory_warning(config, toy_replay(1_000), memory, is_new=is_new)
     assert (warning is not None) == (expected == "warned")
-    assert check_memory(config, toy_replay(1_000), None, is_new=is_new) is None
+    assert memory_warning(config, toy_replay(1_000), None, is_new=is_new) is None
 
 
-def test_a_run_says_what_simulates_and_what_draws() -> None:
+def test_the_first_lines_name_the_processes_and_the_renderer() -> None:
     assert describe_simulation(2, 0, "", None, has_gpu=True) == "2 environments in the learner"
     assert describe_simulation(8, 1, "", CHOICE, has_gpu=False) == "8 environments in 1 process"
     said = describe_simulation(8, 3, LLVMPIPE, CHOICE, has_gpu=False)
@@ -73,12 +73,12 @@ def test_a_run_says_what_simulates_and_what_draws() -> None:
     assert said == f"8 environments in 3 processes; {drawn}"
 
 
-def test_software_rendering_beside_a_gpu_is_complained_about() -> None:
+def test_software_rendering_beside_a_gpu_is_warned_about() -> None:
     assert "warning: that is software" in describe_simulation(8, 1, LLVMPIPE, CHOICE, has_gpu=True)
     assert "warning" not in describe_simulation(8, 1, "NVIDIA A100/PCIe/SSE2", CHOICE, has_gpu=True)
 
 
-def test_a_run_logs_what_departs_from_its_preset_and_how_far_returns_reach() -> None:
+def test_a_run_logs_departures_from_its_preset_and_the_reach_of_returns() -> None:
     published = named_config("fetch_reach", "12m", "dreamer_v3", "default")
     assert describe_learning(published, 0.04).startswith(
         "learns as dreamer_v3\nreturns reach 333 steps, 13.3 s of the task;"

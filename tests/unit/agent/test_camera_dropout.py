@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from robodreamer.config import PRESETS, SIZES, OptimizerConfig
-from robodreamer.data.collector import Collector, make_replay
-from robodreamer.evaluation.evaluate import AgentPolicy
-from robodreamer.learning.agent import Agent, Learner, split_context
+from robodreamer.data.collector import Collector
+from robodreamer.data.replay import make_replay
+from robodreamer.evaluation.policies import AgentPolicy
+from robodreamer.learning.agent import Agent
 from robodreamer.learning.camera_dropout import CameraDropout
-from robodreamer.models.distributions import Mode, Sample
+from robodreamer.learning.learner import Learner, split_context
 from robodreamer.models.encoder import Encoder
+from robodreamer.models.sampling import ModeSampler, RandomSampler
 from robodreamer_deploy.contract import Signal
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
@@ -29,8 +31,8 @@ STACKED = (
 )
 
 
-def sample(seed: int = 0) -> Sample:
-    return Sample(torch.Generator().manual_seed(seed))
+def sample(seed: int = 0) -> RandomSampler:
+    return RandomSampler(torch.Generator().manual_seed(seed))
 
 
 def dropout(share: float = 0.2, gap: float = 3.0) -> CameraDropout:
@@ -77,10 +79,10 @@ def test_cameras_lose_their_frames_independently() -> None:
 
 def test_step_by_step_the_chain_is_the_same_one() -> None:
     is_first = torch.zeros(400, dtype=torch.bool)
-    draw, is_lost = sample(), None
+    sampler, is_lost = sample(), None
     steps: list[Tensor] = []
     for _ in range(300):
-        is_lost = dropout().draw_step(is_lost, is_first, draw)
+        is_lost = dropout().draw_step(is_lost, is_first, sampler)
         steps.append(is_lost[:, 0])
     found = torch.stack(steps[20:], 1)  # it begins with all frames there
     assert found.float().mean().item() == pytest.approx(0.2, rel=0.05)
@@ -102,7 +104,7 @@ def test_a_new_episode_loses_frames_whatever_was_lost_before() -> None:
 
 @pytest.mark.parametrize("signals", [make_contract().inputs, STACKED])
 @pytest.mark.parametrize("lost", [FRONT, WRIST])
-def test_the_tokens_tell_nothing_of_a_lost_frame_but_that_it_is_lost(
+def test_the_tokens_of_a_lost_frame_depend_on_its_bit_alone(
     signals: tuple[Signal, ...], lost: str
 ) -> None:
     torch.manual_seed(0)
@@ -130,7 +132,7 @@ def test_the_other_cameras_of_a_stack_are_still_seen(camera: str) -> None:
     assert not torch.equal(encoder(observation), changed)
 
 
-def test_a_frame_whose_bit_is_not_given_is_there() -> None:
+def test_a_frame_without_a_bit_is_valid() -> None:
     agent, contract = make_agent(algorithm=DROPPING), make_contract()
     observation = make_observation(contract, 2)
     there = {name: torch.ones(2, dtype=torch.bool) for name in (FRONT, WRIST)}
@@ -139,9 +141,9 @@ def test_a_frame_whose_bit_is_not_given_is_there() -> None:
     gone = encoder(observation | {FRONT: torch.zeros(2, dtype=torch.bool)})
     assert not torch.equal(encoder(observation), gone)
     arrays = {name: value.numpy() for name, value in observation.items()}
-    action = AgentPolicy(agent, 2, Mode()).act(arrays, np.array([True, True]))
+    action = AgentPolicy(agent, 2, ModeSampler()).act(arrays, np.array([True, True]))
     first = torch.ones(2, dtype=torch.bool)
-    expected = agent.act(agent.initial_carry(2), observation | there, first, Mode()).action
+    expected = agent.act(agent.initial_carry(2), observation | there, first, ModeSampler()).action
     assert np.array_equal(action, expected.numpy())
 
 
@@ -161,13 +163,15 @@ def test_a_lost_frame_teaches_the_encoder_nothing(is_there: bool) -> None:
     }
 
 
-def test_the_decoder_has_to_draw_what_was_not_seen() -> None:
+def test_the_decoder_has_to_reconstruct_lost_frames() -> None:
     agent = make_agent(algorithm=DROPPING)
     batch = make_batch(agent)
     other = {**batch, "image/front": make_batch(agent, seed=1)["image/front"]}
     lost = {FRONT: torch.zeros(3, 6, dtype=torch.bool)}
     losses, changed = (
-        agent.world_model.losses(s._replace(observation={**s.observation, **lost}), Mode())[0]
+        agent.world_model.losses(s._replace(observation={**s.observation, **lost}), ModeSampler())[
+            0
+        ]
         for s in (split_context(values, agent, 1) for values in (batch, other))
     )
     assert [key for key in losses if not torch.equal(losses[key], changed[key])] == ["image/front"]
@@ -243,8 +247,8 @@ def test_collecting_acts_without_frames_and_files_them_all(collector: Collector)
     lost = ~torch.stack([observation[bit] for observation in seen])
     assert lost.float().mean().item() == pytest.approx(0.4, abs=0.1)
     assert bit not in collector.replay.fields
-    (piece,) = collector.replay.snapshot()[0].pieces((image,))
-    filed = piece.values[image].unflatten(0, (-1, 4))
+    (block,) = collector.replay.snapshot()[0].blocks((image,))
+    filed = block.values[image].unflatten(0, (-1, 4))
     assert torch.equal(filed, torch.stack([observation[image] for observation in seen]))
 
 
@@ -263,7 +267,7 @@ def test_a_frame_that_is_lost_is_drawn_from_memory() -> None:
         bits = torch.arange(8).expand(16, 8) < num_seen
         sequence = batch._replace(observation={**batch.observation, FRONT: bits})
         with torch.no_grad():
-            losses, _, _ = agent.world_model.losses(sequence, Mode())
+            losses, _, _ = agent.world_model.losses(sequence, ModeSampler())
         errors[name] = losses["image/front"][:, 2:].mean().item() / 256
     assert errors["remembered"] < 0.3 * errors["never seen"], errors
     assert errors["remembered"] < 3 * errors["seen"] + 0.01, errors

@@ -94,7 +94,7 @@ def test_a_checkpoint_keeps_no_memory_once_it_is_written(
 
 def put_aside(run: Run) -> int:
     """Return how many overwritten values are kept for the checkpoint that is being written."""
-    snapshot = run.replay._records._snapshot
+    snapshot = run.replay._ring._snapshot
     assert snapshot is not None
     return sum(len(values) for values in snapshot._aside.values())
 
@@ -117,7 +117,7 @@ def test_two_checkpoints_are_never_written_at_once(
     assert [checkpoint.step for checkpoint in run.checkpoints.history()] == [3, 6]
 
 
-def test_fields_are_appended_and_only_what_is_needed_stays(tmp_path: Path) -> None:
+def test_fields_are_appended_and_only_needed_segments_stay(tmp_path: Path) -> None:
     run = Run(tmp_path, steps_per_env=12)
     seen: dict[str, int] = {}
     for _ in range(8):
@@ -170,7 +170,8 @@ def test_weights_can_be_read_without_a_replay(tmp_path: Path) -> None:
     reader = Checkpoints(tmp_path)
     latest = reader.latest()
     assert latest is not None
-    tensors, state = reader.load(latest)
+    _, tensors, _ = loaded = reader.load(latest)
+    state = loaded.state
     assert (latest.step, state) == (10, {"step": 10})
     assert torch.equal(tensors["agent"]["weight"], run.weight)
     assert torch.equal(read_tensors(latest.path / "agent.safetensors")["weight"], run.weight)
@@ -222,6 +223,6 @@ def test_state_is_frozen_at_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run.checkpoints.wait()
     latest = run.checkpoints.latest()
     assert latest is not None
-    tensors, loaded = run.checkpoints.load(latest)
-    assert loaded == {"seen": [1]}
-    assert tensors["agent"]["weight"].tolist() == [1.0, 1.0]
+    loaded = run.checkpoints.load(latest)
+    assert loaded.state == {"seen": [1]}
+    assert loaded.tensors["agent"]["weight"].tolist() == [1.0, 1.0]

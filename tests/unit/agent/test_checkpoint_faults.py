@@ -168,7 +168,7 @@ def test_a_resumed_run_keeps_all_checkpoints_until_it_has_a_new_one(
         assert Run(tmp_path, steps_per_env=8).resume(checkpoint).step == checkpoint.step
 
 
-def test_what_cannot_be_deleted_is_reported_and_does_no_harm(
+def test_a_file_that_cannot_be_deleted_is_reported_and_does_no_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, _ = saved_run(tmp_path, keep=1)
@@ -188,7 +188,7 @@ def full(*args: object, **kwargs: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_what_a_dead_run_left_behind_is_ignored_and_then_deleted(tmp_path: Path) -> None:
+def test_drafts_of_a_dead_run_are_ignored_and_then_deleted(tmp_path: Path) -> None:
     run = Run(tmp_path, steps_per_env=50)
     run.advance(5)
     run.save()

@@ -382,5 +382,6 @@ def test_a_resumed_run_may_change_what_it_is_not_made_of(tmp_path: Path) -> None
     run = tmp_path / "run"
     config = config_of(parse_train(["fetch_reach", *QUICK]))
     write_run(run, config, CONTRACT)
-    resumed = resumed_config(run, ["--threads=2", "--steps=7", "--num-workers=2"])
+    words = ["--threads=2", "--steps=7", "--num-workers=2"]
+    resumed = resumed_config(run, read_run(run).config, words)
     assert resumed == dataclasses.replace(config, threads=2, steps=7, num_workers=2)

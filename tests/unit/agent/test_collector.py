@@ -11,17 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from robodreamer.config import PRESETS, SIZES
-from robodreamer.data.collector import (
-    Collector,
-    ReplayRatio,
-    TrainingDivergedError,
-    close_broken_episodes,
-    fits,
-    make_replay,
-)
-from robodreamer.data.replay import Replay
+from robodreamer.data.collector import Collector, ReplayRatio, TrainingDivergedError
+from robodreamer.data.replay import Replay, close_broken_episodes, has_room, make_replay
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Sample
+from robodreamer.models.sampling import RandomSampler
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 
@@ -40,15 +33,15 @@ def collector() -> Iterator[Collector]:
         replay = make_replay(
             envs.contract, agent, num_envs=2, capacity=200, sequence_length=4, seed=0, device=CPU
         )
-        draw = Sample(torch.Generator().manual_seed(0))
-        yield Collector(envs, agent, replay, draw, CPU)
+        sampler = RandomSampler(torch.Generator().manual_seed(0))
+        yield Collector(envs, agent, replay, sampler, CPU)
 
 
 def records(replay: Replay) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     """Return all records (steps, N, ...) of a replay that has not wrapped."""
     names = (*replay.fields, *replay.latents)
-    (piece,) = replay.snapshot()[0].pieces(names)
-    return {k: v.unflatten(0, (-1, replay.num_envs)).numpy() for k, v in piece.values.items()}
+    (block,) = replay.snapshot()[0].blocks(names)
+    return {k: v.unflatten(0, (-1, replay.num_envs)).numpy() for k, v in block.values.items()}
 
 
 def test_an_episode_is_reported_with_its_return_and_length(collector: Collector) -> None:
@@ -120,7 +113,7 @@ def test_an_agent_that_has_diverged_is_not_let_near_the_environment(collector: C
     start=st.integers(0, 500),
     stop=st.integers(0, 50),
 )
-def test_updates_are_what_the_ratio_says_at_any_time_also_across_resume(
+def test_the_number_of_updates_follows_the_ratio_at_any_time_also_across_resume(
     rounds: list[int], ratio: float, batch_steps: int, start: int, stop: int
 ) -> None:
     rule = ReplayRatio(ratio, batch_steps, start)
@@ -139,8 +132,8 @@ def test_a_gpu_keeps_as_much_memory_for_learning_as_the_replay_takes(
     num_bytes: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (8_000, 80_000))
-    assert fits(num_bytes, torch.device("cuda")) == expected
-    assert fits(num_bytes, CPU)
+    assert has_room(num_bytes, torch.device("cuda")) == expected
+    assert has_room(num_bytes, CPU)
 
 
 def test_an_episode_that_broke_off_ends_where_the_next_begins() -> None:

@@ -10,24 +10,23 @@ from torch import Tensor
 
 from robodreamer.models.distributions import (
     Categorical,
-    CategoricalLatent,
-    Mode,
     Normal,
-    Sample,
     bernoulli_loss,
-    mask_state,
     symexp,
     symexp_bins,
     symlog,
     twohot_loss,
     twohot_mean,
 )
+from robodreamer.models.latents import CategoricalLatent
+from robodreamer.models.rssm import mask_state
+from robodreamer.models.sampling import ModeSampler, RandomSampler
 
 BINS = st.integers(3, 300)
 
 
-def sample(seed: int = 0) -> Sample:
-    return Sample(torch.Generator().manual_seed(seed))
+def sample(seed: int = 0) -> RandomSampler:
+    return RandomSampler(torch.Generator().manual_seed(seed))
 
 
 @given(st.floats(-1e6, 1e6))
@@ -71,15 +70,15 @@ def test_a_subset_is_ascending_without_repetition(total: int, data: st.DataObjec
 
 
 def test_every_position_is_chosen_equally_often() -> None:
-    draw, times = sample(), torch.zeros(10)
+    sampler, times = sample(), torch.zeros(10)
     for _ in range(2_000):
-        times[draw.subset(10, 3)] += 1
+        times[sampler.subset(10, 3)] += 1
     assert (times / 2_000 - 0.3).abs().max() < 4 * math.sqrt(0.3 * 0.7 / 2_000)
 
 
 def test_the_mode_is_the_first_of_equals() -> None:
-    assert Mode().category(torch.tensor([[0.2, 0.4, 0.4]])).tolist() == [1]
-    assert Mode().subset(5, 2).tolist() == [0, 1]
+    assert ModeSampler().category(torch.tensor([[0.2, 0.4, 0.4]])).tolist() == [1]
+    assert ModeSampler().subset(5, 2).tolist() == [0, 1]
 
 
 def test_no_class_is_ever_less_likely_than_its_share_of_the_mix() -> None:
@@ -94,7 +93,7 @@ def test_a_drawn_latent_is_exactly_one_hot_and_its_gradient_is_that_of_the_proba
     outputs = torch.randn(4, 15, generator=torch.Generator().manual_seed(0), requires_grad=True)
     weights = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(1))
     log_probs = latent.log_probs(outputs)
-    value = latent.draw(log_probs, sample())
+    value = latent.sample(log_probs, sample())
     assert torch.equal(value.sum(-1), torch.ones(4, 3))
     assert set(value.unique().tolist()) == {0.0, 1.0}
     (through,) = torch.autograd.grad((weights * value).sum(), outputs, retain_graph=True)

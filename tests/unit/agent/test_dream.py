@@ -9,10 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from robodreamer.evaluation.evaluate import EVALUATION_SEED, AgentPolicy
+from robodreamer.evaluation.evaluate import EVALUATION_SEED
+from robodreamer.evaluation.policies import AgentPolicy
 from robodreamer.learning.agent import Agent, Carry
-from robodreamer.models.distributions import Mode
 from robodreamer.models.rssm import State
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.visualization.dream import Dream, dream, imagine_from
 from robodreamer.visualization.episodes import Footage, Recorder, film_episode
 from robodreamer_deploy.contract import Array, Contract
@@ -71,7 +72,7 @@ def test_watched_states_are_those_of_acting(agent: Agent) -> None:
             name: torch.from_numpy(value[step : step + 1])
             for name, value in inputs(agent, footage, CONTEXT).items()
         }
-        carry = agent.act(carry, observation, torch.tensor([step == 0]), Mode())
+        carry = agent.act(carry, observation, torch.tensor([step == 0]), ModeSampler())
         torch.testing.assert_close(states.deter[step], carry.state.deter[0])
         torch.testing.assert_close(states.stoch[step], carry.state.stoch[0])
         taken = torch.from_numpy(footage.actions[step : step + 1])
@@ -86,7 +87,7 @@ def test_imagined_states_follow_from_the_one_before_and_the_action_taken(agent: 
         before = State(*(value[step - 1 : step] for value in states))
         action = torch.from_numpy(footage.actions[step - 1 : step])
         with torch.no_grad():
-            expected = agent.world_model.rssm.imagine_step(before, action, Mode())
+            expected = agent.world_model.rssm.imagine_step(before, action, ModeSampler())
         torch.testing.assert_close(states.deter[step], expected.deter[0])
         torch.testing.assert_close(states.stoch[step], expected.stoch[0])
 
@@ -203,7 +204,7 @@ def test_a_film_shows_what_evaluation_counts(agent: Agent) -> None:
     np.testing.assert_array_equal(footage.pictures[:, 0, 0, 0], range(5))
     to_actuators = env.contract.action.to_actuators
     np.testing.assert_array_equal(env.actions, [to_actuators(a) for a in footage.actions[:-1]])
-    policy = AgentPolicy(agent, 1, Mode())
+    policy = AgentPolicy(agent, 1, ModeSampler())
     for step, action in enumerate(footage.actions):
         seen = {name: value[step : step + 1] for name, value in footage.observations.items()}
         np.testing.assert_array_equal(policy.act(seen, np.array([step == 0]))[0], action)

@@ -17,11 +17,18 @@ from robodreamer.evaluation.evaluate import (
     make_evaluation_envs,
     require_unchanged,
 )
-from robodreamer.evaluation.policies import Blindfolded, Candidate, camera_signals, load_candidate
-from robodreamer.evaluation.results import HEADER, as_json, assess, format_row, prepare_evaluation
+from robodreamer.evaluation.policies import BlankedCameras
+from robodreamer.evaluation.report import (
+    HEADER,
+    as_json,
+    evaluate_target,
+    format_row,
+    make_evaluation_job,
+)
 from robodreamer.evaluation.scores import score_of_summary
+from robodreamer.evaluation.targets import EvaluationTarget, camera_signals, load_target
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_sim import EnvOptions, VectorEnv, make
 from robodreamer_sim.env import MAX_STEPS
 
@@ -31,7 +38,7 @@ POLE = "gym:CartPole-v1"  # episodes of different lengths: until the pole has fa
 class Lean:
     """Pushes the cart to where the pole leans, with `mode` to where it is falling, too."""
 
-    def __init__(self, draw: Draw = "mode") -> None:
+    def __init__(self, draw: ActionSelection = "mode") -> None:
         self.draw = draw
         self.num_first = 0
 
@@ -107,7 +114,7 @@ def test_episodes_that_cannot_be_shared_are_refused(envs: VectorEnv) -> None:
         evaluate(Lean(), envs, 7)
 
 
-def test_a_summary_knows_how_little_it_knows() -> None:
+def test_a_summary_has_wilsons_interval_for_success_and_a_normal_one_for_the_return() -> None:
     successes = np.array([True] * 9 + [False])
     summary = Evaluation(np.arange(10.0), successes, np.full(10, 50), np.ones(10)).summary()
     assert summary["success"] == 0.9
@@ -128,7 +135,7 @@ def test_one_episode_has_no_spread_and_certain_success_no_upper_gap() -> None:
     assert summary["success_low"] == pytest.approx(0.2065, abs=1e-4)
 
 
-def test_a_task_without_success_is_not_said_to_fail() -> None:
+def test_a_summary_of_a_task_without_success_has_no_success() -> None:
     contract = make("gym:Pendulum-v1", EnvOptions(observe="proprio")).contract
     assert not contract.knows_success
     with make_evaluation_envs(contract, 2, num_workers=0) as envs:
@@ -140,7 +147,7 @@ def test_a_task_without_success_is_not_said_to_fail() -> None:
     json.dumps(result.summary())
 
 
-def test_whether_success_is_known_is_not_the_policys_affair() -> None:
+def test_a_task_that_begins_to_report_success_is_unchanged_for_the_policy() -> None:
     now = make("gym:Pendulum-v1", EnvOptions(observe="proprio")).contract
     require_unchanged(dataclasses.replace(now, knows_success=True), now)
     with pytest.raises(ValueError, match=r"has changed .*: control_dt_s differ"):
@@ -155,11 +162,11 @@ class Remember:
         return np.zeros((len(is_first), 1), np.float32)
 
 
-def test_a_blindfold_covers_only_its_cameras_and_only_for_the_policy() -> None:
+def test_blanked_cameras_show_black_to_the_policy_alone() -> None:
     policy = Remember()
     names = ("image/front", "image/wrist", "proprio/position")
     record = {name: np.full((2, 3), 7, np.uint8) for name in names}
-    Blindfolded(policy, ["image/wrist"]).act(record, np.array([True, False]))
+    BlankedCameras(policy, ["image/wrist"]).act(record, np.array([True, False]))
     assert not policy.shown["image/wrist"].any()
     assert policy.shown["image/wrist"].dtype == np.uint8
     assert (policy.shown["image/front"] == 7).all()
@@ -188,10 +195,10 @@ def test_cameras_are_named_with_or_without_their_family() -> None:
         camera_signals(camera_contract(), ["wrist"])
 
 
-def test_both_draws_are_judged_on_the_same_episodes(contract: Contract, envs: VectorEnv) -> None:
-    candidate = Candidate("toy", "torch", contract, lambda _, draw: Lean(draw))
-    results = dict(assess(candidate, envs, 5, ("mode", "sample")))
-    again = dict(assess(candidate, envs, 5, ("sample",)))
+def test_both_draws_are_evaluated_on_the_same_episodes(contract: Contract, envs: VectorEnv) -> None:
+    target = EvaluationTarget("toy", "torch", contract, lambda _, draw: Lean(draw))
+    results = dict(evaluate_target(target, envs, 5, ("mode", "sample")))
+    again = dict(evaluate_target(target, envs, 5, ("sample",)))
     assert results["mode"].returns.mean() > 2 * results["sample"].returns.mean()
     np.testing.assert_array_equal(results["sample"].returns, again["sample"].returns)
     for draw, result in results.items():
@@ -199,16 +206,16 @@ def test_both_draws_are_judged_on_the_same_episodes(contract: Contract, envs: Ve
         assert len(line) == len(HEADER)
         assert line.split()[0] == draw
         assert f"{summary['return']:.2f} [{summary['return_low']:.2f}" in line
-    figures = json.loads(json.dumps(as_json(candidate, results, [])))
+    figures = json.loads(json.dumps(as_json(target, results, [])))
     assert figures["draws"]["mode"]["returns"] == results["mode"].returns.tolist()
     assert figures["draws"]["sample"]["successes"] is None, "the task knows no success"
 
 
-def test_what_is_blanked_is_missed(contract: Contract, envs: VectorEnv) -> None:
-    candidate = Candidate("toy", "torch", contract, lambda _, draw: Lean(draw))
+def test_a_policy_with_blanked_signals_does_worse(contract: Contract, envs: VectorEnv) -> None:
+    target = EvaluationTarget("toy", "torch", contract, lambda _, draw: Lean(draw))
     names = [signal.name for signal in contract.inputs]
     seeing, blind = (
-        dict(assess(candidate, envs, 5, ("mode",), black))["mode"] for black in ([], names)
+        dict(evaluate_target(target, envs, 5, ("mode",), black))["mode"] for black in ([], names)
     )
     assert blind.lengths.max() < 12  # the cart is always pushed to the left
     assert seeing.lengths.min() > 50
@@ -216,20 +223,20 @@ def test_what_is_blanked_is_missed(contract: Contract, envs: VectorEnv) -> None:
 
 def test_a_folder_that_is_neither_run_nor_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a run"):
-        load_candidate(tmp_path / "nothing")
+        load_target(tmp_path / "nothing")
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ValueError, match="has no checkpoints"):
-        load_candidate(tmp_path, "step-000000100")
+        load_target(tmp_path, "step-000000100")
     with pytest.raises(ValueError, match="bundle format None"):
-        load_candidate(tmp_path)
+        load_target(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [({"episodes": 0}, "at least 1"), ({"json_file": Path("/no/where.json")}, "no folder /no")],
 )
-def test_bad_words_are_refused_before_anything_is_loaded(
+def test_bad_settings_are_refused_before_anything_is_loaded(
     tmp_path: Path, words: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
-        prepare_evaluation(tmp_path, **({"episodes": 5, "draws": ("mode",), "say": print} | words))
+        make_evaluation_job(tmp_path, **({"episodes": 5, "draws": ("mode",), "say": print} | words))

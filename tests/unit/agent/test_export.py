@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from exported import ORIGIN, Exported, corrupt, make_recording
-from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
-from robodreamer.evaluation.policies import OnnxPolicy, load_candidate
+from robodreamer.evaluation.evaluate import evaluate, make_evaluation_envs
+from robodreamer.evaluation.policies import AgentPolicy, OnnxPolicy
+from robodreamer.evaluation.targets import load_target
 from robodreamer.export import export
 from robodreamer.export.export import better_draw, export_policy, prepare_export
 from robodreamer.export.folder import GOLDEN_STEPS, check_target, draft_of
 from robodreamer.export.torch_trace import RECORDED_STEPS, SEGMENT, record
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Mode
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.run_folder import load_run
 from robodreamer_deploy.errors import BundleError
@@ -155,8 +156,8 @@ def test_a_newest_state_that_is_not_the_best_is_exported_with_a_warning(
 def test_the_folder_earns_the_returns_of_the_agent(
     exported: tuple[Path, Manifest, list[str]], agent: Agent, envs: VectorEnv
 ) -> None:
-    onnx = evaluate(load_candidate(exported[0]).make_policy(2, "mode"), envs, 2)
-    torch_ = evaluate(AgentPolicy(agent, 2, Mode()), envs, 2)
+    onnx = evaluate(load_target(exported[0]).make_policy(2, "mode"), envs, 2)
+    torch_ = evaluate(AgentPolicy(agent, 2, ModeSampler()), envs, 2)
     assert len(np.unique(onnx.returns)) == 2
     np.testing.assert_allclose(onnx.returns, torch_.returns, rtol=1e-4)
     assert exported[1].draws["mode"].return_mean == onnx.returns.mean()
@@ -165,7 +166,7 @@ def test_the_folder_earns_the_returns_of_the_agent(
 def test_onnx_environments_do_not_share_memory_or_noise(
     exported: tuple[Path, Manifest, list[str]], envs: VectorEnv
 ) -> None:
-    policy = OnnxPolicy(Policy(load_bundle(exported[0])), 2, "sample")
+    policy = OnnxPolicy(Policy(load_bundle(exported[0])), 2, "sample", seed=0)
     envs.start()
     shown = {name: np.stack([value[0]] * 2) for name, value in envs.recv().items()}
     first, second = policy.act(shown, np.array([True, True]))

@@ -71,8 +71,8 @@ def test_a_graph_that_ignores_a_bit_is_refused(exported: Exported) -> None:
 def torch_action(agent: Agent, carry: Carry, shown: dict[str, Array], noise: list[Array]) -> Carry:
     """Do a step of the agent in torch."""
     tensors = {name: torch.from_numpy(value)[None] for name, value in shown.items()}
-    draw = GivenNoise(*(torch.from_numpy(values)[None] for values in noise))
-    return agent.act(carry, tensors, torch.zeros(1, dtype=torch.bool), draw)
+    sampler = GivenNoise(*(torch.from_numpy(values)[None] for values in noise))
+    return agent.act(carry, tensors, torch.zeros(1, dtype=torch.bool), sampler)
 
 
 def test_a_controller_goes_on_as_the_agent_does_whatever_is_missing(exported: Exported) -> None:

@@ -19,7 +19,7 @@ from robodreamer.data.episode_records import (
     side_by_side,
     with_latents,
 )
-from robodreamer.models.distributions import Mode
+from robodreamer.models.sampling import ModeSampler
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.events import EpisodeStart, Tick
 from robodreamer_deploy.errors import RobotError
@@ -218,11 +218,11 @@ def test_latents_are_those_of_acting_with_what_was_executed() -> None:
     agent = make_agent(dataclasses.replace(CONTRACT, observations=tuple(images_first))).eval()
     steps = records_of([tick(i) for i in range(4)])
     layout = lay_out([bool(step["is_first"]) for step in steps], 1)
-    found = list(with_latents(side_by_side(steps, layout), agent, Mode()))
+    found = list(with_latents(side_by_side(steps, layout), agent, ModeSampler()))
     carry = agent.initial_carry(1)
     for i, record in enumerate(found):
         inputs = {s.name: torch.from_numpy(steps[i][s.name])[None] for s in agent.contract.inputs}
-        carry = agent.act(carry, inputs, torch.tensor([i == 0]), Mode())
+        carry = agent.act(carry, inputs, torch.tensor([i == 0]), ModeSampler())
         assert torch.equal(torch.as_tensor(record["deter"]), carry.state.deter)
         assert torch.equal(torch.as_tensor(record["stoch"]), carry.state.stoch)
         carry = carry._replace(action=torch.from_numpy(steps[i]["action"])[None])

@@ -36,7 +36,7 @@ VIOLATIONS = [
 PLANTED_CIRCLES = {
     "robodreamer/cli/parsing": "robodreamer.cli.train",
     "robodreamer/training/schedule": "robodreamer.training.train",
-    "robodreamer/evaluation/evaluate": "robodreamer.evaluation.policies",
+    "robodreamer/evaluation/evaluate": "robodreamer.evaluation.report",
     "robodreamer/export/graphs": "robodreamer.export.export",
     "robodreamer/visualization/video": "robodreamer.visualization.run_videos",
     "robodreamer/doctor/checks": "robodreamer.doctor.report",

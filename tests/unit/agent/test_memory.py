@@ -66,11 +66,11 @@ def test_the_tightest_limit_counts(
     assert system(tmp_path, own, files) == expected
 
 
-def test_a_system_that_does_not_tell_limits_nothing(tmp_path: Path) -> None:
+def test_a_system_without_limits_limits_nothing(tmp_path: Path) -> None:
     assert read_memory(tmp_path / "none", tmp_path / "none", tmp_path / "none") is None
 
 
-def test_what_does_not_fit_is_told_with_what_would() -> None:
+def test_a_replay_that_does_not_fit_is_reported_with_a_capacity_that_does() -> None:
     assert find_shortage(12_000, 600, FREE) is None
     shortage = find_shortage(12_000, 1_750_000, FREE)
     assert shortage is not None

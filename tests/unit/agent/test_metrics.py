@@ -22,7 +22,7 @@ def write(run: Path, steps: tuple[int, ...] = STEPS, resumed_step: int | None = 
     writer.close()
 
 
-def test_what_was_written_is_read_to_the_bit(tmp_path: Path) -> None:
+def test_written_metrics_are_read_to_the_bit(tmp_path: Path) -> None:
     write(tmp_path)
     assert [line["loss"] for line in read_metrics(tmp_path)] == [step / 3 for step in STEPS]
     assert [line["step"] for line in read_metrics(tmp_path)] == list(STEPS)
@@ -35,7 +35,7 @@ def test_tensorboard_shows_the_same(tmp_path: Path) -> None:
     assert shown == {step: pytest.approx(step / 3) for step in STEPS}
 
 
-def test_a_resumed_run_drops_what_its_checkpoint_does_not_know(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_the_metrics_after_its_checkpoint(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, (25, 30), resumed_step=20)
     assert [line["step"] for line in read_metrics(tmp_path)] == [10, 20, 25, 30]
@@ -43,7 +43,7 @@ def test_a_resumed_run_drops_what_its_checkpoint_does_not_know(tmp_path: Path) -
     assert [event.step for event in board.Scalars("loss")] == [10, 20, 25, 30]
 
 
-def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path: Path) -> None:
+def test_a_figure_that_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path)
     writer.write(10, 0.5, {"loss": math.nan, "norm": math.inf, "value": 1.5})
     writer.close()
@@ -87,7 +87,7 @@ def test_a_full_disk_is_reported_with_the_file(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_means_are_of_what_came_since_the_last_look() -> None:
+def test_means_cover_the_values_since_the_last_call() -> None:
     means = Means()
     means.add({"loss": torch.tensor(1.0), "norm": torch.tensor(5)})
     means.add({"loss": torch.tensor(4.0)})

@@ -12,7 +12,7 @@ import torch
 
 from exported import CONTRACTS, Exported, export_toy
 from robodreamer.export.graphs import OPSETS, GivenNoise
-from robodreamer.models.distributions import Mode
+from robodreamer.models.sampling import ModeSampler
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from toy_agent import NETWORK, SIGNALS
 
@@ -111,7 +111,7 @@ def test_the_newest_operator_set_and_a_larger_agent_do_as_well(tmp_path: Path) -
 def test_without_noise_the_mode_is_drawn() -> None:
     probs = torch.softmax(torch.randn(100, 7, generator=torch.Generator().manual_seed(0)), -1)
     silent = GivenNoise(torch.zeros(100, 7), torch.zeros(100, 7))
-    torch.testing.assert_close(silent.category(probs), Mode().category(probs))
+    torch.testing.assert_close(silent.category(probs), ModeSampler().category(probs))
     torch.testing.assert_close(silent.normal(probs, probs), probs)
 
 
@@ -125,7 +125,7 @@ def test_gumbel_noise_draws_classes_as_often_as_they_are_probable() -> None:
 
 
 def test_noises_are_used_in_the_order_of_the_draws() -> None:
-    draw = GivenNoise(torch.tensor([0.0, 9.0]), torch.tensor([2.0, -1.0]))
-    assert draw.category(torch.tensor([0.9, 0.1])) == 1
-    drawn = draw.normal(torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.1]))
+    sampler = GivenNoise(torch.tensor([0.0, 9.0]), torch.tensor([2.0, -1.0]))
+    assert sampler.category(torch.tensor([0.9, 0.1])) == 1
+    drawn = sampler.normal(torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.1]))
     torch.testing.assert_close(drawn, torch.tensor([2.0, 0.9]))

@@ -13,12 +13,12 @@ from robodreamer.config import SIZES
 from robodreamer.export.parity import TOLERANCES, Parity, verify_sequence
 from robodreamer.export.reference_steps import ReferenceSteps, probe
 from robodreamer.export.torch_trace import RECORDING_SEED, record, trace
-from robodreamer.models.distributions import Sample
+from robodreamer.models.sampling import RandomSampler
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.policy import Noise, Policy
 from robodreamer_deploy.policy.selftest import TIE_MARGIN, count_ties, lead
 from robodreamer_sim.options import EnvOptions
@@ -59,7 +59,7 @@ class NumpyNoise:
 
 @pytest.mark.parametrize("draw", ["mode", "sample"])
 def test_a_controller_drives_for_two_hundred_steps_as_the_agent_acts(
-    exported: Exported, draw: Draw
+    exported: Exported, draw: ActionSelection
 ) -> None:
     policy, agent = exported.policy(), exported.agent
     controller = Controller(policy, draw=draw, seed=4)
@@ -296,7 +296,10 @@ def test_a_recording_holds_the_actions_that_led_to_its_observations(tmp_path: Pa
         agent = make_agent(envs.contract)
         recording = record(agent, envs, 12)
     assert recording.is_first.tolist() == [True, False, False, False] * 3
-    draw, carry = Sample(torch.Generator().manual_seed(RECORDING_SEED)), agent.initial_carry(2)
+    sampler, carry = (
+        RandomSampler(torch.Generator().manual_seed(RECORDING_SEED)),
+        agent.initial_carry(2),
+    )
     again = VectorEnv("gym:toy_env:Toy-v0", options, num_envs=2, num_workers=0, seed=0)
     again.start()
     for i in range(12):
@@ -304,7 +307,7 @@ def test_a_recording_holds_the_actions_that_led_to_its_observations(tmp_path: Pa
         for name, values in recording.observations.items():
             np.testing.assert_array_equal(seen[name][0], values[i], err_msg=name)
         observation = {name: torch.from_numpy(seen[name]) for name in recording.observations}
-        carry = agent.act(carry, observation, torch.from_numpy(seen["is_first"]), draw)
+        carry = agent.act(carry, observation, torch.from_numpy(seen["is_first"]), sampler)
         executed = carry.action[0].clip(-1, 1).numpy()
         np.testing.assert_allclose(recording.executed[i], executed, atol=1e-6)
         again.send(carry.action.numpy())

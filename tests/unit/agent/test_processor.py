@@ -47,20 +47,20 @@ def usage(ran: float, waited: float = 0.0, children: float = 0.0) -> Usage:
         (2, usage(3), usage(3), (0.0, 0.0), 1.0),
     ],
 )
-def test_the_share_is_what_was_got_of_what_could_have_been_used(
+def test_the_share_is_time_running_of_time_that_could_be_used(
     num_cores: int, before: Usage, after: Usage, times: tuple[float, float], expected: float
 ) -> None:
     assert meter(num_cores, before, after).share(*times) == pytest.approx(expected)
 
 
-def test_threads_that_began_or_ended_meanwhile_are_no_mistake() -> None:
+def test_threads_that_begin_or_end_do_not_distort_the_share() -> None:
     before = Usage({"1": 5.0, "2": 100.0}, {"1": 1.0, "2": 50.0}, {})
     after = Usage({"1": 9.0, "3": 2.0}, {"1": 3.0, "3": 2.0}, {})
     assert meter(2, before, after).share(10.0) == pytest.approx(6 / 10)
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="Linux tells")
-def test_the_kernel_tells_of_threads_and_children() -> None:
+def test_usage_is_read_for_threads_and_children() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         now = read_usage()
@@ -71,7 +71,7 @@ def test_the_kernel_tells_of_threads_and_children() -> None:
     assert str(child.pid) in now.children_s
 
 
-def test_a_shortage_is_told_once_after_a_minute_of_it() -> None:
+def test_a_shortage_is_reported_once_after_a_minute() -> None:
     shortage = Shortage()
     assert [shortage.warning(0.2, 10.0) for _ in range(5)] == [None] * 5
     warning = shortage.warning(0.2, 10.0)
@@ -85,7 +85,7 @@ def test_a_short_spell_or_a_moderate_neighbour_is_no_shortage() -> None:
     assert [shortage.warning(share, 10.0) for share in [0.1, 1.0, 1.0] * 20] == [None] * 60
 
 
-def test_a_shortage_of_the_whole_run_is_told_afterwards() -> None:
+def test_a_shortage_of_the_whole_run_is_reported_afterwards() -> None:
     lines = [{"minutes": float(n), FIGURE: share} for n, share in ((1, 0.3), (2, 0.3), (4, 0.2))]
     said = describe_lines([*lines, {"minutes": 4.0, "evaluation/return": 1.0}])
     assert said is not None
@@ -95,14 +95,14 @@ def test_a_shortage_of_the_whole_run_is_told_afterwards() -> None:
 
 
 @pytest.mark.parametrize("name", [None, *sorted(CHOICES)])
-def test_threads_sleep_while_they_wait_unless_the_user_has_said_how(name: str | None) -> None:
+def test_threads_sleep_while_they_wait_unless_the_user_has_set_it(name: str | None) -> None:
     chosen = {} if name is None else {name: "mine"}
     environment = chosen.copy()
     bound_spinning(environment)
     assert environment == (chosen or WAITS)
 
 
-def test_the_command_says_how_threads_wait_before_torch_is_there() -> None:
+def test_the_command_bounds_spinning_before_torch_is_imported() -> None:
     code = """if True:
         import os, sys
         sys.argv = ["robodreamer", "--version"]

@@ -51,8 +51,8 @@ def test_a_loaded_agent_has_every_parameter_of_the_stored_one(suffix: str) -> No
     load_parameters(loaded, parameters)
     for name, parameter in stored.named_parameters():
         assert torch.equal(loaded.get_parameter(name), parameter), name
-    assert loaded.behavior.return_range.low == -3.0
-    assert loaded.behavior.return_range.high == 7.0
+    assert loaded.actor_critic.return_range.low == -3.0
+    assert loaded.actor_critic.return_range.high == 7.0
 
 
 def test_renamed_signals_mean_the_same_although_they_sort_otherwise() -> None:
@@ -89,7 +89,7 @@ def test_optimizer_state_is_passed_over() -> None:
     load_parameters(agent, reference_parameters(agent) | {"opt/step/value": np.zeros(())})
 
 
-def test_what_does_not_fit_is_listed_at_once_and_nothing_is_loaded() -> None:
+def test_parameters_that_do_not_fit_are_listed_together_and_none_is_loaded() -> None:
     agent = make()
     before = copy.deepcopy(agent.state_dict())
     parameters = {k: v + 1 for k, v in reference_parameters(agent).items()}
@@ -166,7 +166,9 @@ def test_settings_without_counterpart_are_refused_all_at_once(settings: dict[str
     assert "opt.nesterov is True, only False is possible" in message
 
 
-def test_incomplete_settings_name_what_they_lack(settings: dict[str, Any]) -> None:
+def test_incomplete_settings_raise_an_error_that_names_the_missing_ones(
+    settings: dict[str, Any],
+) -> None:
     del settings["dyn"]["rssm"]["deter"]
     with pytest.raises(ValueError, match=r"the settings lack dyn\.rssm\.deter"):
         config_from_reference(settings)

@@ -95,7 +95,7 @@ OPERATIONS = st.lists(
     slack=st.integers(0, 9),
     operations=OPERATIONS,
 )
-def test_a_batch_holds_what_was_added_and_written_last(
+def test_a_batch_holds_the_added_records_with_the_newest_latents(
     device: str, num_envs: int, length: int, slack: int, operations: list[tuple[str, int]]
 ) -> None:
     steps_per_env = length + slack
@@ -161,13 +161,13 @@ def test_the_online_queue_serves_every_piece_once_and_the_oldest_first() -> None
     served: list[tuple[int, int]] = []
     for step in range(40):
         fill(replay, range(step, step + 1))
-        if step % 8 == 7:  # four new pieces; five places, so that one is drawn
+        if step % 8 == 7:  # four new blocks; five places, so that one is drawn
             batch = replay.sample(5)
             served += zip(batch.env.tolist()[:4], batch.start.tolist()[:4], strict=True)
     assert served == [(env, start) for start in range(0, 40, 4) for env in range(2)]
 
 
-def test_the_online_queue_forgets_what_was_overwritten() -> None:
+def test_the_online_queue_skips_overwritten_sequences() -> None:
     replay = fill(make_replay(num_envs=1, steps_per_env=9, length=4), range(18))
     assert replay.sample(1).start.tolist() == [12]  # 0, 4 and 8 are gone, at least in part
 
@@ -213,7 +213,7 @@ def test_a_batch_is_a_copy() -> None:
     assert batch.data["proprio/place"][0, :, 1].tolist() == [0, 1, 2, 3]
 
 
-def test_what_is_added_is_copied() -> None:
+def test_added_records_are_copied() -> None:
     replay = make_replay(num_envs=1, steps_per_env=4, length=1)
     step = {key: np.asarray(value) for key, value in step_of_all(0, 1).items()}
     replay.add(step)
@@ -270,7 +270,7 @@ def test_latents_that_do_not_fit_are_refused(
         replay.write_latents(batch, {k: v for k, v in latents.items() if v is not None}, offset)
 
 
-def test_sampling_too_early_says_what_is_missing() -> None:
+def test_sampling_too_early_raises_an_error_that_names_the_missing_steps() -> None:
     replay = fill(make_replay(length=4), range(3))
     assert not replay.is_ready
     with pytest.raises(ValueError, match="holds 3 steps of every environment; a sequence needs 4"):
@@ -284,7 +284,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         Replay(LATENTS, LATENTS, num_envs=1, capacity=9, sequence_length=1, seed=0)
 
 
-def test_the_memory_of_a_record_is_told() -> None:
+def test_bytes_per_step_is_the_memory_of_a_record() -> None:
     one_hot = Field((16, 16), torch.float32, onehot=True)
     assert one_hot.num_bytes == 16
     assert make_replay().bytes_per_step == 12 + 8 + 4 + 1 + 8 + 2

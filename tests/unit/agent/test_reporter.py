@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from robodreamer.config import PRESETS, SIZES, named_config
-from robodreamer.data.collector import Collector, make_replay
+from robodreamer.data.collector import Collector
+from robodreamer.data.replay import make_replay
 from robodreamer.learning.agent import Agent
 from robodreamer.models.bin_range import reach
-from robodreamer.models.distributions import Sample
+from robodreamer.models.sampling import RandomSampler
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.training.progress import Progress
@@ -58,7 +59,7 @@ def collector() -> Iterator[Collector]:
         replay = make_replay(
             envs.contract, agent, num_envs=2, capacity=20, sequence_length=4, seed=0, device=CPU
         )
-        yield Collector(envs, agent, replay, Sample(torch.Generator()), CPU)
+        yield Collector(envs, agent, replay, RandomSampler(torch.Generator()), CPU)
 
 
 @pytest.mark.parametrize("look", [None, 2])
@@ -84,7 +85,7 @@ def test_rates_and_training_time_leave_an_evaluation_out(
     assert figures["minutes"] == round(5 / 60, 4)
 
 
-def test_a_shortage_of_the_processor_is_logged_and_said_once(
+def test_a_shortage_of_the_processor_is_logged_and_warned_of_once(
     collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, said = Clock(), list[str]()
@@ -131,7 +132,7 @@ def test_the_state_that_evaluates_best_is_kept(
     resumed.close()
 
 
-def test_rewards_beyond_the_bins_are_said_once_and_logged(
+def test_rewards_beyond_the_bins_are_warned_of_once_and_logged(
     collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = dataclasses.replace(CONFIG.network, bin_limit=0.1)

@@ -4,17 +4,15 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from robodreamer.config import named_config
-from robodreamer.data.collector import make_replay
-from robodreamer.data.replay import Replay
+from robodreamer.data.replay import make_replay
 from robodreamer.runs import run_folder as run_module
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
-from robodreamer.runs.checkpoint import Checkpoint, Checkpoints
+from robodreamer.runs.checkpoint import Checkpoint, Checkpoints, LoadedCheckpoint
 from robodreamer.runs.run_folder import (
     git_commit,
     installed_packages,
@@ -99,10 +97,10 @@ def test_a_checkpoint_that_training_deletes_while_it_is_read_is_no_error(
 ) -> None:
     load = Checkpoints.load
 
-    def overtaken(self: Checkpoints, chosen: Checkpoint, replay: Replay | None = None) -> Any:
+    def overtaken(self: Checkpoints, chosen: Checkpoint) -> LoadedCheckpoint:
         if chosen.step == 9:
             shutil.rmtree(chosen.path)
-        return load(self, chosen, replay)
+        return load(self, chosen)
 
     monkeypatch.setattr(Checkpoints, "load", overtaken)
     assert load_run(trained).checkpoint.step == 7
@@ -148,5 +146,5 @@ def test_another_run_format_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, CONFIG, CONTRACT)
     record = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(record | {"run_version": 99}))
-    with pytest.raises(ValueError, match="run format 99, this release reads 1"):
+    with pytest.raises(ValueError, match="run format 99, this release reads 2"):
         read_run(tmp_path)

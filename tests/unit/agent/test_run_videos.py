@@ -8,8 +8,9 @@ import pytest
 from test_dream import make_footage
 
 from robodreamer.cli.main import main
-from robodreamer.evaluation.evaluate import AgentPolicy, evaluate, make_evaluation_envs
-from robodreamer.models.distributions import Mode
+from robodreamer.evaluation.evaluate import evaluate, make_evaluation_envs
+from robodreamer.evaluation.policies import AgentPolicy
+from robodreamer.models.sampling import ModeSampler
 from robodreamer.runs.run_folder import load_run
 from robodreamer.visualization.dream import dream
 from robodreamer.visualization.run_videos import (
@@ -66,7 +67,7 @@ def test_recording_changes_no_evaluation_and_needs_no_second_simulator(run: Path
     results = []
     for is_recorded in (False, True):
         envs = make_evaluation_envs(agent.contract, 4, num_workers=0)
-        policy = AgentPolicy(agent, envs.num_envs, Mode())
+        policy = AgentPolicy(agent, envs.num_envs, ModeSampler())
         recorder = make_recorder(policy, agent.contract)
         with envs:
             results.append(evaluate(recorder if is_recorded else policy, envs, 4))

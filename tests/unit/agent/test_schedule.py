@@ -92,7 +92,7 @@ def test_a_resumed_run_counts_its_earlier_time(clock: FakeClock) -> None:
     assert schedule.is_over(10)
 
 
-def test_what_is_not_training_does_not_count(clock: FakeClock) -> None:
+def test_time_without_training_does_not_count(clock: FakeClock) -> None:
     schedule = Schedule(CONFIG, clock)
     clock.now += 100
     schedule.pause(40.0)
@@ -141,7 +141,7 @@ def test_the_first_signal_only_asks_and_afterwards_all_is_as_before(number: sign
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_what_arrives_twice_by_itself_confirms_nothing(number: signal.Signals) -> None:
+def test_signals_that_arrive_twice_by_themselves_confirm_nothing(number: signal.Signals) -> None:
     said: queue.Queue[str] = queue.Queue()
     with StopRequest(said.put) as stop:
         for _ in range(3):

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from robodreamer.config import OptimizerConfig
-from robodreamer.learning.agent import Agent, Learner
-from robodreamer.models.distributions import Sample
+from robodreamer.learning.agent import Agent
+from robodreamer.learning.learner import Learner
+from robodreamer.models.sampling import RandomSampler
 from robodreamer_deploy.contract import Signal
 from toy_agent import SIGNALS, make_agent, make_batch, make_contract
 
@@ -21,7 +22,7 @@ def updated(batch: dict[str, Tensor], *, has_unknown: bool) -> tuple[Agent, dict
     agent = make_agent(CONTRACT)
     learner = Learner(agent, OptimizerConfig(learning_rate=1e-3, warmup=0), replay_context=1)
     learner.has_unknown = has_unknown
-    metrics, _ = learner.update(batch, Sample(torch.Generator().manual_seed(1)))
+    metrics, _ = learner.update(batch, RandomSampler(torch.Generator().manual_seed(1)))
     return agent, metrics
 
 
@@ -47,8 +48,8 @@ def test_without_rewards_only_the_world_model_learns() -> None:
     parts = {name for name in moved(agent) if "slow_critic" not in name}  # it follows the critic
     learned = {"world_model.encoder", "world_model.rssm", "world_model.decoder"}
     assert all(any(part.startswith(p) for part in parts) for p in learned)
-    assert not any(part.startswith(("behavior", "world_model.reward", "world_model.continuation"))
-                   for part in parts)  # fmt: skip
+    idle = ("actor_critic", "world_model.reward", "world_model.continuation")
+    assert not any(part.startswith(idle) for part in parts)
     for name in ("policy", "value", "replay_value", "reward", "continuation"):
         assert metrics[f"loss/{name}"] == 0, name
 
@@ -66,7 +67,7 @@ def test_steps_with_a_reward_teach_as_if_the_others_were_not_there(known_rows: i
     assert metrics["loss/policy"] != 0
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
-    assert one.behavior.return_range.high != 0  # known rows still set the scale
+    assert one.actor_critic.return_range.high != 0  # known rows still set the scale
 
 
 def test_an_unknown_privileged_signal_is_no_target() -> None:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from robodreamer.config import named_config
-from robodreamer.data.collector import Collector, ReplayRatio, make_replay
-from robodreamer.learning.agent import Agent, Learner
-from robodreamer.models.distributions import Draw, Sample
+from robodreamer.data.collector import Collector, ReplayRatio
+from robodreamer.data.replay import make_replay
+from robodreamer.learning.agent import Agent
+from robodreamer.learning.learner import Learner
+from robodreamer.models.sampling import RandomSampler, Sampler
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.training.progress import Progress
 from robodreamer.training.reporter import Reporter
@@ -35,9 +37,9 @@ class Student(Learner):
     batches: list[Mapping[str, Tensor]]
 
     def update(
-        self, batch: Mapping[str, Tensor], draw: Draw
+        self, batch: Mapping[str, Tensor], sampler: Sampler
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        del draw
+        del sampler
         self.batches.append(batch)
         context = self.replay_context
         latents = {name: batch[name][:, context:].clone() for name in ("deter", "stoch")}
@@ -56,15 +58,15 @@ def session(tmp_path: Path) -> Iterator[Session]:
             envs.contract, agent, num_envs=data.num_envs, capacity=100, sequence_length=LENGTH,
             seed=0, device=CPU,
         )  # fmt: skip
-        draw = Sample(torch.Generator().manual_seed(0))
+        sampler = RandomSampler(torch.Generator().manual_seed(0))
         learner = Student(agent, CONFIG.algorithm.optimizer, replay_context=data.replay_context)
         learner.batches = []
         yield Session(
             config=CONFIG,
             learner=learner,
-            collector=Collector(envs, agent, replay, draw, CPU),
+            collector=Collector(envs, agent, replay, sampler, CPU),
             replay=replay,
-            draw=draw,
+            sampler=sampler,
             ratio=ReplayRatio(0.5, 1, start=LENGTH * data.num_envs),
             schedule=Schedule(CONFIG),
             checkpoints=Checkpoints(tmp_path),
@@ -79,8 +81,8 @@ def batches_of(session: Session) -> list[Mapping[str, Tensor]]:
 
 def held(session: Session, name: str) -> Any:
     """Return what the replay holds of a field or latent, (steps, N, ...)."""
-    (piece,) = session.replay.snapshot()[0].pieces([name])
-    return piece.values[name].unflatten(0, (-1, session.replay.num_envs)).numpy()
+    (block,) = session.replay.snapshot()[0].blocks([name])
+    return block.values[name].unflatten(0, (-1, session.replay.num_envs)).numpy()
 
 
 def advance_to(session: Session, num_updates: int) -> None:
@@ -131,6 +133,7 @@ def test_a_run_goes_on_after_the_episodes_that_broke_off(session: Session) -> No
     save(session, wait=True, first_episodes=collector.untouched_episodes)
     newest = session.checkpoints.latest()
     assert newest is not None
-    assert session.checkpoints.load(newest)[1]["first_episodes"] == [2, 2]
-    restore(session, newest)
+    loaded = session.checkpoints.load(newest)
+    assert loaded.state["first_episodes"] == [2, 2]
+    restore(session, loaded)
     assert session.collector.num_steps == newest.step

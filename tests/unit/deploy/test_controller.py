@@ -7,7 +7,7 @@ import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import Carry, load_bundle
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step, warm_up
-from robodreamer_deploy.policy.manifest import Draw
+from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.policy import Policy, surprise
 from toy_policy import A, make_weights, random_observation
 
@@ -29,7 +29,9 @@ def actions(controller: Controller, values: list[dict[str, Array]]) -> list[Arra
 
 
 @pytest.mark.parametrize("draw", ["mode", "sample"])
-def test_two_hundred_free_running_steps_equal_the_reference(policy: Policy, draw: Draw) -> None:
+def test_two_hundred_free_running_steps_equal_the_reference(
+    policy: Policy, draw: ActionSelection
+) -> None:
     weights = make_weights()
     controller = Controller(policy, draw=draw, seed=3)
     carry = policy.bundle.initial
@@ -137,9 +139,9 @@ def test_a_model_that_is_not_finite_is_a_fault_and_leaves_the_state(policy: Poli
 class Reference:
     """The toy in numpy, stepped by hand."""
 
-    def __init__(self, policy: Policy, draw: Draw, seed: int) -> None:
+    def __init__(self, policy: Policy, draw: ActionSelection, seed: int) -> None:
         self.policy, self.seed, self.counter = policy, seed, 0
-        self.draw: Draw = draw
+        self.draw: ActionSelection = draw
         self.weights, self.carry = make_weights(), policy.bundle.initial
 
     def step(self, observation: dict[str, Array] | None, *, is_first: bool) -> Array:
@@ -159,7 +161,7 @@ class Reference:
 
 @pytest.mark.parametrize("draw", ["mode", "sample"])
 def test_missing_pictures_and_skipped_ticks_are_steps_of_the_prior(
-    policy: Policy, draw: Draw
+    policy: Policy, draw: ActionSelection
 ) -> None:
     controller, reference = Controller(policy, draw=draw, seed=3), Reference(policy, draw, 3)
     generator = np.random.default_rng(0)

@@ -214,7 +214,7 @@ def test_an_export_drives_as_its_agent_does_and_not_as_another(
     imported("_bundles").write_bundle(agent, folder)
     policy = names["load_policy"](folder)
     with torch.no_grad():
-        for parameter in agent.behavior.actor.parameters():
+        for parameter in agent.actor_critic.actor.parameters():
             parameter.add_(0.1)
     options = type("Options", (), {"episodes": 1, "steps": 5})
     for found in names["measure"](agent, policy, options).values():

@@ -13,13 +13,8 @@ from torch import Tensor, nn
 from vectors import GRADIENT, Case, Options, case_names, compare, linear
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.learning.actor_critic import (
-    Behavior,
-    Imagined,
-    Outlook,
-    ReturnRange,
-    lambda_return,
-)
+from robodreamer.learning.actor_critic import ActorCritic, Imagined, ImaginedRewards
+from robodreamer.learning.returns import ReturnRange, lambda_return
 from robodreamer.models.heads import ContinuousActor
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import ActionSpec
@@ -81,21 +76,21 @@ def table_gradient(head: nn.Linear, like: Tensor) -> Tensor:
     return head.weight.grad.T.reshape(like.shape)
 
 
-def make_behavior(
+def make_actor_critic(
     case: Case, algorithm: AlgorithmConfig, action: ActionSpec = NO_ACTION
-) -> Behavior:
+) -> ActorCritic:
     """Return an actor and critics that look their outputs up in a case's arrays."""
     values = case["in/value_logits"]
     steps = values.shape[0] * values.shape[1]
     network = linear(NetworkConfig(units=steps, bins=values.shape[-1]))
-    behavior = Behavior(steps, action, network, algorithm)
-    fill_table(behavior.critic.output, values)
-    fill_table(behavior.slow_critic.output, case["in/slow_logits"])
-    return behavior
+    actor_critic = ActorCritic(steps, action, network, algorithm)
+    fill_table(actor_critic.critic.output, values)
+    fill_table(actor_critic.slow_critic.output, case["in/slow_logits"])
+    return actor_critic
 
 
-def imagining_behavior(case: Case) -> tuple[Behavior, dict[str, nn.Linear]]:
-    """Return the behavior of an imagined case, and its actor's heads by their inputs' names."""
+def imagining_actor_critic(case: Case) -> tuple[ActorCritic, dict[str, nn.Linear]]:
+    """Return the actor_critic of an imagined case, and its actor's heads by their inputs' names."""
     options, size = case.options, case["in/action"].shape[-1]
     algorithm = AlgorithmConfig(
         return_lambda=options["lam"],
@@ -113,10 +108,10 @@ def imagining_behavior(case: Case) -> tuple[Behavior, dict[str, nn.Linear]]:
         action = ActionSpec(kind="discrete", size=size)
     else:
         action = ActionSpec(size=size, low=(-1.0,) * size, high=(1.0,) * size)
-    behavior = make_behavior(case, algorithm, action)
-    behavior.return_range.low.copy_(case["in/retnorm_lo"])
-    behavior.return_range.high.copy_(case["in/retnorm_hi"])
-    actor = behavior.actor
+    actor_critic = make_actor_critic(case, algorithm, action)
+    actor_critic.return_range.low.copy_(case["in/retnorm_lo"])
+    actor_critic.return_range.high.copy_(case["in/retnorm_hi"])
+    actor = actor_critic.actor
     heads: dict[str, nn.Linear] = (
         {"raw_mean": actor.mean, "raw_std": actor.std}
         if isinstance(actor, ContinuousActor)
@@ -124,7 +119,7 @@ def imagining_behavior(case: Case) -> tuple[Behavior, dict[str, nn.Linear]]:
     )
     for name, head in heads.items():
         fill_table(head, case[f"in/{name}"])
-    return behavior, heads
+    return actor_critic, heads
 
 
 @pytest.mark.parametrize("name", case_names(FILE, "imag"))
@@ -132,25 +127,30 @@ def test_actor_and_critic_losses_on_imagined_steps_are_the_references(name: str)
     case = Case(FILE, name)
     assert case.options["contdisc"]
     assert not case.options["slowtar"]
-    behavior, heads = imagining_behavior(case)
+    actor_critic, heads = imagining_actor_critic(case)
     actions = case["in/action"]
     if "logits" in heads:
         actions = F.one_hot(actions.long(), heads["logits"].out_features).float()
     states = one_hot_steps(*case["in/rew"].shape)
-    found = report(behavior, Imagined(states, actions), Outlook(case["in/rew"], case["in/con"]))
+    found = report(
+        actor_critic, Imagined(states, actions), ImaginedRewards(case["in/rew"], case["in/con"])
+    )
     ours = {"entropy" if name == "ent" else name: part for name, part in found.parts.items()}
-    ours |= {"scale": behavior.return_range.scale}
-    ours |= {"retnorm_lo": behavior.return_range.low, "retnorm_hi": behavior.return_range.high}
+    ours |= {"scale": actor_critic.return_range.scale}
+    ours |= {
+        "retnorm_lo": actor_critic.return_range.low,
+        "retnorm_hi": actor_critic.return_range.high,
+    }
     ours |= {f"metric/{name}": metric for name, metric in found.metrics.items()}
     compare(case.section("out"), ours)
     found.losses["policy"].mean().backward(retain_graph=True)
     derivatives = {
         f"policy__{name}": table_gradient(head, case[f"in/{name}"]) for name, head in heads.items()
     }
-    assert behavior.critic.output.weight.grad is None
+    assert actor_critic.critic.output.weight.grad is None
     found.losses["value"].mean().backward()
     derivatives["value__value_logits"] = table_gradient(
-        behavior.critic.output, case["in/value_logits"]
+        actor_critic.critic.output, case["in/value_logits"]
     )
     compare(case.section("grad"), derivatives, GRADIENT)
 
@@ -164,19 +164,19 @@ def test_the_value_loss_on_replayed_steps_is_the_references(name: str) -> None:
         replay_lambda=case.options["lam"],
         replay_slow_critic_scale=case.options["slowreg"],
     )
-    behavior = make_behavior(case, algorithm)
+    actor_critic = make_actor_critic(case, algorithm)
     is_last, is_terminal = case["in/last"], case["in/term"]
     reward, bootstrap = case["in/rew"], case["in/boot"]
     feature = one_hot_steps(*reward.shape).feature
-    loss = behavior.replay_loss(feature, reward, is_last, is_terminal, bootstrap)
-    goes_on = (~is_terminal).float() * behavior.discount
+    loss = actor_critic.replay_loss(feature, reward, is_last, is_terminal, bootstrap)
+    goes_on = (~is_terminal).float() * actor_critic.discount
     ours = {
         "repval": loss,
         "ret": lambda_return(reward, goes_on, bootstrap, algorithm.replay_lambda, is_last),
-        "val": behavior.critic.mean(behavior.critic(feature)),
-        "slowval": behavior.slow_critic.mean(behavior.slow_critic(feature)),
+        "val": actor_critic.critic.mean(actor_critic.critic(feature)),
+        "slowval": actor_critic.slow_critic.mean(actor_critic.slow_critic(feature)),
     }
     compare(case.section("out"), ours)
     loss.mean().backward()
-    derivative = table_gradient(behavior.critic.output, case["in/value_logits"])
+    derivative = table_gradient(actor_critic.critic.output, case["in/value_logits"])
     compare(case.section("grad"), {"repval__value_logits": derivative}, GRADIENT)

@@ -1,0 +1,109 @@
+"""Learner: one update of an agent from a replayed batch.
+
+Shapes: B batch, T time, K context steps.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from robodreamer.config import OptimizerConfig
+from robodreamer.learning.agent import Agent, Carry
+from robodreamer.learning.optim import LaProp
+from robodreamer.models.rssm import State
+from robodreamer.models.sampling import Sampler
+from robodreamer.models.target_masks import mask_targets
+from robodreamer.models.world_model import Sequence
+
+
+class Learner:
+    """Optimizer of an agent, which it updates from replayed batches."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        optimizer: OptimizerConfig,
+        *,
+        replay_context: int,
+        compute_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.agent = agent
+        self.optimizer = LaProp(
+            agent.parameters(), optimizer, agent.actor_critic.actor.parameters()
+        )
+        self.replay_context = replay_context
+        self.compute_dtype = compute_dtype
+        self.has_unknown = False
+        """Batches may hold rewards or privileged signals that are unknown; see `target_masks`."""
+
+    def update(
+        self, batch: Mapping[str, Tensor], sampler: Sampler
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Take one optimizer step on a batch (B, K + T, ...), which may lie on another device.
+
+        Returns the metrics (scalars), and the new latents (B, T, ...) to be written back to the
+        replay.
+        """
+        device = next(self.agent.parameters()).device
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        sequence = split_context(batch, self.agent, self.replay_context)
+        if self.has_unknown:
+            sequence = mask_unknown(sequence, self.agent)
+        if self.agent.camera_dropout is not None:
+            is_valid = self.agent.camera_dropout.draw_sequence(sequence.is_first, sampler)
+            sequence = sequence._replace(observation={**sequence.observation, **is_valid})
+        with _autocast(self.agent, self.compute_dtype):
+            losses, states, metrics = self.agent.losses(sequence, sampler)
+            total = self.agent.total_loss(losses)
+        self.optimizer.zero_grad()
+        total.backward()  # one sum, one backward pass: each loss has its gradients stopped inside
+        grad_norm = self.optimizer.step()
+        self.agent.actor_critic.update_slow_critic()  # after the step, so that it follows it
+        metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
+        metrics |= {"loss/total": total.detach(), "grad_norm": grad_norm}
+        return metrics, {"deter": states.deter.detach(), "stoch": states.stoch.detach()}
+
+
+def split_context(
+    batch: Mapping[str, Tensor], agent: Agent, context: int, carry: Carry | None = None
+) -> Sequence:
+    """Cut a replayed batch (B, K + T, ...) into start state, observations and previous actions.
+
+    The latents stored with the last context step start the sequence. Without context the carry
+    of the steps before does, by default that of an episode's start.
+    """
+    actions = batch["action"]
+    if context:
+        start = State(batch["deter"][:, context - 1], batch["stoch"][:, context - 1])
+        previous = actions[:, context - 1 : -1]
+    else:
+        start, action = carry or agent.initial_carry(actions.shape[0])
+        previous = torch.cat([action.unsqueeze(1), actions[:, :-1]], 1)
+    names = [signal.name for signal in agent.contract.observations]
+    return Sequence(
+        observation={name: batch[name][:, context:] for name in names},
+        previous_action=previous,
+        reward=batch["reward"][:, context:],
+        is_first=batch["is_first"][:, context:],
+        is_last=batch["is_last"][:, context:],
+        is_terminal=batch["is_terminal"][:, context:],
+        start=start,
+    )
+
+
+def mask_unknown(sequence: Sequence, agent: Agent) -> Sequence:
+    """Return a sequence with masks of its known targets, and zeros for the unknown ones."""
+    observation, reward, target_masks = mask_targets(
+        sequence.observation, sequence.reward, agent.contract.privileged
+    )
+    return sequence._replace(observation=observation, reward=reward, target_masks=target_masks)
+
+
+@contextmanager
+def _autocast(agent: Agent, dtype: torch.dtype) -> Iterator[None]:
+    """Compute in reduced precision; parameters, norms and losses stay in float32."""
+    device = next(agent.parameters()).device.type
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        yield
