@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import Popen
 
 import pytest
 from test_refused import content
 from train_runs import PATIENCE_S, QUICK, ROOT, launch, num_lines, result_of, train, wait_until
 
 from faulty_env import FINE
+from robodreamer.cli.main import main
 from robodreamer.runs.checkpoint import Checkpoints
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import read_run
@@ -27,38 +28,47 @@ ENDLESS = (*TIMELY, *BLIND, "--steps=1000000")
 REFUSED = "another process is at work in"
 
 
-def gathered(commands: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-    """Run commands at once, each of which waits until all have imported all; return what came."""
-    code = (
-        "import os, sys, time, robodreamer.training.builder, robodreamer.cli.main; "
-        "print('ready', flush=True); sys.stdin.readline(); "
-        "sys.exit(robodreamer.cli.main.main(sys.argv[1:]))"
-    )
+RACE = """
+import json, os, sys
+# Imported once, before any thread is started.
+import robodreamer.cli.main, robodreamer.training.builder
+racers = []
+reading, writing = os.pipe()
+for number, words in enumerate(json.loads(sys.argv[1])):
+    racers.append(os.fork())
+    if not racers[-1]:
+        os.dup2(os.open(f"{sys.argv[2]}/{number}", os.O_CREAT | os.O_WRONLY), 2)
+        os.close(writing)
+        os.read(reading, 1)  # until all are there
+        sys.exit(robodreamer.cli.main.main(words))
+os.close(writing)
+print([os.waitstatus_to_exitcode(os.waitpid(racer, 0)[1]) for racer in racers])
+"""
+
+
+def race(commands: Sequence[Sequence[str]], folder: Path) -> list[tuple[int, str]]:
+    """Run commands at once in processes of their own; return exit codes and error outputs."""
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, json.dumps(commands), folder],
+        env=environment(), capture_output=True, text=True, check=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    statuses = json.loads(done.stdout.splitlines()[-1])
+    return [(status, (folder / str(i)).read_text()) for i, status in enumerate(statuses)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which a process finds this source tree."""
     folders = (ROOT, ROOT / "sim", ROOT / "deploy", ROOT / "tests" / "stand_ins")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
-    racers = [
-        Popen([sys.executable, "-c", code, *words], env=environment, text=True, bufsize=1,
-              stdin=PIPE, stdout=PIPE, stderr=PIPE)
-        for words in commands
-    ]  # fmt: skip
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("\n")
-        racer.stdin.flush()
-    said = [racer.communicate(timeout=PATIENCE_S)[1] for racer in racers]
-    return [(racer.returncode, words) for racer, words in zip(racers, said, strict=True)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def test_of_new_runs_that_race_for_one_folder_one_trains_and_it_is_the_one_on_record(
     tmp_path: Path,
 ) -> None:
     run = tmp_path / "runs" / "run"
-    seeds = range(1, 5)
+    seeds = range(1, 4)
     commands = [["train", FINE, f"--run={run}", *FEW, f"--seed={seed}"] for seed in seeds]
-    results = dict(zip(seeds, gathered(commands), strict=True))
+    results = dict(zip(seeds, race(commands, tmp_path), strict=True))
     winners = [seed for seed, (status, _) in results.items() if status == 0]
     assert len(winners) == 1, results
     for seed, (status, words) in results.items():
@@ -113,35 +123,24 @@ def settings(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in ("config.json", "contract.json")}
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run `robodreamer` in a process of its own."""
-    folders = (ROOT, ROOT / "sim", ROOT / "deploy", ROOT / "tests" / "stand_ins")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
-    return subprocess.run(
-        [sys.executable, "-m", "robodreamer", *map(str, words)],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def test_who_would_change_a_run_in_training_is_refused_and_who_reads_it_reads(
-    tmp_path: Path,
+def test_a_run_in_training_can_be_read_and_not_changed_by_another_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "demo"
     run = out / "run"
     with in_training(run, "--checkpoint-minutes=0.0005", "--log-seconds=0.1"):
         before = settings(run)
-        for words in (["--resume"], [FINE, *FEW, "--seed=3"]):
-            done = command("train", f"--run={run}", *words)
-            assert done.returncode == 2, done.stderr
-            assert "Traceback" not in done.stderr
-            assert REFUSED in done.stderr or "holds a run already" in done.stderr
-        done = command("demo", "--out", out, "--task", "fetch_reach", "--fresh")
-        assert (done.returncode, REFUSED in done.stderr) == (2, True), done.stderr
-        assert "Traceback" not in done.stderr
-        done = command("evaluate", run, "--episodes", 1, "--draw", "mode")
-        assert done.returncode == 0, done.stderr
-        done = command("export", run, "--out", tmp_path / "policy", "--episodes", 0)
-        assert done.returncode == 0, done.stderr
+        for words in (
+            ["train", f"--run={run}", "--resume"],
+            ["train", f"--run={run}", FINE, *FEW, "--seed=3"],
+            ["demo", f"--out={out}", "--task=fetch_reach", "--fresh"],
+        ):
+            assert main(words) == 2
+            said = capsys.readouterr().err
+            assert REFUSED in said or (words[0] == "train" and "holds a run already" in said)
+            assert "Traceback" not in said
+        assert main(["evaluate", str(run), "--episodes=1", "--draw=mode"]) == 0
+        assert main(["export", str(run), f"--out={tmp_path}/policy", "--episodes=0"]) == 0
         assert settings(run) == before
     assert json.loads((tmp_path / "policy" / "manifest.json").read_text())["run"] == "run"
     assert result_of(run)["step"] > 0

@@ -148,14 +148,21 @@ def end(process: Popen[bytes]) -> int:
     return status
 
 
-def test_sigterm_saves_and_the_log_reads_well(tmp_path: Path) -> None:
+def test_under_nohup_a_closed_terminal_is_ignored_and_sigterm_saves(tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
-    with log.open("wb") as file:
-        process = launch("fetch_reach", f"--run={run}", *ENDLESS, output=file)
-        assert wait_until(lambda: num_lines(run) >= 3, process), log.read_text()
-        family = family_of(process.pid)
-        os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do it
-        assert end(process) == 130, log.read_text()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by the run, as under nohup
+    try:
+        with log.open("wb") as file:
+            process = launch("fetch_reach", f"--run={run}", *ENDLESS, output=file)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert wait_until(lambda: num_lines(run) >= 2, process), log.read_text()
+    os.killpg(process.pid, signal.SIGHUP)
+    lines = num_lines(run)
+    assert wait_until(lambda: num_lines(run) >= lines + 2, process), "it ended"
+    family = family_of(process.pid)
+    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do it
+    assert end(process) == 130, log.read_text()
     assert family
     require_gone(family)
     assert result_of(run)["step"] == read_metrics(run)[-1]["step"]
@@ -165,9 +172,9 @@ def test_sigterm_saves_and_the_log_reads_well(tmp_path: Path) -> None:
     reports = [line for line in text.splitlines() if "updates" in line]
     assert len(reports) == num_lines(run)
     assert all(re.match(r" *\d+% steps [\d,]+ \(\d+/s\) \| .*left \S+", line) for line in reports)
-    before = num_lines(run)
+    lines = num_lines(run)
     assert resume(run, f"--steps={result_of(run)['step'] + 10}", "--num-workers=0") == 0
-    assert num_lines(run) > before
+    assert num_lines(run) > lines
 
 
 def test_ctrl_c_while_the_run_is_built_leaves_at_once_and_nothing_behind(tmp_path: Path) -> None:
@@ -183,52 +190,27 @@ def test_ctrl_c_while_the_run_is_built_leaves_at_once_and_nothing_behind(tmp_pat
     require_gone(family)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGHUP, pytest.param(signal.SIGQUIT, marks=pytest.mark.slow)]
+)
 def test_a_closed_terminal_or_ctrl_backslash_saves_and_no_worker_dies_of_it_first(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    run, log = tmp_path / "run", tmp_path / "log"
-    with log.open("wb") as file:
-        process = launch("fetch_reach", f"--run={run}", *ENDLESS, output=file)
-        assert wait_until(lambda: num_lines(run) >= 2, process), log.read_text()
-        family = family_of(process.pid)
-        for worker in family:
-            os.kill(worker, number)
-        before = num_lines(run)
-        assert wait_until(lambda: num_lines(run) >= before + 2, process), log.read_text()
-        os.killpg(process.pid, number)
-        assert end(process) == 130, log.read_text()
-    assert len(family) >= 1
-    require_gone(family)
-    assert result_of(run)["step"] == read_metrics(run)[-1]["step"]
-
-
-def test_under_nohup_a_closed_terminal_is_nothing_to_a_run(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by what is started
-    try:
-        process = launch("fetch_reach", f"--run={run}", *ENDLESS)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert wait_until(lambda: num_lines(run) >= 2, process)
-    os.killpg(process.pid, signal.SIGHUP)
-    lines = num_lines(run)
-    assert wait_until(lambda: num_lines(run) >= lines + 2, process), "it ended"
-    os.killpg(process.pid, signal.SIGTERM)
-    assert end(process) == 130
-
-
-def test_a_terminal_that_is_gone_does_not_keep_a_run_from_saving(tmp_path: Path) -> None:
     run = tmp_path / "run"
     terminal, theirs = pty.openpty()
     process = launch("fetch_reach", f"--run={run}", *ENDLESS, output=theirs)
     os.close(theirs)
     assert wait_until(lambda: num_lines(run) >= 2, process)
+    family = family_of(process.pid)
+    for worker in family:
+        os.kill(worker, number)
     os.close(terminal)  # writing fails with EIO from now on
     lines = num_lines(run)
     assert wait_until(lambda: num_lines(run) >= lines + 2, process), "it ended unsaved"
-    os.killpg(process.pid, signal.SIGHUP)
+    os.killpg(process.pid, number)
     assert end(process) == 130
+    assert len(family) >= 1
+    require_gone(family)
     assert result_of(run)["step"] == read_metrics(run)[-1]["step"]
 
 
