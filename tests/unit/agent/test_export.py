@@ -132,7 +132,7 @@ def test_success_decides_which_draw_is_the_default_and_the_return_breaks_ties(
 
 @pytest.mark.parametrize(("scores", "is_warned"), [((500.0, 159.0), True), ((1.0, 2.0), False)])
 def test_a_newest_state_that_is_not_the_best_is_exported_with_a_warning(
-    scores: tuple[float, float], is_warned: bool, tmp_path: Path
+    scores: tuple[float, float], is_warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", observe="proprio", returns=scores)
     agent = load_run(run).agent
@@ -141,8 +141,11 @@ def test_a_newest_state_that_is_not_the_best_is_exported_with_a_warning(
     states = BestStates(run)
     for number, score in enumerate(scores, 1):
         states.offer(Evaluated(60 * number, score, 0.25), agent.state_dict())
-    said: list[str] = []
+    said, handed_on = list[str](), list[Agent]()
+    monkeypatch.setattr(export, "export_policy", lambda agent, *_, **__: handed_on.append(agent))
     prepare_export(run, tmp_path / "policy", episodes=0, say=said.append)()
+    (newest,) = handed_on
+    assert not (next(newest.parameters()) == 0.5).all()
     warnings = [line for line in said if line.startswith("warning")]
     assert bool(warnings) == is_warned
     if is_warned:
