@@ -15,6 +15,7 @@ from mcap.writer import CompressionType
 
 import toy_policy
 from mcap_copies import Change, copy_log
+from recorded_drive import RecordedDrive
 from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy.cli import main
 from robodreamer_deploy.control.events import EpisodeStart, Tick
@@ -25,7 +26,6 @@ from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
 from robodreamer_deploy.recording.flight_recorder import FlightRecorder, default_folder
 from robodreamer_deploy.recording.labels import Mark, read_marks
 from robodreamer_deploy.recording.reader import LogReader
-from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
 TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
@@ -370,8 +370,8 @@ def test_an_episode_of_which_a_dump_has_only_the_end_can_be_marked(
     said: Command, policy: Path, tmp_path: Path
 ) -> None:
     told: list[Entry] = []
-    drive = ToldDrive(Policy(load_bundle(policy)))
-    drive.tell([told.append], range(3))
+    drive = RecordedDrive(Policy(load_bundle(policy)))
+    drive.record([told.append], range(3))
     flight = FlightRecorder(drive.about(), now=drive.clock.now, folder=tmp_path, seconds=0.3)
     for entry in told:
         flight.put(entry)

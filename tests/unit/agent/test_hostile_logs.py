@@ -16,6 +16,7 @@ from mcap.reader import make_reader
 from mcap.records import ChunkIndex
 
 import toy_policy
+from recorded_drive import RecordedDrive
 from robodreamer.data.datasets.robot_log import Cut
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
@@ -27,7 +28,6 @@ from robodreamer_deploy.recording.named_signals import NamedSignals
 from robodreamer_deploy.recording.reader import LogReader
 from robodreamer_deploy.recording.replay import Replay
 from robodreamer_deploy.recording.writer import LogWriter
-from told_drive import ToldDrive
 from toy_robot import CONTRACT
 
 Packer = Callable[[bytes], bytes]
@@ -36,14 +36,16 @@ SETTINGS = settings(max_examples=2 * settings().max_examples)
 
 
 @pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> ToldDrive:
-    return ToldDrive(Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy")))))
+def drive(tmp_path_factory: pytest.TempPathFactory) -> RecordedDrive:
+    return RecordedDrive(
+        Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
+    )
 
 
 @pytest.fixture(scope="module")
-def entries(drive: ToldDrive) -> list[Entry]:
+def entries(drive: RecordedDrive) -> list[Entry]:
     told: list[Entry] = []
-    drive.tell([told.append], range(1), ticks_per_state=4)
+    drive.record([told.append], range(1), ticks_per_state=4)
     return told
 
 
@@ -106,7 +108,7 @@ def test_a_record_that_no_program_writes_is_a_sentence(
 
 
 def test_a_chunk_that_was_changed_costs_its_own_entries_and_no_others(
-    drive: ToldDrive, entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drive: RecordedDrive, entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first chunk is the one that names the channels."""
     monkeypatch.setattr(writer, "CHUNK_BYTES", 4000)
@@ -159,7 +161,7 @@ def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @SETTINGS
 @given(data=st.data())
 def test_whatever_stands_in_a_message_replay_and_import_say_what_is_wrong(
-    drive: ToldDrive, entries: list[Entry], data: st.DataObject
+    drive: RecordedDrive, entries: list[Entry], data: st.DataObject
 ) -> None:
     number = data.draw(st.sampled_from([0, 1, 2, 5, 6, len(entries) - 1]))
     named = NamedSignals(drive.policy.bundle.manifest)

@@ -21,6 +21,7 @@ from mcap.records import Channel, Chunk, Message
 from mcap.stream_reader import StreamReader, breakup_chunk
 
 import toy_policy
+from recorded_drive import RecordedDrive
 from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_deploy.control.events import EpisodeStart, Tick
 from robodreamer_deploy.errors import RobotError
@@ -38,7 +39,6 @@ from robodreamer_deploy.recording.raw_image import PIECE_BYTES, image_message, r
 from robodreamer_deploy.recording.reader import LogReader
 from robodreamer_deploy.recording.recorder import Recorder
 from robodreamer_deploy.recording.writer import LogWriter
-from told_drive import ToldDrive
 from toy_robot import CONTRACT, EPISODE_STEPS
 
 TICKS = EPISODE_STEPS
@@ -52,9 +52,9 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 def record(policy: Policy, path: Path, seeds: range = range(2), **settings: Any) -> list[Entry]:
     """Record a drive; return what the recorder was told."""
     told: list[Entry] = []
-    drive = ToldDrive(policy, **settings)
+    drive = RecordedDrive(policy, **settings)
     recorder = Recorder(path, drive.about(seed=0), now=drive.clock.now)
-    drive.tell([told.append, recorder.put], seeds)
+    drive.record([told.append, recorder.put], seeds)
     recorder.close()
     assert recorder.fault is None
     assert (recorder.num_written, recorder.num_dropped) == (len(told), 0)
@@ -89,7 +89,7 @@ def test_a_log_holds_everything_bit_for_bit(policy: Policy, tmp_path: Path) -> N
     assert reader.is_whole
     assert not reader.damage
     assert len(told) == 2 * (TICKS + 2)
-    assert reader.about == ToldDrive(policy).about(seed=0)
+    assert reader.about == RecordedDrive(policy).about(seed=0)
     assert reader.about.contract_manifest() == policy.bundle.manifest
 
 
@@ -149,11 +149,11 @@ def test_a_large_picture_is_put_together_from_pieces() -> None:
 
 def test_a_robot_may_use_its_arrays_again(policy: Policy) -> None:
     told: list[Entry] = []
-    drive = ToldDrive(policy)
+    drive = RecordedDrive(policy)
     position = np.zeros(2, np.float32)
     drive.robot.change = lambda i: {"proprio/position": position}
     drive.robot.busy_s = lambda i: position.fill(i) or 0.0
-    drive.tell([told.append], range(1))
+    drive.record([told.append], range(1))
     ticks = [entry.event for entry in told if isinstance(entry.event, Tick)]
     assert [tick.observation["proprio/position"][0] for tick in ticks] == list(range(TICKS))
 
@@ -222,7 +222,7 @@ def test_a_stuck_disk_never_makes_the_loop_wait(policy: Policy, tmp_path: Path) 
         opened.append(StuckFile(path))
         return io.BufferedWriter(opened[0], 1)
 
-    drive = ToldDrive(policy)
+    drive = RecordedDrive(policy)
     recorder = Recorder(
         tmp_path / "log.mcap", drive.about(), now=drive.clock.now,
         ring_bytes=20_000, open_file=open_file,
@@ -235,7 +235,7 @@ def test_a_stuck_disk_never_makes_the_loop_wait(policy: Policy, tmp_path: Path) 
         recorder.put(entry)
         waits.append(time.perf_counter() - start)
 
-    drive.tell([told.append, put], range(5))
+    drive.record([told.append, put], range(5))
     assert max(waits) < 2.0  # the disk takes 20 s
     assert recorder.num_dropped > 0
     opened[0].is_free.set()
@@ -256,13 +256,13 @@ class FullFile(io.FileIO):
 
 def test_a_full_disk_ends_the_log_and_nothing_else(policy: Policy, tmp_path: Path) -> None:
     path = tmp_path / "log.mcap"
-    drive = ToldDrive(policy)
+    drive = RecordedDrive(policy)
     recorder = Recorder(
         path, drive.about(), now=drive.clock.now,
         open_file=lambda path: io.BufferedWriter(FullFile(path, "xb"), 1),
     )  # fmt: skip
     told: list[Entry] = []
-    drive.tell([told.append, recorder.put], range(40))
+    drive.record([told.append, recorder.put], range(40))
     recorder.close()
     assert recorder.fault is not None
     assert "No space left" in recorder.fault
@@ -279,13 +279,13 @@ def test_what_is_not_on_the_disk_at_the_end_is_lost(policy: Policy, tmp_path: Pa
         opened.append(StuckFile(path))
         return io.BufferedWriter(opened[0], 1)
 
-    drive = ToldDrive(policy)
+    drive = RecordedDrive(policy)
     told: list[Entry] = []
     for name, make in {"full": FullAtOnce, "stuck": open_file}.items():
         recorder = Recorder(
             tmp_path / name, drive.about(), now=drive.clock.now, open_file=make
         )  # fmt: skip
-        drive.tell([told.append, recorder.put], range(2))
+        drive.record([told.append, recorder.put], range(2))
         recorder.close(timeout_s=0.1)
         assert recorder.fault is not None
         assert (recorder.num_written, recorder.num_dropped) == (0, len(told))
@@ -310,7 +310,7 @@ def test_an_entry_that_cannot_be_told_costs_only_itself(
 ) -> None:
     told: list[Entry] = []
     odd: Any = {"more/odd": Odd()}
-    drive = ToldDrive(policy, change=lambda i: odd if i == 3 else {})
+    drive = RecordedDrive(policy, change=lambda i: odd if i == 3 else {})
     recorder = Recorder(tmp_path / "log.mcap", drive.about(), now=drive.clock.now)
 
     def put(entry: Entry) -> None:
@@ -321,7 +321,7 @@ def test_an_entry_that_cannot_be_told_costs_only_itself(
             entry = entry._replace(event=event._replace(fault=object()))
         recorder.put(entry)
 
-    drive.tell([put], range(1))
+    drive.record([put], range(1))
     recorder.close()
     assert recorder.fault is not None
     assert "entry 7 is left out: TypeError" in recorder.fault
@@ -337,7 +337,7 @@ def test_no_log_is_overwritten(policy: Policy, tmp_path: Path) -> None:
     path = tmp_path / "log.mcap"
     path.write_text("dear to somebody")
     with pytest.raises(RobotError, match=r"log\.mcap cannot be made: File exists"):
-        Recorder(path, ToldDrive(policy).about(), now=lambda: 0.0)
+        Recorder(path, RecordedDrive(policy).about(), now=lambda: 0.0)
     assert path.read_text() == "dear to somebody"
 
 
@@ -410,13 +410,13 @@ def test_a_changed_byte_is_noticed_or_harmless(
 
 
 def test_the_flight_recorder_keeps_the_last_seconds(policy: Policy, tmp_path: Path) -> None:
-    drive = ToldDrive(policy)
+    drive = RecordedDrive(policy)
     flight = FlightRecorder(
         drive.about(), now=drive.clock.now, folder=tmp_path / "flights", seconds=0.3
     )
     assert flight.dump("nothing yet") is None
     told: list[Entry] = []
-    drive.tell([told.append, flight.put], range(4))
+    drive.record([told.append, flight.put], range(4))
     path = flight.dump("the arm is on fire")
     assert path is not None
     reader = LogReader(path)
@@ -428,7 +428,7 @@ def test_the_flight_recorder_keeps_the_last_seconds(policy: Policy, tmp_path: Pa
 
 
 def test_old_dumps_make_room_for_new_ones(policy: Policy, tmp_path: Path) -> None:
-    flight = FlightRecorder(ToldDrive(policy).about(), now=lambda: 0.0, folder=tmp_path)
+    flight = FlightRecorder(RecordedDrive(policy).about(), now=lambda: 0.0, folder=tmp_path)
     flight.put(Entry(0, 0.0, EpisodeStart(0, 0, "mode")))
     (tmp_path / "flight-plan.txt").write_text("not a dump")
     dumps = [flight.dump("again") for _ in range(22)]
@@ -450,8 +450,10 @@ def test_entries_without_a_signal_or_of_other_types_are_refused(policy: Policy) 
 def test_names_of_any_kind_of_text_are_recorded(policy: Policy) -> None:
     """A driver that keeps names in arrays must not end the drive by it."""
     told: list[Entry] = []
-    drive = ToldDrive(policy, change=lambda _: {np.str_("proprio/more"): np.zeros(1, np.float32)})
-    drive.tell([told.append], range(1))
+    drive = RecordedDrive(
+        policy, change=lambda _: {np.str_("proprio/more"): np.zeros(1, np.float32)}
+    )
+    drive.record([told.append], range(1))
     ticks = [entry.event for entry in told if isinstance(entry.event, Tick)]
     assert ticks
     assert all(type(name) is str for tick in ticks for name in tick.observation)
@@ -473,9 +475,9 @@ def test_joints_labels_and_lenses_are_told_by_name(policy: Policy, tmp_path: Pat
     manifest = policy.bundle.manifest
     derived: Any = derive(contract, manifest.state, manifest.token_size, manifest.validity)
     manifest = dataclasses.replace(manifest, contract=contract, **derived)
-    about = dataclasses.replace(ToldDrive(policy).about(), manifest=manifest.to_json())
+    about = dataclasses.replace(RecordedDrive(policy).about(), manifest=manifest.to_json())
     told: list[Entry] = []
-    ToldDrive(policy).tell([told.append], range(1))
+    RecordedDrive(policy).record([told.append], range(1))
     first, tick = told[0], told[1].event
     assert isinstance(tick, Tick)
     read = {
@@ -548,10 +550,10 @@ def test_a_disk_that_fails_at_the_end_is_a_fault_and_what_it_confirmed_is_counte
         opened.append(Failing(path, "xb"))
         return io.BufferedWriter(opened[0])
 
-    drive = ToldDrive(policy)
+    drive = RecordedDrive(policy)
     recorder = Recorder(tmp_path / "log", drive.about(), now=drive.clock.now, open_file=open_file)
     told: list[Entry] = []
-    drive.tell([told.append, recorder.put], range(1))
+    drive.record([told.append, recorder.put], range(1))
     monkeypatch.setattr(recorder_module.os, "fsync", lambda _: opened[0].fail("sync"))
     opened[0].is_failing = True
     recorder.close()

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toy_policy
+from recorded_drive import RecordedDrive
 from robodreamer_deploy.control.events import Tick
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.event_stream import Entry
 from robodreamer_deploy.recording.replay import Replay, Replayed
-from told_drive import ToldDrive
 
 NAN = {"proprio/position": np.array([np.nan, 0.0], np.float32)}
 BLIND = {"image/eye": None}
@@ -32,23 +32,23 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 
 
 @pytest.fixture(scope="module")
-def drive(policy: Policy) -> ToldDrive:
+def drive(policy: Policy) -> RecordedDrive:
     """Return a drive in which some ticks held, some were blind, and some were skipped."""
-    return ToldDrive(
+    return RecordedDrive(
         policy, change=lambda i: READINGS.get(i, {}), busy_s=lambda i: BUSY_S.get(i, 0.0),
         ramp_s=0.1,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def entries(drive: ToldDrive) -> list[Entry]:
+def entries(drive: RecordedDrive) -> list[Entry]:
     """Return three episodes of that drive."""
     told: list[Entry] = []
-    drive.tell([told.append], range(3, 6), ticks_per_state=4)
+    drive.record([told.append], range(3, 6), ticks_per_state=4)
     return told
 
 
-def replayed(drive: ToldDrive, entries: list[Entry]) -> Replayed:
+def replayed(drive: RecordedDrive, entries: list[Entry]) -> Replayed:
     return Replay(drive.policy, drive.about()).run(entries)
 
 
@@ -59,7 +59,7 @@ def changed(entries: list[Entry], number: int, change: Edit) -> list[Entry]:
     return [*entries[:number], entries[number]._replace(event=change(tick)), *entries[number + 1 :]]
 
 
-def test_a_drive_is_repeated_to_the_bit(drive: ToldDrive, entries: list[Entry]) -> None:
+def test_a_drive_is_repeated_to_the_bit(drive: RecordedDrive, entries: list[Entry]) -> None:
     ticks = [entry.event for entry in entries if isinstance(entry.event, Tick)]
     limits = {limit for tick in ticks for limit in tick.limits}
     assert limits >= {"rate", "ramp", "warming"}
@@ -105,7 +105,7 @@ def is_posterior(entry: Entry) -> bool:
     ],
 )
 def test_a_changed_tick_is_the_one_that_is_named(
-    drive: ToldDrive, entries: list[Entry], edit: Edit, what: str
+    drive: RecordedDrive, entries: list[Entry], edit: Edit, what: str
 ) -> None:
     numbers = [i for i, entry in enumerate(entries) if is_posterior(entry)]
     number = numbers[len(numbers) // 2]
@@ -123,7 +123,7 @@ def test_a_changed_tick_is_the_one_that_is_named(
 @settings(FEWER)
 @given(data=st.data())
 def test_a_flipped_bit_of_an_observation_shows_at_its_tick(
-    drive: ToldDrive, entries: list[Entry], data: st.DataObject
+    drive: RecordedDrive, entries: list[Entry], data: st.DataObject
 ) -> None:
     """Bits of low order may be lost in rounding; the image's are not, and the state knows all."""
     number = data.draw(st.sampled_from([i for i, e in enumerate(entries) if is_posterior(e)]))
@@ -142,7 +142,7 @@ def test_a_flipped_bit_of_an_observation_shows_at_its_tick(
 
 
 def test_what_was_really_done_matters_from_the_next_tick_on(
-    drive: ToldDrive, entries: list[Entry]
+    drive: RecordedDrive, entries: list[Entry]
 ) -> None:
     number = next(i for i in range(2, len(entries)) if all(map(is_posterior, entries[i : i + 2])))
     lied = changed(entries, number, lambda t: t._replace(executed=-t.executed))
@@ -156,7 +156,7 @@ def test_what_was_really_done_matters_from_the_next_tick_on(
 @settings(FEWER)
 @given(data=st.data())
 def test_after_a_gap_repeating_goes_on_from_the_next_state(
-    drive: ToldDrive, entries: list[Entry], data: st.DataObject
+    drive: RecordedDrive, entries: list[Entry], data: st.DataObject
 ) -> None:
     begin = data.draw(st.integers(0, len(entries) - 1))
     end = data.draw(st.integers(begin + 1, len(entries)))
@@ -169,7 +169,7 @@ def test_after_a_gap_repeating_goes_on_from_the_next_state(
 
 
 def test_from_the_middle_of_an_episode_on_limits_are_judged_too(
-    drive: ToldDrive, entries: list[Entry]
+    drive: RecordedDrive, entries: list[Entry]
 ) -> None:
     """As in a flight recorder's dump, which has no beginning."""
     states = [i for i, entry in enumerate(entries) if entry.state is not None]
@@ -189,7 +189,7 @@ def test_from_the_middle_of_an_episode_on_limits_are_judged_too(
 
 
 def test_what_the_limits_remember_is_compared_like_the_models_state(
-    drive: ToldDrive, entries: list[Entry]
+    drive: RecordedDrive, entries: list[Entry]
 ) -> None:
     number = next(i for i, entry in enumerate(entries) if i > 9 and entry.state is not None)
     state = entries[number].state
@@ -208,7 +208,7 @@ def test_what_the_limits_remember_is_compared_like_the_models_state(
 
 
 def test_another_policy_differs_at_once(
-    drive: ToldDrive, entries: list[Entry], tmp_path: Path
+    drive: RecordedDrive, entries: list[Entry], tmp_path: Path
 ) -> None:
     folder = toy_policy.write_bundle(tmp_path / "other", weights=toy_policy.make_weights(7))
     difference = Replay(Policy(load_bundle(folder)), drive.about()).run(entries).difference
@@ -216,7 +216,7 @@ def test_another_policy_differs_at_once(
     assert (difference.episode, difference.tick) == (0, 0)
 
 
-def test_a_tick_is_told_in_words(drive: ToldDrive, entries: list[Entry]) -> None:
+def test_a_tick_is_told_in_words(drive: RecordedDrive, entries: list[Entry]) -> None:
     result = replayed(drive, changed(entries, 5, lambda t: t._replace(limits=("range",))))
     assert str(result.difference).startswith("episode 0, tick 4: limits ")
     assert dataclasses.is_dataclass(result)

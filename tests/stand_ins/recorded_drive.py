@@ -1,4 +1,4 @@
-"""Drives of the toy that tell a listener everything, through the control loop, without waiting."""
+"""Drives of a toy robot through the control loop, without waiting; sinks receive every event."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ Change = Callable[[int], Mapping[str, Array | None]]
 
 
 class Watched(Point):
-    """The toy, some of whose readings are bad, or whose time goes on while it is read."""
+    """Toy robot whose readings can be changed and take time."""
 
     def __init__(self, clock: VirtualClock, change: Change, busy_s: Callable[[int], float]) -> None:
         super().__init__("", CONTRACT)
@@ -33,14 +33,14 @@ class Watched(Point):
         return {name: value for name, value in changed.items() if value is not None}
 
 
-class ToldDrive:
-    """One robot, one controller, and who is told.
+class RecordedDrive:
+    """Drive of one robot by one controller, with every event passed to sinks.
 
     Args:
-        policy: Drives.
-        change: Signals of reading i that are other ones, or None for missing.
+        policy: Policy that drives.
+        change: Signals to replace in reading i; None leaves one out.
         busy_s: Seconds that reading i takes.
-        ramp_s: Of the ramp, which also makes the drive warm up.
+        ramp_s: Length of the ramp; any ramp also makes the drive warm up.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ToldDrive:
     def about(self, **options: Any) -> About:
         return about_drive(self.policy, self.safety, "toy:Point", options)
 
-    def tell(self, sinks: Sequence[Sink], seeds: Iterable[int], ticks_per_state: int = 5) -> None:
+    def record(self, sinks: Sequence[Sink], seeds: Iterable[int], ticks_per_state: int = 5) -> None:
         """Drive one episode per seed."""
         tape = Tape(
             sinks, now=self.clock.now, controller=self.controller.snapshot,
