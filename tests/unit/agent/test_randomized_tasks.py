@@ -15,7 +15,7 @@ from robodreamer.cli.tasks import tasks
 from robodreamer.cli.train import train
 from robodreamer.config import named_config
 from robodreamer.training.builder import env_options
-from robodreamer.visualization.tasks import show_randomized
+from robodreamer.visualization.tasks import save_randomized
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.cameras.renderer import Renderers
 from robodreamer_sim.env import TaskEnv
@@ -183,7 +183,7 @@ def test_a_sheet_shows_as_many_different_episodes() -> None:
 
 def test_the_sheet_is_saved_where_episodes_are_asked_to_be_shown(tmp_path: Path) -> None:
     options = EnvOptions(randomize="mild", image_size=(16, 16))
-    path = show_randomized("dmc_cartpole_swingup", options, tmp_path)
+    path = save_randomized("dmc_cartpole_swingup", options, tmp_path)
     assert path == tmp_path / "dmc_cartpole_swingup-randomised.png"
     height, width, _ = matplotlib.image.imread(path).shape
     assert height > 2 * 128
