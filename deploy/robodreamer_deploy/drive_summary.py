@@ -1,7 +1,6 @@
 """What a drive amounted to: figures for a JSON file, and the same as a table of 80 columns."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +9,13 @@ import numpy as np
 from robodreamer_deploy.control.episodes import Episode
 from robodreamer_deploy.control.loop_stats import LoopStats, Series
 from robodreamer_deploy.control.realtime import Privilege
+from robodreamer_deploy.utils.table import format_row
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the standard normal distribution."""
 
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
-WIDTH = 80
-INDENT = 18  # of the figures' column
+TITLE_COLUMN = 18
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
@@ -171,7 +170,4 @@ def _format_quantiles(quantiles: dict[str, float] | None, unit: str) -> str:
 
 
 def _lines(title: str, value: str) -> list[str]:
-    """Return `title` and `value` in two columns of 80 characters together, on as many lines."""
-    values = textwrap.wrap(value, WIDTH - INDENT, break_long_words=False, break_on_hyphens=False)
-    titles = [f"  {title}", *[""] * len(values)]
-    return [f"{head:<{INDENT}}{text}" for head, text in zip(titles, values, strict=False)]
+    return format_row((f"  {title}", value), (TITLE_COLUMN,)).splitlines()

@@ -1,4 +1,4 @@
-"""The page: nothing from outside, everything inside, figures as they were measured."""
+"""The page about a run: self-contained, with the figures as they were measured."""
 
 import base64
 import html
@@ -35,7 +35,7 @@ PLOTS = ("learning.png", "learning-narrow.png", "losses.png", "losses-narrow.png
 
 
 class Outline(HTMLParser):
-    """Collects what a page refers to, and checks that its tags match."""
+    """Parser that collects the sources and cells of a page, and checks that its tags match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_a_run_that_got_too_little_of_the_processor_says_so_beside_its_results(
+def test_a_run_on_a_busy_processor_has_a_warning_beside_its_results(
     tmp_path: Path,
 ) -> None:
     run = make_run(tmp_path / "toy")
@@ -105,7 +105,7 @@ def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "page.html").read_text()
 
 
-def test_the_page_asks_nobody_for_anything(page: str) -> None:
+def test_the_page_loads_nothing(page: str) -> None:
     outline = Outline(page)
     assert len(outline.sources) >= 6
     assert all(
@@ -116,7 +116,7 @@ def test_the_page_asks_nobody_for_anything(page: str) -> None:
     assert "default-src 'none'" in page
 
 
-def test_films_and_pictures_are_inside_bit_by_bit(run: Path, page: str) -> None:
+def test_videos_and_pictures_are_embedded_bit_by_bit(run: Path, page: str) -> None:
     inside = {base64.b64decode(source.partition("base64,")[2]) for source in Outline(page).sources}
     names = ["episode.mp4", "dream.mp4", "dream.png", "signals.png"]
     expected = [run / "videos" / f"step-{STEP:09d}-{name}" for name in names]
@@ -124,7 +124,7 @@ def test_films_and_pictures_are_inside_bit_by_bit(run: Path, page: str) -> None:
     assert inside == {path.read_bytes() for path in expected}
 
 
-def test_a_narrow_screen_shows_pictures_and_results_of_its_own(run: Path, page: str) -> None:
+def test_a_narrow_screen_gets_narrow_pictures_and_lists_of_results(run: Path, page: str) -> None:
     narrow = base64.b64encode((run / "plots" / "learning-narrow.png").read_bytes()).decode()
     assert f'<source media="(max-width: 40rem)" srcset="data:image/png;base64,{narrow}">' in page
     # every result carries the name of its column, which the list below a row's name shows
@@ -157,12 +157,12 @@ def test_latency_and_limits_stand_as_they_were_measured(page: str) -> None:
     cells = Outline(page).cells
     assert cells[cells.index("sense to act") + 1] == "median 1.23, 99 % 2.50, most 3.75 ms"
     assert cells[cells.index("of that, the policy") + 1].startswith("median 0.50,")
-    assert cells[cells.index("lateness") + 1] == "-"  # there is no clock to be late by
+    assert cells[cells.index("lateness") + 1] == "-"  # unpaced, it cannot be late
     assert cells[cells.index("skipped") + 1] == "2"
     assert cells[cells.index("limits applied") + 1] == "range 7"
 
 
-def test_the_page_tells_what_was_trained_where(run: Path, page: str) -> None:
+def test_the_page_names_task_machine_and_signals(run: Path, page: str) -> None:
     _, contract, origin = read_run(run)
     cells = Outline(page).cells
     assert cells[cells.index("task") + 1] == TASK
@@ -171,7 +171,7 @@ def test_the_page_tells_what_was_trained_where(run: Path, page: str) -> None:
     assert all(signal.name in cells for signal in contract.observations)
 
 
-def test_a_run_without_films_says_how_to_make_some(tmp_path: Path) -> None:
+def test_a_run_without_videos_names_the_command_that_makes_some(tmp_path: Path) -> None:
     run = make_run(tmp_path / "toy")
     assert main(["report", str(run)]) == 0
     assert f"robodreamer dream {run}" in (run / "report.html").read_text()
@@ -204,7 +204,7 @@ def test_the_next_commands_survive_a_shell_and_are_real(tmp_path: Path) -> None:
         ({"steps": STEP}, ["--steps", str(2 * STEP)]),
     ],
 )
-def test_training_is_said_to_go_on_longer_than_it_was(
+def test_the_resume_command_trains_longer_than_before(
     tmp_path: Path, limits: dict[str, Any], option: list[str]
 ) -> None:
     run = make_run(tmp_path / "toy")
@@ -215,7 +215,7 @@ def test_training_is_said_to_go_on_longer_than_it_was(
     assert words[-2:] == option
 
 
-def test_a_run_of_seconds_is_said_to_go_on_for_a_minute(tmp_path: Path) -> None:
+def test_the_resume_command_of_a_short_run_trains_for_a_minute(tmp_path: Path) -> None:
     run = make_run(tmp_path / "toy")
     lines = (run / "metrics.jsonl").read_text().splitlines()
     write_json(run / "metrics.jsonl", json.loads(lines[-1]) | {"minutes": 0.1})
@@ -224,7 +224,7 @@ def test_a_run_of_seconds_is_said_to_go_on_for_a_minute(tmp_path: Path) -> None:
     assert words[-2:] == ["--minutes", "1"]
 
 
-def test_no_success_ever_is_said_in_words_and_not_as_a_tile(tmp_path: Path) -> None:
+def test_a_run_without_any_success_has_a_sentence_instead_of_a_tile(tmp_path: Path) -> None:
     run = make_run(tmp_path / "toy", success=0.0)
     write_json(run / "random.json", summary(0.0))
     assert main(["report", str(run)]) == 0
@@ -241,7 +241,7 @@ def test_no_success_ever_is_said_in_words_and_not_as_a_tile(tmp_path: Path) -> N
         ([], "not what robodreamer-deploy --report writes"),
     ],
 )
-def test_figures_of_something_else_are_refused(
+def test_a_file_of_another_kind_or_task_raises_a_clear_error(
     run: Path, tmp_path: Path, data: Any, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drive = write_json(tmp_path / "drive.json", data)
@@ -250,7 +250,7 @@ def test_figures_of_something_else_are_refused(
     assert not (tmp_path / "p").exists()
 
 
-def test_an_unreadable_file_or_folder_is_refused(
+def test_an_unreadable_file_or_folder_raises_a_clear_error(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.json").write_text("{")
@@ -302,7 +302,7 @@ def test_random_actions_are_uniform_and_repeatable(kind: str) -> None:
         np.testing.assert_allclose(first.mean(0), 0, atol=0.05)
 
 
-def test_an_evaluation_of_onnx_is_told_from_torch(run: Path, tmp_path: Path) -> None:
+def test_evaluations_of_onnx_and_torch_have_different_names(run: Path, tmp_path: Path) -> None:
     _, contract, _ = read_run(run)
     data = {"policy": "p: run r, onnxruntime", "task": TASK, "blank": [],
             "draws": {"mode": summary(0.9), "sample": summary(0.8)}}  # fmt: skip

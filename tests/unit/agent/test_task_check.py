@@ -1,4 +1,4 @@
-"""`robodreamer tasks check`: promises that are kept, what random actions meet, in 80 columns."""
+"""`robodreamer tasks check`: kept and broken promises, figures of random actions, 80 columns."""
 
 import os
 import re
@@ -117,7 +117,7 @@ def oddities(kind: type[Fit]) -> str:
     return "\n".join(" ".join(oddity) for oddity in find_oddities(encounter(kind), SMALL))
 
 
-def test_a_task_in_order_has_nothing_unusual() -> None:
+def test_a_sound_task_has_no_oddities() -> None:
     assert oddities(Usual) == ""
 
 
@@ -153,13 +153,13 @@ def test_a_task_in_order_has_nothing_unusual() -> None:
         ),
     ],
 )
-def test_what_keeps_an_agent_from_learning_is_marked(kind: type[Fit], sentences: list[str]) -> None:
+def test_obstacles_to_learning_are_reported(kind: type[Fit], sentences: list[str]) -> None:
     found = oddities(kind)
     for sentence in sentences:
         assert re.search(sentence, found), found
 
 
-def test_the_table_shows_what_was_met_beside_what_is_declared() -> None:
+def test_the_table_shows_measured_beside_declared_ranges() -> None:
     met = encounter(Usual)
     rows = list(format_figures(met, SMALL))
     assert max(len(line) for row in rows for line in row.splitlines()) <= 70
@@ -185,7 +185,7 @@ def test_the_table_shows_what_was_met_beside_what_is_declared() -> None:
         assert table[name].startswith(text), (name, table)
 
 
-def test_rewards_that_are_all_alike_teach_where_episodes_end_by_themselves(
+def test_equal_rewards_are_no_oddity_where_episodes_end_by_themselves(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["tasks", "check", "test_task_check:Odd"]) == 0, "it has no picture"
@@ -195,7 +195,7 @@ def test_rewards_that_are_all_alike_teach_where_episodes_end_by_themselves(
     assert out.endswith("\nno broken promises\n")
 
 
-def test_a_broken_off_simulation_does_not_lose_what_the_last_step_earned() -> None:
+def test_a_terminated_episode_keeps_the_reward_of_its_last_step() -> None:
     class Short(Usual):
         def _advance(self, actuators: Any) -> Transition:
             return super()._advance(actuators)._replace(is_terminated=True, reward=3.0)
@@ -215,14 +215,14 @@ def test_a_fit_task_keeps_all_promises(capsys: pytest.CaptureFixture[str]) -> No
     assert max(map(len, lines)) <= 80
 
 
-def test_a_broken_promise_is_told_and_the_status_says_so(
+def test_a_broken_promise_is_reported_and_gives_exit_status_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["tasks", "check", "conformance_tasks:Dark", "conformance_tasks:Fit"]) == 1
-    said = capsys.readouterr().out
-    assert "  broken  pictures      image/scene shows nothing" in said
-    assert said.count("  ok      ") == 2 * len(CHECKS) - 1
-    assert said.endswith("\n1 broken promise, 3 unusual\n")
+    output = capsys.readouterr().out
+    assert "  broken  pictures      image/scene shows nothing" in output
+    assert output.count("  ok      ") == 2 * len(CHECKS) - 1
+    assert output.endswith("\n1 broken promise, 3 unusual\n")
 
 
 def test_a_task_without_pictures_is_checked_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,13 +230,13 @@ def test_a_task_without_pictures_is_checked_as_it_is(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith("\nno broken promises\n")
 
 
-def test_what_a_task_raises_while_it_is_checked_is_a_broken_promise(
+def test_an_error_during_a_check_is_a_broken_promise(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["tasks", "check", "foreign_env:BreaksLater"]) == 1
-    said = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     assert (
-        "broken observations it raises RuntimeError: lost contact (raised in foreign_env)" in said
+        "broken observations it raises RuntimeError: lost contact (raised in foreign_env)" in output
     )
 
 
@@ -244,15 +244,15 @@ def test_a_task_that_ends_the_process_is_a_broken_promise(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["tasks", "check", "foreign_env:Exits"]) == 1
-    said = " ".join(capsys.readouterr().out.split())
-    assert "broken observations it raises SystemExit: 3 (raised in foreign_env)" in said
-    assert "broken random random actions end in SystemExit: 3 (raised in foreign_env)" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "broken observations it raises SystemExit: 3 (raised in foreign_env)" in output
+    assert "broken random random actions end in SystemExit: 3 (raised in foreign_env)" in output
     assert main(["tasks", "foreign_env:Exits"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "step time unknown, because a step raises SystemExit: 3" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "step time unknown, because a step raises SystemExit: 3" in output
 
 
-def test_what_is_no_task_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_checking_an_unknown_task_raises_a_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "check"]) == 2
     assert "name the tasks to check" in capsys.readouterr().err
     assert main(["tasks", "check", "arm_rech"]) == 2

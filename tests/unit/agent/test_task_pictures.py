@@ -1,4 +1,4 @@
-"""`robodreamer tasks NAME [--show]`: what a task exchanges, and what its cameras see."""
+"""`robodreamer tasks NAME [--show]`: details of a task, and pictures from its cameras."""
 
 import dataclasses
 import itertools
@@ -24,10 +24,10 @@ from robodreamer.visualization.tasks import CLIP_S, CLIP_SIDE, SHEET_SIDE
 from robodreamer_sim import EnvOptions, VectorEnv, make
 
 SIDE = usual_config().data.image_size
-"""Of the pictures that training has on this machine."""
+"""Side of the pictures that training observes on this machine, in pixels."""
 
 
-def test_a_task_by_name_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_by_name_is_described_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "adroit_pen"]) == 0
     out = capsys.readouterr().out
     assert "adroit_pen_sparse" not in out
@@ -42,7 +42,7 @@ def test_a_task_by_name_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> N
     env.close()
 
 
-def test_a_few_tasks_are_told_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_tasks_are_described_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "dmc_reacher"]) == 0
     out = capsys.readouterr().out
     names = [line for line in out.splitlines() if line and not line.startswith(" ")]
@@ -71,7 +71,7 @@ def test_show_saves_a_sheet_of_every_camera_and_a_clip(
     assert moved > 50
 
 
-def test_a_task_without_pictures_is_told_and_what_was_guessed_of_it(
+def test_a_task_without_pictures_is_described_with_the_guesses_about_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["tasks", "foreign_env:Base"]) == 0
@@ -80,12 +80,12 @@ def test_a_task_without_pictures_is_told_and_what_was_guessed_of_it(
     assert "observes     proprio/observation 3" in out
     assert "cameras      none" in out
     assert "it has no picture: train it with --observe proprio" in " ".join(out.split())
-    said = " ".join(out.split())
-    assert "control every 0.05 s, cut after 1000 steps" in said
-    assert "control every 0.05 s is a guess" in said
-    assert "--control-dt SECONDS" in said
-    assert "episodes are cut after 1000 simulator steps" in said
-    assert "TASK?max_episode_steps=N" in said
+    words = " ".join(out.split())
+    assert "control every 0.05 s, cut after 1000 steps" in words
+    assert "control every 0.05 s is a guess" in words
+    assert "--control-dt SECONDS" in words
+    assert "episodes are cut after 1000 simulator steps" in words
+    assert "TASK?max_episode_steps=N" in words
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -99,7 +99,7 @@ def test_pictures_that_are_observed_are_shown(
     assert matplotlib.image.imread(tmp_path / "foreign_env_TwoCameras.png").shape[0] > SHEET_SIDE
 
 
-def test_the_list_names_the_forms_of_other_peoples_tasks(
+def test_the_list_names_the_forms_of_unlisted_tasks(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["tasks"]) == 0
@@ -122,42 +122,42 @@ class Heavy(Fit):
         return spec
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Return what `robodreamer tasks` says, on one line."""
+def output_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return the output of `robodreamer tasks` on one line."""
     assert main(["tasks", *words]) == 0
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_meshes_that_outnumber_the_pixels_are_told_with_what_to_do(
+def test_more_triangles_than_pixels_are_reported_with_a_remedy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pixels = SIDE**2
     model = Heavy("heavy", EnvOptions(observe="proprio")).model
     number = int(model.mesh_facenum[0])
     assert number > 40_000
-    full = told(capsys, "test_task_pictures:Heavy")
+    full = output_of(capsys, "test_task_pictures:Heavy")
     assert "test_task_pictures:Heavy Turn what a CAD program has drawn. observes" in full
     assert re.search(r"step time [0-9.e-]+ ms of physics, [0-9.e-]+ ms of pictures", full)
     share = number / pixels
     assert f"meshes {number:,} triangles are drawn, {share:,.0f} for each pixel, which" in full
     assert "--data.meshes thin draws fewer" in full
-    thinned = told(capsys, "test_task_pictures:Heavy", "--meshes", "thin")
+    thinned = output_of(capsys, "test_task_pictures:Heavy", "--meshes", "thin")
     (faces,) = re.findall(r"meshes ([0-9,]+) triangles", thinned)
     assert 100 < int(faces.replace(",", "")) <= 2000
     assert "--data.meshes" not in thinned
-    assert "meshes" not in told(capsys, "conformance_tasks:Fit"), "it has none"
+    assert "meshes" not in output_of(capsys, "conformance_tasks:Fit"), "it has none"
 
 
-def test_a_task_that_fails_at_its_first_steps_is_told_all_the_same(
+def test_a_task_whose_steps_fail_is_described_all_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    said = told(capsys, "foreign_env:BreaksLater")
-    assert "observes proprio/observation 3" in said
-    assert "step time unknown, because a step raises RuntimeError: lost contact" in said
+    words = output_of(capsys, "foreign_env:BreaksLater")
+    assert "observes proprio/observation 3" in words
+    assert "step time unknown, because a step raises RuntimeError: lost contact" in words
 
 
 @pytest.mark.parametrize("words", [["tasks", "arm_reach"], ["tasks", "check", "arm_reach"]])
-def test_a_back_end_that_is_not_there_is_one_sentence(words: list[str]) -> None:
+def test_a_missing_back_end_raises_a_clear_error(words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "robodreamer", *words],
         env={**os.environ, "MUJOCO_GL": "nowhere", "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -170,16 +170,16 @@ def test_a_back_end_that_is_not_there_is_one_sentence(words: list[str]) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_run_says_so_as_well() -> None:
+def test_a_vector_env_reports_too_many_triangles_as_well() -> None:
     small = EnvOptions(image_size=(32, 32))
     for options in (small, dataclasses.replace(small, meshes="thin")):
         envs = VectorEnv("test_task_pictures:Heavy", options, num_envs=2, num_workers=0, seed=0)
-        is_told = any("triangles are drawn" in note for note in envs.notes)
+        is_reported = any("triangles are drawn" in note for note in envs.notes)
         envs.close()
-        assert is_told == (options is small)
+        assert is_reported == (options is small)
 
 
-def test_costs_are_the_medians_of_what_the_clock_says() -> None:
+def test_costs_are_medians_of_measured_durations() -> None:
     env = make("test_task_pictures:Heavy", EnvOptions(image_size=(16, 16)))
     ticks = itertools.chain(*((0.0, 0.002 if i % 5 else 9.0) for i in range(25)))
     costs = measure_costs(env, lambda: next(ticks))
@@ -187,7 +187,7 @@ def test_costs_are_the_medians_of_what_the_clock_says() -> None:
     env.close()
 
 
-def test_a_sheet_keeps_the_colour_of_what_is_small(tmp_path: Path) -> None:
+def test_a_sheet_keeps_the_colour_of_small_objects(tmp_path: Path) -> None:
     assert main(["tasks", "arm_push", "--show", "--out", str(tmp_path)]) == 0
     sheet = matplotlib.image.imread(tmp_path / "arm_push.png")[..., :3]
     is_green = sheet[..., 1] - sheet[..., [0, 2]].max(axis=-1) > 0.1
@@ -208,7 +208,7 @@ def test_a_sheet_keeps_the_colour_of_what_is_small(tmp_path: Path) -> None:
         (["hand_raech"], "no task has 'hand_raech' in it; the closest are hand_reach"),
     ],
 )
-def test_what_cannot_be_told_or_shown_is_refused_in_words(
+def test_a_task_that_cannot_be_described_or_shown_raises_a_clear_error(
     words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["tasks", *words]) == 2
