@@ -113,9 +113,9 @@ def make_remote_commands(
     options: DriveOptions,
     robot: Robot,
     contract: Contract,
-    look: Callable[[], None] = lambda: None,
+    check_deadline: Callable[[], None] = lambda: None,
 ) -> RemoteCommands:
-    """Return the judge of what another process commands `robot`.
+    """Return the filter of the commands that another process sends to `robot`.
 
     By default it ramps where it has a dead-man's switch, whose restarts a driver may not notice;
     every other restart is the driver's own, which has its ramp.
@@ -131,7 +131,7 @@ def make_remote_commands(
         limits=read_limits(options, contract.action),
         ramp_s=default_s if options.ramp is None else options.ramp,
         is_enabled=is_enabled,
-        look=look,
+        check_deadline=check_deadline,
         now=None if is_stepped(robot) else time.monotonic,
     )
 

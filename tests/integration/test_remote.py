@@ -1,4 +1,4 @@
-"""Two processes: the simulated hardware, and who drives it over loopback; killed in turn."""
+"""Two processes: the simulated hardware and its driver over loopback, killed in turn."""
 
 import json
 import os
@@ -124,7 +124,7 @@ def test_a_killed_driver_leaves_a_robot_that_holds_and_can_be_driven_by_the_next
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_robot_that_dies_or_hangs_in_mid_episode_is_said_within_the_bound(
+def test_a_robot_that_dies_or_hangs_in_mid_episode_is_reported_within_the_bound(
     number: signal.Signals,
 ) -> None:
     with hardware() as robot, driving(robot.address, "--seconds", "60") as driver:
@@ -154,7 +154,7 @@ def test_a_driver_that_was_suspended_does_not_drive_on() -> None:
 
 
 @pytest.mark.slow
-def test_a_driver_is_told_that_the_robots_process_was_ended_and_raises_no_alarm() -> None:
+def test_the_end_of_the_robots_process_is_reported_by_its_driver_without_an_alarm() -> None:
     with hardware() as robot, driving(robot.address, "--seconds", "60") as driver:
         wait_for(driver, "episode 1")
         robot.process.send_signal(signal.SIGTERM)
@@ -168,9 +168,8 @@ def test_a_driver_is_told_that_the_robots_process_was_ended_and_raises_no_alarm(
 def test_the_bundled_policy_does_as_well_over_loopback(tmp_path: Path) -> None:
     make_keys(tmp_path / "keys")
     report = tmp_path / "report.json"
-    robot_key, driver_key = tmp_path / "keys/robot.key", tmp_path / "keys/driver.key"
-    with hardware("--key", str(robot_key)) as robot:
-        address = f"{robot.address}:{driver_key}"
+    with hardware("--key", str(tmp_path / "keys/robot")) as robot:
+        address = f"{robot.address}:{tmp_path / 'keys/driver'}"
         words = ("--episodes", "10", "--ramp", "0", "--report", str(report))
         with driving(address, *words) as driver:
             said = driver.communicate(timeout=120)[0]
@@ -198,7 +197,7 @@ def test_with_lost_and_late_pictures_it_is_still_driven_safely() -> None:
     [
         (("fetch_reech",), "no task 'fetch_reech'; the closest are fetch_reach"),
         (("fetch_reach", "--listen", "tcp://0.0.0.0:0"), "can be reached by other machines"),
-        (("fetch_reach", "--key", "none.key"), "the key none.key cannot be read"),
+        (("fetch_reach", "--key", "none"), "the key none/robot.key_secret cannot be read"),
         (("fetch_reach", "--camera-drop", "2"), "camera_drop lies between 0 and 1"),
     ],
 )

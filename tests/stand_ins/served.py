@@ -10,7 +10,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.robots.remote import server as module
 from robodreamer_deploy.robots.remote.address import Address
-from robodreamer_deploy.robots.remote.command_timeout import Watch
+from robodreamer_deploy.robots.remote.command_timeout import CommandTimeout
 from robodreamer_deploy.robots.remote.keys import Key
 from robodreamer_deploy.robots.remote.server import Server
 
@@ -52,7 +52,7 @@ def served(
     within_s: float = 1.0,
     options: DriveOptions = NO_RAMP,
 ) -> Iterator[Server]:
-    """Put a robot behind a free port of this machine, judged as `serve` does."""
-    watch = Watch(make_remote_commands(options, robot, contract), within_s)
-    with serving(Server(robot, watch, contract, ANY_PORT, key)) as server:
+    """Put a robot behind a free port of this machine, its commands filtered as `serve` does."""
+    timeout = CommandTimeout(make_remote_commands(options, robot, contract), within_s)
+    with serving(Server(robot, timeout, contract, ANY_PORT, key)) as server:
         yield server

@@ -13,18 +13,18 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 
 
 def add_listening(parser: argparse.ArgumentParser) -> None:
-    """Add what says where to listen, and to whom."""
+    """Add the address to listen at, and the keys."""
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
         default=DEFAULT_ADDRESS,
-        help=f"where to listen; by default {DEFAULT_ADDRESS}, which only this machine reaches",
+        help=f"address to listen at; by default {DEFAULT_ADDRESS}, which only this machine reaches",
     )
     parser.add_argument(
         "--key",
         type=Path,
-        metavar="FILE",
-        help="robot.key of `robodreamer-deploy keys`; without, all of this machine may drive",
+        metavar="FOLDER",
+        help="robot's folder of `robodreamer-deploy keys`; without, all of this machine may drive",
     )
 
 

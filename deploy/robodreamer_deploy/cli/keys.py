@@ -1,4 +1,4 @@
-"""`robodreamer-deploy keys FOLDER`: make the keys of a robot and of who drives it."""
+"""`robodreamer-deploy keys FOLDER`: make the keys of a robot and of its driver."""
 
 import argparse
 from collections.abc import Callable
@@ -11,18 +11,19 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     result = argparse.ArgumentParser(
         prog="robodreamer-deploy keys",
-        description="Make two key files: robot.key for `serve --key`, driver.key for who drives.",
+        description="Make two folders of keys: FOLDER/robot for `serve --key`, and FOLDER/driver "
+        "for the computer that drives.",
     )
-    result.add_argument("folder", type=Path, metavar="FOLDER", help="where they are written")
+    result.add_argument("folder", type=Path, metavar="FOLDER", help="folder that gets them")
     return result
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Make them; return the exit code.
+    """Make the keys; return the exit code.
 
     Raises:
         RobotError: They exist already, or cannot be written.
     """
     robot, driver = make_keys(arguments.folder)
-    say(f"the robot's key is {robot}, for its own computer alone; the driver's is {driver}")
+    say(f"the robot's keys are in {robot}, for its own computer alone; the driver's in {driver}")
     return 0

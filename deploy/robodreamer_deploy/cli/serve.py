@@ -1,4 +1,4 @@
-"""`robodreamer-deploy serve ROBOT --policy POLICY`: put a robot where another process drives it."""
+"""`robodreamer-deploy serve ROBOT --policy POLICY`: let another process drive a robot."""
 
 import argparse
 import os
@@ -17,26 +17,20 @@ from robodreamer_deploy.control.watchdog import Watchdog, end_process
 from robodreamer_deploy.drive_options import DriveOptions, make_remote_commands
 from robodreamer_deploy.errors import HungError, RobotError, describe_error
 from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.robots.base import (
-    Robot,
-    check_features,
-    is_stepped,
-)
+from robodreamer_deploy.robots.base import Robot, check_features, is_stepped
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.robots.remote.address import Address
-from robodreamer_deploy.robots.remote.command_timeout import Watch
-from robodreamer_deploy.robots.remote.keys import Key
-from robodreamer_deploy.robots.remote.listening import announce, listening
-from robodreamer_deploy.robots.remote.server import Server
+from robodreamer_deploy.robots.remote.address import Address, parse_address
+from robodreamer_deploy.robots.remote.command_timeout import CommandTimeout
+from robodreamer_deploy.robots.remote.keys import Key, load_key
+from robodreamer_deploy.robots.remote.server import Server, announce
 from robodreamer_deploy.utils.async_logging import LineThread
 
 SILENCE_PERIODS = 5
-"""Control periods without a command after which a robot is held, also where its class hangs."""
-
+"""Control periods without a command after which a robot is held, also if its class hangs."""
 WITHIN_S = 1.0
-"""How long a robot may keep its process busy, before the process ends."""
+"""Time in seconds for which a robot may block its process before the process ends."""
 EPISODE_WITHIN_S = 30.0
-"""How long it may take to begin an episode."""
+"""Time in seconds that it may take to start an episode."""
 
 Say = Callable[[str], None]
 
@@ -60,8 +54,8 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
     """Serve until a signal comes; return the exit code.
 
     Raises:
-        RobotError: The robot, the limits, the key or the address is not to be used, or it did not
-            hold.
+        RobotError: The robot, the limits, the key or the address cannot be used, or the robot did
+            not hold.
         BundleError: The policy cannot be read.
     """
     contract = load_bundle(arguments.policy).contract
@@ -72,33 +66,34 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
         ramp=arguments.ramp,
         dead_man=arguments.dead_man,
     )
-    address, key = listening(arguments.listen, arguments.key)
+    address = parse_address(arguments.listen)
+    key = None if arguments.key is None else load_key(arguments.key, "robot")
     robot = load_robot(arguments.robot, contract)
-    lines = LineThread(say)  # a terminal that takes nothing in must not keep a robot from holding
-    is_told = False
+    lines = LineThread(say)  # a terminal that is paused must not delay a hold
+    is_printed = False
     try:
         code = _serve(robot, contract, options, address, key, lines)
     finally:
-        is_told = lines.close()
-    if not is_told:
-        os._exit(code)  # Python's own end would wait for the terminal; the robot has been left
+        is_printed = lines.close()
+    if not is_printed:
+        os._exit(code)  # Python's own exit would wait for the terminal; the robot is disconnected
     return code
 
 
 @dataclass(kw_only=True)
 class _Service:
-    """Robot that is served, and all that watches over it."""
+    """Served robot with its command path, its timeouts and its faults."""
 
     robot: Robot
     commands: RemoteCommands
-    watch: Watch
+    timeout: CommandTimeout
     watchdog: Watchdog
     say: Say
     faults: list[str] = field(default_factory=list[str])
 
     @contextmanager
     def around(self, kind: str) -> Generator[None, None, None]:
-        """Expect the robot to have done in time what a request of this kind asks of it."""
+        """Bound the time that the robot may take for a request of this kind."""
         if is_stepped(self.robot):
             yield
             return
@@ -109,7 +104,7 @@ class _Service:
         within_s = EPISODE_WITHIN_S if kind == "start_episode" else WITHIN_S
         self.watchdog.watch(within_s, "the robot", hold)
         try:
-            with self.watch.busy():
+            with self.timeout.busy():
                 yield
         except BaseException:
             self.watchdog.forget()
@@ -117,18 +112,18 @@ class _Service:
         self.watchdog.rest()
 
     def answer(self, server: Server, signals: StopSignals) -> None:
-        """Answer until a signal comes or the robot hangs; tell its driver in the end."""
+        """Answer until a signal comes or the robot hangs; answer the driver so in the end."""
         try:
             server.serve(lambda: signals.reason, self.around)
         except (Exception, SystemExit, HungError) as error:  # noqa: BLE001  a driver raises what it likes
             self.faults.append(describe_error(error))
             with suppress(Exception, HungError):
-                server.leave(describe_error(error), self.around)
+                server.shut_down(describe_error(error), self.around)
 
-    def tell(self, result: ShutdownResult, reason: str | None) -> int:
-        """Say how the robot was left; return the exit code."""
+    def report(self, result: ShutdownResult, reason: str | None) -> int:
+        """Print how the robot was left; return the exit code."""
         faults = self.faults
-        if result.interrupt is not None:  # no signal of ours: its own code did it
+        if result.interrupt is not None:  # none of our signals: the robot's own code raised it
             faults = [*faults, "interrupted by the robot's own code"]
         if result.disconnect_fault is not None:
             faults = [*faults, f"disconnecting: {result.disconnect_fault}"]
@@ -143,26 +138,26 @@ class _Service:
         return 1 if faults or result.hold_fault is not None else 0
 
 
-def watched_commands(
+def make_command_path(
     options: DriveOptions,
     robot: Robot,
     contract: Contract,
     now: Callable[[], float] = time_with_sleep,
-) -> tuple[RemoteCommands, Watch]:
-    """Return the judge of what a robot is commanded, and what holds it when commands cease.
+) -> tuple[RemoteCommands, CommandTimeout]:
+    """Return the filter of a robot's commands, and the timeout in front of it.
 
-    The judge looks at the deadline as well, last of all.
+    The filter checks the deadline once more, directly before it sends.
 
     Raises:
         RobotError: The limits cannot be read, or do not fit the action.
     """
 
-    def look() -> None:
-        watch.refuse_late()
+    def check_deadline() -> None:
+        timeout.refuse_late()
 
-    commands = make_remote_commands(options, robot, contract, look)
-    watch = Watch(commands, SILENCE_PERIODS * contract.control_dt_s, now)
-    return commands, watch
+    commands = make_remote_commands(options, robot, contract, check_deadline)
+    timeout = CommandTimeout(commands, SILENCE_PERIODS * contract.control_dt_s, now)
+    return commands, timeout
 
 
 def _serve(
@@ -173,25 +168,25 @@ def _serve(
     key: Key | None,
     lines: LineThread,
 ) -> int:
-    """Connect a robot and answer for it until a signal comes; leave it holding."""
+    """Connect a robot and answer its requests until a signal comes; leave it holding."""
     result = ShutdownResult()
 
     def give_up(reason: str, is_held: bool) -> None:
         service.faults.append(reason)
         result.give_up(reason, is_held)
-        end_process(lambda: (service.tell(result, None), lines.close()), 1)
+        end_process(lambda: (service.report(result, None), lines.close()), 1)
 
     try:
         check_features(robot, contract)
-        commands, watch = watched_commands(options, robot, contract)
-        server = Server(robot, watch, contract, address, key)
+        commands, timeout = make_command_path(options, robot, contract)
+        server = Server(robot, timeout, contract, address, key)
     except Exception:
         robot.disconnect()
         raise
     service = _Service(
         robot=robot,
         commands=commands,
-        watch=watch,
+        timeout=timeout,
         watchdog=Watchdog(look_s=WITHIN_S, give_up=give_up),
         say=lines.say,
     )
@@ -199,13 +194,13 @@ def _serve(
 
         def answer() -> None:
             announce(server, key, lines.say)
-            with ExitStack() as standing_by:
+            with ExitStack() as background:
                 if not is_stepped(robot):
-                    standing_by.enter_context(watch)
+                    background.enter_context(timeout)
                 service.answer(server, signals)
 
         clock, watchdog = MonotonicClock(), service.watchdog
-        drive_connected(robot, watch, signals, clock, answer, watchdog, result)
+        drive_connected(robot, timeout, signals, clock, answer, watchdog, result)
     if result.connect_error is not None:
         raise RobotError(describe_error(result.connect_error)) from result.connect_error
-    return service.tell(result, signals.reason)
+    return service.report(result, signals.reason)

@@ -1,13 +1,13 @@
-"""Commands of another process, judged where the robot is before they reach it.
+"""Commands of another process, checked and limited in the process that owns the hardware.
 
-Whoever sends, the process that owns the hardware goes by its own contract and limits. What no
-policy sends (not finite, beyond [-1, 1], no one-hot vector) is refused and held. What exceeds the
-`limits` is narrowed, and the driver's model is told what was executed.
+That process applies its own contract and limits, whoever sends. An action that no policy sends
+(not finite, beyond [-1, 1], no one-hot vector) is refused, and the robot held. An action that
+exceeds the `limits` is narrowed, and the driver receives the executed one.
 
 Commands come over a network, not on a grid: two that were sent in two periods may arrive in one.
 Rate and acceleration therefore count by the time that has passed on this side, one period at most.
-The speed that acceleration counts from is a mean over half a period at least: a robot reports what
-it executed to within its own rounding, which over a shorter time would be any speed.
+The speed from which acceleration counts is a mean over at least half a period: a robot reports the
+executed action with its own rounding, which divided by a shorter time could be any speed.
 
 Letters: A action.
 """
@@ -24,30 +24,28 @@ from robodreamer_deploy.control.enable_switch import IsEnabled
 from robodreamer_deploy.control.limits import FULL_RANGE, ROUNDING, Limiter, Limits
 from robodreamer_deploy.control.safety import RANGES, Safety, Writable
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.robots.base import (
-    permits,
-)
+from robodreamer_deploy.robots.base import permits
 
 SHORTEST = 1e-3
-"""Least part of a period that counts as having passed; a message takes longer (20 us at 50 Hz)."""
+"""Least part of a period that counts as passed: 20 us at 50 Hz; a message takes longer."""
 SPEED_OVER = 0.5
 """Least part of a period over which a speed is measured."""
 
 
 class RemoteCommands:
-    """Judge of the commands that another process sends; has the two methods that move a robot.
+    """Filter of the commands that another process sends; has the two methods that move a robot.
 
     After a hold there is a ramp, as long as the hold was and `ramp_s` at most: with a time t of it
-    left, an element goes no further than `FULL_RANGE` / t per second. The ramp of a driver does not
-    either, so that it passes unchanged, and who ramps not at all is slowed down.
+    left, an element changes by at most `FULL_RANGE` / t per second. A driver's own ramp keeps to
+    the same bound and passes unchanged; a driver without a ramp is slowed down.
 
     Args:
-        robot: Nobody else may write to it from now on.
-        contract: What a policy sends, and how often.
-        limits: Narrower than the contract's, or the same.
+        robot: Robot, which nobody else may write to from now on.
+        contract: Contract of the policy that drives.
+        limits: Limits, those of the contract or narrower ones.
         ramp_s: Seconds of the longest ramp; a discrete action has none.
-        is_enabled: Asked before every command whether the robot may move; must not block.
-        look: Called directly before the robot is sent an action; raises where it is too late.
+        is_enabled: Called before every command, returns whether the robot may move; must not block.
+        check_deadline: Called directly before an action is sent; raises if it is too late.
         now: Monotonic time in seconds; None for a robot whose time passes with its commands.
     """
 
@@ -59,14 +57,14 @@ class RemoteCommands:
         limits: Limits,
         ramp_s: float,
         is_enabled: IsEnabled | None = None,
-        look: Callable[[], None] = lambda: None,
+        check_deadline: Callable[[], None] = lambda: None,
         now: Callable[[], float] | None = time.monotonic,
     ) -> None:
         self.limits: Counter[str] = Counter()
-        """How often each limit changed a command; see `Safety` for their names."""
+        """Number of commands that each limit changed; see `Safety` for their names."""
         self._spec, self._period_s = contract.action, contract.control_dt_s
         self._limits = limits
-        self._switch, self._look = is_enabled, look
+        self._switch, self._check_deadline = is_enabled, check_deadline
         self._now = now
         self._safety = Safety(
             robot, contract.action, control_dt_s=contract.control_dt_s, is_enabled=is_enabled
@@ -77,7 +75,7 @@ class RemoteCommands:
         self._ramp_left_s = self._longest_ramp_s
         self._sent_s = -math.inf
         self._held_s: float | None = self._time()
-        """Since when it holds, as far as the ramp does not count it yet; None while it moves."""
+        """Start of the part of a hold that the ramp does not count yet; None while it moves."""
         self._speed = Speed(contract.action.size)
 
     @property
@@ -87,14 +85,14 @@ class RemoteCommands:
 
     @property
     def is_enabled(self) -> bool:
-        """Whether the dead-man's switches permit motion now."""
+        """True if the dead-man's switches permit motion now."""
         return self._switch is None or permits(self._switch)
 
     def send_action(self, action: Array) -> Array:
         """Send one action, float32 (A,), within the limits; return what was executed.
 
         Raises:
-            RobotError: No policy sends such an action; the robot holds.
+            RobotError: No policy sends such an action, or it is too late; the robot holds.
         """
         if (problem := find_problem(action, self._spec)) is not None:
             self.hold()
@@ -103,22 +101,22 @@ class RemoteCommands:
         self._lengthen_ramp(now)
         periods = self._count_periods(now)
         wanted, limits = self._limit(action, periods)
-        executed = self._safety.send(wanted, look=self._look)
+        executed = self._safety.send(wanted, look=self._check_deadline)
         self.limits.update((*limits, *executed.limits))
         if executed.sent is None:
             self._note_hold()
-            self._speed.rests_at(executed.action)
+            self._speed.record_rest(executed.action)
             return executed.action
         self._ramp_left_s = max(0.0, self._ramp_left_s - periods * self._period_s)
         self._sent_s, self._held_s = now, None
-        self._speed.went_to(executed.action, periods)
+        self._speed.record_motion(executed.action, periods)
         return executed.action
 
     def hold(self) -> Array:
-        """Bring the robot to rest; return the action (A,) this amounts to."""
+        """Bring the robot to rest; return the action (A,) that keeps it there."""
         self._note_hold()
         held = self._safety.hold().action
-        self._speed.rests_at(held)
+        self._speed.record_rest(held)
         return held
 
     def _limit(self, action: Array, periods: float) -> tuple[Array, list[str]]:
@@ -136,7 +134,7 @@ class RemoteCommands:
         return limited.action.astype(np.float32), list(limited.limits)
 
     def _ramp(self, way: Array, passed_s: float) -> Array:
-        """Return as much of the way as the ramp lets pass."""
+        """Return the part of the way that the ramp permits."""
         if self._ramp_left_s <= passed_s:
             return way
         longest = FULL_RANGE * passed_s / self._ramp_left_s
@@ -149,7 +147,7 @@ class RemoteCommands:
         return float(np.clip((now - self._sent_s) / self._period_s, SHORTEST, 1.0))
 
     def _lengthen_ramp(self, now: float) -> None:
-        """Make the ramp longer by the time for which the robot was held."""
+        """Lengthen the ramp by the time for which the robot was held."""
         if self._held_s is not None:
             longer_s = self._ramp_left_s + now - self._held_s
             self._ramp_left_s = min(longer_s, self._longest_ramp_s)
@@ -164,21 +162,21 @@ class RemoteCommands:
 
 
 class Speed:
-    """How fast the executed actions (A,) change, measured over half a period at least."""
+    """Rate of change of the executed actions (A,), measured over half a period at least."""
 
     def __init__(self, size: int) -> None:
         self.per_period = np.zeros(size)
         """Change per control period, float64 (A,)."""
         self._from = np.zeros(size)
-        self._periods = 0.0  # since it was there
+        self._periods = 0.0  # since `_from`
 
-    def rests_at(self, action: Array) -> None:
-        """Begin anew where the robot rests."""
+    def record_rest(self, action: Array) -> None:
+        """Restart the measurement where the robot rests."""
         self.per_period = np.zeros(action.size)
         self._from, self._periods = action.astype(np.float64), 0.0
 
-    def went_to(self, action: Array, periods: float) -> None:
-        """Note that `action` was executed so many periods after the one before it."""
+    def record_motion(self, action: Array, periods: float) -> None:
+        """Record that `action` was executed so many periods after the one before it."""
         self._periods += periods
         if self._periods >= SPEED_OVER:
             self.per_period = (action - self._from) / self._periods

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from test_wire import raw
 
 import toy_policy
 from robodreamer_deploy.contract import Contract
@@ -27,7 +26,7 @@ from toy_robot import CONTRACT
 
 TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
 FETCH_REACH = Path(__file__).parents[3] / "policies" / "fetch_reach"
-RUN = "import sys; from robodreamer_deploy import cli; sys.exit(cli.main())"
+RUN = "import sys; from robodreamer_deploy.cli.main import main; sys.exit(main())"
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -41,10 +40,10 @@ def test_a_robot_of_ones_own_is_served_with_keys_and_left_holding(
 ) -> None:
     code, out, _ = said("keys", tmp_path / "keys")
     assert code == 0
-    assert "robot.key" in out
+    assert str(tmp_path / "keys/robot") in out
     serve = ("serve", f"{TOY}:Bench", "--policy", policy, "--listen", "tcp://127.0.0.1:0")
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, *serve, "--key", tmp_path / "keys/robot.key"],
+        [sys.executable, "-c", RUN, *serve, "--key", tmp_path / "keys/robot"],
         stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
@@ -52,7 +51,7 @@ def test_a_robot_of_ones_own_is_served_with_keys_and_left_holding(
         assert process.stdout is not None
         address = re.search(r"tcp://\S+", process.stdout.readline())
         assert address is not None
-        robot = load_robot(f"{address[0]}:{tmp_path / 'keys/driver.key'}", CONTRACT)
+        robot = load_robot(f"{address[0]}:{tmp_path / 'keys/driver'}", CONTRACT)
         robot.connect()
         action = np.ones(2, np.float32)
         np.testing.assert_array_equal(robot.send_action(action), action)
@@ -198,7 +197,7 @@ def test_a_served_robot_is_within_the_limits_of_its_own_process(
         executed = robot.send_action(np.ones(2, np.float32))
         np.testing.assert_allclose(executed, [0.01, 0.01])  # 0.5 per second, in 20 ms
         with pytest.raises(RobotError, match=r"1000000.0, 0.0\] is not within \[-1, 1\]"):
-            robot._link.request(
+            robot._client.request(
                 "send_action", within_s=2.0, arrays={"action": np.array([1e6, 0], np.float32)}
             )
         end(process)
@@ -263,17 +262,17 @@ def test_a_process_that_was_suspended_does_not_take_the_command_that_waited(
 @pytest.mark.parametrize(
     "header",
     [
-        b'{"kind":"describe","fields":{"session":[]},"arrays":[]}',
-        b'{"kind":"describe","fields":{"session":{"a":[]},"number":[]},"arrays":[]}',
-        b'{"kind":"connect","fields":{"session":["s"],"number":1},"arrays":[]}',
-        b'{"kind":"send_action","fields":{"session":[[]],"number":NaN},"arrays":[]}',
+        b'{"version":1,"kind":"describe","fields":{"session":[]},"arrays":[]}',
+        b'{"version":1,"kind":"describe","fields":{"session":{"a":[]},"number":[]},"arrays":[]}',
+        b'{"version":1,"kind":"connect","fields":{"session":["s"],"number":1},"arrays":[]}',
+        b'{"version":1,"kind":"send_action","fields":{"session":[[]],"number":NaN},"arrays":[]}',
     ],
 )
 def test_no_message_ends_a_served_robots_process(
     policy: Path, tmp_path: Path, header: bytes
 ) -> None:
     def drive(robot: Any, process: Any) -> None:
-        send(str(robot._link.address), raw(header), 3)
+        send(str(robot._client.address), header, 3)
         for _ in range(10):
             robot.send_action(np.zeros(2, np.float32))
         end(process)
@@ -380,7 +379,10 @@ def test_a_robot_that_is_not_there_is_not_served(policy: Path, tmp_path: Path) -
         ),
         (["serve", "{toy}:Pint", "--policy", "{policy}"], "has no class Pint"),
         (["serve", "{toy}:Bench", "--policy", "nowhere"], "no policy folder nowhere"),
-        (["serve", "{toy}:Bench", "--policy", "{policy}", "--key", "x"], "key x cannot be read"),
+        (
+            ["serve", "{toy}:Bench", "--policy", "{policy}", "--key", "x"],
+            "x/robot.key_secret cannot",
+        ),
         (
             ["serve", "{toy}:Bench", "--policy", "{policy}", "--listen", "tcp://*:1"],
             "other machines",

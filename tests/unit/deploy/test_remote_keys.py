@@ -1,20 +1,22 @@
-"""Only who has the driver's key drives; keys are files of their owner's, and never shown."""
+"""Keys: only their owners drive; secrets are files of one user, and never shown."""
 
-import json
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zmq
+from zmq.auth import load_certificate
 
 from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.address import Address, parse_address
 from robodreamer_deploy.robots.remote.keys import load_key, make_keys
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.server_socket import Door
+from robodreamer_deploy.robots.remote.server_socket import ServerSocket
 from robodreamer_deploy.robots.remote.wire import Message, encode
 from served import served
 from toy_robot import CONTRACT, Bench
@@ -33,56 +35,85 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def locked(keys: Path) -> Iterator[Server]:
-    with served(Bench("", CONTRACT), CONTRACT, load_key(keys / "robot.key", "robot")) as server:
+    with served(Bench("", CONTRACT), CONTRACT, load_key(keys / "robot", "robot")) as server:
         yield server
 
 
-def test_keys_are_their_owners_alone_and_are_not_overwritten(keys: Path) -> None:
-    for path in keys.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        secret = json.loads(path.read_text())["secret"]
-        assert secret not in repr(load_key(path, path.stem))  # pyright: ignore[reportArgumentType]
-    assert sorted(path.name for path in keys.iterdir()) == ["driver.key", "robot.key"]
-    with pytest.raises(RobotError, match=r"robot\.key and .*driver\.key exist already"):
-        make_keys(keys)
+def secret_in(path: Path) -> str:
+    secret = load_certificate(path)[1]
+    assert secret is not None
+    return secret.decode()
 
 
-def test_who_has_the_key_drives(locked: Server, keys: Path) -> None:
-    robot = load_robot(f"{locked.address}:{keys / 'driver.key'}", CONTRACT)
+def drive(server: Server, key: Path) -> None:
+    """Drive a served robot for one action."""
+    robot = load_robot(f"{server.address}:{key}", CONTRACT)
     robot.connect()
     action = np.ones(2, np.float32)
     np.testing.assert_array_equal(robot.send_action(action), action)
     robot.disconnect()
 
 
-def test_who_has_none_is_refused(locked: Server) -> None:
-    with pytest.raises(RobotError, match=r"lets nobody in without a key: tcp:.*:driver\.key"):
+def test_keys_are_readable_by_their_owner_alone_and_are_not_overwritten(keys: Path) -> None:
+    for owner, other in (("robot", "driver"), ("driver", "robot")):
+        folder = keys / owner
+        assert {path.name for path in folder.iterdir()} == {f"{owner}.key_secret", f"{other}.key"}
+        for path in folder.iterdir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        secret = secret_in(folder / f"{owner}.key_secret")
+        assert secret not in repr(load_key(folder, owner))  # pyright: ignore[reportArgumentType]
+        assert secret not in (keys / other / f"{owner}.key").read_text()
+    with pytest.raises(RobotError, match=r"keys/robot and .*keys/driver exist already"):
+        make_keys(keys)
+
+
+def test_the_owner_of_the_key_drives(locked: Server, keys: Path) -> None:
+    drive(locked, keys / "driver")
+
+
+def test_a_robot_admits_every_public_key_of_its_folder(keys: Path, tmp_path: Path) -> None:
+    _, second = make_keys(tmp_path / "second")
+    shutil.copy(tmp_path / "second/robot/driver.key", keys / "robot/second.key")
+    shutil.copy(keys / "driver/robot.key", second / "robot.key")
+    with served(Bench("", CONTRACT), CONTRACT, load_key(keys / "robot", "robot")) as server:
+        for key in (keys / "driver", second):
+            drive(server, key)
+
+
+def test_a_driver_without_a_key_is_refused(locked: Server) -> None:
+    with pytest.raises(RobotError, match=r"admits nobody without a key: tcp:.*:driver"):
         load_robot(str(locked.address), CONTRACT)
 
 
-def test_who_has_a_key_of_another_robot_is_refused(locked: Server, tmp_path: Path) -> None:
+def test_the_key_of_another_robot_is_refused(locked: Server, tmp_path: Path) -> None:
     _, driver = make_keys(tmp_path / "other")
-    with pytest.raises(RobotError, match="does not let this key in"):
+    with pytest.raises(RobotError, match="does not admit this key"):
         load_robot(f"{locked.address}:{driver}", CONTRACT)
 
 
-def test_who_knows_the_robots_public_key_alone_is_refused(
+def test_a_driver_with_the_robots_public_key_alone_is_refused(
     locked: Server, keys: Path, tmp_path: Path
 ) -> None:
     _, driver = make_keys(tmp_path / "other")
-    forged = {**json.loads(driver.read_text())}
-    forged["other"] = json.loads((keys / "driver.key").read_text())["other"]
-    driver.write_text(json.dumps(forged))
-    with pytest.raises(RobotError, match="does not let this key in"):
+    shutil.copy(keys / "driver/robot.key", driver / "robot.key")
+    with pytest.raises(RobotError, match="does not admit this key"):
         load_robot(f"{locked.address}:{driver}", CONTRACT)
 
 
-def test_a_robot_without_keys_is_not_mistaken_for_the_one_with(keys: Path) -> None:
+def test_nobody_is_admitted_while_the_authenticator_is_gone(locked: Server, keys: Path) -> None:
+    authenticator: Any = locked._socket._authenticator
+    authenticator.stop()
+    with pytest.raises(RobotError, match=r"does not admit this key|did not answer"):
+        load_robot(f"{locked.address}:{keys / 'driver'}", CONTRACT)
+
+
+def test_a_robot_without_keys_is_not_mistaken_for_the_one_with_keys(keys: Path) -> None:
     with (
         served(Bench("", CONTRACT), CONTRACT) as server,
-        pytest.raises(RobotError, match="does not let this key in, or knows of no keys"),
+        pytest.raises(RobotError, match="does not admit this key, or has no keys"),
     ):
-        load_robot(f"{server.address}:{keys / 'driver.key'}", CONTRACT)
+        load_robot(f"{server.address}:{keys / 'driver'}", CONTRACT)
 
 
 def test_unauthenticated_messages_never_reach_the_robot(locked: Server) -> None:
@@ -90,7 +121,9 @@ def test_unauthenticated_messages_never_reach_the_robot(locked: Server) -> None:
     socket = context.socket(zmq.DEALER)
     socket.connect(str(locked.address))
     for _ in range(5):
-        socket.send(encode(Message(kind="describe", fields={"number": 1}), max_bytes=1000))
+        socket.send_multipart(
+            encode(Message(kind="describe", fields={"number": 1}), max_bytes=1000)
+        )
     assert not socket.poll(500)
     assert locked.num_malformed == 0
     socket.close(0)
@@ -98,9 +131,9 @@ def test_unauthenticated_messages_never_reach_the_robot(locked: Server) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.7", "[::]", "robot.local"])  # noqa: S104
-def test_an_open_address_asks_for_a_key(host: str) -> None:
+def test_an_address_that_others_can_reach_needs_a_key(host: str) -> None:
     with pytest.raises(RobotError, match=r"can be reached by other machines: .* keys FOLDER"):
-        Door(parse_address(f"tcp://{host}:5555"), None)
+        ServerSocket(parse_address(f"tcp://{host}:5555"), None)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.8.0.1", "[::1]"])
@@ -109,36 +142,51 @@ def test_loopback_is_loopback(host: str) -> None:
     assert Address(host, 5555).is_loopback
 
 
-def test_a_port_that_is_taken_is_said() -> None:
-    door = Door(Address("127.0.0.1", 0), None)
+@pytest.mark.parametrize("has_key", [False, True])
+def test_a_port_that_is_taken_raises_a_clear_error(keys: Path, has_key: bool) -> None:
+    first = ServerSocket(Address("127.0.0.1", 0), None)
+    key = load_key(keys / "robot", "robot") if has_key else None
     with pytest.raises(RobotError, match=r"nothing can listen at .*: Address already in use"):
-        Door(door.address, None)
-    door.close()
+        ServerSocket(first.address, key)
+    first.close()
+
+
+SECRET, OTHER = "robot.key_secret", "driver.key"
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("name", "change", "words"),
     [
-        (lambda path: path.chmod(0o640), r"can be read by others: chmod 600 .*robot\.key"),
-        (lambda path: path.write_text("{}"), r"is no key file: key lacks the fields"),
-        (lambda path: path.write_text("secret"), "is no key file"),
-        (lambda path: path.write_bytes(b"\xff"), "is no key file"),
+        (SECRET, lambda p: p.chmod(0o640), r"can be read by others: chmod 600 .*robot\.key_secret"),
+        (SECRET, lambda p: p.write_text("{}"), "is no key file: it has no public key"),
+        (SECRET, lambda p: p.write_bytes(b"\xff"), "is no key file: it has no public key"),
+        (SECRET, lambda p: p.unlink(), "robot/robot.key_secret cannot be read: No such file"),
         (
-            lambda path: path.write_text(path.read_text().replace('"robot"', '"driver"')),
-            "is the driver's key, the robot's is needed here",
+            SECRET,
+            lambda p: p.write_text(p.read_text().replace(secret_in(p), "~" * 40)),
+            "its public and its secret key are no pair",
         ),
         (
-            lambda path: path.write_text(
-                json.dumps({**json.loads(path.read_text()), "secret": "~" * 40})
-            ),
-            "secret is not 40 characters",
+            SECRET,
+            lambda p: p.write_text(p.read_text().replace(secret_in(p), "a" * 40)),
+            "its public and its secret key are no pair",
         ),
+        (SECRET, lambda p: p.rename(p.with_name("driver.key_secret")), "has the driver's key, the"),
+        (OTHER, lambda p: p.unlink(), "robot/driver.key cannot be read: No such file"),
+        (OTHER, lambda p: p.write_text("public-key=ab"), "is no key file: its public key is not"),
+        (OTHER, lambda p: p.write_text(""), "driver.key is no key file: it has no public key"),
     ],
 )
-def test_a_file_that_is_no_key_is_refused(keys: Path, change: object, words: str) -> None:
-    assert callable(change)
-    secret = json.loads((keys / "robot.key").read_text())["secret"]
-    change(keys / "robot.key")
+def test_a_folder_without_usable_keys_raises_a_clear_error(
+    keys: Path, name: str, change: Any, words: str
+) -> None:
+    secret = secret_in(keys / "robot" / SECRET)
+    change(keys / "robot" / name)
     with pytest.raises(RobotError, match=words) as refused:
-        load_key(keys / "robot.key", "robot")
+        load_key(keys / "robot", "robot")
     assert secret not in str(refused.value)
+
+
+def test_a_file_in_place_of_a_folder_of_keys_raises_a_clear_error(keys: Path) -> None:
+    with pytest.raises(RobotError, match="cannot be read: Not a directory; name the folder"):
+        load_key(keys / "robot" / SECRET, "robot")

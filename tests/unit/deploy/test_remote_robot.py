@@ -13,22 +13,15 @@ import pytest
 import zmq
 
 import toy_policy
-from robodreamer_deploy.contract import (
-    Array,
-)
+from robodreamer_deploy.contract import Array
 from robodreamer_deploy.drive import Options, run
 from robodreamer_deploy.errors import HungError, RemoteFault, RobotError, SignalError
-from robodreamer_deploy.robots.base import (
-    check_features,
-    is_enabling,
-    is_episodic,
-    is_stamped,
-)
+from robodreamer_deploy.robots.base import check_features, is_enabling, is_episodic, is_stamped
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.robots.remote.command_timeout import Watch
-from robodreamer_deploy.robots.remote.requests import Request
+from robodreamer_deploy.robots.remote.command_timeout import CommandTimeout
 from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot, RemoteRobot, make_robot
 from robodreamer_deploy.robots.remote.server import Server
+from robodreamer_deploy.robots.remote.server_socket import Request
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, encode
 from served import ANY_PORT, served, serving
 from toy_robot import CONTRACT, Bench, Point
@@ -298,7 +291,7 @@ def test_it_has_one_driver_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(robot.sent) == 1
 
 
-def test_a_process_that_was_begun_anew_is_not_driven_on() -> None:
+def test_a_process_that_was_restarted_is_not_driven_on() -> None:
     with served(Bench("", CONTRACT), CONTRACT, within_s=30.0) as server:
         remote = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         remote.connect()
@@ -308,7 +301,7 @@ def test_a_process_that_was_begun_anew_is_not_driven_on() -> None:
         remote.hold()
     assert time.monotonic() - start < 0.8
     robot = Bench("", CONTRACT)
-    with serving(Server(robot, Watch(robot, 1.0), CONTRACT, server.address, None)):
+    with serving(Server(robot, CommandTimeout(robot, 1.0), CONTRACT, server.address, None)):
         time.sleep(0.3)
         with pytest.raises(RobotError, match="process is another one now"):
             remote.send_action(ACTION)
@@ -337,7 +330,9 @@ def test_a_robot_that_is_gone_is_not_waited_for_as_long_as_a_busy_one() -> None:
             remote.disconnect()
 
 
-def test_nobody_there_is_said_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_robot_is_reported_within_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("robodreamer_deploy.robots.remote.client.CONNECT_WITHIN_S", 0.3)
     start = time.monotonic()
     with pytest.raises(RobotError, match=r"nobody listens at tcp://127\.0\.0\.1:9"):
@@ -345,7 +340,7 @@ def test_nobody_there_is_said_within_the_bound(monkeypatch: pytest.MonkeyPatch) 
     assert time.monotonic() - start < 1.0
 
 
-@pytest.mark.parametrize("answer", [b"", b"RDR1", b"\0" * 100, b"HTTP/1.1 200 OK"])
+@pytest.mark.parametrize("answer", [b"", b"RDR1", b"\0" * 100, b"HTTP/1.1 200 OK", b"[]"])
 def test_another_service_is_no_robot(answer: bytes) -> None:
     context = zmq.Context[zmq.Socket[bytes]]()
     socket = context.socket(zmq.ROUTER)
@@ -357,7 +352,7 @@ def test_another_service_is_no_robot(answer: bytes) -> None:
 
     thread = threading.Thread(target=reply)
     thread.start()
-    with pytest.raises(RobotError, match=r"sent what is no message: it does not begin|header is"):
+    with pytest.raises(RobotError, match=r"sent no message of a robot: its header is none"):
         make_robot(f"//127.0.0.1:{port}", CONTRACT)
     thread.join()
     socket.close(0)
@@ -386,7 +381,7 @@ def test_a_robot_that_describes_itself_otherwise_is_refused(
     monkeypatch.setattr(Server, "_describe", changed)
     with (
         served(Bench("", CONTRACT), CONTRACT) as server,
-        pytest.raises(RobotError, match=r"speaks otherwise|sent an answer that is none"),
+        pytest.raises(RobotError, match=r"in another format|sent a malformed answer"),
     ):
         make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
 
@@ -409,8 +404,14 @@ def test_another_contract_is_refused_before_anything_moves() -> None:
         ("tcp://127.0.0.1:99999", "not of the form"),
         ("tcp:127.0.0.1:5555", "not of the form"),
         ("tcp://a b:5555", "not of the form"),
-        ("tcp://10.0.0.7:5555", r"is not on this machine: name its key as well, .*:driver\.key"),
-        ("tcp://127.0.0.1:5555:none.key", r"the key none\.key cannot be read: No such file"),
+        (
+            "tcp://10.0.0.7:5555",
+            r"not on this machine: name the driver's key as well, .*:driver",
+        ),
+        (
+            "tcp://127.0.0.1:5555:none",
+            "key none/driver.key_secret cannot be read: No such file",
+        ),
     ],
 )
 def test_an_address_that_is_none_or_is_open_is_refused(spec: str, words: str) -> None:
@@ -418,10 +419,10 @@ def test_an_address_that_is_none_or_is_open_is_refused(spec: str, words: str) ->
         load_robot(spec, CONTRACT)
 
 
-def test_requests_that_make_no_sense_are_refused_in_words() -> None:
+def test_requests_that_make_no_sense_raise_a_clear_error() -> None:
     robot = point()
     with driven(robot) as far:
-        link = far._link
+        client = far._client
         for kind, fields, arrays, words in (
             ("dance", {}, {}, "there is no request 'dance', only describe, "),
             ("send_action", {}, {}, r"an action is float32 of shape \(2,\)"),
@@ -435,7 +436,7 @@ def test_requests_that_make_no_sense_are_refused_in_words() -> None:
             ("stop", {}, {}, "this robot has no stop"),
         ):
             with pytest.raises(RobotError, match=words):
-                link.request(kind, within_s=1.0, fields=fields, arrays=arrays)
+                client.request(kind, within_s=1.0, fields=fields, arrays=arrays)
         assert robot.sent == []
 
 
@@ -446,7 +447,7 @@ def test_junk_is_counted_and_disturbs_nobody() -> None:
         remote.connect()
         junk = context.socket(zmq.DEALER)
         junk.connect(str(server.address))
-        whole = encode(Message(kind="hold"), max_bytes=1000)
+        (whole,) = encode(Message(kind="hold"), max_bytes=1000)
         for data in (b"", b"junk", whole[:-1], whole + b"x"):
             junk.send(data)
         junk.send_multipart([whole, whole])

@@ -13,23 +13,33 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_wire import ARRAYS, JSON, raw
+from test_wire import ARRAYS, JSON
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.drive_options import make_remote_commands
 from robodreamer_deploy.errors import RemoteFault, RobotError
-from robodreamer_deploy.robots.remote.client import Link
-from robodreamer_deploy.robots.remote.command_timeout import Watch
-from robodreamer_deploy.robots.remote.requests import (
-    MAX_WAITING_LETTERS,
+from robodreamer_deploy.robots.remote.client import Answer, Client
+from robodreamer_deploy.robots.remote.command_timeout import CommandTimeout
+from robodreamer_deploy.robots.remote.robot import Description, EpisodicRemoteRobot, make_robot
+from robodreamer_deploy.robots.remote.server import Server
+from robodreamer_deploy.robots.remote.server_socket import (
+    MAX_WAITING_MESSAGES,
     MAX_WAITING_SENDERS,
     OTHERS_AT_ONCE,
-    Queue,
+    WARN_EVERY_S,
+    Parts,
+    RequestQueue,
+    ThrottledWarnings,
 )
-from robodreamer_deploy.robots.remote.robot import make_robot
-from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_deploy.robots.remote.server_socket import COMPLAIN_EVERY_S, Complaints, Letter
-from robodreamer_deploy.robots.remote.wire import Message, decode, encode
+from robodreamer_deploy.robots.remote.wire import (
+    MAX_ARRAYS,
+    MAX_REPLY_BYTES,
+    MAX_REQUEST_BYTES,
+    Message,
+    decode,
+    encode,
+    raise_error,
+)
 from served import ANY_PORT, NO_RAMP, served, serving
 from toy_robot import CONTRACT, Bench, Point
 
@@ -40,34 +50,34 @@ KINDS = ("describe", "connect", "get_observation", "send_action", "hold", "start
 
 def request(
     kind: str, fields: Mapping[str, Any], arrays: Mapping[str, Array] | None = None
-) -> bytes:
+) -> list[bytes]:
     return encode(Message(kind=kind, fields=fields, arrays=arrays or {}), max_bytes=1 << 16)
 
 
 class Stranger:
-    """A server that is answered for in this thread, and a socket that sends it anything."""
+    """A server that runs in this thread, and a socket that sends it anything."""
 
     def __init__(self, robot: Any) -> None:
         self.robot = robot
-        watch = Watch(make_remote_commands(NO_RAMP, robot, CONTRACT), 1.0)
-        self.server = Server(robot, watch, CONTRACT, ANY_PORT, None)
+        timeout = CommandTimeout(make_remote_commands(NO_RAMP, robot, CONTRACT), 1.0)
+        self.server = Server(robot, timeout, CONTRACT, ANY_PORT, None)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
         self._socket.connect(str(self.server.address))
         self.number = 0
 
-    def send(self, data: bytes) -> Message | None:
-        """Let the server handle what it is sent; return its answer."""
-        self._socket.send(data)
-        assert self.server._door._socket.poll(60_000), "it has to arrive before it is handled"
+    def send(self, frames: list[bytes]) -> Message | None:
+        """Send the server a message and let it handle it; return its answer, None if refused."""
+        self._socket.send_multipart(frames)
+        server_socket = self.server._socket._socket
+        assert server_socket.poll(60_000), "a message has to arrive before it is handled"
         counted = self.server.num_malformed
-        while not self.server.handle(1.0):
-            pass
+        self.server.handle(1.0)
         if self.server.num_malformed > counted:
             return None
         assert self._socket.poll(1000), "neither answered nor counted"
-        return decode(self._socket.recv())
+        return decode(self._socket.recv_multipart(), max_bytes=MAX_REPLY_BYTES)
 
     def ask(
         self, kind: str, session: str = "mine", arrays: Mapping[str, Array] | None = None
@@ -133,17 +143,20 @@ def test_every_message_is_answered_or_counted_and_the_server_goes_on(
         {"session": "s", "number": 2**63}, {"session": "s", "number": 10**4000},
     ],
 )  # fmt: skip
-def test_an_envelope_that_is_none_is_counted(anything: Stranger, fields: dict[str, Any]) -> None:
+def test_a_message_without_a_session_or_number_is_counted(
+    anything: Stranger, fields: dict[str, Any]
+) -> None:
     num_malformed = anything.server.num_malformed
     assert anything.send(request("describe", fields)) is None
     assert anything.server.num_malformed == num_malformed + 1
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 5000])
-def test_a_number_that_is_none_is_counted(anything: Stranger, number: str) -> None:
+def test_a_message_with_a_malformed_number_is_counted(anything: Stranger, number: str) -> None:
     num_malformed = anything.server.num_malformed
-    header = f'{{"kind":"hold","fields":{{"session":"s","number":{number}}},"arrays":[]}}'
-    assert anything.send(raw(header.encode())) is None
+    fields = f'{{"session":"s","number":{number}}}'
+    header = f'{{"version":1,"kind":"hold","fields":{fields},"arrays":[]}}'
+    assert anything.send([header.encode()]) is None
     assert anything.server.num_malformed == num_malformed + 1
 
 
@@ -192,7 +205,9 @@ def raise_(error: BaseException) -> Any:
         lambda: raise_(OSError("\x1b[31m\ud800")),
     ],
 )
-def test_nonsense_of_the_robots_class_is_told_to_its_driver(reading: Callable[[], Any]) -> None:
+def test_a_faulty_value_of_the_robots_class_is_answered_with_an_error(
+    reading: Callable[[], Any],
+) -> None:
     robot: Any = Bench("", CONTRACT)
     with stranger(robot) as driver:
         driver.ask("connect")
@@ -203,7 +218,7 @@ def test_nonsense_of_the_robots_class_is_told_to_its_driver(reading: Callable[[]
 
 
 @pytest.mark.parametrize("stamp", [float("nan"), float("inf"), -float("inf"), 10**400, None, "now"])
-def test_a_stamp_that_is_no_time_is_told_with_its_signal(stamp: Any) -> None:
+def test_a_stamp_that_is_no_time_is_answered_with_its_signal(stamp: Any) -> None:
     robot: Any = Bench("", CONTRACT)
     robot.observation_stamps = {"image/eye": stamp}
     with stranger(robot) as driver:
@@ -289,66 +304,84 @@ def test_nobody_calls_methods_of_a_class_that_happen_to_be_called_stop() -> None
 # --- who is answered when ---------------------------------------------------------------------
 
 
-def letters(sender: bytes, count: int) -> list[Letter]:
-    return [Letter(sender, b"%d" % number) for number in range(count)]
+def messages(sender: bytes, count: int) -> list[Parts]:
+    return [[sender, b"%d" % number] for number in range(count)]
 
 
 def test_the_driver_is_answered_first_and_all_at_once() -> None:
-    turn = Queue().next([*letters(b"stranger", 50), *letters(b"driver", 3)], b"driver")
-    assert turn[:3] == letters(b"driver", 3)
+    turn = RequestQueue().next([*messages(b"stranger", 50), *messages(b"driver", 3)], b"driver")
+    assert turn[:3] == messages(b"driver", 3)
     assert len(turn) == 4  # one of the stranger's
 
 
 def test_others_are_answered_in_turn_and_a_few_at_a_time() -> None:
-    queue = Queue()
+    queue = RequestQueue()
     names = [b"%d" % number for number in range(2 * OTHERS_AT_ONCE)]
-    came = [letter for name in names for letter in letters(name, 2)]
-    turns = [queue.next(came, None)]
+    received = [parts for name in names for parts in messages(name, 2)]
+    turns = [queue.next(received, None)]
     while queue:
         turns.append(queue.next([], None))
     assert all(len(turn) == OTHERS_AT_ONCE for turn in turns)
-    assert [letter.sender for turn in turns for letter in turn] == names + names
+    assert [parts[0] for turn in turns for parts in turn] == names + names
 
 
-def test_what_waits_is_bounded() -> None:
-    queue, count = Queue(), 0
+def test_the_number_of_waiting_messages_is_bounded() -> None:
+    queue, count = RequestQueue(), 0
     names = [b"%d" % number for number in range(3 * MAX_WAITING_SENDERS)]
-    queue.next([letter for name in names for letter in letters(name, 40)], None)
+    queue.next([parts for name in names for parts in messages(name, 40)], None)
     while queue:
         count += len(queue.next([], None))
-    assert count <= MAX_WAITING_SENDERS * MAX_WAITING_LETTERS
+    assert count <= MAX_WAITING_SENDERS * MAX_WAITING_MESSAGES
 
 
 def test_a_flood_of_strangers_does_not_keep_the_driver_waiting() -> None:
     with stranger(robot := Bench("", CONTRACT)) as driver:
         driver.ask("connect")
         flood = request("describe", {"session": "s", "number": 1})
-        driver.server._queue.next(
-            [Letter(b"%d" % i, flood) for i in range(MAX_WAITING_SENDERS)], None
-        )
+        queue = driver.server._socket._queue
+        queue.next([[b"%d" % i, *flood] for i in range(MAX_WAITING_SENDERS)], None)
         assert driver.ask("send_action", arrays={"action": ACTION}).kind == "answer"  # in one turn
-        assert driver.server._queue, "the strangers still wait"
+        assert queue, "the strangers still wait"
         assert len(robot.sent) == 1
 
 
-def test_complaints_that_strangers_cause_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_that_strangers_cause_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    complaints = Complaints(lambda: now)
+    warnings = ThrottledWarnings(lambda: now)
     with caplog.at_level(logging.WARNING):
         for _ in range(3000):
-            complaints.add("\x1b[2J" + "x" * 70_000)
-        now = COMPLAIN_EVERY_S
-        complaints.add("another")
+            warnings.add("\x1b[2J" + "x" * 70_000)
+        now = WARN_EVERY_S
+        warnings.add("another")
     assert len(caplog.messages) == 2
     assert len(caplog.messages[0]) < 300
     assert "\x1b" not in caplog.text
     assert caplog.messages[1] == "another (and 2999 others)"
 
 
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"x"] * (MAX_ARRAYS + 2),
+        [bytes(MAX_REQUEST_BYTES // 2 + 1)] * 2,
+    ],
+)
+def test_a_message_that_is_too_long_is_refused_before_it_waits(
+    anything: Stranger, frames: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZeroMQ bounds each frame, and the server their number and sum."""
+    waiting: list[Parts] = []
+    monkeypatch.setattr(
+        RequestQueue, "next", lambda _, received, __: waiting.extend(received) or []
+    )
+    assert anything.send(frames) is None
+    assert waiting == []
+
+
 def test_malformed_messages_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
     with stranger(Bench("", CONTRACT)) as visitor:
         for _ in range(300):
-            visitor.send(b"junk")
+            visitor.send([b"junk"])
         assert visitor.server.num_malformed == 300
     assert len(caplog.messages) == 1
 
@@ -361,10 +394,10 @@ def forever(ask: Callable[[], object]) -> None:
         ask()
 
 
-def test_a_driver_is_told_that_the_robots_process_ends_and_that_it_holds() -> None:
+def test_the_end_of_the_robots_process_and_its_hold_are_answered_to_the_driver() -> None:
     robot, ends = Point("", CONTRACT), threading.Event()
-    watch = Watch(make_remote_commands(NO_RAMP, robot, CONTRACT), 30.0)
-    with serving(Server(robot, watch, CONTRACT, ANY_PORT, None), ends) as server:
+    timeout = CommandTimeout(make_remote_commands(NO_RAMP, robot, CONTRACT), 30.0)
+    with serving(Server(robot, timeout, CONTRACT, ANY_PORT, None), ends) as server:
         far = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         far.connect()
         far.send_action(ACTION)
@@ -378,17 +411,17 @@ def test_a_driver_is_told_that_the_robots_process_ends_and_that_it_holds() -> No
     assert robot.num_holds == num_holds + 1
 
 
-def test_nothing_is_promised_where_the_robot_does_not_hold() -> None:
+def test_no_hold_is_confirmed_at_the_end_if_it_failed() -> None:
     robot: Any = Bench("", CONTRACT)
     with stranger(robot) as driver:
         driver.ask("connect")
         robot.hold = lambda: raise_(OSError("no bus"))
-        driver.server.leave("SIGTERM")
+        driver.server.shut_down("SIGTERM")
         answer = driver.ask("hold")
         assert (answer.kind, answer.fields["text"]) == ("error", "no bus")
 
 
-def test_a_hold_that_nobody_confirms_tells_what_was_promised() -> None:
+def test_the_error_of_an_unconfirmed_hold_names_the_command_timeout() -> None:
     with served(Bench("", CONTRACT), CONTRACT) as server:
         far = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         far.connect()
@@ -433,19 +466,18 @@ def test_answers_of_any_kind_are_faults_of_the_robot_for_its_driver(
 
 def _driver_that_is_told(answer: Message) -> Any:
     """Return a driver whose robot answers everything alike, without a network."""
-    from robodreamer_deploy.robots.remote import client as module
-    from robodreamer_deploy.robots.remote.robot import Description, EpisodicRemoteRobot
 
-    class Told(Link):
+    class Told(Client):
         def __init__(self) -> None:
             self.address = ANY_PORT
 
-        def request(self, kind: str, **_: Any) -> module.Answer:
-            module._raise_what_it_says(answer)
-            return module.Answer(answer, 0.0)
+        def request(self, kind: str, **_: Any) -> Answer:
+            if answer.kind == "error":
+                raise_error(answer.fields)
+            return Answer(answer, 0.0)
 
     description = Description(
-        number=1, contract={}, observation_features={}, action_features={}, is_episodic=True,
+        contract={}, observation_features={}, action_features={}, is_episodic=True,
         command_within_s=1.0,
     )  # fmt: skip
     far = EpisodicRemoteRobot(Told(), description, CONTRACT)

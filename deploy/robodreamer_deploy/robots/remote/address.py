@@ -1,4 +1,4 @@
-"""Where a robot listens: tcp://HOST:PORT, and whether only this machine can reach it."""
+"""Addresses of robots: tcp://HOST:PORT, open to this machine alone or to others."""
 
 import ipaddress
 import re
@@ -11,24 +11,24 @@ ADDRESS = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:]+\]|[\w.*-]+):(?P<port>[0-9]
 
 
 class Address(NamedTuple):
-    """A place on the network."""
+    """Address at which a robot listens."""
 
     host: str
     port: int
-    """0 lets the system choose, when listening."""
+    """0 lets the system choose a free one."""
 
     def __str__(self) -> str:
-        """Return it as users write it."""
+        """Return the address as users write it."""
         return f"tcp://{self.host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether nobody but this machine's own processes can reach it."""
+        """True if only processes of this machine can reach it."""
         if self.host == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:  # a name, which may lead anywhere
+        except ValueError:  # a name, which may resolve to any address
             return False
 
 
@@ -36,7 +36,7 @@ def parse_address(text: str) -> Address:
     """Read an address.
 
     Raises:
-        RobotError: It is not of the form, or its port is none.
+        RobotError: It is not of the form tcp://HOST:PORT, or the port is above 65535.
     """
     match = ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) >= 1 << 16:

@@ -1,8 +1,8 @@
-"""One request and its answer, over ZeroMQ, within a bounded time; or a sentence why not.
+"""One request to a robot's process and its answer, within a bounded time.
 
-Requests carry a number: an answer that comes after the wait was over is told from the next one.
-ZeroMQ connects anew by itself when a connection breaks. What was sent meanwhile is lost, never
-delivered late.
+Requests have numbers, by which an answer that comes after its request was given up is recognised
+and dropped. ZeroMQ reconnects by itself. What was sent while the connection was lost is dropped,
+never delivered late.
 """
 
 import math
@@ -12,10 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from robodreamer_deploy.contract import (
-    Array,
-)
-from robodreamer_deploy.errors import RemoteFault, RobotError, SignalError
+from robodreamer_deploy.contract import Array
+from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.remote.address import Address
 from robodreamer_deploy.robots.remote.keys import Key, require_zmq
 from robodreamer_deploy.robots.remote.wire import (
@@ -25,29 +23,31 @@ from robodreamer_deploy.robots.remote.wire import (
     WireError,
     decode,
     encode,
+    raise_error,
 )
 
 QUEUE_LENGTH = 4
 RECONNECT_MS = 50
 HEARTBEAT_MS = 300
 DEAD_MS = 1000
-"""Without a sign of life of its process, which ZeroMQ gives also while the robot is busy."""
+"""Silence after which a process counts as gone; ZeroMQ's own thread answers while it is busy."""
 SLICE_S = 0.1
+"""Time between two checks whether the connection is still there."""
 CONNECT_WITHIN_S = 3.0
 
 
 class Answer(NamedTuple):
-    """What came back, and when it was asked for."""
+    """Answer, and the time of its request."""
 
     message: Message
     sent_s: float  # monotonic
 
 
-class Link:
-    """A connection to the process of a robot; may be used from several threads.
+class Client:
+    """Connection to the process of a robot; may be used from several threads.
 
     Raises:
-        RobotError: ZeroMQ is missing, the key is none, or somebody else could listen.
+        RobotError: ZeroMQ is missing, or a key is missing for a robot on another machine.
     """
 
     def __init__(self, address: Address, key: Key | None) -> None:
@@ -56,7 +56,7 @@ class Link:
 
         if key is None and not address.is_loopback:
             raise RobotError(
-                f"{address} is not on this machine: name its key as well, {address}:driver.key"
+                f"{address} is not on this machine: name the driver's key as well, {address}:driver"
             )
         self.address = address
         self._key = key
@@ -75,15 +75,15 @@ class Link:
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
         self._socket.setsockopt(zmq.IPV6, int(address.host.startswith("[")))
         if key is not None:
-            self._socket.curve_publickey = key.public.encode()
-            self._socket.curve_secretkey = key.secret.encode()
-            self._socket.curve_serverkey = key.other.encode()
+            self._socket.curve_publickey = key.public
+            self._socket.curve_secretkey = key.secret
+            self._socket.curve_serverkey = key.other
 
     def open(self) -> Message:
-        """Connect, and return how the robot describes itself.
+        """Connect, and return the robot's description of itself.
 
         Raises:
-            RobotError: Nobody is there, or does not let this side in.
+            RobotError: Nobody listens there, or this side is not admitted.
         """
         import zmq
         from zmq.utils.monitor import recv_monitor_message
@@ -96,11 +96,11 @@ class Link:
             seen: set[int] = set()
             while monitor.poll(0):
                 seen.add(recv_monitor_message(monitor, zmq.NOBLOCK)["event"])
-            raise RobotError(self._why_not(seen) or str(error)) from error
+            raise RobotError(self._explain_failure(seen) or str(error)) from error
         except zmq.ZMQError as error:
             raise RobotError(f"{self.address}: {error}") from error
         finally:
-            self._socket.disable_monitor()  # unread, it would stop ZeroMQ in the end
+            self._socket.disable_monitor()  # its events would fill a queue that nobody reads
             monitor.close(0)
 
     def request(
@@ -111,11 +111,12 @@ class Link:
         fields: Mapping[str, Any] | None = None,
         arrays: Mapping[str, Array] | None = None,
     ) -> Answer:
-        """Ask, and return the answer.
+        """Send a request, and return its answer.
 
         Raises:
-            RobotError: No answer within `within_s`, one that is none, or the robot's own.
-            SignalError: The robot's own.
+            RobotError: The request cannot be sent, no answer came within `within_s`, it is no
+                message, or it reports such an error.
+            SignalError: The answer reports one.
             RemoteFault: The robot's code failed.
         """
         end = time.monotonic() + within_s
@@ -126,10 +127,8 @@ class Link:
                 raise RobotError(f"{self.address} is disconnected")
             self._number += 1
             about = {"number": self._number, "session": self._session, **(fields or {})}
-            data = encode(
-                Message(kind=kind, fields=about, arrays=arrays or {}), max_bytes=MAX_REQUEST_BYTES
-            )
-            sent_s = self._send(data, end)
+            message = Message(kind=kind, fields=about, arrays=arrays or {})
+            sent_s = self._send(encode(message, max_bytes=MAX_REQUEST_BYTES), end)
             while (answer := self._receive(end)) is None:
                 pass
         except TimeoutError:
@@ -138,7 +137,8 @@ class Link:
             raise RobotError(f"{self.address} is no longer there") from None
         finally:
             self._lock.release()
-        _raise_what_it_says(answer)
+        if answer.kind == "error":
+            raise_error(answer.fields)
         return Answer(answer, sent_s)
 
     def close(self) -> None:
@@ -147,14 +147,14 @@ class Link:
             self._socket.close()
             self._context.term()
 
-    def _send(self, data: bytes, end: float) -> float:
+    def _send(self, frames: list[bytes], end: float) -> float:
         import zmq
 
         if not self._socket.poll(_milliseconds(end), zmq.POLLOUT):
             raise TimeoutError
         sent_s = time.monotonic()
         try:
-            self._socket.send(data, zmq.NOBLOCK)
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
             raise TimeoutError from None
         return sent_s
@@ -169,12 +169,13 @@ class Link:
             if not self._socket.poll(0, zmq.POLLOUT):  # a request could not even be sent now
                 raise ConnectionError
         try:
-            message = decode(self._socket.recv())
+            message = decode(self._socket.recv_multipart(), max_bytes=MAX_REPLY_BYTES)
         except WireError as error:
-            raise RobotError(f"{self.address} sent what is no message: {error}") from error
+            raise RobotError(f"{self.address} sent no message of a robot: {error}") from error
         return message if message.fields.get("number") == self._number else None
 
-    def _why_not(self, seen: set[int]) -> str | None:
+    def _explain_failure(self, seen: set[int]) -> str | None:
+        """Return why a connection failed, by the events of its socket; None if they do not say."""
         import zmq
 
         failed = {zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
@@ -184,21 +185,10 @@ class Link:
         if zmq.EVENT_HANDSHAKE_SUCCEEDED in seen:
             return None
         if self._key is None:
-            return f"{self.address} lets nobody in without a key: {self.address}:driver.key"
+            return f"{self.address} admits nobody without a key: {self.address}:driver"
         if failed & seen or zmq.EVENT_DISCONNECTED in seen:
-            return f"{self.address} does not let this key in, or knows of no keys"
+            return f"{self.address} does not admit this key, or has no keys"
         return None
-
-
-def _raise_what_it_says(answer: Message) -> None:
-    """Raise what an answer tells of."""
-    if answer.kind != "error":
-        return
-    text = str(answer.fields.get("text"))
-    cause = answer.fields.get("cause")
-    if cause == "signal":
-        raise SignalError(str(answer.fields.get("key")), text)
-    raise (RobotError if cause == "robot" else RemoteFault)(text)
 
 
 def _milliseconds(end: float) -> int:

@@ -1,11 +1,11 @@
 """Command timeout: holds a robot when commands cease, for robots that do not do so by themselves.
 
-It watches from the robot's process, so that it acts also when the driver or the network is gone.
-Firmware that watches by itself is better still: it acts also when this process is gone.
+It runs in the robot's process, so it acts also when the driver or the network is gone. Firmware
+with a timeout of its own is better still: it acts also when this process is gone.
 
-A deadline that has passed is a stop, whoever looks first: the server between two requests, a
-command that comes too late, or the thread that stands by while the server's own thread hangs in the
-robot's class. A process that was suspended therefore finds the robot stopped, not the next command.
+A deadline that has passed is a stop, whoever notices first: the server between two requests, a
+command that comes too late, or a second thread while the server's own thread hangs in the robot's
+class. A process that was suspended therefore finds the robot stopped, not the next command.
 """
 
 import logging
@@ -19,16 +19,13 @@ from typing import Protocol
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.errors import RobotError, describe_error
-from robodreamer_deploy.robots.base import (
-    is_enabling,
-    permits,
-)
+from robodreamer_deploy.robots.base import is_enabling, permits
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 0.1
 GRACE = 0.25
-"""Part of the time that the server's own thread has for holding before the other thread does."""
+"""Part of the timeout for which the second thread leaves holding to the server's own thread."""
 
 
 class Commanded(Protocol):
@@ -48,12 +45,12 @@ def may_move(robot: object) -> bool:
     return not is_enabling(robot) or permits(lambda: robot.is_enabled)
 
 
-class Watch:
+class CommandTimeout:
     """Command timeout of a served robot; see `server.Commands`.
 
-    After the robot was held because commands had ceased, it refuses actions until it is told to
-    hold: whoever goes on has to know that it stands. As a context it has a thread that holds where
-    the server's own thread hangs.
+    After the robot was held because commands had ceased, it refuses actions until a hold is
+    requested: whoever goes on has to know that the robot stands. As a context it has a second
+    thread that holds while the server's own thread hangs.
     """
 
     def __init__(
@@ -67,10 +64,10 @@ class Watch:
         self._has_ceased = self._is_busy = False
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._stand_by, name="stand-by", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="command-timeout", daemon=True)
 
     def __enter__(self) -> None:
-        """Start the thread."""
+        """Start the second thread."""
         self._thread.start()
 
     def __exit__(
@@ -79,23 +76,23 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the thread, unless it hangs in the robot's class itself."""
+        """End the second thread, unless it hangs in the robot's class itself."""
         self._closing.set()
         self._thread.join(self._within_s)
 
     @property
     def command_within_s(self) -> float:
-        """How long after an action the next command has to come."""
+        """Time in seconds from an action to the deadline of the next command."""
         return self._within_s
 
     @property
     def is_enabled(self) -> bool:
-        """Whether the robot's dead-man's switch, if it has one, permits motion."""
+        """True if the robot's dead-man's switch permits motion, or it has none."""
         return may_move(self._robot)
 
     @contextmanager
     def busy(self) -> Generator[None, None, None]:
-        """Surround what may hang: the other thread acts on time instead of after the grace."""
+        """Surround what may hang: the second thread acts at the deadline, without the grace."""
         self._is_busy = True
         try:
             yield
@@ -103,7 +100,7 @@ class Watch:
             self._is_busy = False
 
     def send_action(self, action: Array) -> Array:
-        """Pass an action on.
+        """Forward an action.
 
         Raises:
             RobotError: Commands had ceased; the robot holds. Or its own, after which it is held.
@@ -117,13 +114,13 @@ class Watch:
         except Exception:
             self._hold_after_fault()
             raise
-        if self._has_ceased:  # the other thread has had it hold while this command was on its way
+        if self._has_ceased:  # the second thread has held while this action was on its way
             self._hold_after_fault()
             self._refuse_if_ceased()
         return executed
 
     def refuse_late(self) -> None:
-        """Hold where the deadline has passed; for whoever is about to pass an action on as well.
+        """Hold if the deadline has passed; also called directly before an action is sent.
 
         Raises:
             RobotError: Commands had ceased; the robot holds.
@@ -132,14 +129,14 @@ class Watch:
         self._refuse_if_ceased()
 
     def hold(self) -> Array:
-        """Hold; actions are passed on again."""
+        """Hold, and accept actions again."""
         held = self._robot.hold()
         with self._lock:
             self._has_ceased, self._due_s = False, math.inf
         return held
 
     def advance(self) -> float:
-        """Hold if commands have ceased, again and again where that fails; return when to look."""
+        """Hold if commands have ceased, again if that fails; return seconds to the next check."""
         now = self._now()
         with self._lock:
             if now < self._due_s:
@@ -157,18 +154,18 @@ class Watch:
         logger.warning("no command for %g s: the robot was held", self._within_s)
         return math.inf
 
-    def look_aside(self) -> float:
-        """Hold in place of a server that does not come to it; return when to look again."""
+    def advance_in_background(self) -> float:
+        """Hold in place of a server's thread that is late; return seconds to the next check."""
         patience_s = 0.0 if self._is_busy else GRACE * self._within_s
         left_s = self._due_s + patience_s - self._now()
         if left_s > 0.0:
             return min(left_s, GRACE * self._within_s)
         return min(self.advance(), GRACE * self._within_s)
 
-    def _stand_by(self) -> None:
+    def _run(self) -> None:
         wait_s = 0.0
         while not self._closing.wait(wait_s):
-            wait_s = self.look_aside()
+            wait_s = self.advance_in_background()
 
     def _refuse_if_ceased(self) -> None:
         if self._has_ceased:
@@ -178,6 +175,6 @@ class Watch:
             )
 
     def _hold_after_fault(self) -> None:
-        """Hold at once; where that fails the deadline, which is still set, tries again."""
+        """Hold at once; if that fails, the deadline, which is still set, holds again."""
         with suppress(Exception):
             self._robot.hold()

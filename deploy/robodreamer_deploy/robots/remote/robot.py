@@ -1,13 +1,13 @@
-"""A robot of another process, as the loop sees it: `--robot tcp://HOST:PORT`.
+"""Robot of another process, as the loop sees it: `--robot tcp://HOST:PORT`.
 
 Every wait is bounded, and ends early when the other process is gone. A reading that does not come
 in time holds the robot for a tick; a command that is not confirmed ends the drive. When the
-connection comes back within that, the drive goes on; a robot's process that was begun anew, or has
-taken another driver, is not driven on.
+connection comes back within that time, the drive goes on. A robot's process that was restarted, or
+has another driver, refuses the commands of this drive.
 
-Time is never compared across machines: the other side tells how old a value is, and its age counts
-from the moment at which it can have been measured at the latest: too old, if anything, by the time
-that messages travel.
+Clocks are never compared across machines: an answer has the age of each value, counted from the
+earliest moment at which the robot can have been asked. Values therefore count as older than they
+are, by the travel time of messages at most.
 """
 
 import logging
@@ -15,9 +15,9 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.differences import differences
 from robodreamer_deploy.robots.remote.address import parse_address
-from robodreamer_deploy.robots.remote.client import Answer, Link
+from robodreamer_deploy.robots.remote.client import Answer, Client
 from robodreamer_deploy.robots.remote.keys import load_key
 from robodreamer_deploy.robots.remote.wire import Message
 from robodreamer_deploy.utils.strict_json import read_record
@@ -38,16 +38,15 @@ LEAST_WITHIN_S = 0.2
 PERIODS_WITHIN = 4
 HOLD_WITHIN_S = 0.5
 LATE = 0.6
-"""Part of the time after which the robot holds by itself, and commands are no longer sent."""
+"""Part of the robot's command timeout after which a hold is sent instead of an action."""
 
 Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What the other side tells of itself."""
+    """The robot's answer to `describe`."""
 
-    number: int
     contract: Mapping[str, Any]
     observation_features: Mapping[str, tuple[int, ...]]
     action_features: Mapping[str, tuple[int, ...]]
@@ -55,7 +54,7 @@ class Description:
     command_within_s: float
 
     def __post_init__(self) -> None:
-        """Refuse a robot that would hold before any command can reach it."""
+        """Refuse a timeout that passes before any command can reach the robot."""
         if self.command_within_s <= 0.0:
             raise ValueError(f"command_within_s is {self.command_within_s}, expected above 0")
 
@@ -79,10 +78,10 @@ class _Status:
 
 
 class RemoteRobot:
-    """A robot behind a `Link` that is open; see `robots.Robot` and `StampedRobot`."""
+    """Robot behind an open `Client`; see `robots.Robot` and `StampedRobot`."""
 
-    def __init__(self, link: Link, description: Description, contract: Contract) -> None:
-        self._link = link
+    def __init__(self, client: Client, description: Description, contract: Contract) -> None:
+        self._client = client
         self._description = description
         self._within_s = max(LEAST_WITHIN_S, PERIODS_WITHIN * contract.control_dt_s)
         self._late_s = LATE * description.command_within_s
@@ -106,35 +105,35 @@ class RemoteRobot:
 
     @property
     def observation_stamps(self) -> Mapping[str, float]:
-        """When the newest values were measured, in this machine's monotonic seconds."""
+        """Times at which the newest values were measured, in this machine's monotonic seconds."""
         return self._stamps
 
     @property
     def is_enabled(self) -> bool:
-        """Whether its dead-man's switch, if it has one, was pressed at the last answer.
+        """True if its dead-man's switch permitted motion at the last answer, or it has none.
 
-        The other side holds by itself while it is released; this side goes on through a ramp.
+        The other side holds by itself while the switch is released; this side ramps afterwards.
         """
         return self._is_enabled
 
     def connect(self) -> None:
-        """Become its driver; it is held.
+        """Become the robot's driver; it is held.
 
         Raises:
-            RobotError: It has another driver, or does not answer.
+            RobotError: The robot has another driver, or does not answer.
         """
-        self._take_in(self._link.request("connect", within_s=CONNECT_WITHIN_S))
+        self._keep_status(self._client.request("connect", within_s=CONNECT_WITHIN_S))
         self._is_connected = True
 
     def get_observation(self) -> Mapping[str, Array]:
-        """Return the newest values that the robot has."""
-        answer = self._link.request("get_observation", within_s=self._within_s)
-        self._take_in(answer)
-        ages = self._read(_Ages, answer.message, ("ages_s", "busy_s"))
-        told_s = answer.sent_s + max(0.0, ages.busy_s)  # it cannot have been earlier
+        """Return the robot's newest values."""
+        answer = self._client.request("get_observation", within_s=self._within_s)
+        self._keep_status(answer)
+        ages = self._read(_Ages, answer)
+        read_s = answer.sent_s + max(0.0, ages.busy_s)  # it cannot have been earlier
         before = self._stamps  # no value was measured before the one that it follows
         self._stamps = {
-            name: max(told_s - max(0.0, age), before.get(name, -math.inf))
+            name: max(read_s - max(0.0, age), before.get(name, -math.inf))
             for name, age in ages.ages_s.items()
         }
         return answer.message.arrays
@@ -142,40 +141,40 @@ class RemoteRobot:
     def send_action(self, action: Array) -> Array:
         """Send one action; return what was executed.
 
-        One that comes so late that the robot may be holding by itself is not sent: it holds.
+        An action so late that the robot may hold by itself already is replaced by a hold.
 
         Raises:
-            RobotError: It was not confirmed; or it comes so late that the robot does hold by
+            RobotError: The action was not confirmed; or it is so late that the robot does hold by
                 itself, as after this process was suspended.
         """
         now = time.monotonic()
         pause_s = 0.0 if self._acted_s is None else now - self._acted_s
         if pause_s >= self._description.command_within_s:
             raise RobotError(
-                f"{pause_s:.2f} s without a command: {self._link.address} has been holding by "
+                f"{pause_s:.2f} s without a command: {self._client.address} has been holding by "
                 f"itself since {self._description.command_within_s:g} s after the last one"
             )
         if pause_s > self._late_s:
             logger.warning("%.2f s without a command: held instead", pause_s)
             return self.hold()
-        answer = self._link.request(
+        answer = self._client.request(
             "send_action", within_s=self._within_s, arrays={"action": action}
         )
         self._acted_s = now
         return self._executed(answer)
 
     def hold(self) -> Array:
-        """Have the robot hold; return the action this amounts to.
+        """Hold the robot; return the action this amounts to.
 
-        Unconnected nothing is asked of it: its own process has it hold while nobody drives.
+        Before `connect` nothing is sent: the robot's own process holds it while nobody drives.
 
         Raises:
-            RobotError: It did not confirm: it will stop by itself if it can, since commands cease.
+            RobotError: The hold was not confirmed; the robot's command timeout still holds it.
         """
         if not self._is_connected:
             return self._held
         try:
-            answer = self._link.request("hold", within_s=HOLD_WITHIN_S)
+            answer = self._client.request("hold", within_s=HOLD_WITHIN_S)
         except RobotError as error:
             within_s = self._description.command_within_s
             raise RobotError(
@@ -187,46 +186,45 @@ class RemoteRobot:
         return self._held
 
     def disconnect(self) -> None:
-        """Leave the robot to others, holding. May be called twice, and after a failed `connect`."""
+        """Release the robot, holding. May be called twice, and after a failed `connect`."""
         try:
             if self._is_connected:
                 self._is_connected = False
-                self._link.request("disconnect", within_s=HOLD_WITHIN_S)
+                self._client.request("disconnect", within_s=HOLD_WITHIN_S)
         finally:
-            self._link.close()
+            self._client.close()
 
     def verdict(self) -> Mapping[str, Any]:
-        """Return what the robot's own checker thinks of the commands so far.
+        """Return the verdict of the robot's own command monitor so far.
 
         Raises:
-            RobotError: It has none.
+            RobotError: The robot has no command monitor.
         """
-        answer = self._link.request("verdict", within_s=self._within_s)
-        return self._read(_Verdict, answer.message, ("verdict",)).verdict
+        answer = self._client.request("verdict", within_s=self._within_s)
+        return self._read(_Verdict, answer).verdict
 
     def _executed(self, answer: Answer) -> Array:
-        self._take_in(answer)
+        self._keep_status(answer)
         if "action" not in answer.message.arrays:
-            raise RobotError(f"{self._link.address} does not tell what was executed")
+            raise RobotError(f"{self._client.address} did not return the executed action")
         return answer.message.arrays["action"]
 
-    def _take_in(self, answer: Answer) -> None:
-        """Remember what every answer tells."""
+    def _keep_status(self, answer: Answer) -> None:
+        """Keep the status that every answer has."""
         self._is_enabled = answer.message.fields.get("is_enabled") is True
 
-    def _read(self, kind: type[Record], message: Message, names: tuple[str, ...]) -> Record:
-        values = {name: message.fields[name] for name in names if name in message.fields}
-        return _read(kind, values, str(self._link.address))
+    def _read(self, kind: type[Record], answer: Answer) -> Record:
+        return _read(kind, answer.message, str(self._client.address))
 
 
 class EpisodicRemoteRobot(RemoteRobot):
-    """A robot of another process that can start episodes; see `robots.EpisodicRobot`."""
+    """Robot of another process that can start episodes; see `robots.EpisodicRobot`."""
 
     _status = _Status(is_over=False, episode_return=0.0, success=None)
 
     @property
     def is_episode_over(self) -> bool:
-        """Whether the task had ended at the last answer."""
+        """True if the task had ended at the last answer."""
         return self._status.is_over
 
     @property
@@ -236,53 +234,56 @@ class EpisodicRemoteRobot(RemoteRobot):
 
     @property
     def episode_success(self) -> bool | None:
-        """Whether the goal was met at the last answer; None if the task does not know."""
+        """True if the goal was met at the last answer; None if the task does not know."""
         return self._status.success
 
     def start_episode(self, seed: int) -> None:
-        """Begin a new episode."""
+        """Start a new episode."""
         self._acted_s = None
-        answer = self._link.request(
+        answer = self._client.request(
             "start_episode", within_s=EPISODE_WITHIN_S, fields={"seed": seed}
         )
-        self._take_in(answer)
+        self._keep_status(answer)
 
-    def _take_in(self, answer: Answer) -> None:
-        super()._take_in(answer)
-        self._status = self._read(_Status, answer.message, ("is_over", "episode_return", "success"))
+    def _keep_status(self, answer: Answer) -> None:
+        super()._keep_status(answer)
+        self._status = self._read(_Status, answer)
 
 
 ARGUMENT = re.compile(r"//(\[[^\]]*\]|[^:\[\]]*):[^:]*")
 
 
 def make_robot(argument: str, contract: Contract) -> RemoteRobot:
-    """Make the robot of `--robot tcp://HOST:PORT[:KEY]`; KEY is the driver's key file.
+    """Make the robot of `--robot tcp://HOST:PORT[:KEY]`; KEY is the driver's folder of keys.
 
     Raises:
-        RobotError: Nobody is there, it does not let this side in, or does not fit the policy.
+        RobotError: Nobody listens there, this side is not admitted, or the robot does not fit the
+            policy.
     """
     place = ARGUMENT.match(argument)
     end = len(argument) if place is None else place.end()
     address, key = parse_address(f"tcp:{argument[:end]}"), argument[end:].removeprefix(":")
-    link = Link(address, load_key(Path(key), "driver") if key else None)
+    client = Client(address, load_key(Path(key), "driver") if key else None)
     try:
-        description = _read(Description, link.open().fields, str(address))
+        description = _read(Description, client.open(), str(address))
         offered = Contract.from_dict(description.contract)
     except ValueError as error:
-        link.close()
-        raise RobotError(f"{address} speaks otherwise: {error}") from error
+        client.close()
+        raise RobotError(f"{address} describes itself in another format: {error}") from error
     except BaseException:
-        link.close()
+        client.close()
         raise
     if found := "; ".join(differences(offered, contract)):
-        link.close()
+        client.close()
         raise RobotError(f"the policy of {contract.task} cannot drive {address}: {found}")
     kind = EpisodicRemoteRobot if description.is_episodic else RemoteRobot
-    return kind(link, description, contract)
+    return kind(client, description, contract)
 
 
-def _read(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
+def _read(kind: type[Record], message: Message, where: str) -> Record:
+    """Read those fields of a message that the dataclass `kind` has."""
+    names = message.fields.keys() & {field.name for field in fields(cast("Any", kind))}
     try:
-        return read_record(kind, values, where)
+        return read_record(kind, {name: message.fields[name] for name in names}, where)
     except ValueError as error:
-        raise RobotError(f"{where} sent an answer that is none: {error}") from error
+        raise RobotError(f"{where} sent a malformed answer: {error}") from error

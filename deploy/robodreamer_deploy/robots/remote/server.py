@@ -1,8 +1,9 @@
-"""Robot's side of the connection: takes requests, one at a time, and asks the robot.
+"""Server of a robot: answers requests, one at a time, from the robot's class.
 
-One driver at a time: whoever connects has the robot until it disconnects, or is not heard of for
+One driver at a time: whoever connects has the robot until it disconnects, or is silent for
 `SILENT_S`. A command that was overtaken by the driver's next request is old, and is dropped.
-Nothing that arrives ends the process: what is no request is counted, what fails is answered.
+Nothing that arrives ends the process: what is no request is counted, what fails is answered with
+the error.
 """
 
 import math
@@ -13,11 +14,8 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from robodreamer_deploy.contract import (
-    Array,
-    Contract,
-)
-from robodreamer_deploy.errors import HungError, RobotError, SignalError, describe_error
+from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.errors import HungError, RemoteFault, RobotError, SignalError
 from robodreamer_deploy.robots.base import (
     EpisodicRobot,
     Robot,
@@ -27,31 +25,29 @@ from robodreamer_deploy.robots.base import (
     is_stamped,
 )
 from robodreamer_deploy.robots.remote.address import Address
-from robodreamer_deploy.robots.remote.answers import PartedError, encode_answer, error_fields
 from robodreamer_deploy.robots.remote.command_timeout import may_move
 from robodreamer_deploy.robots.remote.keys import Key
-from robodreamer_deploy.robots.remote.requests import LARGEST_NUMBER, Queue, Request, read_request
-from robodreamer_deploy.robots.remote.server_socket import Door, Letter
-from robodreamer_deploy.robots.remote.wire import WireError
+from robodreamer_deploy.robots.remote.server_socket import LARGEST_NUMBER, Request, ServerSocket
+from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, encode, error_fields
 
 SILENT_S = 2.0
 IDLE_S = 0.5
 GOODBYE_S = 1.0
-"""How long a process that ends waits for its driver to be told; 5 periods of a 5 Hz robot."""
+"""Time for which a process that ends answers its driver; 5 periods of a 5 Hz robot."""
 MAX_SESSIONS = 256
-"""Past sessions whose numbers are remembered, against requests that somebody sends again."""
+"""Past sessions whose numbers are kept, to refuse requests that are sent again."""
 
 Reply = tuple[dict[str, Any], Mapping[str, Array]]
 Around = Callable[[str], AbstractContextManager[object]]
-"""Entered around whatever asks the robot, with the kind of request."""
+"""Context entered around every call of the robot, made from the kind of request."""
 
 
 class Commands(Protocol):
-    """What commands pass on their way to the robot: it holds when they cease."""
+    """Command path to a robot, with a timeout; see `CommandTimeout`."""
 
     @property
     def command_within_s(self) -> float:
-        """How long after a command the next one has to come."""
+        """Time in seconds from an action to the deadline of the next command."""
         ...
 
     def send_action(self, action: Array) -> Array:
@@ -63,27 +59,28 @@ class Commands(Protocol):
         ...
 
     def advance(self) -> float:
-        """Do what is due; return how many seconds there are until something is again."""
+        """Do what is due; return the seconds until something is due again."""
         ...
 
 
 class Goodbye(NamedTuple):
-    """Last answers of a process that ends."""
+    """Answers of a process that ends."""
 
     text: str
+    """Sentence about the end, as the error of every request but a hold."""
     held: Array
-    """Action that the last hold amounts to."""
+    """Action (A,) that the last hold amounts to, as the answer to a hold."""
 
 
 class Server:
-    """Answers for a robot that is connected already.
+    """Server of a robot that is connected already.
 
     Args:
-        robot: What is read.
-        commands: What is commanded; the robot itself if it watches its commands.
-        contract: What the robot was made for.
-        address: Where to listen; port 0 takes any that is free.
-        key: The robot's; None lets every process of this machine in.
+        robot: Robot that is read.
+        commands: Command path to it; the robot itself if it has a command timeout.
+        contract: Contract that the robot was made for.
+        address: Address to listen at; port 0 takes any that is free.
+        key: The robot's; None admits every process of this machine.
 
     Raises:
         RobotError: The address cannot be used, or is open to others without a key.
@@ -98,8 +95,7 @@ class Server:
         key: Key | None,
     ) -> None:
         self._robot, self._commands, self._contract = robot, commands, contract
-        self._door = Door(address, key)
-        self._queue = Queue()
+        self._socket = ServerSocket(address, key)
         self._session: str | None = None
         self._driver: bytes | None = None
         self._heard_s = 0.0
@@ -121,59 +117,54 @@ class Server:
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
-        return self._door.address
+        """Address that it listens at."""
+        return self._socket.address
 
     @property
     def has_driver(self) -> bool:
-        """Whether somebody has connected, and has not disconnected since."""
+        """True from a driver's `connect` to its `disconnect`."""
         return self._session is not None
 
     @property
     def num_malformed(self) -> int:
-        """How many messages were none."""
-        return self._door.num_malformed
+        """Number of messages that were refused unanswered."""
+        return self._socket.num_malformed
 
     def serve(self, should_stop: Callable[[], object], around: Around = nullcontext) -> None:
-        """Answer, and let the robot's own time pass, until told to stop; then `leave`.
+        """Answer, and let the robot's own time pass, until it should stop; then `shut_down`.
 
         Args:
-            should_stop: Asked before every wait; returns the reason, or what counts as False.
-            around: Entered around everything that asks the robot.
+            should_stop: Called before every wait; returns a reason, or a false value.
+            around: Makes the context of every call of the robot.
         """
         while not (reason := should_stop()):
             with around("advance"):
                 wait_s = min(IDLE_S, self._commands.advance())
             self.handle(wait_s, around)
-        self.leave(str(reason), around)
+        self.shut_down(str(reason), around)
 
-    def handle(self, timeout_s: float, around: Around = nullcontext) -> int:
-        """Answer what has come, or comes first within a time; return how many letters it was."""
-        came = self._door.receive(0.0 if self._queue else timeout_s)
-        letters = self._queue.next(came, self._driver)
-        requests = [(letter.sender, self._read(letter)) for letter in letters]
-        newest = {request.session: request for _, request in requests if request is not None}
-        for sender, request in requests:
-            if request is None:
-                continue
+    def handle(self, timeout_s: float, around: Around = nullcontext) -> None:
+        """Answer the requests that have come, or the first that comes within a time."""
+        requests = self._socket.receive(timeout_s, self._driver)
+        newest = {request.session: request for request in requests}
+        for request in requests:
             if request is newest[request.session] or request.kind != "send_action":
                 with around(request.kind):
-                    data = self._answer(sender, request)
-                self._door.reply(sender, data)
-        return len(letters)
+                    frames = self._answer(request)
+                self._socket.reply(request.sender, frames)
 
-    def leave(self, reason: str, around: Around = nullcontext) -> None:
-        """Hold, and tell the driver so: otherwise it would take a process that ends for a crash.
+    def shut_down(self, reason: str, around: Around = nullcontext) -> None:
+        """Hold, and answer the driver so; without an answer it would assume a crash.
 
-        Waits until the driver has disconnected, for `GOODBYE_S` at most. Where the robot does not
-        hold nothing is told: whoever leaves it tries again.
+        Waits until the driver has disconnected, for `GOODBYE_S` at most. If the hold fails nothing
+        is promised: the caller tries again.
         """
         if not self.has_driver or self._goodbye is not None:
             return
         try:
             with around("hold"):
                 held = np.asarray(self._commands.hold(), np.float32)
-        except Exception:  # noqa: BLE001  whoever leaves the robot tries again, and tells
+        except Exception:  # noqa: BLE001  the caller tries again, and reports it
             return
         limp = "; its motors go off" if is_limp_when_disconnected(self._robot) else ""
         text = f"the robot's process ends ({reason}); it has had it hold{limp}"
@@ -184,45 +175,35 @@ class Server:
 
     def close(self) -> None:
         """Stop listening. May be called twice."""
-        self._door.close()
+        self._socket.close()
 
-    def _read(self, letter: Letter) -> Request | None:
-        """Return a letter's request; None, counted, if it is none."""
+    def _answer(self, request: Request) -> list[bytes]:
+        """Return the frames of the answer, whatever the robot's class returns or raises."""
         try:
-            return read_request(letter.data)
-        except WireError as error:
-            self._door.refuse(str(error))
-        except Exception as error:  # noqa: BLE001  whatever a stranger's bytes lead to
-            self._door.refuse(describe_error(error))
-        return None
-
-    def _answer(self, sender: bytes, request: Request) -> bytes:
-        """Return the bytes of the answer, whatever the robot's class returns or raises."""
-        try:
-            return encode_answer("answer", request, *self._do(sender, request))
+            return _encode_answer("answer", request, *self._do(request))
         except (KeyboardInterrupt, HungError):  # a second signal, the watchdog
             raise
         except BaseException as error:  # noqa: BLE001  a driver raises what it likes, exits as well
-            return encode_answer("error", request, error_fields(error), {})
+            return _encode_answer("error", request, error_fields(error), {})
 
-    def _do(self, sender: bytes, request: Request) -> Reply:
+    def _do(self, request: Request) -> Reply:
         if self._goodbye is not None:
-            return self._part(request, self._goodbye)
+            return self._answer_at_end(request, self._goodbye)
         if request.kind in self._answers:
             return self._answers[request.kind](request)
         if request.kind == "connect":
-            return self._connect(sender, request)
+            return self._connect(request)
         if request.kind not in self._answers_to_driver:
             known = ", ".join((*self._answers, "connect", *self._answers_to_driver))
             raise RobotError(f"there is no request {request.kind[:40]!r}, only {known}")
         if self._session is None or request.session != self._session:
             raise RobotError("the robot's process is another one now, or has another driver")
         self._count(request)
-        self._driver, self._heard_s = sender, time.monotonic()
+        self._driver, self._heard_s = request.sender, time.monotonic()
         return self._answers_to_driver[request.kind](request)
 
     def _count(self, request: Request) -> None:
-        """Refuse a request that came before, or is older than one that did."""
+        """Refuse a request that is not newer than all of its session before it."""
         newest = self._numbers.pop(request.session, 0)
         self._numbers[request.session] = max(newest, request.number)
         if request.number <= newest:
@@ -233,14 +214,14 @@ class Server:
         if len(self._numbers) > MAX_SESSIONS:
             del self._numbers[next(iter(self._numbers))]
 
-    def _connect(self, sender: bytes, request: Request) -> Reply:
+    def _connect(self, request: Request) -> Reply:
         now = time.monotonic()
         is_taken = self._session is not None and now - self._heard_s < SILENT_S
         if is_taken and request.session != self._session:
             raise RobotError(f"the robot has a driver, last heard {now - self._heard_s:.1f} s ago")
         self._count(request)
         self._commands.hold()
-        self._session, self._driver, self._heard_s = request.session, sender, now
+        self._session, self._driver, self._heard_s = request.session, request.sender, now
         return self._status(), {}
 
     def _describe(self, _: Request) -> Reply:
@@ -282,7 +263,7 @@ class Server:
         if type(seed) is not int or not 0 <= seed <= LARGEST_NUMBER:
             raise RobotError("the seed of an episode is a whole number from 0 on")
         start = _method(self._robot, "start_episode")
-        self._commands.hold()  # what moves it from now on is not the driver
+        self._commands.hold()  # the driver's last command must not last into the new episode
         start(seed)
         return self._status(), {}
 
@@ -298,14 +279,14 @@ class Server:
         _method(self._commands, "stop")("somebody pressed its stop")
         return {}, {}
 
-    def _part(self, request: Request, goodbye: Goodbye) -> Reply:
-        """Confirm to the driver that the robot holds, and refuse everything else."""
+    def _answer_at_end(self, request: Request, goodbye: Goodbye) -> Reply:
+        """Confirm the hold to the driver, and refuse everything else."""
         if request.session == self._session and request.kind == "hold":
             return {**self._last_status, "is_enabled": False}, {"action": goodbye.held}
         if request.session == self._session and request.kind == "disconnect":
             self._session = None
             return {}, {}
-        raise PartedError(goodbye.text)
+        raise RemoteFault(goodbye.text)
 
     def _status(self) -> dict[str, Any]:
         robot = self._robot
@@ -314,8 +295,23 @@ class Server:
         return self._last_status
 
 
+def announce(server: Server, key: Key | None, say: Callable[[str], None]) -> None:
+    """Print who can drive a server's robot, and with which command."""
+    who = "this machine's processes, without a key" if key is None else "who has the driver's key"
+    suffix = "" if key is None else ":driver"
+    say(f"listening   {server.address} for {who}")
+    say(f"drive it    robodreamer-deploy POLICY --robot {server.address}{suffix}")
+
+
+def _encode_answer(
+    kind: str, request: Request, fields: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> list[bytes]:
+    message = Message(kind=kind, fields={**fields, "number": request.number}, arrays=arrays)
+    return encode(message, max_bytes=MAX_REPLY_BYTES)
+
+
 def _method(owner: object, name: str) -> Callable[..., Any]:
-    """Return a method that not every robot has."""
+    """Return a method that only some robots have."""
     found = getattr(owner, name, None)
     if found is None:
         raise RobotError(f"this robot has no {name}")
@@ -326,7 +322,7 @@ def _time(name: str, stamp: object) -> float:
     """Return a signal's stamp in seconds.
 
     Raises:
-        SignalError: It is no time.
+        SignalError: It is not a finite number.
     """
     time_s = as_time(stamp)
     if not isinstance(time_s, float) or not math.isfinite(time_s):
@@ -335,7 +331,7 @@ def _time(name: str, stamp: object) -> float:
 
 
 def _episode_status(robot: EpisodicRobot) -> dict[str, Any]:
-    """Return Python's own values, also of a robot that compares numpy's."""
+    """Return the status as Python's values; a robot may compare numpy's."""
     success = robot.episode_success
     return {
         "is_over": bool(robot.is_episode_over),

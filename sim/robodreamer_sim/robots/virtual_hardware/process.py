@@ -10,11 +10,10 @@ from pathlib import Path
 from robodreamer_deploy.control.realtime import real_time
 from robodreamer_deploy.control.stop_signals import catch_stop_signals
 from robodreamer_deploy.errors import BundleError, RobotError
-from robodreamer_deploy.policy.bundle import (
-    load_bundle,
-)
-from robodreamer_deploy.robots.remote.listening import announce, listening
-from robodreamer_deploy.robots.remote.server import Server
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.robots.remote.address import parse_address
+from robodreamer_deploy.robots.remote.keys import load_key
+from robodreamer_deploy.robots.remote.server import Server, announce
 from robodreamer_deploy.utils.async_logging import LineThread, ThreadHandler
 from robodreamer_sim.errors import GraphicsError
 from robodreamer_sim.options import EnvOptions
@@ -53,7 +52,8 @@ def run(arguments: argparse.Namespace, prog: str) -> int:
 
 def _run(arguments: argparse.Namespace, prog: str, lines: LineThread) -> int:
     try:
-        address, key = listening(arguments.listen, arguments.key)
+        address = parse_address(arguments.listen)
+        key = None if arguments.key is None else load_key(arguments.key, "robot")
         plant = make_plant(arguments.task, arguments.policy, arguments.randomize)
         firmware = make_firmware(plant, arguments)
         firmware.connect()
