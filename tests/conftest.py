@@ -19,11 +19,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_CI = bool(os.environ.get("CI"))
-settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("ci", settings.get_profile("quick"), derandomize=True, database=None)
 settings.register_profile(
     "deep",
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=IN_CI,
     database=None if IN_CI else settings.get_profile("quick").database,

@@ -24,7 +24,7 @@ from replay_records import (
 from robodreamer.data.replay import Batch, Replay
 from robodreamer.data.ring_buffer import Field
 
-MANY = settings(max_examples=5 * settings().max_examples)  # they are short
+MANY = settings(max_examples=3 * settings().max_examples)  # they are short
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 

@@ -156,7 +156,10 @@ def test_a_task_whose_steps_fail_is_described_all_the_same(
     assert "step time unknown, because a step raises RuntimeError: lost contact" in words
 
 
-@pytest.mark.parametrize("words", [["tasks", "arm_reach"], ["tasks", "check", "arm_reach"]])
+@pytest.mark.parametrize(
+    "words",
+    [["tasks", "arm_reach"], pytest.param(["tasks", "check", "arm_reach"], marks=pytest.mark.slow)],
+)
 def test_a_missing_back_end_raises_a_clear_error(words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "robodreamer", *words],
