@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robodreamer.evaluation.evaluate import EVALUATION_SEED
 from robodreamer.evaluation.policies import AgentPolicy, VectorPolicy
 from robodreamer.learning.agent import Agent
-from robodreamer.models.sampling import ModeSampler
+from robodreamer.models.sampling import ModeSampler, Sampler
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.errors import GraphicsError
@@ -39,8 +39,14 @@ class Footage(NamedTuple):
         return len(self.actions)
 
 
-def film_episode(agent: Agent, env: TaskEnv, number: int, picture_size: tuple[int, int]) -> Footage:
-    """Let the agent act, without randomness, through evaluation episode `number`.
+def film_episode(
+    agent: Agent,
+    env: TaskEnv,
+    number: int,
+    picture_size: tuple[int, int],
+    sampler: Sampler | None = None,
+) -> Footage:
+    """Let the agent act through evaluation episode `number`.
 
     It is the first episode of evaluation's environment `number`, so that films show what the
     figures count.
@@ -50,8 +56,9 @@ def film_episode(agent: Agent, env: TaskEnv, number: int, picture_size: tuple[in
         env: Of the agent's contract.
         number: 0, 1, ...
         picture_size: Height and width of `Footage.pictures`.
+        sampler: Chooses actions and latents; the most likely ones by default.
     """
-    policy = AgentPolicy(agent, 1, ModeSampler())
+    policy = AgentPolicy(agent, 1, sampler or ModeSampler())
     observation, _ = env.reset(seed=episode_seed(EVALUATION_SEED, number, 0))
     reward, is_over, info = 0.0, False, {"success": False}
     rows: list[dict[str, Array]] = []

@@ -11,20 +11,31 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import torch
+
 import robodreamer_sim
 from robodreamer.evaluation.evaluate import require_unchanged
 from robodreamer.evaluation.policies import VectorPolicy
 from robodreamer.learning.agent import Agent
+from robodreamer.models.sampling import ModeSampler, RandomSampler, Sampler
 from robodreamer.runs.run_folder import LoadedRun, load_run
 from robodreamer.visualization.dream import CONTEXT, HORIZON, Dream, dream
 from robodreamer.visualization.dream_plot import plot_signals
 from robodreamer.visualization.episodes import Footage, Recorder, film_episode
-from robodreamer.visualization.video import Pictures, enlarge, to_rgb, write_mp4, write_png
+from robodreamer.visualization.video import (
+    Pictures,
+    enlarge,
+    to_rgb,
+    write_mp4,
+    write_png,
+    write_webp,
+)
 from robodreamer.visualization.video_layout import (
     dream_frames,
     dream_sheet,
     episode_frames,
     episode_sheet,
+    strip_frames,
 )
 from robodreamer_deploy.contract import Contract
 from robodreamer_sim.env import TaskEnv
@@ -43,22 +54,50 @@ Say = Callable[[str], None]
 
 
 def prepare_films(
-    run: Path, checkpoint: str | None, episodes: int, context: int, say: Say
+    run: Path,
+    checkpoint: str | None,
+    episodes: int,
+    context: int,
+    say: Say,
+    *,
+    is_sampling: bool = False,
+    strip: Path | None = None,
 ) -> Callable[[], None]:
     """Load a run and make its task; return what films it.
 
+    Args:
+        run: Its folder.
+        checkpoint: Name of a checkpoint; the newest if None.
+        episodes: Number of evaluation episodes in the film.
+        context: Steps that the model watches before it dreams.
+        say: Takes lines about what was written.
+        is_sampling: Whether actions are drawn at random instead of the most likely ones.
+        strip: WebP file of all episodes side by side, each above the model's dream of it.
+
     Raises:
-        ValueError: No such run or checkpoint, or the task is gone or another one.
+        ValueError: No such run or checkpoint, the task is gone or another one, or a strip of a run
+            without cameras.
     """
     loaded = load_run(run, checkpoint)
+    if strip and not any(signal.is_image for signal in loaded.contract.observations):
+        raise ValueError("a strip shows what a camera sees, and this run has none")
     options = EnvOptions.from_dict(loaded.contract.options)
     env = robodreamer_sim.make(loaded.contract.task, options)
     require_unchanged(loaded.contract, env.contract)
-    return lambda: _film(run, loaded, env, episodes, context, say)
+    seed = torch.Generator().manual_seed(loaded.config.seed)
+    sampler = RandomSampler(seed) if is_sampling else ModeSampler()
+    return lambda: _film(run, loaded, env, sampler, episodes, context, strip, say)
 
 
 def _film(
-    run: Path, loaded: LoadedRun, env: TaskEnv, episodes: int, context: int, say: Say
+    run: Path,
+    loaded: LoadedRun,
+    env: TaskEnv,
+    sampler: Sampler,
+    episodes: int,
+    context: int,
+    strip: Path | None,
+    say: Say,
 ) -> None:
     """Let the agent act in evaluation episodes and dream of the first; write all films.
 
@@ -68,10 +107,13 @@ def _film(
     agent, contract = loaded.agent, loaded.contract
     size = LARGE if (contract.max_episode_steps or SHORT + 1) <= SHORT else SMALL
     stem = film_stem(run, loaded.checkpoint.step)
+    dreams: list[Dream] = []
 
     def film(number: int) -> Footage:
-        footage = film_episode(agent, env, number, size)
+        footage = film_episode(agent, env, number, size, sampler)
         say(f"episode {number + 1} of {episodes}: return {footage.rewards.sum():.1f}")
+        if footage.num_steps > 1 and (number == 0 or strip):
+            dreams.append(dream(agent, footage, context))
         return footage
 
     try:
@@ -80,11 +122,14 @@ def _film(
         written = _save_episodes(stem, first, others, episodes, contract)
     finally:
         env.close()
-    if first.num_steps > 1:
-        imagined = dream(agent, first, context)
-        written += _save_dream(stem, imagined, contract, dream_stills(imagined, contract))
-        for line in describe_errors(imagined, contract):
+    if dreams:
+        written += _save_dream(stem, dreams[0], contract, dream_stills(dreams[0], contract))
+        for line in describe_errors(dreams[0], contract):
             say(line)
+        if strip:
+            frames = strip_frames(dreams, dreams[0].cameras[0], contract.control_dt_s)
+            write_webp(strip, frames, 1 / contract.control_dt_s)
+            written.append(strip)
     for path in written:
         say(f"wrote {path}")
 

@@ -1,9 +1,9 @@
-"""Moving and still pictures on disk: MP4 that any browser plays, and PNG.
+"""Moving and still pictures on disk: MP4, which any browser plays, animated WebP, and PNG.
 
 Shapes: T frames, H height, W width, C channels; pictures are uint8 red-green-blue.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +44,18 @@ def write_mp4(path: Path, frames: Iterable[Pictures], fps: float, scale: int = 1
         file.mux(stream.encode())
 
 
+def write_webp(path: Path, frames: Sequence[Pictures], fps: float, quality: int = 70) -> None:
+    """Write frames (H, W, 3) as an animation that repeats, for pages that show no videos."""
+    from PIL import Image
+
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    with replacing(path) as draft:
+        first.save(
+            draft, format="webp", save_all=True, append_images=others, duration=round(1000 / fps),
+            loop=0, quality=quality, method=4,
+        )  # fmt: skip
+
+
 def write_png(path: Path, picture: Pictures, num_colors: int | None = None) -> None:
     """Write a picture (H, W, 3), with that many colours; it appears complete or not at all."""
     from PIL import Image
@@ -58,6 +70,15 @@ def write_png(path: Path, picture: Pictures, num_colors: int | None = None) -> N
 def enlarge(pictures: Array, scale: int) -> Array:
     """Make every pixel of (..., H, W, C) a square of `scale` pixels."""
     return pictures.repeat(scale, -3).repeat(scale, -2)
+
+
+def resize_smoothly(picture: Pictures, side: int) -> Pictures:
+    """Return a picture (H, W, 3) enlarged to the height `side`, interpolated between pixels."""
+    from PIL import Image
+
+    height, width, _ = picture.shape
+    size = round(width * side / height), side
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def to_rgb(pictures: Array) -> Array:

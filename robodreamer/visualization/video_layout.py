@@ -22,6 +22,7 @@ from robodreamer.visualization.video import (
     draw_text,
     enlarge,
     rasterize,
+    resize_smoothly,
     to_rgb,
 )
 from robodreamer_deploy.contract import Array
@@ -29,7 +30,7 @@ from robodreamer_deploy.contract import Array
 GAP, BORDER = 6, 3
 LINE = 26
 """Height of a line of text in a film, in pixels."""
-FILM_SIDE, SHEET_SIDE = 256, 128
+FILM_SIDE, SHEET_SIDE, STRIP_SIDE = 256, 128, 224
 """Pictures are enlarged by the largest whole factor that keeps both their sides within this."""
 OBSERVED_COLUMNS, IMAGINED_COLUMNS = 3, 7
 WORST_ERROR = 0.5
@@ -83,6 +84,42 @@ def dream_sheet(dream: Dream, control_dt_s: float) -> Pictures:
         [f"{step * control_dt_s:.2f} s" for step in steps],
         [_color(step, dream) for step in steps],
     )
+
+
+def strip_frames(dreams: Sequence[Dream], name: str, control_dt_s: float) -> list[Pictures]:
+    """Lay out one camera of several episodes: above what it saw, below the model's dream of it.
+
+    The frames end with the shortest dream. Borders are blue while the model watches.
+    """
+    films = [_truth_model_error(dream, name)[:2] for dream in dreams]
+    count = min(dream.num_steps for dream in dreams)
+    context = dreams[0].context
+    frames = []
+    for step in range(count):
+        color = _color(step, dreams[0])
+        rows = [
+            np.concatenate([_strip_cell(film[row][step], color) for film in films], axis=1)
+            for row in (0, 1)
+        ]
+        width = rows[0].shape[1]
+        seconds = (step - context if step >= context else step) * control_dt_s
+        text = (
+            f"dreamt from the actions alone: {seconds:.1f} s"
+            if step >= context
+            else f"the model watches: {seconds:.1f} s"
+        )
+        parts = [
+            draw_text("what the camera sees", width, LINE),
+            rows[0],
+            draw_text(text, width, LINE, color="white", background=color),
+            rows[1],
+        ]
+        frames.append(np.concatenate(parts))
+    return frames
+
+
+def _strip_cell(picture: Pictures, color: str) -> Pictures:
+    return _framed(resize_smoothly(picture, STRIP_SIDE), color)
 
 
 def episode_frames(footages: Iterable[Footage], count: int, pause: int) -> Iterator[Pictures]:

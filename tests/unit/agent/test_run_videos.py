@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from test_dream import make_footage
 
 from robodreamer.cli.main import main
@@ -19,6 +20,7 @@ from robodreamer.visualization.run_videos import (
     prepare_films,
     save_evaluation,
 )
+from robodreamer.visualization.video_layout import BORDER, LINE, STRIP_SIDE
 from toy_agent import SIGNALS, make_agent, make_contract
 from toy_run import STEP, make_run
 
@@ -86,6 +88,23 @@ def test_the_command_films_episodes_and_dreams(
     assert num_frames(run / "videos" / f"{STEM}-dream.mp4") == 4
     assert "episode 2 of 2" in out
     assert all(f"{STEM}-{name}" in out for name in ALL)
+
+
+def test_a_strip_shows_every_episode_above_its_dream(run: Path, tmp_path: Path) -> None:
+    strip = tmp_path / "dream.webp"
+    prepare_films(run, None, 2, 2, lambda _: None, is_sampling=True, strip=strip)()
+    with Image.open(strip) as film:
+        assert film.n_frames == 4
+        first, size = film.convert("RGB").tobytes(), film.size
+        film.seek(3)
+        assert film.convert("RGB").tobytes() != first
+    assert size == (2 * (STRIP_SIDE + 2 * BORDER), 2 * (STRIP_SIDE + 2 * BORDER + LINE))
+
+
+def test_a_strip_of_a_run_without_cameras_raises_a_clear_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy", observe="proprio")
+    with pytest.raises(ValueError, match="a strip shows what a camera sees"):
+        prepare_films(run, None, 1, 2, print, strip=tmp_path / "dream.webp")
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(
