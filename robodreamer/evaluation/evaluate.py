@@ -17,6 +17,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.drive_summary import Z95, wilson_interval
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import resolve
+from robodreamer_sim.randomization.sensors import delays_s
 from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
 EVALUATION_SEED = 1_000_003  # far from any training seed
@@ -108,10 +109,13 @@ def make_evaluation_envs(
     """
     options = EnvOptions.from_dict(contract.options)
     if randomize is not None:
-        options = dataclasses.replace(
-            options, randomize=resolve(randomize, contract.task) or "none"
+        randomization = resolve(randomize, contract.task)
+        options = dataclasses.replace(options, randomize=randomization or "none")
+        contract = dataclasses.replace(
+            contract,
+            options=options.to_dict(),
+            delays_s=delays_s(contract, randomization),
         )
-        contract = dataclasses.replace(contract, options=options.to_dict())
     num_envs = next(n for n in range(MAX_ENVS, 0, -1) if episodes % n == 0)
     envs = VectorEnv(
         contract.task,
@@ -135,11 +139,10 @@ def require_unchanged(trained: Contract, now: Contract) -> None:
     A change of `knows_success` is allowed: a policy does not see it.
 
     Raises:
-        ValueError: The contracts differ; the message names the fields.
+        ValueError: The contracts differ; names every difference.
     """
-    known = {"knows_success": now.knows_success}
-    ours, theirs = trained.to_dict() | known, now.to_dict()
-    if changed := sorted(key for key in ours if ours[key] != theirs[key]):
+    known = dataclasses.replace(trained, knows_success=now.knows_success)
+    if found := now.differences(known):
         raise ValueError(
-            f"{trained.task} has changed since the policy was trained: {', '.join(changed)} differ"
+            f"{trained.task} has changed since the policy was trained: {'; '.join(found)}"
         )

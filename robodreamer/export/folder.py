@@ -18,7 +18,6 @@ from robodreamer.export.graphs import write_graphs
 from robodreamer.export.torch_trace import Trace
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.files import locked
-from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.bundle import Bundle, Carry, write_initial
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS, StateShapes, describe_validity
@@ -32,8 +31,6 @@ from robodreamer_deploy.policy.manifest import (
 from robodreamer_deploy.policy.policy import SPLIT, Policy
 from robodreamer_deploy.utils.atomic_write import sync
 from robodreamer_deploy.utils.strict_json import parse_json, read_object
-from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.randomization import resolve
 
 PREPROCESSING_VERSION = 1
 """Raised when the encoder graph treats raw signals in another way."""
@@ -65,7 +62,6 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
         run=origin.run,
         commit=origin.commit,
         contract=agent.contract,
-        delays_s=trained_delays(agent.contract),
         preprocessing_version=PREPROCESSING_VERSION,
         opset=opset,
         precision="float32",
@@ -82,30 +78,6 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
     write_graphs(agent, folder, opset=opset, graphs=manifest.graphs)
     write_initial(folder, Carry(*arrays))
     return manifest
-
-
-def trained_delays(contract: Contract) -> dict[str, tuple[float, float]]:
-    """Return the shortest and longest delay that a task was randomised with, in seconds.
-
-    By signal, and for `action`; what is not delayed is not listed.
-    """
-    options = EnvOptions.from_dict(contract.options)
-    randomization = resolve(options.randomize, contract.task)
-    names = {
-        "camera_delay": {s.name.partition("/")[2]: s.name for s in contract.inputs if s.is_image},
-        "measurement_delay": {
-            s.name.partition("/")[2]: s.name for s in contract.inputs if s.family == "proprio"
-        },
-        "action_delay": {"action": "action"},
-    }
-    delays: dict[str, tuple[float, float]] = {}
-    for entry in randomization.entries:
-        for element in entry.choose([*names.get(entry.field, ())]):
-            low, high = (
-                round(bound) * contract.control_dt_s for bound in entry.distribution.bounds
-            )
-            delays[names[entry.field][element]] = (low, high)
-    return delays
 
 
 def stamp(folder: Path, manifest: Manifest) -> None:

@@ -107,12 +107,8 @@ def _require_same(reader: LogReader, contract: Contract) -> None:
         theirs = reader.about.contract_manifest().contract
     except ValueError as error:
         raise RobotError(f"{reader.path}: its manifest cannot be read: {error}") from error
-    for what in ("inputs", "action", "control_dt_s"):
-        if getattr(theirs, what) != getattr(contract, what):
-            raise RobotError(
-                f"{reader.path} was driven with other {what}: {getattr(theirs, what)}, "
-                f"the run has {getattr(contract, what)}"
-            )
+    if found := theirs.differences(contract, for_policy=True):
+        raise RobotError(f"{reader.path} is of another robot than the run: {'; '.join(found)}")
     if reader.about.options.get("dry_run"):
         raise RobotError(f"{reader.path} is of a dry run: nothing in it was executed")
 

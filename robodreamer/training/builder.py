@@ -250,11 +250,8 @@ def _load_newest(checkpoints: Checkpoints) -> LoadedCheckpoint | None:
 
 def _require_same_task(folder: Path, saved: Contract, now: Contract) -> None:
     """Refuse to resume a run whose task has changed since it began."""
-    if saved == now:
-        return
-    ours, theirs = now.to_dict(), saved.to_dict()
-    changed = sorted(key for key in ours if ours[key] != theirs[key])
-    raise ValueError(f"the task has changed since {folder} began: {', '.join(changed)} differ")
+    if found := now.differences(saved):
+        raise ValueError(f"the task has changed since {folder} began: {'; '.join(found)}")
 
 
 def _require_unfinished(folder: Path, session: Session) -> None:

@@ -1,5 +1,6 @@
 """The one environment interface: dictionary observations exactly as the contract declares them."""
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -222,8 +223,12 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
             ValueError: An entry that selects what this task does not have.
         """
         from robodreamer_sim.randomization.domain_randomizer import RealityGap  # which loads MuJoCo
+        from robodreamer_sim.randomization.sensors import delays_s
 
         self._gap = RealityGap(randomization, self.contract, lambda: self.mujoco_handles)
+        self.contract = dataclasses.replace(
+            self.contract, delays_s=delays_s(self.contract, randomization)
+        )
 
     def _randomized(
         self, seed: int | None, options: Mapping[str, Any]

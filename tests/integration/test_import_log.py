@@ -164,7 +164,7 @@ def test_a_log_that_does_not_fit_is_refused_and_changes_nothing(
     cut = folder / "cut.mcap"
     cut.write_bytes(dry.read_bytes()[:60])
     for path, words in {
-        log: "was driven with other control_dt_s: 0.1",
+        log: "is of another robot than the run: control_dt_s is 0.1, expected ",
         dry: "is of a dry run",
         empty: "the logs hold 0 steps",
         long: f"the logs hold {CAPACITY + 2} steps, the replay of {run} {CAPACITY} at most",

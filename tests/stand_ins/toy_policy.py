@@ -270,7 +270,6 @@ def make_manifest() -> Manifest:
         run="toy",
         commit="0123456",
         contract=CONTRACT,
-        delays_s={"action": (0.0, 0.02)},
         preprocessing_version=1,
         opset=18,
         precision="float32",

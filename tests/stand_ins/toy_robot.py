@@ -30,6 +30,7 @@ CONTRACT = Contract(
     ),
     control_dt_s=0.02,
     max_episode_steps=EPISODE_STEPS,
+    delays_s={"action": (0.0, 0.02)},
     cameras=(Camera(signal="image/eye", fovy_rad=0.7),),
     options={"observe": "both"},
 )

@@ -63,7 +63,6 @@ def check_robot(
     """
     bundle = load_bundle(policy)
     contract = bundle.contract
-    delays_s = {name: longest for name, (_, longest) in bundle.manifest.delays_s.items()}
     check_max_age(max_age or {}, contract)
     load_robot(robot, contract).disconnect()  # what cannot be made is told once, not by each check
 
@@ -81,7 +80,7 @@ def check_robot(
     specimen = RobotUnderTest(
         lambda: load_robot(robot, contract),
         contract,
-        max_ages_s={**max_ages_of(contract, delays_s), **(max_age or {})},
+        max_ages_s={**max_ages_of(contract), **(max_age or {})},
         watched=watched,
     )
     with catch_stop_signals() as signals, watchdog:

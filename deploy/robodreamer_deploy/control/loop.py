@@ -82,12 +82,10 @@ class ControlLoop:
         self._watchdog = watchdog
         self._listeners = listeners
         self._is_stepped = is_stepped
-        trained = controller.policy.bundle.manifest.delays_s
         self._monitor = ObservationMonitor(
             self.contract,
             self.clock.now,
             has_ages=not is_stepped,
-            delays_s={name: longest for name, (_, longest) in trained.items()},
             max_ages_s=max_ages_s,
         )
         self._num_runs = 0

@@ -53,7 +53,6 @@ class ObservationMonitor:
         now: Callable[[], float],
         *,
         has_ages: bool,
-        delays_s: Mapping[str, float] | None = None,
         max_ages_s: Mapping[str, float] | None = None,
     ) -> None:
         """Put a monitor together.
@@ -62,11 +61,10 @@ class ObservationMonitor:
             contract: What is expected.
             now: The clock of the stamps, in seconds.
             has_ages: Whether to look at stamps; they have no meaning where time stands still.
-            delays_s: Longest delay that the policy was trained with, by signal; None for none.
             max_ages_s: Largest age by signal, where the user allows another one.
         """
         self._inputs = contract.inputs
-        self._max_ages = {**max_ages_of(contract, delays_s or {}), **(max_ages_s or {})}
+        self._max_ages = {**max_ages_of(contract), **(max_ages_s or {})}
         self._now = now
         self._has_ages = has_ages
         self._plausibility = Plausibility(contract.inputs, now)
@@ -137,22 +135,21 @@ class ObservationMonitor:
         return f"{1e3 * age:.0f} ms old, allowed are {1e3 * limit:.0f}" if age > limit else ""
 
 
-def max_ages_of(contract: Contract, delays_s: Mapping[str, float]) -> dict[str, float]:
-    """Return the largest age of every signal, for a policy trained with `delays_s`."""
-    return {
-        s.name: max_age_s(s, contract.control_dt_s, delays_s.get(s.name, 0.0))
-        for s in contract.inputs
-    }
+def max_ages_of(contract: Contract) -> dict[str, float]:
+    """Return the largest age in seconds of every input, by signal.
 
-
-def max_age_s(signal: Signal, control_dt_s: float, delay_s: float = 0.0) -> float:
-    """Return the largest age of a value: the signal's own limit, or one period of its sensor.
-
-    A policy that was trained with values `delay_s` old takes them that much older.
+    That is the signal's own limit, or one period of its sensor, plus the longest delay that the
+    policy was trained with: it has learned to act on values that old.
     """
+    return {signal.name: _max_age_s(signal, contract) for signal in contract.inputs}
+
+
+def _max_age_s(signal: Signal, contract: Contract) -> float:
     if signal.max_age_s is not None:
         return signal.max_age_s
-    return delay_s + max(control_dt_s, 0.0 if signal.rate_hz is None else 1.0 / signal.rate_hz)
+    _, delay_s = contract.delays_s.get(signal.name, (0.0, 0.0))
+    period_s = 0.0 if signal.rate_hz is None else 1.0 / signal.rate_hz
+    return delay_s + max(contract.control_dt_s, period_s)
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:

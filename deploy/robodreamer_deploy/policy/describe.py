@@ -141,9 +141,10 @@ def mapping_words(mapping: JointMapping) -> list[str]:
 
 
 def _delays(manifest: Manifest) -> list[str]:
-    if not manifest.delays_s:
+    if not manifest.contract.delays_s:
         return ["none in training"]
-    return [f"{name}: {low!r} .. {high!r} s" for name, (low, high) in manifest.delays_s.items()]
+    delays = manifest.contract.delays_s.items()
+    return [f"{name}: {low!r} .. {high!r} s" for name, (low, high) in delays]
 
 
 def _result(result: DrawResult) -> str:

@@ -26,7 +26,7 @@ from robodreamer_deploy.policy.graph_spec import (
 )
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 METADATA = "robodreamer.manifest"
 """Under this key the metadata of every graph holds the manifest."""
@@ -126,9 +126,6 @@ class Manifest:
     """Signals, action and rate; privileged signals may be listed, the graphs do not read them."""
     action_map: ActionMap
     """The contract's limits, as scale and offset."""
-    delays_s: Mapping[str, tuple[float, float]]
-    """Shortest and longest delay that was trained with, by signal and for `action`; what is not
-    listed was not delayed."""
     pinholes: Mapping[str, Pinhole]
     """Geometry of the cameras whose field of view is known, by signal."""
     preprocessing_version: int

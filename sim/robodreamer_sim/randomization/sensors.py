@@ -147,6 +147,28 @@ class Signals:
         return int(np.rint(max(longest, default=0.0)))
 
 
+def delays_s(contract: Contract, randomization: Randomization) -> dict[str, tuple[float, float]]:
+    """Return the shortest and longest delay in seconds, by signal and for `action`.
+
+    What is not delayed is left out. A camera's depth is as late as its picture.
+    """
+    signals = {
+        "camera_delay": {
+            name: tuple(s.name for s in of) for name, of in _cameras(contract).items()
+        },
+        "measurement_delay": {name: (s.name,) for name, s in _measurements(contract).items()},
+        "action_delay": {"action": ("action",)},
+    }
+    delays: dict[str, tuple[float, float]] = {}
+    for entry in randomization.entries:
+        if (delayed := signals.get(entry.field)) is None:
+            continue
+        shortest, longest = (round(s) * contract.control_dt_s for s in entry.distribution.bounds)
+        for chosen in entry.choose([*delayed]):
+            delays |= dict.fromkeys(delayed[chosen], (shortest, longest))
+    return delays
+
+
 def _cameras(contract: Contract) -> dict[str, list[Signal]]:
     """Return the image signals of every observed camera, its picture first."""
     with_depth = {c.signal for c in contract.cameras if c.depth_range_m is not None}

@@ -13,7 +13,6 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.robots.differences import differences
 from robodreamer_sim.errors import GraphicsError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import read_word
@@ -160,7 +159,7 @@ def make_robot(argument: str, contract: Contract) -> SimulatedRobot:
         env = make(task, options)
     except (ValueError, GraphicsError) as error:
         raise RobotError(str(error)) from error
-    found = "; ".join(differences(env.contract, contract))
+    found = "; ".join(env.contract.differences(contract, for_policy=True))
     if found:
         env.close()
         raise RobotError(f"the policy of {contract.task} cannot drive sim:{task}: {found}")

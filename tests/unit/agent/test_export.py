@@ -344,7 +344,7 @@ def test_a_manifest_that_tells_nothing_is_named_and_kept(older: Path, text: str)
 
 def test_a_policy_of_another_format_can_be_replaced(older: Path) -> None:
     data = json.loads((older / "manifest.json").read_text())
-    data |= {"format_version": 2, "something": "new"}
+    data |= {"format_version": 99, "something": "new"}
     (older / "manifest.json").write_text(json.dumps(data))
     check_target(older)
     check_target(older, ORIGIN)
@@ -364,5 +364,5 @@ def test_a_policy_of_another_run_is_replaced_only_where_that_was_asked_for(older
 
 def test_evaluation_refuses_a_task_that_has_changed(agent: Agent) -> None:
     contract = dataclasses.replace(agent.contract, control_dt_s=0.2)
-    with pytest.raises(ValueError, match="was trained: control_dt_s differ"):
+    with pytest.raises(ValueError, match="was trained: control_dt_s is "):
         make_evaluation_envs(contract, 5, num_workers=0)

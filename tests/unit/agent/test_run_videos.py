@@ -120,7 +120,7 @@ def test_a_task_that_has_changed_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "toy")
     contract = run / "contract.json"
     contract.write_text(contract.read_text().replace('"control_dt_s": 0.05', '"control_dt_s": 0.1'))
-    with pytest.raises(ValueError, match="control_dt_s differ"):
+    with pytest.raises(ValueError, match="control_dt_s is "):
         prepare_films(run, None, 1, 5, print)
 
 

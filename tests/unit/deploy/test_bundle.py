@@ -144,8 +144,8 @@ def test_every_field_of_the_manifest_is_required(folder: Path, field: str) -> No
     ("change", "words"),
     [
         (lambda c: c.update(colour="red"), "manifest has unknown fields: colour"),
-        (lambda c: c.update(format_version=1), "bundle format 1; .* reads 2: export the run again"),
-        (lambda c: c.update(format_version=3), "bundle format 3; this release reads 2"),
+        (lambda c: c.update(format_version=2), "bundle format 2; .* reads 3: export the run again"),
+        (lambda c: c.update(format_version=4), "bundle format 4; this release reads 3"),
         (lambda c: c["contract"].update(version=9), "contract version 9"),
         (lambda c: c.update(contract=3), "contract is 3, expected an object"),
         (lambda c: c.update(token_size=0), "token_size is 0"),
@@ -200,7 +200,10 @@ def test_a_tampered_manifest_is_refused_in_words(
             r"contract.action.labels\[0\] is 'y', .* 'x'",
         ),
         (lambda c: c.update(default_draw="sample"), "default_draw is 'sample', .* 'mode'"),
-        (lambda c: c.update(delays_s={}), r"delays_s.action is nothing, .* \[0.0, 0.02\]"),
+        (
+            lambda c: c["contract"].update(delays_s={}),
+            r"contract.delays_s.action is nothing, .* \[0.0, 0.02\]",
+        ),
         (lambda c: c["surprise_quantiles"].update({"0.99": 9.0}), "surprise_quantiles.0.99 is 9.0"),
         (lambda c: c.update(run="another"), "run is 'another', .* 'toy'"),
         (lambda c: c["draws"]["mode"].update(success_rate=1.0), "draws.mode.success_rate is 1.0"),

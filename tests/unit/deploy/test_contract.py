@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,50 @@ def test_json_gives_back_exactly_the_same_contract(contract: Contract) -> None:
     assert Contract.from_dict(contract.to_dict()) == contract
 
 
+def changed(name: str, **fields: Any) -> Contract:
+    """Return the contract with another signal of that name."""
+    signals = [replace(s, **fields) if s.name == name else s for s in CONTRACT.observations]
+    return replace(CONTRACT, observations=tuple(signals))
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "is_for_policy"),
+    [
+        (changed("proprio/position", labels=("x", "z")),
+         "proprio/position: labels is ('x', 'z'), expected ('x', 'y')", True),
+        (replace(CONTRACT, action=replace(CONTRACT.action, labels=("a", "b"))),
+         "action: labels is ('a', 'b'), expected ('x', 'y')", True),
+        (replace(CONTRACT, control_dt_s=0.5), "control_dt_s is 0.5, expected 0.02", True),
+        (replace(CONTRACT, observations=CONTRACT.observations[1:]),
+         "proprio/position is missing; there are image/eye, goal/target, privileged/distance",
+         True),
+        (changed("privileged/distance", unit=""),
+         "privileged/distance: unit is '', expected 'm'", False),
+        (replace(CONTRACT, delays_s={}),
+         "delays_s is {}, expected {'action': (0.0, 0.02)}", False),
+        (replace(CONTRACT, observations=CONTRACT.observations[::-1]),
+         ("the order is privileged/distance, goal/target, image/eye, proprio/position, expected "
+          "proprio/position, image/eye, goal/target, privileged/distance"), False),
+        (replace(CONTRACT, observations=(
+            *CONTRACT.observations, Signal(name="goal/b", shape=(), dtype="float32"))),
+         "goal/b is not expected", False),
+    ],
+)  # fmt: skip
+def test_differences_name_every_field_and_for_a_policy_only_what_it_reads_and_sends(
+    found: Contract, words: str, is_for_policy: bool
+) -> None:
+    assert found.differences(CONTRACT) == [words]
+    assert found.differences(CONTRACT, for_policy=True) == ([words] if is_for_policy else [])
+
+
+@given(contracts(), contracts())
+def test_two_contracts_have_no_differences_exactly_if_they_are_equal(
+    one: Contract, other: Contract
+) -> None:
+    assert (one.differences(other) == []) == (one == other)
+    assert one.differences(Contract.from_json(one.to_json())) == []
+
+
 @given(JSON_VALUES)
 def test_arbitrary_json_is_refused_in_words(value: Any) -> None:
     with pytest.raises(ValueError, match="contract"):
@@ -115,7 +160,10 @@ def test_a_contract_with_one_wrong_value_never_raises_anything_but_value_error(
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("version",), 1, "contract version 1; this release reads 2: train or export again"),
+        (("version",), 2, "contract version 2; this release reads 3: train or export again"),
+        (("delays_s",), {"image/nose": [0, 1]}, "image/nose is delayed, but no signal; there are"),
+        (("delays_s",), {"action": [0.2, 0.1]}, "action has delays from 0.2 to 0.1 s"),
+        (("delays_s",), {"action": [0.1]}, "delays_s"),
         (("colour",), "red", "contract has unknown fields: colour"),
         (("action", "size"), "2", "contract.action.size is '2', expected a whole number"),
         (("action", "size"), True, "contract.action.size is True, expected a whole number"),

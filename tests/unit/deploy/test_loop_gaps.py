@@ -123,7 +123,8 @@ def test_the_model_dreams_through_a_lost_frame(policy: Policy, how: str) -> None
 
 def test_a_frame_as_late_as_in_training_is_not_lost(policy: Policy) -> None:
     bundle = policy.bundle
-    manifest = dataclasses.replace(bundle.manifest, delays_s={"image/eye": (DT, 1.1 * DT)})
+    contract = dataclasses.replace(bundle.contract, delays_s={"image/eye": (DT, 1.1 * DT)})
+    manifest = dataclasses.replace(bundle.manifest, contract=contract)
     used = Policy(dataclasses.replace(bundle, manifest=manifest))
     _, witness = drive(used, Patchy(late={2, 3}), 6)
     assert kinds(witness) == ["posterior"] * 6

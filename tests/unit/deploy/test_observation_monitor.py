@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.control.observation_monitor import ObservationMonitor, max_age_s
+from robodreamer_deploy.contract import Array, Contract
+from robodreamer_deploy.control.observation_monitor import ObservationMonitor, max_ages_of
 from robodreamer_deploy.errors import RobotError
 from toy_robot import CONTRACT, Bench
 
@@ -126,11 +126,18 @@ def test_stamps_have_no_meaning_where_time_stands_still() -> None:
 
 
 def test_the_oldest_value_is_the_signals_or_one_period_of_its_sensor() -> None:
-    signal = Signal(name="image/eye", shape=(8, 6, 3), dtype="uint8")
-    assert max_age_s(signal, DT) == DT
-    assert max_age_s(dataclasses.replace(signal, rate_hz=10.0), DT) == 0.1
-    assert max_age_s(dataclasses.replace(signal, rate_hz=100.0), DT) == DT
-    assert max_age_s(dataclasses.replace(signal, rate_hz=10.0, max_age_s=0.03), DT, 0.5) == 0.03
+    def oldest(delay_s: float = 0.0, **fields: Any) -> float:
+        eye = dataclasses.replace(CONTRACT["image/eye"], **fields)
+        others = tuple(s for s in CONTRACT.observations if s.name != eye.name)
+        delays_s = {eye.name: (0.0, delay_s)}
+        contract = dataclasses.replace(CONTRACT, observations=(eye, *others), delays_s=delays_s)
+        return max_ages_of(contract)[eye.name]
+
+    assert oldest() == DT
+    assert oldest(rate_hz=10.0) == 0.1
+    assert oldest(rate_hz=100.0) == DT
+    assert oldest(0.5, rate_hz=10.0) == 0.6
+    assert oldest(0.5, rate_hz=10.0, max_age_s=0.03) == 0.03
 
 
 def test_stamps_that_break_are_not_taken_for_none() -> None:
@@ -147,10 +154,9 @@ def test_stamps_that_break_are_not_taken_for_none() -> None:
 
 def test_a_policy_that_was_trained_with_a_delay_takes_values_that_are_so_much_older() -> None:
     robot = Stamped({"image/eye": NOW - 2.9 * DT, "proprio/position": NOW - 1.9 * DT})
-    monitor = ObservationMonitor(
-        CONTRACT, lambda: NOW, has_ages=True, delays_s={"image/eye": 2 * DT}
-    )
-    assert "proprio/position" in str(monitor.read(robot).fault)
-    delays = {"image/eye": 2 * DT, "proprio/position": DT}
-    reading = ObservationMonitor(CONTRACT, lambda: NOW, has_ages=True, delays_s=delays).read(robot)
+    delays = {"image/eye": (0.0, 2 * DT)}
+    late_eye = dataclasses.replace(CONTRACT, delays_s=delays)
+    assert "proprio/position" in str(read(robot, contract=late_eye).fault)
+    delays |= {"proprio/position": (DT, DT)}
+    reading = read(robot, contract=dataclasses.replace(CONTRACT, delays_s=delays))
     assert (reading.missing, reading.fault) == ({}, None)

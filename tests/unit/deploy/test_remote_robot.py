@@ -392,7 +392,8 @@ def test_another_contract_is_refused_before_anything_moves() -> None:
         CONTRACT, action=dataclasses.replace(CONTRACT.action, high=(1.0, 1.0))
     )
     with served(Bench("", CONTRACT), CONTRACT) as server:
-        for words, contract in {"step is 0.02 s": faster, "its action is": scaled}.items():
+        refused = {"control_dt_s is 0.02, expected": faster, "action: high is": scaled}
+        for words, contract in refused.items():
             with pytest.raises(RobotError, match=words):
                 load_robot(str(server.address), contract)
 

@@ -189,8 +189,8 @@ def test_another_reward_is_no_obstacle(contract: Contract) -> None:
     ("task", "words"),
     [
         ("fetch_reech", "no task 'fetch_reech'; the closest are fetch_reach"),
-        ("dmc_cartpole_swingup", "cannot drive sim:dmc_cartpole_swingup: it has no image/scene"),
-        ("fetch_reach_visual", "cannot drive sim:fetch_reach_visual: it has no goal/position"),
+        ("dmc_cartpole_swingup", "cannot drive sim:dmc_cartpole_swingup: image/scene is missing"),
+        ("fetch_reach_visual", "cannot drive sim:fetch_reach_visual: goal/position is missing"),
     ],
 )
 def test_a_task_that_the_policy_was_not_trained_for_is_refused(
@@ -203,7 +203,7 @@ def test_a_task_that_the_policy_was_not_trained_for_is_refused(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"control_dt_s": 0.05}, r"its step is 0\.04 s, trained with 0\.05 s"),
+        ({"control_dt_s": 0.05}, r"control_dt_s is 0\.04, expected 0\.05"),
         ({"options": {"rig": "left"}}, "not trained in this simulator: unknown option 'rig'"),
     ],
 )

@@ -17,7 +17,7 @@ from robodreamer_sim.randomization.image_noise import (
     change_brightness,
     change_contrast,
 )
-from robodreamer_sim.randomization.sensors import Signals
+from robodreamer_sim.randomization.sensors import Signals, delays_s
 
 CONTRACT = Contract(
     task="toy",
@@ -112,6 +112,22 @@ def test_a_field_changes_the_signal_it_names_and_no_other(field: str) -> None:
         CONTRACT.check(seen)
         differing |= {key for key in plain if not np.array_equal(plain[key], seen[key])}
     assert differing == SEEN[field]
+
+
+def test_delays_are_told_by_signal_in_seconds() -> None:
+    entries = (
+        entry("camera_delay", 2.0, "eye"),
+        entry("measurement_delay", 1.0),
+        entry("measurement_delay", 3.0, "angle"),
+        entry("action_delay", 1.0),
+        entry("camera_drop", 0.5, "slow"),
+    )
+    assert delays_s(CONTRACT, Randomization(entries=entries)) == {
+        **dict.fromkeys(("image/eye", "image/eye_depth"), (0.2, 0.2)),
+        "proprio/angle": (3 * 0.1, 3 * 0.1),
+        "proprio/speed": (0.1, 0.1),
+        "action": (0.1, 0.1),
+    }
 
 
 def test_pictures_and_depth_of_a_camera_are_late_together() -> None:

@@ -23,7 +23,6 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.robots.differences import differences
 from robodreamer_deploy.robots.remote.address import parse_address
 from robodreamer_deploy.robots.remote.client import Answer, Client
 from robodreamer_deploy.robots.remote.keys import load_key
@@ -273,7 +272,7 @@ def make_robot(argument: str, contract: Contract) -> RemoteRobot:
     except BaseException:
         client.close()
         raise
-    if found := "; ".join(differences(offered, contract)):
+    if found := "; ".join(offered.differences(contract, for_policy=True)):
         client.close()
         raise RobotError(f"the policy of {contract.task} cannot drive {address}: {found}")
     kind = EpisodicRemoteRobot if description.is_episodic else RemoteRobot
