@@ -1,4 +1,4 @@
-"""How long every command takes to print its help, which is what start-up costs: seconds.
+"""Start-up: seconds that every command takes to print its help.
 
     python benchmarks/startup.py --repeats 5
 
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from _timing import describe_origin, make_parser, print_table, write_json
 
-from robodreamer.cli.commands import COMMANDS
+from robodreamer.cli.main import COMMANDS
 
 AGENT = ("-m", "robodreamer")
 DEPLOY = ("-c", "import sys; from robodreamer_deploy.cli.main import main; sys.exit(main())")

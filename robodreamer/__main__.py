@@ -1,8 +1,8 @@
-"""The `robodreamer` command: says what is missing, or hands over to `robodreamer.cli.main`.
+"""The `robodreamer` command: names the packages that are missing, or calls `robodreamer.cli.main`.
 
-A robot computer has the bare install, numpy and onnxruntime; whoever asks it to train deserves a
-sentence, not a traceback. Nothing is caught: what fails inside an installed package is shown.
-Only the doctor comes to any machine.
+A robot computer has the bare install, numpy and onnxruntime; a command to train gets a sentence
+there instead of a traceback. Nothing is caught: an error inside an installed package is shown. The
+doctor alone runs on every machine.
 """
 
 import sys

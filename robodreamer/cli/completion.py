@@ -1,20 +1,20 @@
-"""`robodreamer --print-completion SHELL`: a script by which a shell completes words."""
+"""`robodreamer --print-completion SHELL`: a script by which a shell completes words.
+
+tyro prints one, too, which completes neither tasks nor the words of `robodreamer robot`.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robodreamer.cli.dataset import ImportLogArguments
+from robodreamer.cli.demo import DemoArguments
+from robodreamer.cli.doctor import DoctorArguments
+from robodreamer.cli.evaluate import EvaluateArguments
 from robodreamer.cli.export import ExportArguments
-from robodreamer.cli.machine import DemoArguments, DoctorArguments
 from robodreamer.cli.parsing import options_of
-from robodreamer.cli.results import (
-    DreamArguments,
-    EvaluateArguments,
-    PlotArguments,
-    ReportArguments,
-)
 from robodreamer.cli.tasks import TasksArguments
 from robodreamer.cli.train import TrainArguments
+from robodreamer.cli.visualize import DreamArguments, PlotArguments, ReportArguments
 from robodreamer.config import choose
 
 ARGUMENTS: Mapping[str, Any] = {
@@ -32,7 +32,7 @@ ARGUMENTS: Mapping[str, Any] = {
 TASK_COMMANDS = ("train", "tasks", "robot")
 """Commands whose first word is a task."""
 SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
-"""What has to stand in front of bash's script."""
+"""Line in front of bash's script that makes a shell understand it."""
 SCRIPT = """\
 # completion of robodreamer's commands, options, tasks and files
 {first}_robodreamer() {{
@@ -58,7 +58,7 @@ def completion_script(shell: str) -> str:
     """Return the script for a shell.
 
     Raises:
-        ValueError: There is none for it.
+        ValueError: There is none for this shell.
     """
     first = choose("shell", shell, SHELLS)
     return SCRIPT.format(

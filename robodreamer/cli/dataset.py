@@ -1,4 +1,4 @@
-"""`robodreamer import-log`: from a robot back to the run that its policy came from."""
+"""`robodreamer import-log`: logs of a robot into the replay of the run its policy came from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ Logs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="
 
 @dataclass(frozen=True, kw_only=True)
 class ImportLogArguments:
-    """Add what a robot has recorded to a run's replay, so that training goes on with it."""
+    """Add what a robot recorded to a run's replay, so that training goes on with it."""
 
     logs: Logs
     """Logs that `robodreamer-deploy --log` wrote."""
     run: Path
-    """Run folder, which nobody trains meanwhile."""
+    """Run folder; no process may train it at the same time."""
 
 
 def import_log(words: Sequence[str]) -> Job:
-    """Build an import."""
+    """Prepare an import."""
     arguments = parse(ImportLogArguments, "import-log", words)
     if not arguments.logs:
         raise ValueError("name a log, such as drive.mcap")

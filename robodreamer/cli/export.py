@@ -23,7 +23,7 @@ class ExportArguments:
     opset: int = 18
     """ONNX operator set, 18 to 23."""
     quantize: Literal["int8"] | None = None
-    """Keep the weights of matrix products in int8; refused if that costs too much return."""
+    """Keep the weights of matrix products in int8; refused if it costs too much return."""
     half: bool = False
     """Keep weights in float16; refused likewise."""
     accept_loss: bool = False
@@ -33,23 +33,19 @@ class ExportArguments:
 
 
 def export(words: Sequence[str]) -> Job:
-    """Build an export."""
+    """Prepare an export."""
     arguments = parse(ExportArguments, "export", words)
     if arguments.quantize and arguments.half:
         raise ValueError("--quantize and --half exclude each other")
-    from robodreamer.export.export import prepare_export
+    from robodreamer import api
 
-    return prepare_export(
+    return api.export_policy.prepare(
         arguments.run,
         arguments.out,
         checkpoint=arguments.checkpoint,
-        opset=arguments.opset,
-        precision=_precision(arguments),
+        precision="float16" if arguments.half else arguments.quantize or "float32",
         accept_loss=arguments.accept_loss,
         episodes=arguments.episodes,
-        say=say,
+        opset=arguments.opset,
+        log=say,
     )
-
-
-def _precision(arguments: ExportArguments) -> Literal["float32", "int8", "float16"]:
-    return "float16" if arguments.half else arguments.quantize or "float32"

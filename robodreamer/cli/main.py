@@ -1,6 +1,8 @@
-"""The `robodreamer` command: reads the words, builds the objects, and hands them over.
+"""The `robodreamer` command: finds the command that is meant, prepares it, and does it.
 
-Help must not wait for torch, so every subcommand imports what it needs when it runs.
+A command's function turns words into a job. All that is wrong with the words, the files or the
+machine shows while the job is prepared. Help does not wait for torch: a command's module is
+imported when it is named, and imports what it needs when its words were understood.
 """
 
 import os
@@ -9,11 +11,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
-from robodreamer import __version__
 from robodreamer.utils.processor import bound_spinning
+from robodreamer.version import __version__
 from robodreamer_deploy.utils.streams import open_closed_streams
 from robodreamer_deploy.utils.suggest import printable_lines
 
@@ -41,7 +44,20 @@ robodreamer-deploy drives a robot.
 """
 
 
-Job = Callable[[], int | None]
+COMMANDS: Mapping[str, str] = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "export": "export",
+    "dream": "visualize",
+    "plot": "visualize",
+    "report": "visualize",
+    "import-log": "dataset",
+    "tasks": "tasks",
+    "doctor": "doctor",
+    "demo": "demo",
+    "robot": "robot",
+}
+"""Module of every command in this package; its function there is called as the command."""
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 STANDARD_OUTPUT = 1
@@ -57,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _answer(words)
         finally:
             sys.stdout.flush()
-    except ToldToEndError as told:
-        return 128 + told.number
+    except StopSignalError as stop:
+        return 128 + stop.number
     except KeyboardInterrupt:
         return INTERRUPTED
-    except OSError as error:  # of printing: what else fails was told where it did
+    except OSError as error:  # of printing; every other one was reported where it happened
         is_reader_gone = isinstance(error, BrokenPipeError) and _reader_is_gone()
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)  # Python flushes at its end
         return CLOSED_PIPE if is_reader_gone else _complain(error)
@@ -78,20 +94,20 @@ def _answer(words: Sequence[str]) -> int:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads what this process prints any more, as after `| head`."""
+    """Whether the reader of this process's output has closed it, as after `| head`."""
     poll = select.poll()
     poll.register(STANDARD_OUTPUT, 0)  # a pipe that nobody reads is reported without being asked
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _run(words: Sequence[str]) -> int:
-    """Build a job and do it; turn the failures that a user can do something about into words.
+    """Prepare a job and do it; answer a failure that a user can mend in a sentence.
 
-    Any `ValueError` while building is the user's; while the job runs it is ours, and shown.
+    A `ValueError` of the preparation is the user's; one that comes later is ours, and shown.
     """
     try:
         with _leaving_at_once():
-            job = _command(words[0])(words[1:])
+            job = prepare(words)
     except SystemExit:  # after help, which must not wait for the imports of the known failures
         raise
     except (ValueError, OSError) as error:
@@ -100,14 +116,15 @@ def _run(words: Sequence[str]) -> int:
         return _complain(error)
     try:
         with _ending_in_order():
-            return job() or 0
+            status = job()
     except _known_failures() as error:
         return _complain(error)
+    return status if isinstance(status, int) else 0
 
 
 @contextmanager
 def _leaving_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process on the spot while it builds a job and has nothing to lose.
+    """Let Ctrl-C end the process on the spot while it prepares a job and has nothing to lose.
 
     An exception in the middle of torch's import ends in another error, or in a crash.
     """
@@ -120,20 +137,20 @@ def _leaving_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class ToldToEndError(KeyboardInterrupt):
-    """The process was told to end, as by Ctrl-C, and puts in order what it was about."""
+class StopSignalError(KeyboardInterrupt):
+    """Request of another process to end, on which drafts are deleted and simulators closed."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        """Of the signal."""
+        """Number of the signal."""
 
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
     """Turn the first SIGTERM or SIGHUP into an exception, and ignore those that follow it.
 
-    Drafts are deleted and simulators closed then. A closed terminal is told of twice, by the shell
-    and by the kernel; under `nohup` it stays ignored.
+    A closed terminal sends two, one by the shell and one by the kernel; under `nohup` SIGHUP stays
+    ignored.
     """
     before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     heard = [number for number, handler in before.items() if handler == signal.SIG_DFL]
@@ -142,14 +159,14 @@ def _ending_in_order() -> Iterator[None]:
         del frame
         for other in heard:
             signal.signal(other, signal.SIG_IGN)
-        raise ToldToEndError(number)
+        raise StopSignalError(number)
 
     for number in heard:
         signal.signal(number, end)
     try:
         yield
-    except ToldToEndError:
-        raise  # and let nothing disturb what is left to do
+    except StopSignalError:
+        raise  # with the signals still ignored, so that nothing disturbs the tidying
     except BaseException:
         _restore(before)
         raise
@@ -161,14 +178,22 @@ def _restore(handlers: Mapping[int, Any]) -> None:
         signal.signal(number, handler)
 
 
-def _command(name: str) -> Callable[[Sequence[str]], Job]:
-    """Return the function that turns a command's words into a job."""
-    from robodreamer.cli import commands
+def prepare(words: Sequence[str]) -> Callable[[], object]:
+    """Return the job that the words of a command line ask for.
+
+    Raises:
+        ValueError: There is no such command, or its words cannot be used.
+    """
+    name, *arguments = words
+    if name == "--print-completion":
+        from robodreamer.cli.completion import completion_script
+
+        script = completion_script(arguments[0] if arguments else "bash")
+        return lambda: print(script)
     from robodreamer.config import choose
 
-    if name == "--print-completion":
-        return commands.print_completion
-    return choose("command", name, commands.COMMANDS)
+    module = import_module(f"robodreamer.cli.{choose('command', name, COMMANDS)}")
+    return getattr(module, name.replace("-", "_"))(arguments)
 
 
 def _known_failures() -> tuple[type[Exception], ...]:
@@ -195,6 +220,6 @@ def _complain(error: Exception) -> int:
         raise error
     if os.environ.get("ROBODREAMER_TRACEBACK"):
         raise error
-    with suppress(OSError):  # nobody takes it in; the exit status tells it all the same
+    with suppress(OSError):  # without a reader the exit status has to be enough
         print(f"robodreamer: {printable_lines(str(error))}", file=sys.stderr)
     return 2

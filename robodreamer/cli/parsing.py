@@ -1,4 +1,10 @@
-"""How words of the command line become arguments; what all commands share."""
+"""Words of the command line into arguments; the one place that all commands share.
+
+tyro reads the words of one command. Its own subcommands and its own suggestions are not used: a
+mistake has to be one sentence with the closest word, on one line of a log, and tyro answers with a
+box of several lines, names no command that is close, and of `evaluate --epsiodes` suggests the
+`--episodes` of every command (tyro 1.0.16).
+"""
 
 import dataclasses
 import difflib
@@ -11,8 +17,8 @@ import tyro
 
 from robodreamer_deploy.utils.suggest import printable_lines
 
-Job = Callable[[], int | None]
-"""What a command does once its words were understood; returns the exit status, None is 0."""
+Job = Callable[[], object]
+"""Work of a command, prepared; an int that it returns is the exit status, all else means 0."""
 Folder = Annotated[Path, tyro.conf.Positional]
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")]
 Arguments = TypeVar("Arguments")

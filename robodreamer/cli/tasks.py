@@ -1,4 +1,4 @@
-"""`robodreamer tasks`: what can be learned, what it looks like, and whether it is fit for it."""
+"""`robodreamer tasks`: the list of tasks, one in detail or in pictures, and the check of a task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import tyro
 
 from robodreamer.cli.parsing import Job, parse, say
-from robodreamer.cli.train import usual_config
+from robodreamer.config import named_config
 
 USUAL_FOLDER = Path("runs/tasks")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TasksArguments:
-    """List the tasks; tell of a few, or of one by name, all that they observe and accept.
+    """List the tasks; show of a few, or of one by name, all that they observe and accept.
 
     `robodreamer tasks check NAME ...` holds tasks, also your own, against what every task promises.
     """
@@ -37,7 +37,7 @@ class TasksArguments:
 
 
 def tasks(words: Sequence[str]) -> Job:
-    """Build what lists the tasks, shows them, or checks them."""
+    """Prepare to list the tasks, show them, or check them."""
     if words[:1] == ["check"]:
         return _check(words[1:])
     arguments = parse(TasksArguments, "tasks", words)
@@ -65,7 +65,7 @@ def tasks(words: Sequence[str]) -> Job:
     from robodreamer.visualization.tasks import prepare_task_view
 
     folder = (arguments.out or USUAL_FOLDER) if arguments.show else None
-    side = usual_config().data.image_size
+    side = named_config("").data.image_size
     options = EnvOptions(
         image_size=(side, side),
         geom_groups=arguments.geom_groups,
@@ -101,4 +101,4 @@ def _check(words: Sequence[str]) -> Job:
     require_mujoco()
     from robodreamer.tasks.check import prepare_check
 
-    return prepare_check(arguments.names, say, usual_config())
+    return prepare_check(arguments.names, say, named_config(""))

@@ -5,8 +5,8 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from robodreamer import __version__
 from robodreamer.doctor.checks import Finding, check_machine, check_packages, check_simulation
+from robodreamer.version import __version__
 from robodreamer_deploy.utils.table import format_row
 
 Check = Callable[[], Iterator[Finding]]

@@ -32,7 +32,7 @@ def make_evaluation_job(
     blank: Sequence[str] = (),
     json_file: Path | None = None,
     randomize: str | None = None,
-) -> Callable[[], None]:
+) -> Callable[[], dict[ActionSelection, Evaluation]]:
     """Load a run or a policy and its task; return the job that evaluates it and prints results.
 
     Raises:
@@ -48,7 +48,7 @@ def make_evaluation_job(
     timeout_s = target.config.env_timeout_s if target.config else TIMEOUT_S
     envs = make_evaluation_envs(target.contract, episodes, randomize=randomize, timeout_s=timeout_s)
 
-    def job() -> None:
+    def job() -> dict[ActionSelection, Evaluation]:
         with envs:
             shown = f", black: {', '.join(black)}" if black else ""
             shown += f", randomised: {describe(randomize)}" if randomize else ""
@@ -62,6 +62,7 @@ def make_evaluation_job(
                 say(f"warning: {warning}")
             if json_file:
                 write_json_atomic(json_file, as_json(target, results, black, randomize))
+            return results
 
     return job
 

@@ -72,8 +72,8 @@ def prepare_export(
     precision: Precision = "float32",
     accept_loss: bool = False,
     say: Say,
-) -> Callable[[], None]:
-    """Load a run and its task; return what exports it to `out`.
+) -> Callable[[], Path]:
+    """Load a run and its task; return what exports it to `out` and returns that folder.
 
     By default that is policies/NAME, named as the run's folder, where another run's policy stays:
     it is replaced only if `out` names it.
@@ -96,7 +96,7 @@ def prepare_export(
     timeout_s = run.config.env_timeout_s
     envs = make_evaluation_envs(run.contract, episodes, timeout_s=timeout_s)
 
-    def export() -> None:
+    def export() -> Path:
         with envs:
             say(f"agent       {run.checkpoint.path}")
             if checkpoint in (None, NEWEST) and (better := better_than_newest(run_folder)):
@@ -114,6 +114,7 @@ def prepare_export(
                 drive=(envs, episodes) if episodes else None,
                 say=say,
             )
+        return target
 
     return export
 

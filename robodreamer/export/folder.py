@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-import robodreamer
 from robodreamer.export.graphs import write_graphs
 from robodreamer.export.torch_trace import Trace
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.files import locked
+from robodreamer.version import __version__
 from robodreamer_deploy.policy.bundle import Bundle, Carry, write_initial
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS, StateShapes, describe_validity
@@ -57,7 +57,7 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
     validity = describe_validity(agent.contract) if agent.world_model.encoder.validity else {}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
-        robodreamer_version=robodreamer.__version__,
+        robodreamer_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=origin.run,
         commit=origin.commit,

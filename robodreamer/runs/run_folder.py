@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-import robodreamer
 from robodreamer import config as config_module
 from robodreamer.config import TrainConfig
 from robodreamer.learning.agent import Agent
@@ -31,6 +30,7 @@ from robodreamer.runs.best_checkpoint import BestStates, Evaluated
 from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.runs.files import write_json_atomic
 from robodreamer.runs.metrics import read_metrics
+from robodreamer.version import __version__
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.utils.atomic_write import write_atomic
 from robodreamer_sim.utils.cores import num_usable_cores
@@ -80,7 +80,7 @@ def require_new(folder: Path) -> None:
     """
     if (folder / "config.json").exists():
         raise ValueError(
-            f"{folder} holds a run already; go on with --resume, or choose another --run"
+            f"{folder} holds a run already; resume it (--resume), or choose another folder (--run)"
         )
     if left := [name for name in ("checkpoints", "metrics.jsonl") if (folder / name).exists()]:
         raise ValueError(
@@ -97,7 +97,7 @@ def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
         folder / "config.json",
         {
             "run_version": RUN_VERSION,
-            "robodreamer": robodreamer.__version__,
+            "robodreamer": __version__,
             "commit": git_commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -182,13 +182,12 @@ def _load_best(folder: Path, states: BestStates) -> tuple[Checkpoint, dict[str, 
     raise ValueError(f"{folder} has not been evaluated yet; --checkpoint {NEWEST} is there")
 
 
-def better_than_newest(folder: Path) -> str | None:
-    """Return a sentence about a state that evaluated better than the newest; None if none did."""
+def newest_evaluation(folder: Path) -> Evaluated | None:
+    """Return a run's newest evaluation; None before there is one."""
     path = folder / "metrics.jsonl"
     lines = read_metrics(folder) if path.exists() else []
     evaluations = [line for line in lines if "evaluation/return" in line]
-    best = BestStates(folder).best()
-    if best is None or not evaluations:
+    if not evaluations:
         return None
     line = evaluations[-1]
     figures = {
@@ -196,8 +195,13 @@ def better_than_newest(folder: Path) -> str | None:
         for name, value in line.items()
         if name.startswith("evaluation/")
     }
-    newest = Evaluated.of(line["step"], figures)
-    if not best.is_better_than(newest):
+    return Evaluated.of(line["step"], figures)
+
+
+def better_than_newest(folder: Path) -> str | None:
+    """Describe the state of a run that evaluated better than the newest; None if there is none."""
+    best, newest = BestStates(folder).best(), newest_evaluation(folder)
+    if best is None or newest is None or not best.is_better_than(newest):
         return None
     return f"{best} was better than the newest evaluation, {newest}"
 

@@ -41,8 +41,10 @@ SMALL_DETER = 256
 
 def make_training_job(
     config: TrainConfig, folder: Path, *, resumed: RunRecord | None = None, view: bool = False
-) -> Callable[[], None]:
+) -> Callable[[], bool]:
     """Build a new run in `folder`, or restore its newest checkpoint; return the job that trains it.
+
+    The job returns whether the run finished: False if it was told to stop, and has saved.
 
     A run that was interrupted before its first checkpoint starts again.
 

@@ -14,19 +14,20 @@ from robodreamer.training.train import Session, save, train
 from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 
 
-def train_to_end(session: Session, folder: Path, resources: ExitStack) -> None:
+def train_to_end(session: Session, folder: Path, resources: ExitStack) -> bool:
     """Train; save what a failure would lose, and close all resources in any case.
+
+    Returns:
+        Whether the run finished: False if a stop was requested and the run has saved.
 
     Raises:
         EnvironmentFault: An environment failed. Its transition lies in `folder`/faults, and the
             agent in a checkpoint.
         TrainingDivergedError: The agent's numbers are no longer finite.
-        KeyboardInterrupt: A stop was requested and the run has saved; it also cancels the commands
-            that were to follow.
     """
     with resources:
         try:
-            is_finished = train(session)
+            return train(session)
         except EnvironmentFault as fault:
             saved = _rescue_uninterrupted(session)
             kept = _save_transition(folder, session.collector, fault)
@@ -42,8 +43,6 @@ def train_to_end(session: Session, folder: Path, resources: ExitStack) -> None:
                 f"training diverged: {error}; {left}; a smaller "
                 "--algorithm.optimizer.learning-rate may help"
             ) from error
-    if not is_finished:
-        raise KeyboardInterrupt
 
 
 def _rescue_uninterrupted(session: Session) -> str:

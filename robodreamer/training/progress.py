@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from robodreamer.utils.formatting import format_duration
+from robodreamer.utils.interactive import is_interactive
 from robodreamer_deploy.utils.suggest import printable_lines
 
 BAR_WIDTH = 40
@@ -36,11 +37,15 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        output: TextIO = stream or sys.stderr
+        is_notebook = is_interactive() and not sys.stderr.isatty()
+        # A notebook shows on red what goes to standard error.
+        output: TextIO = stream or (sys.stdout if is_notebook else sys.stderr)
         is_terminal = output.isatty()
         self.title = title
         self._clock = clock
-        self._console = _Console(file=output, highlight=False, soft_wrap=not is_terminal)
+        self._console = _Console(
+            file=output, highlight=False, soft_wrap=not is_terminal, force_jupyter=False
+        )
         self._live = Live(console=self._console, auto_refresh=False) if is_terminal else None
         self._first: tuple[float, float] | None = None
 

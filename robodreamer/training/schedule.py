@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from robodreamer.config import TrainConfig
+from robodreamer.utils.interactive import is_interactive
 
 CONFIRMED_STOP_CODE = 130  # 128 + SIGINT, as shells count
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -110,8 +111,10 @@ class Schedule:
 class StopRequest:
     """Handler of the signals in `STOPS`: the first requests a stop, a second Ctrl-C exits at once.
 
-    Exiting at once is safe, because half-written files have temporary names. SIGHUP stays ignored
-    where it already was, as under `nohup`.
+    Exiting at once is safe, because half-written files have temporary names. In a notebook or at
+    Python's prompt the second Ctrl-C raises `KeyboardInterrupt` instead, because the process holds
+    more than this run. SIGHUP stays ignored where it already was, as under `nohup`. A thread other
+    than the main one receives no signals, so there nothing can be requested.
 
     Args:
         say: Prints an acknowledgement; the update of a large network takes a while.
@@ -124,6 +127,8 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":  # noqa: PYI034  beartype checks no Self
         """Install the handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in STOPS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._handlers[number] = signal.signal(number, self._hear)
@@ -138,6 +143,8 @@ class StopRequest:
         del frame
         if self.is_requested and number not in CONFIRMATIONS:
             return
+        if self.is_requested and is_interactive():
+            raise KeyboardInterrupt
         if self.is_requested:
             if os.isatty(STDERR):
                 os.write(STDERR, SHOW_CURSOR)  # the live display has hidden it

@@ -10,6 +10,7 @@ Training leaves some at every evaluation, `robodreamer dream` makes more of any 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -53,6 +54,15 @@ EPISODE_SIDE = 360
 Say = Callable[[str], None]
 
 
+class Films(NamedTuple):
+    """Films of a run, and the dream that one of them shows."""
+
+    files: list[Path]
+    """Videos and pictures, in the order they were written."""
+    dream: Dream | None
+    """Arrays of what happened and what the model imagined; None of an episode of one step."""
+
+
 def prepare_films(
     run: Path,
     checkpoint: str | None,
@@ -62,7 +72,7 @@ def prepare_films(
     *,
     is_sampling: bool = False,
     strip: Path | None = None,
-) -> Callable[[], None]:
+) -> Callable[[], Films]:
     """Load a run and make its task; return what films it.
 
     Args:
@@ -98,7 +108,7 @@ def _film(
     context: int,
     strip: Path | None,
     say: Say,
-) -> None:
+) -> Films:
     """Let the agent act in evaluation episodes and dream of the first; write all films.
 
     Raises:
@@ -132,6 +142,7 @@ def _film(
             written.append(strip)
     for path in written:
         say(f"wrote {path}")
+    return Films(written, dreams[0] if dreams else None)
 
 
 def make_recorder(policy: VectorPolicy, contract: Contract) -> Recorder:

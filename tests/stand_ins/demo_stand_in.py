@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 
-def main() -> int:
-    program, *words = sys.argv[1:]
+def main(arguments: list[str]) -> int:
+    program, *words = arguments
     name = words[0] if program == "robodreamer" else "drive"
     log = Path(os.environ["DEMO_LOG"])
     with log.open("a") as file:
@@ -53,13 +53,11 @@ def train(words: list[str]) -> None:
     run, minutes = option(words, "--run"), float(str(option(words, "--minutes")))
     if "--resume" not in words:
         seed = int(str(option(words, "--seed")))
-        config = {"task": words[1], "seed": seed, "protocol": "cpu"}
-        write(run / "config.json", {"config": config})
+        write(run / "config.json", {"config": {"task": words[-1], "seed": seed}})
         write(
             run / "contract.json", {"observations": [{"name": "image/scene"}, {"name": "goal/a"}]}
         )
-    updates = float(os.environ.get("DEMO_UPDATES", "4000"))
-    write(run / "metrics.jsonl", {"step": 1, "minutes": minutes, "updates": updates})
+    write(run / "metrics.jsonl", {"step": 1, "minutes": minutes})
 
 
 def evaluate(words: list[str]) -> None:
@@ -84,4 +82,4 @@ def report(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

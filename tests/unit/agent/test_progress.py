@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robodreamer.training.progress import (
-    Progress,
-)
+from robodreamer.training.progress import Progress
 from robodreamer.utils.formatting import format_duration
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -35,6 +33,15 @@ def read_all(terminal: int) -> str:
             content += os.read(terminal, 65536)
         except OSError:  # Linux says EIO when nobody has the other end open
             return content.decode()
+
+
+def test_a_notebook_shows_progress_as_output_and_not_as_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Progress("title").say("in a log")
+    monkeypatch.setattr("sys.ps1", "In : ", raising=False)
+    Progress("title").say("in a notebook")
+    assert capsys.readouterr() == ("in a notebook\n", "in a log\n")
 
 
 def test_a_log_gets_one_plain_line_per_report(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robodreamer.cli.commands import COMMANDS
-from robodreamer.cli.main import main
+from robodreamer.cli.main import main, prepare
 from robodreamer.evaluation.random_policy import RandomPolicy, random_score
 from robodreamer.evaluation.scores import read_evaluation
 from robodreamer.runs.run_folder import read_run
@@ -190,9 +189,9 @@ def test_the_next_commands_survive_a_shell_and_are_real(tmp_path: Path) -> None:
     named = next_commands(run)
     ours = [words[1:] for words in named if words[0] == "robodreamer" and str(run) in words]
     assert [words[0] for words in ours] == ["export", "train", "dream", "evaluate"]
-    for name, *words in ours:  # every word is read before the folder is looked into
+    for words in ours:  # every word is read before the folder is looked into
         with pytest.raises(ValueError, match="gone"):
-            COMMANDS[name]([word.replace(str(run), str(tmp_path / "gone")) for word in words])
+            prepare([word.replace(str(run), str(tmp_path / "gone")) for word in words])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import threading
 from dataclasses import replace
 from itertools import accumulate
 
@@ -149,6 +150,30 @@ def test_signals_that_arrive_twice_by_themselves_confirm_nothing(number: signal.
         assert stop.is_requested
     assert said.get(timeout=10) == "saving; Ctrl-C again leaves at once"
     assert said.empty()
+
+
+def test_in_a_notebook_a_second_ctrl_c_interrupts_and_the_process_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.ps1", ">>> ", raising=False)
+    with StopRequest(lambda _: None) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.is_requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_thread_without_signals_trains_without_them() -> None:
+    asked: list[bool] = []
+
+    def train() -> None:
+        with StopRequest(print) as stop:
+            asked.append(stop.is_requested)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert asked == [False]
 
 
 def test_a_hangup_that_was_ignored_stays_ignored() -> None:

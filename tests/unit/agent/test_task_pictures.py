@@ -18,12 +18,12 @@ import pytest
 from conformance_tasks import Fit
 from fine_mesh import lump
 from robodreamer.cli.main import main
-from robodreamer.cli.train import usual_config
+from robodreamer.config import named_config
 from robodreamer.tasks.costs import measure_costs
 from robodreamer.visualization.tasks import CLIP_S, CLIP_SIDE, SHEET_SIDE
 from robodreamer_sim import EnvOptions, VectorEnv, make
 
-SIDE = usual_config().data.image_size
+SIDE = named_config("").data.image_size
 """Side of the pictures that training observes on this machine, in pixels."""
 
 

@@ -1,51 +1,10 @@
-"""`robodreamer evaluate`, `dream`, `plot` and `report`: what a run or a policy is worth."""
+"""`robodreamer dream`, `plot` and `report`: films, curves and a page about runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from robodreamer.cli.parsing import Folder, Folders, Job, parse, say
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateArguments:
-    """Measure return and success of a run, or of an exported policy, on fixed episodes."""
-
-    folder: Folder
-    """Run folder, or policy folder."""
-    episodes: int = 50
-    """Episodes per draw; the same number always means the same episodes."""
-    draw: Literal["mode", "sample", "both"] = "both"
-    """Take the most likely latents and action, draw them at random, or try one after the other."""
-    checkpoint: str | None = None
-    """Checkpoint of a run, such as step-000012000; newest, the default; or best, the one that
-    evaluated best during training."""
-    blank: tuple[str, ...] = ()
-    """Cameras that show black, to see how much the policy depends on them."""
-    randomize: str | None = None
-    """Randomise the task otherwise than in training: none, mild, strong, or a JSON file."""
-    json: Path | None = None
-    """File to write all figures to."""
-
-
-def evaluate(words: Sequence[str]) -> Job:
-    """Build an evaluation."""
-    arguments = parse(EvaluateArguments, "evaluate", words)
-    from robodreamer.evaluation.report import make_evaluation_job
-    from robodreamer_deploy.policy.manifest import ACTION_SELECTIONS
-    from robodreamer_sim.randomization import read_word
-
-    return make_evaluation_job(
-        arguments.folder,
-        episodes=arguments.episodes,
-        draws=ACTION_SELECTIONS if arguments.draw == "both" else (arguments.draw,),
-        say=say,
-        checkpoint=arguments.checkpoint,
-        blank=arguments.blank,
-        json_file=arguments.json,
-        randomize=read_word(arguments.randomize) if arguments.randomize else None,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +23,16 @@ class DreamArguments:
 
 
 def dream(words: Sequence[str]) -> Job:
-    """Build what films a run."""
+    """Prepare the films of a run."""
     arguments = parse(DreamArguments, "dream", words)
-    for name in ("episodes", "context"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name} is at least 1")
-    from robodreamer.visualization.run_videos import prepare_films
+    from robodreamer import api
 
-    return prepare_films(
-        arguments.run, arguments.checkpoint, arguments.episodes, arguments.context, say
+    return api.dream.prepare(
+        arguments.run,
+        episodes=arguments.episodes,
+        context=arguments.context,
+        checkpoint=arguments.checkpoint,
+        log=say,
     )
 
 
@@ -93,7 +53,7 @@ class PlotArguments:
 
 
 def plot(words: Sequence[str]) -> Job:
-    """Build what plots runs."""
+    """Prepare the plots of runs."""
     arguments = parse(PlotArguments, "plot", words)
     if not arguments.runs:
         raise ValueError("name at least one run folder, such as runs/fetch_reach")
@@ -122,7 +82,7 @@ class ReportArguments:
 
 
 def report(words: Sequence[str]) -> Job:
-    """Build what writes the page."""
+    """Prepare the page."""
     arguments = parse(ReportArguments, "report", words)
     from robodreamer.visualization.report import prepare_report
 

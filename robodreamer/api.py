@@ -1,0 +1,232 @@
+"""The functions of `import robodreamer`, from a task to a policy; the command line calls the same.
+
+Each of them does two things, one after the other. First it checks what is asked and loads it; a
+`ValueError` says in a sentence what cannot be done. Then it works. `FUNCTION.prepare(...)` does
+the first and returns the second: the command line, which calls that, lets Ctrl-C end the process
+at once before the work begins, and shows a traceback for an error that comes after it.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from robodreamer.config import TrainConfig, folder_name, named_config
+from robodreamer.evaluation.evaluate import Evaluation
+from robodreamer.evaluation.report import make_evaluation_job
+from robodreamer.runs.run import Run
+from robodreamer.runs.run_folder import RunRecord
+from robodreamer.training.builder import make_training_job
+from robodreamer.training.run_settings import change_settings, resumed_config
+from robodreamer.utils.two_steps import Job, in_two_steps
+from robodreamer.visualization.dream import CONTEXT
+from robodreamer.visualization.run_videos import Films, prepare_films
+from robodreamer_deploy.policy.manifest import ACTION_SELECTIONS, ActionSelection, Precision
+
+Folder = str | os.PathLike[str]
+Log = Callable[[str], None]
+
+
+@in_two_steps
+def train(
+    task: str | TrainConfig,
+    *,
+    run: Folder | None = None,
+    size: str | None = None,
+    preset: str | None = None,
+    protocol: str | None = None,
+    view: bool = False,
+    **settings: Any,
+) -> Job[Run]:
+    """Learn a task from scratch. Ctrl-C, or a notebook's stop button, saves and returns.
+
+    Args:
+        task: Name of a task (`list_tasks`), `gym:ID` or `module:Class`; or complete settings, which
+            take no other names beside them.
+        run: Folder for everything that comes of it; runs/TASK by default.
+        size: Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m.
+        preset: Algorithm and optimizer: dreamer_v3, multimodal or quick.
+        protocol: How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu, debug.
+        view: Show the newest policy in MuJoCo's viewer while it learns.
+        settings: Any other field of `TrainConfig`, such as `minutes=15`, `steps=100_000`,
+            `observe="proprio"` or `seed=1`; of a part as `data={"num_envs": 4}`.
+
+    Returns:
+        The run: where it lies, how far it came and how good it is.
+
+    Raises:
+        ValueError: Something cannot be used; nothing was overwritten.
+        TrainingDivergedError: The agent computes with numbers that are no longer finite.
+        EnvironmentFault: An environment failed; what was learnt before was saved.
+    """
+    named = {"size": size, "preset": preset, "protocol": protocol}
+    if isinstance(task, str):
+        task = change_settings(named_config(task, **named), settings)
+    elif given := [*settings, *(name for name, value in named.items() if value)]:
+        raise ValueError(
+            f"the settings of a TrainConfig are complete; leave out {', '.join(given)}"
+        )
+    folder = Path(run) if run else Path("runs") / folder_name(task.task)
+    return _prepare_training(task, folder, view=view)
+
+
+@in_two_steps
+def resume(run: Folder, *, view: bool = False, **settings: Any) -> Job[Run]:
+    """Go on with a run from its newest checkpoint, exactly where it was.
+
+    Args:
+        run: Run folder, or what `train` returned.
+        view: Show the newest policy in MuJoCo's viewer while it learns.
+        settings: New `minutes` or `steps`, which count from the beginning of the run, and what else
+            does not change what the run is, such as `num_workers` or `evaluate_minutes`.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: There is nothing to go on with, nothing left to do, or a setting would make it
+            another run.
+    """
+    begun = run if isinstance(run, Run) else Run(run)
+    config = resumed_config(begun.folder, begun.config, settings)
+    return _prepare_training(config, begun.folder, resumed=begun.record, view=view)
+
+
+@in_two_steps
+def evaluate(
+    folder: Folder,
+    *,
+    episodes: int = 50,
+    draw: ActionSelection | Literal["both"] = "both",
+    checkpoint: str | None = None,
+    blank: Sequence[str] = (),
+    randomize: str | None = None,
+    json_file: Folder | None = None,
+    log: Log = print,
+) -> Job[dict[ActionSelection, Evaluation]]:
+    """Measure return and success of a run, or of an exported policy, on fixed episodes.
+
+    Args:
+        folder: Run folder, policy folder, or what `train` or `export_policy` returned.
+        episodes: Episodes per draw; the same number always means the same episodes.
+        draw: `mode` takes the most likely latents and action, `sample` draws both.
+        checkpoint: Checkpoint of a run, such as step-000012000; newest, the default; or best.
+        blank: Cameras that show black, to see how much the policy depends on them.
+        randomize: Randomise the task otherwise than in training: none, mild, strong or a JSON file.
+        json_file: File to write all figures to.
+        log: Takes the table, line by line.
+
+    Returns:
+        The figures by draw; `summary()` of each has means and 95 % intervals.
+
+    Raises:
+        ValueError: Something of it cannot be used; says what there is.
+    """
+    from robodreamer_sim.randomization import read_word
+
+    return make_evaluation_job(
+        Path(folder),
+        episodes=episodes,
+        draws=ACTION_SELECTIONS if draw == "both" else (draw,),
+        say=log,
+        checkpoint=checkpoint,
+        blank=blank,
+        json_file=Path(json_file) if json_file else None,
+        randomize=read_word(randomize) if randomize else None,
+    )
+
+
+@in_two_steps
+def dream(
+    run: Folder,
+    *,
+    episodes: int = 1,
+    context: int = CONTEXT,
+    checkpoint: str | None = None,
+    log: Log = print,
+) -> Job[Films]:
+    """Film episodes, and what the model imagines of the first, into RUN/videos.
+
+    Args:
+        run: Run folder, or what `train` returned.
+        episodes: Evaluation episodes to film, one after the other.
+        context: Steps that the model watches before it imagines the others.
+        checkpoint: Checkpoint, such as step-000012000; newest, the default; or best.
+        log: Takes the model's errors and the names of the files, line by line.
+
+    Returns:
+        The files, and the dream as arrays.
+
+    Raises:
+        ValueError: No such run or checkpoint, or the task is gone or another one.
+    """
+    for name, value in (("episodes", episodes), ("context", context)):
+        if value < 1:
+            raise ValueError(f"{name} has to be at least 1, got {value}")
+    return prepare_films(Path(run), checkpoint, episodes, context, log)
+
+
+@in_two_steps
+def export_policy(
+    run: Folder,
+    out: Folder | None = None,
+    *,
+    checkpoint: str | None = None,
+    precision: Precision = "float32",
+    accept_loss: bool = False,
+    episodes: int = 10,
+    opset: int = 18,
+    log: Log = print,
+) -> Job[Path]:
+    """Write a run's policy as ONNX files that have been verified against torch.
+
+    Args:
+        run: Run folder, or what `train` returned.
+        out: Policy folder, in which an older policy is replaced; policies/ and the run folder's
+            name by default, where only a policy of the same run is.
+        checkpoint: Checkpoint, such as step-000012000; newest, the default; or best.
+        precision: Type that weights are kept in: float32, float16 or int8.
+        accept_loss: Write a policy of reduced precision also if its return is below float32's 95 %
+            interval.
+        episodes: Episodes to drive through onnxruntime with either draw; 0 drives none.
+        opset: ONNX operator set, 18 to 23.
+        log: Takes what was checked, line by line.
+
+    Returns:
+        The policy folder, for `load`, `evaluate` and `robodreamer-deploy`.
+
+    Raises:
+        ValueError: The run, the target or the operator set cannot be used.
+        BundleError: The graphs do not compute what the agent does; a `ValueError`. The target is as
+            it was.
+    """
+    from robodreamer.export.export import prepare_export  # imports onnx, 0.4 s
+
+    return prepare_export(
+        Path(run),
+        Path(out) if out else None,
+        checkpoint=checkpoint,
+        opset=opset,
+        episodes=episodes,
+        precision=precision,
+        accept_loss=accept_loss,
+        say=log,
+    )
+
+
+def _prepare_training(
+    config: TrainConfig, folder: Path, *, resumed: RunRecord | None = None, view: bool
+) -> Job[Run]:
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    job = make_training_job(config, folder, resumed=resumed, view=view)
+
+    def train_and_restore() -> Run:
+        try:
+            return Run(folder, was_stopped=not job())
+        finally:  # a run sets both for the whole process, in which a notebook goes on
+            torch.set_num_threads(before[0])
+            torch.set_deterministic_debug_mode(before[1])
+
+    return train_and_restore

@@ -1,1 +1,0 @@
-"""The demonstration: from nothing to a driven robot arm, by the public commands."""

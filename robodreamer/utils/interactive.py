@@ -1,0 +1,8 @@
+"""Detection of a person at a prompt or in a notebook."""
+
+import sys
+
+
+def is_interactive() -> bool:
+    """Whether a person types into this process: at Python's prompt, in IPython or in a notebook."""
+    return hasattr(sys, "ps1")
