@@ -257,7 +257,7 @@ class Renderers:
 
 
 OURS = "robodreamer"
-LEAN_TASKS = ("dmc_cheetah_run", "fetch_reach", "arm_reach", "franka_kitchen")
+MEMORY_TASKS = ("dmc_cheetah_run", "fetch_reach", "arm_reach", "franka_kitchen")
 """Of which one more environment is weighed too."""
 ASYNC, ENVPOOL = "AsyncVectorEnv", "EnvPool"
 WALKER = "dmc_walker_walk"
@@ -277,7 +277,7 @@ CONTENDERS: Mapping[str, Mapping[str, Callable[[], Contender]]] = {
         "render()": kitchen_as_it_comes,
     },
     "state": {
-        OURS: lambda: ours(WALKER, "proprio", shards=0),
+        OURS: lambda: ours(WALKER, "proprio"),
         ASYNC: lambda: asynchronous(walker_without_picture),
         ENVPOOL: lambda: envpool("WalkerWalk-v1", has_picture=False),
     },
@@ -287,7 +287,7 @@ CONTENDERS: Mapping[str, Mapping[str, Callable[[], Contender]]] = {
     },
     "memory": {
         OURS: lambda: Shard(WALKER),
-        **{task: partial(Shard, task) for task in LEAN_TASKS},
+        **{task: partial(Shard, task) for task in MEMORY_TASKS},
         "mujoco.Renderer": Renderers,
     },
 }

@@ -14,7 +14,7 @@ Rows:
     walker     dmc_walker_walk, 64x64 and proprioception, 16 environments
     fetch      FetchPickAndPlace, 64x64 and proprioception, 16 environments
     kitchen    FrankaKitchen, 64x64, one environment: a step and a picture
-    state      dmc_walker_walk, proprioception only, 16 environments; ours as threads, no worker
+    state      dmc_walker_walk, proprioception only, 16 environments
     shards     as walker: two processes against one; needs two free cores
     memory     64x64: one more environment of a shard, against one more renderer; our first line is
                dmc_walker_walk
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
-from _simulators import ASYNC, CONTENDERS, ENVPOOL, LEAN_TASKS, OURS, Measurement
+from _simulators import ASYNC, CONTENDERS, ENVPOOL, OURS, Measurement
 from _timing import describe_origin, make_parser, print_table, write_json
 
 from robodreamer_sim.utils.cores import num_usable_cores
@@ -55,11 +55,10 @@ BOUNDS: Mapping[str, Mapping[str, Bound]] = {
     "walker": {ASYNC: Bound(12, 18), ENVPOOL: Bound(15, 28)},
     "fetch": {ASYNC: Bound(2, 2.5), ENVPOOL: Bound(2.5, 4)},
     "kitchen": {"render()": Bound(20, 34)},
-    "state": {ASYNC: Bound(2, 3.6), ENVPOOL: Bound(0.9, 1.2)},
+    "state": {ASYNC: Bound(2, 3.6)},
     "shards": {"1 shard": Bound(1.6, 1.9)},
     "memory": {},
 }
-MEMORY_LIMIT_MB = 5.0
 
 
 class Process:
@@ -133,9 +132,6 @@ def judge(row: str, found: Mapping[str, list[Measurement]]) -> dict[str, dict[st
             bound = BOUNDS[row][name]
             is_met = figures[name]["ratio"] >= bound.floor
             figures[name] |= {**bound._asdict(), "is_met": is_met}
-    for name in (OURS, *LEAN_TASKS) if row == "memory" else ():
-        is_met = figures[name]["median"] <= MEMORY_LIMIT_MB
-        figures[name] |= {"limit_mb": MEMORY_LIMIT_MB, "is_met": is_met}
     return figures
 
 
@@ -144,8 +140,6 @@ def show(row: str, figures: Mapping[str, Mapping[str, Any]]) -> None:
     lines = []
     for name, found in figures.items():
         bounds = [f"{found['floor']:g}", f"{found['aim']:g}"] if "floor" in found else ["", ""]
-        if "limit_mb" in found:
-            bounds = [f"{found['limit_mb']:g} MB", ""]
         said = ("met" if found["is_met"] else "missed") if "is_met" in found else ""
         spread = f"{min(found['rounds']):,.1f} to {max(found['rounds']):,.1f}"
         cpu_ms, cpu_ratio, ratio = "", "", "" if name == OURS else f"{found['ratio']:.2f}x"

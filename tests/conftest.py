@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "DISPLAY" not in os.environ:
     os.environ.setdefault("MUJOCO_GL", "egl")
 
-# Some tests import onnxruntime before robodreamer_deploy, which says this to it otherwise.
+# Some tests import onnxruntime themselves, not through the function that switches this off.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # A shell starts what it puts into the background with Ctrl-C ignored, which children inherit.

@@ -15,7 +15,6 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from robodreamer_deploy.contract import Observation
 from robodreamer_deploy.control.clock import Clock, Grid, MonotonicClock
@@ -23,6 +22,7 @@ from robodreamer_deploy.drive_summary import QUANTILES
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.providers import import_onnxruntime
 
 WARM_UP_STEPS = 10
 
@@ -37,7 +37,7 @@ def bench(policy: Policy, golden: Golden, *, seconds: float) -> dict[str, Any]:
         "machine": platform.machine(),
         "processor": _processor(),
         "python": platform.python_version(),
-        "onnxruntime": str(onnxruntime.__version__),
+        "onnxruntime": str(import_onnxruntime().__version__),
         "provider": policy.provider,
         "task": policy.bundle.contract.task,
         "rate_hz": 1.0 / policy.bundle.contract.control_dt_s,

@@ -59,9 +59,9 @@ def tasks(words: Sequence[str]) -> Job:
                 f"--show takes at most {FEW} tasks, {len(chosen)} are chosen; name one"
             )
         return lambda: say(format_tasks(chosen))
-    from robodreamer_sim.registry import require_mujoco
+    from robodreamer_sim.compat import import_mujoco
 
-    require_mujoco()  # says in a sentence what is wrong with MUJOCO_GL; importing it does not
+    import_mujoco()  # says in a sentence what is wrong with MUJOCO_GL; importing it does not
     from robodreamer.visualization.tasks import prepare_task_view
 
     folder = (arguments.out or USUAL_FOLDER) if arguments.show else None
@@ -96,9 +96,9 @@ def _check(words: Sequence[str]) -> Job:
     arguments = parse(CheckArguments, "tasks check", words)
     if not arguments.names:
         raise ValueError("name the tasks to check, such as arm_reach or my_module:MyTask")
-    from robodreamer_sim.registry import require_mujoco
+    from robodreamer_sim.compat import import_mujoco
 
-    require_mujoco()
+    import_mujoco()
     from robodreamer.tasks.check import prepare_check
 
     return prepare_check(arguments.names, say, named_config(""))

@@ -32,7 +32,7 @@ class DataConfig(Settings):
     action_repeat: PositiveInt = 1
     image_size: PositiveInt = 64
     """Height and width of every camera."""
-    look: Literal["lean", "reference"] = "lean"
+    render_quality: Literal["fast", "reference"] = "fast"
     """Rendering: without shadows and reflections, or as the published scores."""
     geom_groups: tuple[int, ...] | None = None
     """Groups of geoms that are drawn, such as 1 2 where a model keeps collision geoms in group 0;

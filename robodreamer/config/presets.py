@@ -59,7 +59,7 @@ With `debug` every network moves from the first updates on."""
 
 PROTOCOLS: Mapping[str, DataConfig] = {
     "default": DataConfig(),
-    "dmc_vision": DataConfig(action_repeat=2, look="reference"),
+    "dmc_vision": DataConfig(action_repeat=2, render_quality="reference"),
     "dmc_proprio": DataConfig(action_repeat=2),
     "cpu": DataConfig(
         num_envs=8, batch_size=16, batch_length=25, train_ratio=32.0, prefill=2_000,

@@ -19,9 +19,9 @@ from robodreamer.models.sampling import Sampler
 from robodreamer.models.target_masks import UNKNOWN_CLASS
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.recording.labels import Mark, Marks
-from robodreamer_sim.env import Judgement
+from robodreamer_sim.env import SignalEvaluation
 
-Judge = Callable[[Mapping[str, Array]], Judgement | None]
+Judge = Callable[[Mapping[str, Array]], SignalEvaluation | None]
 Record = dict[str, Any]
 """Arrays and numpy scalars by name."""
 
@@ -65,7 +65,7 @@ def make_records(
 
 
 def _bare(
-    stretch: Stretch, contract: Contract, judgements: list[Judgement | None]
+    stretch: Stretch, contract: Contract, judgements: list[SignalEvaluation | None]
 ) -> Iterator[Record]:
     """Yield the steps of a stretch with their signals and without a reward."""
     last = len(stretch) - 1
@@ -105,7 +105,7 @@ def _reward_as_marked(
     return True
 
 
-def _reward_as_judged(records: list[Record], judgements: list[Judgement | None]) -> None:
+def _reward_as_judged(records: list[Record], judgements: list[SignalEvaluation | None]) -> None:
     """Take over the task's judgement, if it has one of every step; the first one earns nothing."""
     told = [judgement for judgement in judgements if judgement is not None]
     if len(told) < len(records):

@@ -15,7 +15,7 @@ from robodreamer_sim.utils.cores import num_usable_cores
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from robodreamer_sim.cameras.gl_backend import Probe
+    from robodreamer_sim.cameras.gl_backend import BackEndProbe
 
 Status = Literal["ok", "warning", "failure"]
 EXTRAS = ("sim", "train")
@@ -103,10 +103,10 @@ def _compare(name: str, installed: str, wanted: str) -> Finding:
 def check_families(timeout_s: float = FAMILY_TIMEOUT_S) -> Iterator[Finding]:
     """Take a step of one task of each family; incompatible versions of its packages fail there."""
     from robodreamer_sim.compat import tested_pair
-    from robodreamer_sim.probes import run_trial
+    from robodreamer_sim.utils.probe_process import run_probe
 
     for task, distribution in FAMILIES.items():
-        failure = run_trial("step", task, timeout_s=timeout_s).failure
+        failure = run_probe("step", task, timeout_s=timeout_s).failure
         if not failure:
             yield Finding(task, "ok", f"runs, as do other tasks of {distribution}")
             continue
@@ -124,7 +124,7 @@ def check_rendering() -> Iterator[Finding]:
 
     named = gl_backend.named_back_end()
     others = [named] if named and named not in gl_backend.back_ends() else []
-    probes = [gl_backend.probe(name) for name in [*gl_backend.back_ends(), *others]]
+    probes = [gl_backend.probe_back_end(name) for name in [*gl_backend.back_ends(), *others]]
     chosen = gl_backend.pick(probes)
     used = named or (chosen.back_end if chosen else "")
     for probe in probes:
@@ -132,7 +132,7 @@ def check_rendering() -> Iterator[Finding]:
         yield describe(probe, used, is_named=bool(named))
 
 
-def _describe_working(probe: "Probe", used: str, *, is_named: bool) -> Finding:
+def _describe_working(probe: "BackEndProbe", used: str, *, is_named: bool) -> Finding:
     """Return the speed of a back end; software that draws in place of a GPU is a warning."""
     from robodreamer_sim.cameras.gl_backend import SOFTWARE_HINT, VARIABLE, is_software
 
@@ -146,7 +146,7 @@ def _describe_working(probe: "Probe", used: str, *, is_named: bool) -> Finding:
     return finding
 
 
-def _describe_broken(probe: "Probe", used: str, *, is_named: bool) -> Finding:
+def _describe_broken(probe: "BackEndProbe", used: str, *, is_named: bool) -> Finding:
     """Return the reason why a back end fails; a failure if it is named or there is no other."""
     from robodreamer_sim.cameras.gl_backend import VARIABLE, mend
 
@@ -161,7 +161,7 @@ def _describe_broken(probe: "Probe", used: str, *, is_named: bool) -> Finding:
     return finding._replace(status="ok", found=f"{finding.found}; not needed", advice="")
 
 
-def _back_end_name(probe: "Probe") -> str:
+def _back_end_name(probe: "BackEndProbe") -> str:
     return "Warp camera" if probe.back_end == "warp" else f"GL: {probe.back_end}"
 
 

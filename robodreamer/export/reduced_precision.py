@@ -22,6 +22,7 @@ from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
 from robodreamer_deploy.policy.manifest import DrawResult, Manifest, Reduction
+from robodreamer_deploy.policy.providers import import_onnxruntime
 from robodreamer_deploy.policy.selftest import count_flips
 
 Reduced = Literal["int8", "float16"]
@@ -96,6 +97,7 @@ def _quantize(model: onnx.ModelProto, path: Path) -> None:
 
     Seven bits, because without VNNI instructions sums of eight saturate.
     """
+    import_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     del model.graph.value_info[:]  # onnxruntime stumbles over shapes that it did not infer itself

@@ -82,7 +82,7 @@ def read_logs(logs: Sequence[Path], contract: Contract, say: Say) -> Imported:
             _require_same(reader, contract)
             cut = Cut(contract)
             found = make_records(
-                cut.stretches(reader.entries()), contract, read_marks(log), task.judge
+                cut.stretches(reader.entries()), contract, read_marks(log), task.evaluate_signals
             )
             say(_describe(log, reader, cut, found))
             steps.extend(found.steps)

@@ -8,7 +8,7 @@ from robodreamer.tasks.figures import find_oddities, format_figures
 from robodreamer_deploy.utils.table import format_row
 from robodreamer_sim.registry import make_with_what_it_has
 from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
-from robodreamer_sim.testing.conformance import CHECKS, Specimen, UnfitTaskError
+from robodreamer_sim.testing.conformance import CHECKS, ConformanceError, TaskUnderTest
 from robodreamer_sim.testing.random_policy import meet
 
 
@@ -27,22 +27,23 @@ def prepare_check(
     Raises:
         ValueError: There is no such task, or it cannot be made.
     """
-    specimens = [
-        Specimen(lambda options, name=name: make_with_what_it_has(name, options)) for name in names
+    tasks = [
+        TaskUnderTest(lambda options, name=name: make_with_what_it_has(name, options))
+        for name in names
     ]
-    for specimen in specimens:
-        _ = specimen.env  # here, where its ValueError is reported as the user's mistake
+    for task in tasks:
+        _ = task.env  # here, where its ValueError is reported as the user's mistake
 
     def job() -> int:
         num_broken = num_unusual = 0
-        for specimen in specimens:
-            num_broken += _check(specimen, say)
+        for task in tasks:
+            num_broken += _check(task, say)
             try:
-                num_unusual += _measure(specimen, config, say)
+                num_unusual += _measure(task, config, say)
             except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
                 say(_line("broken", "random", f"random actions end in {describe(error)}"))
                 num_broken += 1
-            specimen.close()
+            task.close()
         found = f"\n{num_broken or 'no'} broken promise{'' if num_broken == 1 else 's'}"
         say(f"{found}, {num_unusual} unusual" if num_unusual else found)
         return int(num_broken > 0)
@@ -50,14 +51,14 @@ def prepare_check(
     return job
 
 
-def _check(specimen: Specimen, say: Callable[[str], None]) -> int:
+def _check(task: TaskUnderTest, say: Callable[[str], None]) -> int:
     """Report each promise; return the number of broken ones."""
-    say(specimen.contract.task)
+    say(task.contract.task)
     num_broken = 0
     for name, check in CHECKS.items():
         try:
-            check(specimen)
-        except UnfitTaskError as broken:
+            check(task)
+        except ConformanceError as broken:
             say(_line("broken", name, str(broken)))
             num_broken += 1
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever somebody's task raises
@@ -68,9 +69,9 @@ def _check(specimen: Specimen, say: Callable[[str], None]) -> int:
     return num_broken
 
 
-def _measure(specimen: Specimen, config: TrainConfig, say: Callable[[str], None]) -> int:
+def _measure(task: TaskUnderTest, config: TrainConfig, say: Callable[[str], None]) -> int:
     """Report the figures of random actions; return the number of unusual ones."""
-    met = meet(specimen.env)
+    met = meet(task.env)
     episodes = f"{len(met.rewards)} episode{'' if len(met.rewards) == 1 else 's'}"
     say(f"\n  random actions in {episodes}, {met.num_steps:,} steps")
     for row in format_figures(met, config):

@@ -142,7 +142,7 @@ def env_options(config: TrainConfig) -> EnvOptions:
         cameras=config.cameras,
         image_size=(data.image_size, data.image_size),
         action_repeat=data.action_repeat,
-        look=data.look,
+        render_quality=data.render_quality,
         geom_groups=data.geom_groups,
         meshes=data.meshes,
         randomize=config.randomize,

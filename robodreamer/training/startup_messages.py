@@ -10,7 +10,7 @@ from robodreamer.data.replay import Replay
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.run_folder import RunRecord, describe_machine, installed_packages
 from robodreamer.utils.memory import Memory, find_shortage
-from robodreamer_sim.cameras.gl_backend import SOFTWARE_HINT, Choice, is_software
+from robodreamer_sim.cameras.gl_backend import SOFTWARE_HINT, BackEndChoice, is_software
 
 
 def describe_run(config: TrainConfig, agent: Agent, replay: Replay, device: torch.device) -> str:
@@ -49,7 +49,7 @@ def describe_learning(config: TrainConfig, control_dt_s: float) -> str:
 
 
 def describe_simulation(
-    num_envs: int, num_workers: int, renderer: str, back_end: Choice | None, *, has_gpu: bool
+    num_envs: int, num_workers: int, renderer: str, back_end: BackEndChoice | None, *, has_gpu: bool
 ) -> str:
     """Return a line about processes and rendering, with a warning if a GPU stays idle.
 

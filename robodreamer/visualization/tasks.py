@@ -14,10 +14,10 @@ from robodreamer.visualization.video import BLUE, Pictures, to_rgb, write_mp4, w
 from robodreamer.visualization.video_layout import Row, sheet
 from robodreamer_sim import EnvOptions, TaskEnv
 from robodreamer_sim.cameras.images import resize
-from robodreamer_sim.randomization.sheet import randomized_pictures
 from robodreamer_sim.registry import make_with_what_it_has
 from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
 from robodreamer_sim.testing.conformance import random_action
+from robodreamer_sim.testing.episode_starts import first_images
 
 SHEET_SIDE, CLIP_SIDE = 128, 256
 """Height and width in pixels of a picture in the sheet and in the clip."""
@@ -108,7 +108,7 @@ def save_pictures(env: TaskEnv, folder: Path) -> list[Path]:
 def save_randomized(task: str, options: EnvOptions, folder: Path) -> Path:
     """Write a sheet of the first pictures of randomised episodes, PNG; return the file."""
     rows: list[Row] = []
-    seen = randomized_pictures(task, options)
+    seen = first_images(task, options)
     for name, pictures in seen.items():
         lines = np.split(to_rgb(pictures), len(pictures) // COLUMNS)
         rows += [Row(name.partition("/")[2], line) for line in lines]

@@ -6,7 +6,6 @@
 Importing this package costs neither MuJoCo nor Gymnasium; they load when something is made.
 """
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from robodreamer_sim.options import EnvOptions
@@ -27,11 +26,6 @@ __all__ = [
     "list_tasks",
     "make",
 ]
-
-
-if os.environ.get("MUJOCO_GL", "").lower().strip() == "warp":
-    # MuJoCo, which does not know of this one, could not be imported; see `cameras.graphics`.
-    os.environ["ROBODREAMER_GRAPHICS"], os.environ["MUJOCO_GL"] = "warp", "disabled"
 
 
 def __getattr__(name: str) -> Any:

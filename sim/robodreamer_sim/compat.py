@@ -1,15 +1,15 @@
-"""Mends for the pinned third-party stack, and words for one that cannot be mended.
+"""Fixes for the pinned third-party stack, and a clear error for versions that do not fit.
 
 The newest MuJoCo, dm_control and gymnasium-robotics on PyPI do not work together as they are. Every
-mend here first probes whether it is needed, so that it does nothing once upstream is fixed:
+fix first probes whether it is needed, so that it does nothing once upstream is fixed:
 
     gymnasium-robotics 1.4.2    tests `joint_type in (mjJNT_HINGE, ...)`, which is False since
                                 MuJoCo 3.12, whose enums no longer equal NumPy integers
     dm_control 1.0.50           lists the sizes of MuJoCo fields that MuJoCo 4 has removed, and
                                 fails on the first that is missing
 
-Afterwards a joint of a tiny model is written and read through the library. A pair that fails there
-is refused when the library is imported, so only tasks that need it are concerned.
+Then a joint of a tiny model is written and read through the library. A pair of versions that fails
+there is refused at the import of the library, so other tasks are not affected.
 """
 
 import contextlib
@@ -22,15 +22,18 @@ from importlib.metadata import version
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
+from robodreamer_sim.errors import GraphicsError
 
+VARIABLE, OWN_VARIABLE = "MUJOCO_GL", "ROBODREAMER_GRAPHICS"
+WARP = "warp"
+"""Value of MUJOCO_GL for MuJoCo Warp's camera, which MuJoCo itself does not know."""
 TESTED = {
     "mujoco": "3.17.0",
     "gymnasium": "1.4.0",
     "gymnasium-robotics": "1.4.2",
     "dm-control": "1.0.50",
 }
-"""Distributions in the versions that constraints.txt pins, which work together."""
+"""Versions pinned in constraints.txt, which work together."""
 ONE_HINGE = """
 <mujoco>
   <worldbody>
@@ -40,16 +43,41 @@ ONE_HINGE = """
 """
 
 
-def import_gymnasium_robotics() -> ModuleType:
-    """Import gymnasium-robotics with its joint types mended.
+def import_mujoco() -> ModuleType:
+    """Import MuJoCo, which loads the rendering library that MUJOCO_GL names.
 
-    It prints a notice about other tasks at every import, so once in every worker: left out.
+    Whatever loads MuJoCo in a process calls this first. MuJoCo refuses `warp`, a value of ours, so
+    it is moved to a variable of our own; child processes inherit both.
+
+    Raises:
+        GraphicsError: That library is not there.
+    """
+    if os.environ.get(VARIABLE, "").lower().strip() == WARP:
+        os.environ[OWN_VARIABLE], os.environ[VARIABLE] = WARP, "disabled"
+    try:
+        return importlib.import_module("mujoco")
+    except Exception as error:
+        back_end = os.environ.get(VARIABLE)
+        if not back_end:
+            raise
+        raise GraphicsError(
+            f"MuJoCo cannot load what {VARIABLE}={back_end} names ({error}); unset {VARIABLE}, or "
+            "install that library"
+        ) from error
+
+
+def import_gymnasium_robotics() -> ModuleType:
+    """Import gymnasium-robotics with its joint types fixed.
+
+    Its notice about other tasks is suppressed: every worker would print it.
 
     Raises:
         ValueError: The installed version does not work with the installed MuJoCo.
         ModuleNotFoundError: It is not installed.
     """
-    with _refused_in_words("gymnasium-robotics"):
+    import numpy as np  # here, because `doctor` reads this module on a computer without numpy
+
+    with _failures_explained("gymnasium-robotics"):
         with contextlib.redirect_stderr(io.StringIO()):
             module = importlib.import_module("gymnasium_robotics")
         utils: Any = importlib.import_module("gymnasium_robotics.utils.mujoco_utils")
@@ -63,15 +91,15 @@ def import_gymnasium_robotics() -> ModuleType:
 def import_dm_control() -> ModuleType:
     """Import the dm_control suite, without the array sizes that this MuJoCo does not have.
 
-    Its own renderer stays off: it starts GL while it is imported, and two kinds of renderer in one
-    process end in EGL errors.
+    Its own renderer stays off: it starts GL at import, and two kinds of renderer in one process
+    end in EGL errors.
 
     Raises:
         ValueError: The installed version does not work with the installed MuJoCo.
         ModuleNotFoundError: It is not installed.
     """
-    with _refused_in_words("dm-control"):
-        with _environment_variable("MUJOCO_GL", "disabled"):
+    with _failures_explained("dm-control"):
+        with _environment_variable(VARIABLE, "disabled"):
             suite = importlib.import_module("dm_control.suite")
             sizes = importlib.import_module("dm_control.mujoco.wrapper.mjbindings.sizes")
         import mujoco
@@ -120,8 +148,8 @@ def _probe_dm_control() -> None:
 
 
 @contextlib.contextmanager
-def _refused_in_words(distribution: str) -> Iterator[None]:
-    """Turn what a pair of versions fails with, in whatever type, into a sentence."""
+def _failures_explained(distribution: str) -> Iterator[None]:
+    """Convert any failure of a pair of versions into a `ValueError` with advice."""
     try:
         yield
     except Exception as error:
@@ -138,7 +166,7 @@ def _refused_in_words(distribution: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment_variable(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable meanwhile, for a library that reads it when imported."""
+    """Set an environment variable while a library that reads it is imported."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

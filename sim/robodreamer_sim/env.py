@@ -1,4 +1,4 @@
-"""The one environment interface: dictionary observations exactly as the contract declares them."""
+"""Environment interface of all tasks: dictionary observations exactly as the contract declares."""
 
 import dataclasses
 from abc import abstractmethod
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Contract, Signal
-from robodreamer_sim.cameras.camera_set import CameraRig
+from robodreamer_sim.cameras.camera_set import CameraSet
 from robodreamer_sim.physics.stability import StabilityMonitor
 
 if TYPE_CHECKING:
     import mujoco
 
     from robodreamer_sim.randomization import Randomization
-    from robodreamer_sim.randomization.domain_randomizer import RealityGap
+    from robodreamer_sim.randomization.domain_randomizer import DomainRandomizer
 
 
 MAX_STEPS = 1000
@@ -30,47 +30,47 @@ CUT_NOTE = (
 
 
 class Transition(NamedTuple):
-    """What one simulator step brought about."""
+    """Outcome of one simulator step."""
 
     reward: float
     is_terminated: bool
-    """The task itself has ended; nothing is earned afterwards."""
+    """True if the task itself has ended; no reward follows."""
     is_truncated: bool
-    """The time is out; the task would go on."""
+    """True if the time is out; the task would continue."""
     success: bool
 
 
-class Judgement(NamedTuple):
-    """What a task says of signals that a robot has measured."""
+class SignalEvaluation(NamedTuple):
+    """Evaluation of signals that a robot has measured, by the task's own reward."""
 
     reward: float
-    """For arriving at them."""
+    """Reward for the state that the signals describe."""
     success: bool
     is_terminal: bool
-    """The task itself has ended; nothing is earned afterwards."""
+    """True if the task itself has ended; no reward follows."""
     privileged: Mapping[str, Array]
     """Signals that follow from the measured ones, by name; not all need to be there."""
 
 
 class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
-    """A task as a Gymnasium environment.
+    """Gymnasium environment of a task.
 
     Observations hold every signal of `contract`, privileged ones included. Actions are float32
-    (A,), in [-1, 1] or one-hot. `info["success"]` tells whether the goal is met after this step.
-    `reset(seed=s)` begins the same episode whatever came before. No episode goes on for ever: where
+    (A,), in [-1, 1] or one-hot. `info["success"]` is true if the goal is met after this step.
+    `reset(seed=s)` begins the same episode, independent of earlier ones. Every episode ends: where
     the task sets no limit (`contract.max_episode_steps` is None), `MAX_STEPS` truncate it.
     """
 
-    def __init__(self, contract: Contract, action_repeat: int, rig: CameraRig) -> None:
+    def __init__(self, contract: Contract, action_repeat: int, camera_set: CameraSet) -> None:
         self.contract = contract
         self._action_repeat = action_repeat
-        self._rig = rig
+        self._camera_set = camera_set
         self.summary = ""
-        """What a user's class or function says that it is; empty where that is not known."""
+        """First paragraph of a user's docstring; empty where there is none."""
         self._num_steps = 0
         self._num_actions = 0
-        self._gap: RealityGap | None = None
-        self._measured: Mapping[str, Array] | None = None  # what an action is a change from
+        self._randomizer: DomainRandomizer | None = None
+        self._measured: Mapping[str, Array] | None = None  # from where relative actions start
         self._stability = StabilityMonitor(lambda: self.simulations)
         self.observation_space: Any = observation_space(contract)
         self.action_space = action_space(contract)
@@ -81,8 +81,8 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         """Begin an episode; the same seed begins the same one.
 
         Args:
-            seed: Of the episode; None goes on at random.
-            options: `start_seed` is the seed of what is randomised once per environment; default 0.
+            seed: Seed of the episode; None continues the random stream.
+            options: `start_seed` seeds what is randomised once per environment; default 0.
         """
         self.begin_episode(seed=seed, options=options)
         return self.observe(), {"success": False}
@@ -101,7 +101,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     def begin_episode(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> None:
-        """Do what `reset` does before it observes."""
+        """Begin an episode as `reset` does, without observing."""
         super().reset(seed=seed, options=options)
         self._num_steps = self._num_actions = 0
         self._measured = None
@@ -111,15 +111,15 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         self._stability.after_reset()
 
     def take_action(self, action: Array) -> Transition:
-        """Do what `step` does before it observes; the reward is that of all simulator steps."""
+        """Advance as `step` does, without observing; rewards of all simulator steps are summed."""
         size = self.contract.action.size
         if action.shape != (size,) or not np.isfinite(action).all():
             raise ValueError(f"an action is {size} finite numbers, got {action}")
         self._num_actions += 1
-        if self._gap is not None:
-            action = self._gap.act(action)
+        if self._randomizer is not None:
+            action = self._randomizer.act(action)
         actuators = self.to_controls(action)
-        self._measured = None  # whoever does not observe moves from where the robot is
+        self._measured = None  # unless observed, the next action starts from where it is
         transition = self._advance_in_time(actuators)
         reward = transition.reward
         for _ in range(self._action_repeat - 1):
@@ -130,22 +130,22 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         return transition._replace(reward=reward)
 
     def to_controls(self, action: Array) -> Array:
-        """Return what the simulation is given for an action; by default the actuators' values."""
+        """Convert an action to the simulation's controls; by default the actuators' values."""
         spec = self.contract.action
         if spec.mapping is None:
             return spec.to_actuators(action)
         return spec.to_actuators(action, self._measured or self._measure())
 
-    def look(self) -> None:
-        """Let the cameras look at what `observe` will return; see `CameraRig.stage`."""
-        self._rig.stage(self._num_actions)
+    def stage_images(self) -> None:
+        """Stage the images that `observe` will return; see `CameraSet.stage`."""
+        self._camera_set.stage(self._num_actions)
 
     def observe(self) -> dict[str, Array]:
-        """Return what there is to observe, once after each `begin_episode` and `take_action`."""
-        observation = self._rig.capture(self._num_actions) | self._measure()
-        if self._gap is not None:
-            observation = self._gap.observe(observation)
-        if (mapping := self.contract.action.mapping) is not None:  # from where the robot would move
+        """Return the observation, once after each `begin_episode` and `take_action`."""
+        observation = self._camera_set.capture(self._num_actions) | self._measure()
+        if self._randomizer is not None:
+            observation = self._randomizer.observe(observation)
+        if (mapping := self.contract.action.mapping) is not None:
             self._measured = {mapping.signal: observation[mapping.signal].copy()}
         return observation
 
@@ -156,26 +156,26 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
 
     @property
     def simulations(self) -> "Sequence[mujoco.MjData]":
-        """Every MuJoCo simulation that a step advances; empty where there is none."""
+        """All MuJoCo simulations that a step advances; empty where there is none."""
         handles = self.mujoco_handles
         return () if handles is None else (handles[1],)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was guessed about the task, or limits it, in sentences for people."""
+        """Sentences for people about guesses and limits of the task."""
         if self.contract.max_episode_steps is not None:
             return ()
         return (CUT_NOTE,)
 
     @property
     def all_cameras(self) -> tuple[Camera, ...]:
-        """Geometry of all cameras that can be asked for."""
-        return self._rig.describe()
+        """Geometry of all cameras that can be observed."""
+        return self._camera_set.describe()
 
     @property
     def camera_names(self) -> tuple[str, ...]:
-        """Names of all cameras that can be asked for; empty if nothing can be drawn."""
-        return self._rig.names
+        """Names of all cameras that can be observed; empty if nothing can be drawn."""
+        return self._camera_set.names
 
     def _advance_in_time(self, actuators: Array) -> Transition:
         self._stability.before_step()
@@ -187,34 +187,34 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         is_cut = is_late and not transition.is_terminated
         return transition._replace(is_truncated=True) if is_cut else transition
 
-    def judge(self, signals: Mapping[str, Array]) -> Judgement | None:
-        """Judge what a robot has measured, or return None where these signals do not tell.
+    def evaluate_signals(self, signals: Mapping[str, Array]) -> SignalEvaluation | None:
+        """Evaluate signals that a robot has measured; None where they do not determine the reward.
 
-        It depends on the signals alone and leaves no episode of this environment usable. A reward
-        that is summed over repeated actions is not known: the robot did not measure in between.
+        The result depends on the signals alone; the current episode is lost. With repeated actions
+        it is None, because the robot did not measure in between, where rewards are summed.
         """
-        return self._judge(signals) if self._action_repeat == 1 else None
+        return self._evaluate_signals(signals) if self._action_repeat == 1 else None
 
-    def _judge(self, signals: Mapping[str, Array]) -> Judgement | None:
-        """Do so for a single action; by default a task cannot."""
+    def _evaluate_signals(self, signals: Mapping[str, Array]) -> SignalEvaluation | None:
+        """Evaluate signals without repeated actions; by default a task cannot."""
         del signals
         return None
 
     def render_camera(
         self, camera: str | None = None, height: int = 240, width: int = 320
     ) -> NDArray[np.uint8]:
-        """Return a picture (height, width, 3) for people; None takes the task's first camera.
+        """Return an image (height, width, 3) for people; None takes the task's first camera.
 
         Raises:
             ValueError: The task has no such camera, or none at all.
         """
-        if not (camera or self._rig.default):
+        if not (camera or self._camera_set.default):
             raise ValueError(f"{self.contract.task} cannot be drawn: it has no rgb_array rendering")
-        return self._rig.draw(camera, height, width)
+        return self._camera_set.draw(camera, height, width)
 
     def close(self) -> None:
         """Free the renderer."""
-        self._rig.close()
+        self._camera_set.close()
 
     def randomize(self, randomization: "Randomization") -> None:
         """Randomise every episode from the next `reset` on.
@@ -222,10 +222,13 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
         Raises:
             ValueError: An entry that selects what this task does not have.
         """
-        from robodreamer_sim.randomization.domain_randomizer import RealityGap  # which loads MuJoCo
+        # here, because it loads MuJoCo
+        from robodreamer_sim.randomization.domain_randomizer import DomainRandomizer
         from robodreamer_sim.randomization.sensors import delays_s
 
-        self._gap = RealityGap(randomization, self.contract, lambda: self.mujoco_handles)
+        self._randomizer = DomainRandomizer(
+            randomization, self.contract, lambda: self.mujoco_handles
+        )
         self.contract = dataclasses.replace(
             self.contract, delays_s=delays_s(self.contract, randomization)
         )
@@ -233,11 +236,11 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
     def _randomized(
         self, seed: int | None, options: Mapping[str, Any]
     ) -> AbstractContextManager[None]:
-        """Return what has to be entered while an episode begins."""
-        if self._gap is None:
+        """Return the context in which an episode begins."""
+        if self._randomizer is None:
             return nullcontext()
         episode_seed = int(self.np_random.integers(2**32)) if seed is None else seed
-        return self._gap.episode(options.get("start_seed", 0), episode_seed)
+        return self._randomizer.episode(options.get("start_seed", 0), episode_seed)
 
     @abstractmethod
     def _begin(self, seed: int | None) -> None:
@@ -249,7 +252,7 @@ class TaskEnv(gymnasium.Env[dict[str, Array], Array]):
 
     @abstractmethod
     def _measure(self) -> dict[str, Array]:
-        """Return every signal of the contract that is not the rig's; arrays of their own."""
+        """Return new arrays of all signals of the contract that are not a camera's."""
 
 
 def observation_space(contract: Contract) -> gymnasium.spaces.Dict:

@@ -1,4 +1,4 @@
-"""Errors that somebody reacts to. Importing this costs only the standard library."""
+"""Errors that callers react to. Importing this loads only the standard library."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,15 +7,15 @@ if TYPE_CHECKING:
 
 
 class GraphicsError(RuntimeError):
-    """This machine cannot render; the message says what to install."""
+    """Error of a machine that cannot render; the message names what to install."""
 
 
 class NoPictureError(ValueError):
-    """Pictures of a task are wanted, and it has none."""
+    """Error of a task without images where images are observed."""
 
 
 class EnvironmentFault(RuntimeError):  # noqa: N818  the fault is the environment's
-    """An environment yielded what its contract forbids, raised an error, or its worker died."""
+    """Fault of an environment: it broke its contract, raised an error, or its worker died."""
 
     def __init__(
         self,
@@ -32,14 +32,14 @@ class EnvironmentFault(RuntimeError):  # noqa: N818  the fault is the environmen
         self.environment = environment
         """Index of the environment; None if a whole worker failed."""
         self.key = key
-        """The signal or `reward`; None if it was an exception."""
+        """Name of the wrong signal, or `reward`; None if it was an exception."""
         self.episode = episode
         self.step = step
         """Step within the episode; 0 is the first observation."""
         self.observation = observation or {}
-        """What the environment yielded, as far as it got."""
+        """Signals that the environment returned before it failed."""
         self.action = action
-        """The action (A,) that led there; None at the start of an episode."""
+        """Action (A,) of the failed step; None at the start of an episode."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (str(self), self.__dict__)

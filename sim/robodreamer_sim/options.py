@@ -1,4 +1,4 @@
-"""How a task is shown: what is observed, through which cameras, how often."""
+"""Options of an environment: observed signals, cameras, rendering, and randomisation."""
 
 import dataclasses
 import math
@@ -18,41 +18,46 @@ CAMERA_WORD = re.compile(
 )
 
 Observe = Literal["camera", "proprio", "both", "state"]
-Look = Literal["lean", "shadows", "reference"]
+RenderQuality = Literal["fast", "shadows", "reference"]
 Meshes = Literal["full", "thin"]
 NUM_GROUPS = 6
-"""Of geoms in MuJoCo; a larger number of a model counts as the last."""
+"""Number of MuJoCo's geom groups; a larger group number of a model counts as the last."""
+DEFAULT_IMAGE_SIZE = (64, 64)
 
 
 class Appearance(NamedTuple):
-    """How everything that a camera sees is drawn."""
+    """Drawing options that hold for all cameras."""
 
-    look: Look = "lean"
+    render_quality: RenderQuality = "fast"
     geom_groups: tuple[int, ...] | None = None
     """Groups of geoms that are drawn; None draws 0 to 2, as MuJoCo's own viewer."""
     meshes: Meshes = "full"
 
 
-LEAN = Appearance()
+FAST = Appearance()
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraRequest:
-    """One camera as it is asked for: `NAME[+depth[=METRES]][:HEIGHTxWIDTH][@HZ]`."""
+class CameraConfig:
+    """Config of one observed camera: `NAME[+depth[=METRES]][:HEIGHTxWIDTH][@HZ]`."""
 
     name: str
-    image_size: tuple[int, int] | None = None
-    """Height and width in pixels; None takes `EnvOptions.image_size`."""
+    image_size: tuple[int, int] = DEFAULT_IMAGE_SIZE
+    """Height and width in pixels."""
     rate_hz: float | None = None
-    """Pictures per second; None means one for every control step. Between two the last is seen."""
+    """Images per second; None takes one at every control step. Between two the last is repeated."""
     has_depth: bool = False
     """Whether `image/<name>_depth` is observed as well."""
     depth_range_m: float | None = None
-    """Depth that is 255, and beyond; None takes twice the distance to the model's centre."""
+    """Depth that is encoded as 255; None takes twice the distance to the model's centre."""
 
     @classmethod
-    def parse(cls, word: str) -> "CameraRequest":
-        """Read a request from the command line.
+    def parse(cls, word: str, default_size: tuple[int, int] = DEFAULT_IMAGE_SIZE) -> "CameraConfig":
+        """Parse a camera of the command line.
+
+        Args:
+            word: The camera, in the form above.
+            default_size: Height and width where the word has none.
 
         Raises:
             ValueError: It is not of that form, or a number in it is 0.
@@ -74,7 +79,7 @@ class CameraRequest:
             raise ValueError(f"camera {word!r}: sizes, rates and ranges are above 0")
         return cls(
             name=match["name"],
-            image_size=(int(height), int(width)) if height and width else None,
+            image_size=(int(height), int(width)) if height and width else default_size,
             rate_hz=rate,
             has_depth=match["depth"] is not None,
             depth_range_m=depth,
@@ -83,40 +88,40 @@ class CameraRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvOptions:
-    """Settings of one environment; the contract records them, so that it can be made again."""
+    """Options of one environment; the contract records them, so that it can be made again."""
 
     observe: Observe = "both"
-    """`camera`: pictures and goals; `proprio` or `state`: no camera, and object poses are measured;
-    `both`: pictures, goals and what a real robot measures of itself."""
+    """`camera`: images and goals; `proprio` or `state`: no camera, and object poses are measured;
+    `both`: images, goals and what a real robot measures of itself."""
     cameras: tuple[str, ...] | None = None
     """Cameras, each `NAME[+depth[=METRES]][:HEIGHTxWIDTH][@HZ]`, such as `wrist+depth:48x64@15`;
-    see `CameraRequest`. None takes the task's default."""
-    image_size: tuple[int, int] = (64, 64)
-    """Height and width in pixels of every picture whose camera does not say otherwise."""
+    see `CameraConfig`. None takes the task's default."""
+    image_size: tuple[int, int] = DEFAULT_IMAGE_SIZE
+    """Height and width in pixels of every image whose camera has no size of its own."""
     action_repeat: int = 1
     """Simulator steps per action; their rewards are summed."""
-    look: Look = "lean"
-    """`lean` renders without shadows, reflections and multisampling, several times faster;
+    render_quality: RenderQuality = "fast"
+    """`fast` renders without shadows, reflections and multisampling, several times faster;
     `shadows` adds shadows of low resolution; `reference` renders as the model asks, as published
     scores did."""
     geom_groups: tuple[int, ...] | None = None
     """Groups of geoms that are drawn, such as (1, 2) where a model keeps its collision geoms in
-    group 0. None leaves it to the task: 0 to 2, unless its class says otherwise."""
+    group 0. None takes the task's: 0 to 2, unless its class has others."""
     meshes: Meshes = "full"
-    """`thin` draws at most `thinning.MAX_FACES` triangles of each mesh; physics is the same."""
+    """`thin` draws at most `mesh_thinning.MAX_FACES` triangles per mesh; physics is the same."""
     randomize: "str | Randomization" = "none"
-    """What is randomised: `none`, `mild`, `strong`, or JSON such as
-    `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomization`. A contract's
-    options hold all entries, whatever they were called, and nothing where there is none."""
+    """Domain randomisation: `none`, `mild`, `strong`, or JSON such as
+    `{"preset": "mild", "entries": [...]}`; see `robodreamer_sim.randomization`. The options of a
+    contract hold the entries, without the preset's name, and nothing where there is none."""
 
     control_dt_s: float | None = None
-    """Seconds of one step of a Gymnasium environment that tells none, or a wrong one; None takes
-    what it tells. All other tasks know their own."""
+    """Seconds of one step of a Gymnasium environment that states none, or a wrong one; None takes
+    the stated one. All other tasks know their own."""
 
     def __post_init__(self) -> None:
-        """Refuse values that no environment could be made with."""
+        """Check all values."""
         _require_one_of("observe", self.observe, get_args(Observe))
-        _require_one_of("look", self.look, get_args(Look))
+        _require_one_of("render_quality", self.render_quality, get_args(RenderQuality))
         _require_one_of("meshes", self.meshes, get_args(Meshes))
         self._require_drawable()
         if self.randomize != "none":
@@ -129,7 +134,7 @@ class EnvOptions:
             raise ValueError(f"action_repeat is at least 1, got {self.action_repeat}")
         if self.control_dt_s is not None and not 0.0 < self.control_dt_s < math.inf:
             raise ValueError(f"control_dt_s is above 0 s, got {self.control_dt_s}")
-        names = [request.name for request in self.camera_requests]
+        names = [request.name for request in self.camera_configs]
         if len(set(names)) != len(names):
             raise ValueError(f"a camera is named twice: {', '.join(names)}")
         if self.cameras == () and self.uses_cameras:
@@ -139,22 +144,24 @@ class EnvOptions:
         groups = self.geom_groups
         if groups is not None and not (groups and set(groups) <= set(range(NUM_GROUPS))):
             raise ValueError(f"geom_groups are some of 0 to {NUM_GROUPS - 1}, got {groups}")
-        if self.meshes == "thin" and self.look == "reference":
-            raise ValueError("look=reference draws as the model asks, so not with meshes=thin")
+        if self.meshes == "thin" and self.render_quality == "reference":
+            raise ValueError(
+                "render_quality=reference draws as the model asks, so not with meshes=thin"
+            )
 
     @property
     def appearance(self) -> Appearance:
-        """How everything is drawn."""
-        return Appearance(self.look, self.geom_groups, self.meshes)
+        """Drawing options."""
+        return Appearance(self.render_quality, self.geom_groups, self.meshes)
 
     @property
-    def camera_requests(self) -> tuple["CameraRequest", ...]:
-        """The cameras asked for; none where the task's default is."""
-        return tuple(CameraRequest.parse(word) for word in self.cameras or ())
+    def camera_configs(self) -> tuple["CameraConfig", ...]:
+        """Configs of the named cameras; empty where the task's default is observed."""
+        return tuple(CameraConfig.parse(word, self.image_size) for word in self.cameras or ())
 
     @property
     def uses_cameras(self) -> bool:
-        """Whether pictures are observed."""
+        """Whether images are observed."""
         return self.observe in {"camera", "both"}
 
     @property

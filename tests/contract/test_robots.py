@@ -22,13 +22,13 @@ from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.loading import load_robot
 from robodreamer_deploy.robots.remote.server import Server
-from robodreamer_sim.dynamixel.bus import SimulatedBus
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.robots.in_process import make_robot
 from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
 from served import ANY_PORT, served, serving
 from servo_arm import arm_contract, bus_config, simulated_bus
+from servo_bus.bus import SimulatedBus
 from toy_robot import CONTRACT as TOY
 from toy_robot import Bench, Point
 

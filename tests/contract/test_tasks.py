@@ -16,7 +16,7 @@ from robodreamer_sim.env import MAX_STEPS
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.tasks.catalog import list_tasks
-from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
+from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, TaskUnderTest
 
 QUICK = (
     "fetch_reach",
@@ -59,32 +59,32 @@ def pairs() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[dict[str, Specimen]]:
+def kept() -> Iterator[dict[str, TaskUnderTest]]:
     """Hold the task under examination, which one test after the other asks for."""
-    specimens: dict[str, Specimen] = {}
-    yield specimens
-    for specimen in specimens.values():
-        specimen.close()
+    all_under_test: dict[str, TaskUnderTest] = {}
+    yield all_under_test
+    for under_test in all_under_test.values():
+        under_test.close()
 
 
 @pytest.fixture
-def specimen(request: pytest.FixtureRequest, kept: dict[str, Specimen]) -> Specimen:
+def under_test(request: pytest.FixtureRequest, kept: dict[str, TaskUnderTest]) -> TaskUnderTest:
     task: str = request.param
     if task not in kept:
         for other in kept.values():
             other.close()
         kept.clear()
-        kept[task] = Specimen(lambda options: make(task, options), OPTIONS)
+        kept[task] = TaskUnderTest(lambda options: make(task, options), OPTIONS)
     return kept[task]
 
 
-@pytest.mark.parametrize(("specimen", "check"), [*pairs()], indirect=["specimen"])
-def test_a_listed_task_is_fit(specimen: Specimen, check: str) -> None:
-    CHECKS[check](specimen)
+@pytest.mark.parametrize(("under_test", "check"), [*pairs()], indirect=["under_test"])
+def test_a_listed_task_is_fit(under_test: TaskUnderTest, check: str) -> None:
+    CHECKS[check](under_test)
 
 
 @pytest.mark.parametrize(
-    "specimen",
+    "under_test",
     [
         task if task in QUICK else pytest.param(task, marks=pytest.mark.slow)
         for task in list_tasks()
@@ -92,8 +92,8 @@ def test_a_listed_task_is_fit(specimen: Specimen, check: str) -> None:
     ],
     indirect=True,
 )
-def test_a_listed_task_is_described_and_no_camera_of_it_is_blind(specimen: Specimen) -> None:
-    contract, env = specimen.contract, specimen.env
+def test_a_listed_task_is_described_and_no_camera_of_it_is_blind(under_test: TaskUnderTest) -> None:
+    contract, env = under_test.contract, under_test.env
     for camera in contract.cameras:
         assert camera.fovy_rad is not None
         assert 0.05 < camera.fovy_rad < 2.5

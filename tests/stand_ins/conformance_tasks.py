@@ -5,7 +5,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robodreamer_sim.cameras.camera_spec import Aim
+from robodreamer_sim.cameras.camera_spec import CameraPose
 from robodreamer_sim.env import Transition
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_velocities
@@ -24,7 +24,7 @@ XML = """
 """
 
 
-ABOVE = Aim((0, -1, 2), (0, 0, 0), 60)
+ABOVE = CameraPose((0, -1, 2), (0, 0, 0), 60)
 
 
 OPTIONS = EnvOptions(image_size=(24, 32))
@@ -121,13 +121,13 @@ class Shy(Fit):
 class Dark(Fit):
     """Looks away."""
 
-    cameras = {"scene": Aim((0, -1, 2), (0, -2, 4), 30)}  # noqa: RUF012  a constant
+    cameras = {"scene": CameraPose((0, -1, 2), (0, -2, 4), 30)}  # noqa: RUF012  a constant
 
 
 class Still(Fit):
     """Looks at what never moves."""
 
-    cameras = {"scene": Aim((0, 1.2, 0.3), (0, 2, 0), 40)}  # noqa: RUF012  a constant
+    cameras = {"scene": CameraPose((0, 1.2, 0.3), (0, 2, 0), 40)}  # noqa: RUF012  a constant
 
 
 class Boundless(Fit):

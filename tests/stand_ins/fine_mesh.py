@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera
+from robodreamer_sim.cameras.camera_spec import CameraPose, add_camera
 
 PARTS = """
 <mujoco>
@@ -45,7 +45,7 @@ def scene() -> tuple[mujoco.MjModel, mujoco.MjData]:
         group=2,
         rgba=(1, 0.8, 0.2, 1),
     )
-    add_camera(spec, "eye", Aim((3, 0.1, 0.6), (0, 0, 0), 45))
+    add_camera(spec, "eye", CameraPose((3, 0.1, 0.6), (0, 0, 0), 45))
     model = spec.compile()
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

@@ -13,9 +13,9 @@ import robodreamer_sim
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
 from robodreamer_deploy.robots.dynamixel.config import Servo, ServoBus
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
-from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.dynamixel.joints import MujocoJoints, to_ticks
-from robodreamer_sim.dynamixel.servo import SimulatedServo
+from servo_bus.bus import SimulatedBus
+from servo_bus.joints import MujocoJoints, to_ticks
+from servo_bus.servo import SimulatedServo
 
 ARM = Path(robodreamer_sim.__file__).parent / "assets" / "arm.xml"
 JOINTS = (

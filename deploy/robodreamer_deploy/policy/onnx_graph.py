@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
-
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.graph_spec import GraphSpec, TensorSpec
 from robodreamer_deploy.policy.onnx_file import read_onnx
-from robodreamer_deploy.policy.providers import PROVIDERS, Provider
+from robodreamer_deploy.policy.providers import PROVIDERS, Provider, import_onnxruntime
 
 ONNX_TYPES = {
     "float32": "tensor(float)",
@@ -77,7 +75,7 @@ class Graph:
         They are the step's values by name, as in `run`, and stay in use: who calls the result fills
         the inputs before and reads the outputs after.
         """
-        runtime, binding = cast("Any", onnxruntime), self._session.io_binding()
+        runtime, binding = import_onnxruntime(), self._session.io_binding()
         for tensor in self._spec.inputs:
             value = runtime.OrtValue.ortvalue_from_numpy(buffers[tensor.value])
             binding.bind_ortvalue_input(tensor.name, value)
@@ -96,7 +94,7 @@ class Graph:
 
 
 def _load(path: Path, content: bytes, provider: Provider) -> Any:
-    runtime = cast("Any", onnxruntime)  # it ships no types
+    runtime = import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from robodreamer_deploy.control.enable_switch import IsEnabled
 from robodreamer_deploy.control.limits import Limits
@@ -18,6 +17,7 @@ from robodreamer_deploy.control.safety import Safety, StartupProfile, Writable
 from robodreamer_deploy.policy.bundle import MANIFEST
 from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.providers import import_onnxruntime
 from robodreamer_deploy.recording.exact_json import encodable, pack, unpack
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
@@ -135,7 +135,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "onnxruntime": str(onnxruntime.__version__),
+        "onnxruntime": str(import_onnxruntime().__version__),
         "machine": platform.machine(),
         "system": platform.system(),
     }

@@ -1,1 +1,1 @@
-"""Cameras: put into models (`mounting`), drawn (`rendering`, `graphics`), and observed (`rig`)."""
+"""Cameras: added to models, drawn by a renderer, and observed by a policy."""

@@ -1,7 +1,7 @@
-"""Whether cameras show anything: judged over many frames, never by a single one.
+"""Check that cameras show something, over many frames.
 
-A picture may be black for a moment; a camera that looks into a mesh, or away, is so for ever, and
-an agent would learn from it for hours before anybody noticed.
+An image may be black for a moment. A camera that looks into a mesh, or away from the scene, stays
+blank, and an agent would train on it for hours before anybody noticed.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from robodreamer_deploy.contract import Array, Contract
 from robodreamer_sim.errors import EnvironmentFault
 
 BLANK = 3.0
-"""Standard deviation of the pixels (of 255) up to which pictures show nothing."""
+"""Standard deviation of the pixels (of 255) up to which images count as blank."""
 NUM_FRAMES = 20
 """Start-up frames that are judged together."""
 
 
-def complaint(name: str, frames: Array) -> str:
-    """Say that a camera shows nothing in frames (n, ..., H, W, C); empty if it shows something."""
+def blank_reason(name: str, frames: Array) -> str:
+    """Return why frames (n, ..., H, W, C) of a camera count as blank; empty if they do not."""
     deviation = float(frames.std())
     if deviation > BLANK:
         return ""
@@ -28,21 +28,21 @@ def complaint(name: str, frames: Array) -> str:
     )
 
 
-class Sight:
-    """Watches the start-up frames of vector environments."""
+class BlankCameraCheck:
+    """Check of the start-up frames of vector environments."""
 
     def __init__(self, contract: Contract) -> None:
         self._frames: dict[str, list[Array]] = {s.name: [] for s in contract.inputs if s.is_image}
 
-    def watch(self, record: Mapping[str, Array]) -> None:
-        """Take in one record (N, ...); after `NUM_FRAMES` of them judge, and look no more.
+    def add(self, record: Mapping[str, Array]) -> None:
+        """Add one record (N, ...). After `NUM_FRAMES` records the check is made, once.
 
         Raises:
-            EnvironmentFault: A camera shows nothing.
+            EnvironmentFault: A camera is blank.
         """
         for name, seen in self._frames.items():
             seen.append(record[name].copy())
-            if len(seen) == NUM_FRAMES and (reason := complaint(name, np.stack(seen))):
+            if len(seen) == NUM_FRAMES and (reason := blank_reason(name, np.stack(seen))):
                 raise EnvironmentFault(reason, key=name)
         if any(len(seen) == NUM_FRAMES for seen in self._frames.values()):
             self._frames = {}

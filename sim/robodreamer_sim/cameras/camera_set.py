@@ -1,191 +1,165 @@
-"""The cameras that a policy sees through: which, how large, and how often.
+"""Cameras that a policy observes: which ones, their image size, and their rate.
 
-A camera that is slower than control shows its last picture again until the next is due. Depth
-comes as one channel of bytes, 0 for the camera itself and 255 for its stated range and beyond, as
-pictures are what the encoder of an agent takes.
+A camera that is slower than control repeats its last image until the next is due. Depth is one
+channel of bytes, 0 at the camera and 255 at the stated range and beyond, because the encoder of an
+agent takes bytes.
 """
 
-import copy
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_deploy.utils.suggest import closest
-from robodreamer_sim.cameras.images import DepthPictures, Picture, Pictures, Taking
-from robodreamer_sim.options import CameraRequest, EnvOptions
+from robodreamer_sim.cameras.images import DepthImageSource, Image, ImageSource
+from robodreamer_sim.options import CameraConfig, EnvOptions
+from robodreamer_sim.utils.rates import is_due
 
 
-class Shot(NamedTuple):
-    """What one camera is asked for."""
-
-    camera: str
-    height: int
-    width: int
-    rate_hz: float | None
-    depth_range_m: float | None
-    """None where no depth is wanted."""
-
-
-class CameraRig:
-    """The cameras of one environment, as its options ask for them.
+class CameraSet:
+    """Set of the cameras that one environment observes.
 
     Args:
-        task: For messages.
-        pictures: What draws.
+        task: Name of the task, for messages.
+        source: Image source of the environment.
         options: Which cameras are observed, and how.
-        usual: The cameras that are observed where the options name none.
+        defaults: Cameras that are observed where the options name none.
         control_dt_s: Seconds from one observation to the next.
-        is_used: Whether cameras are observed at all.
-        channels: Of cameras whose pictures have another number of them than 3.
+        is_used: Whether any camera is observed.
+        channels: Number of channels of cameras that have another one than 3, by name.
 
     Raises:
-        ValueError: A camera that does not exist, depth that cannot be measured, or a rate beyond
+        ValueError: A camera that does not exist, depth that cannot be measured, or a rate above
             that of control.
     """
 
     def __init__(
         self,
         task: str,
-        pictures: Pictures,
+        source: ImageSource,
         options: EnvOptions,
-        usual: tuple[str, ...],
+        defaults: tuple[str, ...],
         control_dt_s: float,
         *,
         is_used: bool,
         channels: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        self._task, self._pictures, self._control_dt_s = task, pictures, control_dt_s
+        self._task, self._source, self._control_dt_s = task, source, control_dt_s
         # before anything is randomised
-        self._nominal = {name: pictures.describe(name) for name in pictures.names}
+        self._nominal = {name: source.describe(name) for name in source.names}
         self._channels = channels
-        requests = options.camera_requests or tuple(CameraRequest(name=name) for name in usual)
-        for request in requests:
-            self._check(request)
-        self.default = requests[0].name if requests else ""
+        configs = options.camera_configs or tuple(
+            CameraConfig(name=name, image_size=options.image_size) for name in defaults
+        )
+        for config in configs:
+            self._check(config)
+        self.default = configs[0].name if configs else ""
         """Name of the camera that people are shown."""
-        self._shots = [self._shot(request, options) for request in requests if is_used]
+        self._configs = [self._with_range(config) for config in configs if is_used]
         self._frames: dict[str, dict[str, Array]] = {}
-        self._staged: dict[str, Taking] = {}
+        self._staged: dict[str, Callable[[], Image]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all cameras that can be asked for; empty if nothing can be drawn."""
-        return self._pictures.names
+        """Names of all cameras that can be observed; empty if nothing can be drawn."""
+        return self._source.names
 
     def describe(self) -> tuple[Camera, ...]:
-        """Return the nominal geometry of all cameras that can be asked for."""
+        """Return the nominal geometry of all cameras that can be observed."""
         return tuple(self._nominal.values())
 
     @property
     def signals(self) -> Iterator[Signal]:
-        """The signals of all cameras, in the order asked for."""
-        for shot in self._shots:
+        """Signals of the observed cameras, in the order of the options."""
+        for config in self._configs:
             color = Signal(
-                name=f"image/{shot.camera}",
-                shape=(shot.height, shot.width, self._channels.get(shot.camera, 3)),
+                name=f"image/{config.name}",
+                shape=(*config.image_size, self._channels.get(config.name, 3)),
                 dtype="uint8",
-                rate_hz=shot.rate_hz,
+                rate_hz=config.rate_hz,
             )
             yield color
-            if shot.depth_range_m is not None:
+            if config.has_depth:
                 yield dataclasses.replace(
-                    color, name=f"{color.name}_depth", shape=(shot.height, shot.width, 1)
+                    color, name=f"{color.name}_depth", shape=(*config.image_size, 1)
                 )
 
     @property
     def cameras(self) -> Iterator[Camera]:
-        """Geometry of every signal's camera."""
-        for shot in self._shots:
-            camera = self._nominal[shot.camera]
+        """Geometry of the camera of every signal."""
+        for config in self._configs:
+            camera = self._nominal[config.name]
             yield camera
-            if shot.depth_range_m is not None:
+            if config.has_depth:
                 yield dataclasses.replace(
-                    camera, signal=f"{camera.signal}_depth", depth_range_m=shot.depth_range_m
+                    camera, signal=f"{camera.signal}_depth", depth_range_m=config.depth_range_m
                 )
 
-    def twin(self) -> "CameraRig":
-        """Return a rig with the same cameras and pictures that keeps what it captured to itself."""
-        rig = copy.copy(self)
-        rig._frames, rig._staged = {}, {}  # noqa: SLF001  its own kind
-        return rig
-
     def stage(self, step: int) -> None:
-        """Let every camera that is due look at what there is at a control step.
+        """Capture the view of every camera that is due at a control step.
 
-        `capture` then returns that. Environments whose cameras look before any of them captures are
-        drawn together, where what draws them can.
+        `capture` then returns the images. Environments that stage before any of them captures are
+        drawn together, where the renderer can.
         """
-        for shot in self._shots:
-            if is_due(shot.rate_hz, self._control_dt_s, step):
-                self._staged[shot.camera] = self._look(shot)
+        for config in self._configs:
+            if is_due(config.rate_hz, self._control_dt_s, step):
+                self._staged[config.name] = self._stage(config)
 
     def capture(self, step: int) -> dict[str, Array]:
-        """Return what every camera shows at a control step, by signal; step 0 begins an episode."""
+        """Return every camera's image at a control step, by signal; step 0 begins an episode."""
         captured: dict[str, Array] = {}
-        for shot in self._shots:
-            if is_due(shot.rate_hz, self._control_dt_s, step):
-                taking = self._staged.pop(shot.camera, None) or self._look(shot)
-                self._frames[shot.camera] = _frames(shot, taking())
-            for name, frame in self._frames[shot.camera].items():
+        for config in self._configs:
+            if is_due(config.rate_hz, self._control_dt_s, step):
+                get_image = self._staged.pop(config.name, None) or self._stage(config)
+                self._frames[config.name] = _to_signals(config, get_image())
+            for name, frame in self._frames[config.name].items():
                 captured[name] = frame.copy()
         return captured
 
     def draw(self, camera: str | None, height: int, width: int) -> NDArray[np.uint8]:
-        """Return a picture for people, uint8 (height, width, 3); None takes the default camera."""
-        return self._pictures.draw(camera or self.default, height, width)
+        """Return an image for people, uint8 (height, width, 3); None takes the default camera."""
+        return self._source.draw(camera or self.default, height, width)
 
     def close(self) -> None:
-        """Free what drawing needs."""
-        self._pictures.close()
+        """Free the resources for drawing."""
+        self._source.close()
 
-    def _check(self, request: CameraRequest) -> None:
-        available = self._pictures.names
-        if request.name not in available:
-            exist = closest(request.name, available)
-            raise ValueError(f"{self._task} has no camera {request.name!r}; it has {exist}")
-        if request.has_depth and not isinstance(self._pictures, DepthPictures):
+    def _check(self, config: CameraConfig) -> None:
+        available = self._source.names
+        if config.name not in available:
+            exist = closest(config.name, available)
+            raise ValueError(f"{self._task} has no camera {config.name!r}; it has {exist}")
+        if config.has_depth and not isinstance(self._source, DepthImageSource):
             raise ValueError(
                 f"{self._task} is drawn by its own render() or observes pictures itself, which "
                 "measures no depth; "
-                f"ask for {request.name} without it"
+                f"ask for {config.name} without it"
             )
-        if request.rate_hz is not None and request.rate_hz * self._control_dt_s > 1.0 + 1e-9:
+        if config.rate_hz is not None and config.rate_hz * self._control_dt_s > 1.0 + 1e-9:
             raise ValueError(
                 f"{self._task} is controlled at {1 / self._control_dt_s:g} Hz; camera "
-                f"{request.name} cannot be seen at {request.rate_hz:g} Hz"
+                f"{config.name} cannot be seen at {config.rate_hz:g} Hz"
             )
 
-    def _shot(self, request: CameraRequest, options: EnvOptions) -> Shot:
-        height, width = request.image_size or options.image_size
-        depth_range = None
-        if request.has_depth and isinstance(self._pictures, DepthPictures):
-            depth_range = request.depth_range_m or self._pictures.usual_depth_m(request.name)
-        return Shot(request.name, height, width, request.rate_hz, depth_range)
+    def _with_range(self, config: CameraConfig) -> CameraConfig:
+        """Return the config with the depth range that holds where it states none."""
+        if not config.has_depth or config.depth_range_m:
+            return config
+        assert isinstance(self._source, DepthImageSource), "others were refused"
+        depth_range_m = self._source.default_depth_range_m(config.name)
+        return dataclasses.replace(config, depth_range_m=depth_range_m)
 
-    def _look(self, shot: Shot) -> Taking:
-        has_depth = shot.depth_range_m is not None
-        return self._pictures.stage(shot.camera, shot.height, shot.width, has_depth=has_depth)
+    def _stage(self, config: CameraConfig) -> Callable[[], Image]:
+        return self._source.stage(config.name, *config.image_size, has_depth=config.has_depth)
 
 
-def _frames(shot: Shot, picture: Picture) -> dict[str, Array]:
-    """Return a picture as signals."""
-    name = f"image/{shot.camera}"
-    if picture.depth is None or shot.depth_range_m is None:
-        return {name: picture.color}
-    share = np.clip(picture.depth / shot.depth_range_m, 0.0, 1.0)
+def _to_signals(config: CameraConfig, image: Image) -> dict[str, Array]:
+    name = f"image/{config.name}"
+    if image.depth is None or config.depth_range_m is None:
+        return {name: image.color}
+    share = np.clip(image.depth / config.depth_range_m, 0.0, 1.0)
     depth = np.rint(255.0 * share).astype(np.uint8)
-    return {name: picture.color, f"{name}_depth": depth[..., None]}
-
-
-def is_due(rate_hz: float | None, control_dt_s: float, step: int) -> bool:
-    """Whether a camera takes a picture between the control step before and this one."""
-    if rate_hz is None or step == 0:
-        return True
-    before, now = (math.floor(s * rate_hz * control_dt_s + 1e-9) for s in (step - 1, step))
-    return now > before
+    return {name: image.color, f"{name}_depth": depth[..., None]}

@@ -1,4 +1,4 @@
-"""The geoms of a model that are drawn, and how many triangles their meshes have."""
+"""Geoms of a model that are drawn, and the number of triangles of their meshes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,23 +12,23 @@ from robodreamer_sim.cameras.mesh_thinning import thin
 from robodreamer_sim.options import NUM_GROUPS, EnvOptions
 
 USUAL_GROUPS = (0, 1, 2)
-"""Drawn where nothing else is asked for, as by MuJoCo's own viewer."""
+"""Groups that are drawn by default, as in MuJoCo's own viewer."""
 MANY_FACES = 20.0
-"""Triangles for each pixel of a picture from which on they are told. Drawn by llvmpipe a picture of
-64x64 takes 1 ms, and 11 ms with 31 triangles for each of its pixels (Panda)."""
+"""Triangles per pixel above which they are reported. llvmpipe draws a 64x64 image in 1 ms, and in
+11 ms with 31 triangles per pixel (Panda)."""
 MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
 
 
 def is_drawn(model: mujoco.MjModel, groups: Sequence[int] | None) -> NDArray[np.bool_]:
-    """Return which geoms are in the groups to be drawn, (geoms,); None takes `USUAL_GROUPS`."""
+    """Return a mask (geoms,) of the geoms in the groups to be drawn; None takes `USUAL_GROUPS`."""
     return np.isin(_groups(model), USUAL_GROUPS if groups is None else groups)
 
 
 def require_geoms(model: mujoco.MjModel, groups: Sequence[int] | None) -> None:
-    """Refuse groups without a geom.
+    """Check that some geom is in the groups to be drawn.
 
     Raises:
-        ValueError: The model has no geom in the groups that are asked for; tells where it has.
+        ValueError: There is none; lists the groups that have geoms.
     """
     if groups is None or not model.ngeom or is_drawn(model, groups).any():
         return
@@ -38,13 +38,13 @@ def require_geoms(model: mujoco.MjModel, groups: Sequence[int] | None) -> None:
 
 
 def count_faces(model: mujoco.MjModel, groups: Sequence[int] | None) -> int:
-    """Return the triangles of all meshes that are drawn, of each geom its own."""
+    """Count the triangles of all drawn meshes, once for each geom."""
     meshes = model.geom_dataid[is_drawn(model, groups) & (model.geom_type == MESH)]
     return int(model.mesh_facenum[meshes].sum())
 
 
 class DrawnFaces(NamedTuple):
-    """The triangles of meshes that are drawn, and the pixels of the largest picture observed."""
+    """Number of drawn mesh triangles, beside the pixels of the largest observed image."""
 
     num_faces: int
     num_pixels: int
@@ -52,11 +52,11 @@ class DrawnFaces(NamedTuple):
 
     @property
     def are_many(self) -> bool:
-        """Whether they outnumber the pixels so far that thin meshes would look the same."""
+        """True if there are so many triangles per pixel that thin meshes would look the same."""
         return not self.is_thin and self.num_faces > MANY_FACES * self.num_pixels > 0
 
     def __str__(self) -> str:
-        """Return a sentence of them, with what to do where they are many."""
+        """Return a sentence for people, with advice where there are many."""
         share = self.num_faces / max(1, self.num_pixels)
         each = f"{share:,.0f}" if share >= 10.0 else f"{share:.1f}"
         text = f"{self.num_faces:,} triangles are drawn, {each} for each pixel"
@@ -69,7 +69,7 @@ class DrawnFaces(NamedTuple):
 
 
 def drawn_faces(contract: Contract, model: mujoco.MjModel | None) -> DrawnFaces:
-    """Return what is drawn of a task's model; nothing where MuJoCo does not simulate it."""
+    """Count what is drawn of a task's model; 0 where MuJoCo does not simulate it."""
     options = EnvOptions.from_dict(contract.options)
     is_thin = options.meshes == "thin"
     images = [signal.shape for signal in contract.inputs if signal.is_image]

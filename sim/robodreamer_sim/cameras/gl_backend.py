@@ -1,20 +1,19 @@
-"""What draws without a window: which back end works on this machine, and its OpenGL contexts.
+"""Back ends for drawing without a window: the choice of one, and its OpenGL contexts.
 
 MUJOCO_GL names the back end: `egl` (a GPU's driver, or Mesa's software), `osmesa` (software),
 another one of MuJoCo's, or `warp`, MuJoCo Warp's camera, which needs no OpenGL (extra `warp`). If
-it is not set, `settle_back_end` finds out what works and sets it.
+it is not set, `settle_back_end` finds a back end that works and sets it.
 
-What works is found by a probe: a child process draws some pictures, because a driver that is not
-right may fail in many types, crash, or hang while pixels are read, as several renderers on NVIDIA's
-EGL were reported to (MuJoCo issue 3444); and because a process that has tried one back end cannot
-load the other, which PyOpenGL does not allow. A probe takes about a second, so it is paid once for
-a tree of processes: a `VectorEnv` settles before it starts its workers, and they inherit the
-answer. A process that nobody has settled for does it at its first context.
+A probe finds out: a child process draws some images. It is a child because a broken driver may
+raise in many types, crash, or hang while pixels are read, as reported of several renderers on
+NVIDIA's EGL (MuJoCo issue 3444), and because PyOpenGL cannot load a second back end after it has
+tried one. A probe takes about a second, so there is one for a tree of processes: a `VectorEnv`
+settles before it starts its workers, which inherit the choice. Any other process settles at its
+first context.
 
-MuJoCo reads MUJOCO_GL when it is imported, and cannot be imported where that names what is not
-there, not even for a task without cameras. So it is set only to what has been seen to draw. And
-`warp` is taken out of it when `robodreamer_sim` is imported, and then stands in
-ROBODREAMER_GRAPHICS.
+MuJoCo reads MUJOCO_GL at import, and cannot be imported where the named library is missing, even
+for a task without cameras. So the variable is set only to a back end that has drawn, and
+`compat.import_mujoco` moves `warp` to ROBODREAMER_GRAPHICS.
 """
 
 import importlib
@@ -26,21 +25,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from robodreamer_sim.compat import OWN_VARIABLE, VARIABLE, WARP
 from robodreamer_sim.errors import GraphicsError
-from robodreamer_sim.probes import run_trial
+from robodreamer_sim.utils.probe_process import run_probe
 
-VARIABLE = "MUJOCO_GL"
-OWN_VARIABLE = "ROBODREAMER_GRAPHICS"
-WARP = "warp"
 WARP_PACKAGE = "mujoco_warp"
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
-"""The back ends that need no display, the better one first, and the library of each."""
+"""Back ends that need no display, the better one first, and the library of each."""
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
-"""What brings each of them on Debian and Ubuntu."""
+"""Packages of each library on Debian and Ubuntu."""
 PROBE_TIMEOUT_S = 30.0
-"""Far more than the second it takes, for a loaded machine or a slow disk."""
+"""Far more than the second that a probe takes, for a loaded machine or a slow disk."""
 COMPILING_S = 180.0
-"""Beyond that for Warp, which compiles when a machine first uses it."""
+"""Additional time for Warp, which compiles at the first use on a machine."""
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader", "warp on cpu")
 SOFTWARE_HINT = (
     "that is software, several times slower than the GPU; is NVIDIA's EGL library installed "
@@ -60,66 +57,66 @@ class GLContext(Protocol):
         ...
 
 
-class Probe(NamedTuple):
-    """What a back end did when it was asked to draw."""
+class BackEndProbe(NamedTuple):
+    """Result of drawing through one back end."""
 
     back_end: str
     works: bool
     renderer: str
-    """What draws, as OpenGL calls it."""
+    """Name of the device that draws, from OpenGL."""
     pictures_per_second: float
-    """Of a scene of two bodies, 64x64; reading the pixels included."""
+    """Rate of 64x64 images of a scene of two bodies; includes reading the pixels."""
     reason: str
-    """Why it does not work, in words; empty if it does."""
+    """Reason why it does not work; empty if it does."""
 
 
-class Choice(NamedTuple):
-    """The back end that draws on this machine."""
+class BackEndChoice(NamedTuple):
+    """Back end that draws on this machine, and the reason for the choice."""
 
     name: str
-    """Empty if none works."""
+    """Name of the back end; empty if none works."""
     why: str
 
 
-def settle_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> Choice:
-    """Choose a back end and let this process and all it starts draw through it."""
+def settle_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> BackEndChoice:
+    """Choose a back end for this process and all processes that it starts."""
     choice = choose_back_end(timeout_s)
     os.environ[OWN_VARIABLE if choice.name == WARP else VARIABLE] = choice.name  # empty: not set
     return choice
 
 
-def choose_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> Choice:
-    """Return what MUJOCO_GL names; if it is not set, what its probe speaks for."""
+def choose_back_end(timeout_s: float = PROBE_TIMEOUT_S) -> BackEndChoice:
+    """Return the back end that MUJOCO_GL names; if it is not set, the one with the best probe."""
     if name := named_back_end():
-        return Choice(name, f"as {VARIABLE} says")
+        return BackEndChoice(name, f"as {VARIABLE} says")
     if sys.platform != "linux":
-        return Choice("", "MuJoCo knows what this system has")
-    probes: list[Probe] = []
+        return BackEndChoice("", "MuJoCo knows what this system has")
+    probes: list[BackEndProbe] = []
     for back_end in back_ends():
-        probes.append(probe(back_end, timeout_s))
+        probes.append(probe_back_end(back_end, timeout_s))
         if probes[-1].works and not (is_software(probes[-1].renderer) and _has_cuda_camera()):
             break
     chosen = pick(probes)
     reasons = [f"{p.back_end} does not work: {p.reason}" for p in probes if not p.works]
     if chosen is None:
-        return Choice("", "; ".join(reasons))
+        return BackEndChoice("", "; ".join(reasons))
     others = [f"{p.back_end} is {p.renderer}" for p in probes if p.works and p != chosen]
     speed = f"its probe drew {chosen.pictures_per_second:,.0f} small pictures per second"
-    return Choice(chosen.back_end, "; ".join([*reasons, *others, speed]))
+    return BackEndChoice(chosen.back_end, "; ".join([*reasons, *others, speed]))
 
 
 def back_ends() -> tuple[str, ...]:
-    """Return the back ends that need no display and may be there, in the order they are tried."""
+    """Return the back ends that need no display and may be installed, in the order of probing."""
     return (*LIBRARIES, *([WARP] if has_warp() else []))
 
 
 def has_warp() -> bool:
-    """Whether MuJoCo Warp is installed."""
+    """Return whether MuJoCo Warp is installed."""
     return find_spec(WARP_PACKAGE) is not None
 
 
-def pick(probes: Sequence[Probe]) -> Probe | None:
-    """Return the first that works, but rather Warp on a GPU than OpenGL in software."""
+def pick(probes: Sequence[BackEndProbe]) -> BackEndProbe | None:
+    """Return the first that works, but prefer Warp on a GPU to OpenGL in software."""
     working = [probed for probed in probes if probed.works]
     on_gpu = [p for p in working if p.back_end == WARP and not is_software(p.renderer)]
     if on_gpu and is_software(working[0].renderer):
@@ -128,24 +125,24 @@ def pick(probes: Sequence[Probe]) -> Probe | None:
 
 
 def named_back_end() -> str:
-    """Return the back end that MUJOCO_GL names, as MuJoCo reads it; empty if it is not set."""
+    """Return the back end that MUJOCO_GL names; empty if it is not set."""
     return os.environ.get(OWN_VARIABLE) or os.environ.get(VARIABLE, "").lower().strip()
 
 
-def probe(back_end: str, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
-    """Draw some pictures through a back end, in a child process that may fail in any way.
+def probe_back_end(back_end: str, timeout_s: float = PROBE_TIMEOUT_S) -> BackEndProbe:
+    """Draw some images through a back end, in a child process that may fail in any way.
 
     Args:
         back_end: A value of MUJOCO_GL.
-        timeout_s: The child is killed when it has not answered by then.
+        timeout_s: Time after which the child is killed.
     """
     if back_end == WARP:
         timeout_s += COMPILING_S
-    trial = run_trial("draw", timeout_s=timeout_s, **{VARIABLE: back_end, OWN_VARIABLE: ""})
-    if not trial.failure:
-        return Probe(back_end, works=True, reason="", **trial.result)
+    result = run_probe("draw", timeout_s=timeout_s, **{VARIABLE: back_end, OWN_VARIABLE: ""})
+    if not result.failure:
+        return BackEndProbe(back_end, works=True, reason="", **result.result)
     if back_end == WARP and not has_warp():
-        return Probe(
+        return BackEndProbe(
             back_end,
             works=False,
             renderer="",
@@ -154,12 +151,12 @@ def probe(back_end: str, timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
         )
     library = LIBRARIES.get(back_end)
     is_missing = library is not None and find_library(library) is None
-    reason = f"lib{library} is not installed" if is_missing else trial.failure
-    return Probe(back_end, works=False, renderer="", pictures_per_second=0.0, reason=reason)
+    reason = f"lib{library} is not installed" if is_missing else result.failure
+    return BackEndProbe(back_end, works=False, renderer="", pictures_per_second=0.0, reason=reason)
 
 
 def make_gl_context(width: int, height: int) -> GLContext:
-    """Start offscreen rendering through the back end of MUJOCO_GL, settled if it is not set.
+    """Create an offscreen context of the back end of MUJOCO_GL, which is settled if it is not set.
 
     Raises:
         GraphicsError: No library, no device, or a back end that does not start.
@@ -188,9 +185,9 @@ def settled_back_end() -> str:
 
 
 def renderer_name() -> str:
-    """Return what draws in the current GL context, such as `llvmpipe (LLVM 15.0.6, 256 bits)`.
+    """Return the device of the current GL context, such as `llvmpipe (LLVM 15.0.6, 256 bits)`.
 
-    It is empty where OpenGL does not tell.
+    It is empty where OpenGL does not report one.
     """
     gl, errors = importlib.import_module("OpenGL.GL"), importlib.import_module("OpenGL.error")
     try:
@@ -201,12 +198,12 @@ def renderer_name() -> str:
 
 
 def is_software(renderer: str) -> bool:
-    """Whether it is the processor that draws; `renderer` as OpenGL calls it."""
+    """Return whether a renderer, by its name in OpenGL, runs on the processor."""
     return any(name in renderer.lower() for name in SOFTWARE_RENDERERS)
 
 
 def graphics_error(error: Exception) -> GraphicsError:
-    """Return what to tell a user whose OpenGL fails with `error`."""
+    """Return the error with advice for a user whose OpenGL fails with `error`."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return GraphicsError(
         f"cameras need OpenGL, and none could be started ({reason}); {mend(named_back_end())}, or "
@@ -215,7 +212,7 @@ def graphics_error(error: Exception) -> GraphicsError:
 
 
 def mend(back_end: str) -> str:
-    """Return what a user can do about a back end that does not work; empty for the default."""
+    """Return advice for a back end that does not work."""
     if back_end == WARP:
         return "install it with `pip install robodreamer[warp]`"
     if back_end and back_end not in PACKAGES:
@@ -224,14 +221,14 @@ def mend(back_end: str) -> str:
 
 
 def _has_cuda_camera() -> bool:
-    """Whether Warp may find a GPU."""
+    """Return whether Warp may find a GPU."""
     return has_warp() and find_library("cuda") is not None and Path("/dev/nvidiactl").exists()
 
 
 def _context_class(back_end: str) -> Any:
     """Return the class of a back end's contexts.
 
-    `mujoco.GLContext` is that of the variable when MuJoCo was imported, which may be long ago.
+    `mujoco.GLContext` cannot be used: it is chosen from the variable when MuJoCo is imported.
     """
     if back_end in LIBRARIES:
         return importlib.import_module(f"mujoco.{back_end}").GLContext

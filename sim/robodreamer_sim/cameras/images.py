@@ -1,7 +1,7 @@
-"""How a task is shown: cameras by name, drawn by our renderer or by the environment's own.
+"""Images of a task, by camera: drawn by our renderer or by the environment's own `render()`.
 
-`Pictures` draws any camera at any size, for people as for policies; what a policy sees of it, and
-how often, is the rig's (`rig`).
+An `ImageSource` draws any camera at any size, for people and for policies. Which cameras a policy
+observes, and how often, is decided in `camera_set`.
 """
 
 from collections.abc import Callable
@@ -15,32 +15,28 @@ from robodreamer_deploy.contract import Array, Camera
 from robodreamer_sim.errors import GraphicsError
 
 RENDERED = "camera"
-"""The view that an environment's own `render()` shows."""
+"""Camera name of an environment's own `render()`."""
 
 
-class Picture(NamedTuple):
-    """What a camera saw."""
+class Image(NamedTuple):
+    """Image of one camera, with depth where it was asked for."""
 
     color: NDArray[np.uint8]
-    """(H, W, 3); (H, W, C) of a picture that the environment observes itself."""
+    """(H, W, 3); (H, W, C) of an image that the environment observes itself."""
     depth: NDArray[np.float32] | None = None
     """(H, W), metres along the viewing direction; None where it was not asked for."""
 
 
-Taking = Callable[[], Picture]
-"""Returns a picture of what was seen when it was staged."""
-
-
-class Pictures(Protocol):
-    """Cameras by name; the first is the default."""
+class ImageSource(Protocol):
+    """Cameras of an environment by name; the first is the default."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all cameras; empty if the environment cannot be shown."""
+        """Names of all cameras; empty if the environment cannot be drawn."""
         ...
 
     def draw(self, name: str, height: int, width: int) -> NDArray[np.uint8]:
-        """Return what a camera sees, uint8 (height, width, 3).
+        """Return the image of a camera, uint8 (height, width, 3).
 
         Raises:
             ValueError: No such camera.
@@ -48,8 +44,11 @@ class Pictures(Protocol):
         """
         ...
 
-    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Taking:
-        """Hold on to what a camera sees now; several may then be drawn together."""
+    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Callable[[], Image]:
+        """Capture a camera's view now; return a function that returns its image.
+
+        Views that are staged before the first image is asked for may be drawn together.
+        """
         ...
 
     def describe(self, name: str) -> Camera:
@@ -57,32 +56,32 @@ class Pictures(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what drawing needs."""
+        """Free the resources for drawing."""
         ...
 
 
 @runtime_checkable
-class DepthPictures(Pictures, Protocol):
-    """Cameras that also measure how far things are."""
+class DepthImageSource(ImageSource, Protocol):
+    """Image source that also measures depth."""
 
-    def usual_depth_m(self, name: str) -> float:
-        """Return a distance behind which little that matters is seen."""
+    def default_depth_range_m(self, name: str) -> float:
+        """Return a distance beyond which little that matters is seen."""
         ...
 
 
-class RenderedPictures:
-    """A Gymnasium environment's own `render()`, scaled."""
+class RenderedImages:
+    """Image source of a Gymnasium environment's own `render()`, scaled."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
         self.names = (RENDERED,) if env.render_mode == "rgb_array" else ()
 
     def draw(self, name: str, height: int, width: int) -> NDArray[np.uint8]:  # noqa: ARG002
-        """Return what `render()` shows, uint8 (height, width, 3).
+        """Return what `render()` returns, scaled, uint8 (height, width, 3).
 
         Raises:
             GraphicsError: A library that `render()` needs is not installed.
-            ValueError: `render()` returned something else than a picture.
+            ValueError: `render()` returned something else than an image.
         """
         try:
             frame = self._env.render()
@@ -98,22 +97,22 @@ class RenderedPictures:
         height: int,
         width: int,
         *,
-        has_depth: bool,  # noqa: ARG002  the rig refuses it
-    ) -> Taking:
-        """Draw what `render()` shows now."""
-        picture = Picture(self.draw(name, height, width))
-        return lambda: picture
+        has_depth: bool,  # noqa: ARG002  the camera set refuses it
+    ) -> Callable[[], Image]:
+        """Draw now; return a function that returns the image."""
+        image = Image(self.draw(name, height, width))
+        return lambda: image
 
     def describe(self, name: str) -> Camera:
-        """Return what is known of the camera: its name."""
+        """Return a camera without geometry, which `render()` does not reveal."""
         return Camera(signal=f"image/{name}")
 
     def close(self) -> None:
-        """Nothing is held here; the environment closes its own window."""
+        """Do nothing: the environment closes its own window."""
 
 
 def resize(image: Array, height: int, width: int) -> NDArray[np.uint8]:
-    """Scale a picture (H, W, C) by averaging the area that each new pixel covers."""
+    """Scale an image (H, W, C) by averaging the area that each new pixel covers."""
     if image.shape[:2] == (height, width):
         return np.array(image, np.uint8)
     rows, columns = _area_weights(image.shape[0], height), _area_weights(image.shape[1], width)
@@ -121,9 +120,9 @@ def resize(image: Array, height: int, width: int) -> NDArray[np.uint8]:
     return np.rint(scaled).astype(np.uint8)
 
 
-def to_color(picture: Array) -> NDArray[np.uint8]:
-    """Return a picture (H, W, C) as people see it, (H, W, 3): the first three channels, or grey."""
-    return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, -1)
+def to_color(image: Array) -> NDArray[np.uint8]:
+    """Convert an image (H, W, C) to (H, W, 3) for people: its first three channels, or grey."""
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, -1)
 
 
 def _area_weights(size: int, new_size: int) -> NDArray[np.float32]:

@@ -1,10 +1,10 @@
-"""Meshes with fewer triangles, for pictures only, as those of CAD programs have too many.
+"""Thinning of meshes for images, because meshes of CAD programs have too many triangles.
 
-Where OpenGL is software a picture takes as long as the model has triangles, whatever its size:
-SO-101's arm has 398,884 of them, a picture of 64x64 has 4,096 pixels. The vertices of a mesh are
-gathered in the cells of a grid, each becomes the mean of its cell, and of the triangles those stay
-whose corners lie in three cells (Rossignac and Borrel, 1993). They keep their normals and texture
-coordinates, so shading stays that of the fine surface. The model that is simulated is not touched.
+Where OpenGL is software, the time for an image is proportional to the model's triangles, at any
+image size: SO-101's arm has 398,884, a 64x64 image has 4,096 pixels. Vertices are clustered in the
+cells of a grid, each moves to the mean of its cell, and the triangles whose corners lie in three
+cells stay (Rossignac and Borrel, 1993). They keep their normals and texture coordinates, so shading
+stays that of the fine surface. The simulated model is not touched.
 
 V vertices of a mesh, F triangles.
 """
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from robodreamer_deploy.contract import Array
 
 MAX_FACES = 2000
-"""Triangles that are left of a mesh. With 2,000 a link that fills a picture of 64x64 still has one
-for every two pixels; fewer were hardly faster (SO-101, Panda), and with 500 small parts frayed."""
+"""Triangles that a mesh keeps. With 2,000, a link that fills a 64x64 image still has one for every
+two pixels; fewer were hardly faster (SO-101, Panda), and at 500 small parts frayed."""
 CELLS = (48, 40, 32, 28, 24, 20, 17, 14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 """Cells along the longest side of a mesh; the finest grid that leaves few enough is taken."""
 
 
 def thin(model: mujoco.MjModel) -> mujoco.MjModel:
-    """Return a copy of a model to draw with; its meshes have at most `MAX_FACES` triangles.
+    """Return a copy of a model for drawing; its meshes have at most `MAX_FACES` triangles.
 
-    Its arrays keep their sizes and places: a mesh merely says that it has fewer triangles.
+    Arrays keep their sizes and addresses: only `mesh_facenum` is lowered.
     """
     thinned = copy.copy(model)
     for mesh in np.flatnonzero(model.mesh_facenum > MAX_FACES):
@@ -44,15 +44,15 @@ def thin(model: mujoco.MjModel) -> mujoco.MjModel:
 
 
 def cluster(vertices: Array, faces: Array, max_faces: int) -> tuple[Array, NDArray[np.intp]]:
-    """Gather vertices in the finest of the grids that leaves at most `max_faces` triangles.
+    """Cluster vertices in the finest of the grids that leaves at most `max_faces` triangles.
 
     Args:
         vertices: (V, 3)
         faces: Indices of the corners, (F, 3).
-        max_faces: Triangles that may be left; at least one grid, of a single cell, leaves none.
+        max_faces: Triangles that may be left. The coarsest grid, a single cell, leaves none.
 
     Returns:
-        The places that the vertices move to, (V, 3), and which triangles stay, ascending.
+        The new positions of the vertices, (V, 3), and the indices of the kept triangles, ascending.
     """
     corner = vertices.min(axis=0)
     length = float(np.ptp(vertices, axis=0).max())
@@ -76,11 +76,11 @@ def _sides(vertices: Array, faces: Array) -> tuple[Array, Array]:
 
 
 def _distinct(cells: Array, order: Array) -> NDArray[np.intp]:
-    """Return which triangles, given by the cells of their corners (F, 3), stay.
+    """Return the triangles that stay, given the cells of their corners (F, 3).
 
-    Those with corners in three cells do, and of several in the same three the first in `order`. The
-    two sides of a thin sheet differ in the direction of rotation and stay both: OpenGL draws a
-    triangle from its front only.
+    They have corners in three cells; of several in the same three the first in `order` stays. Both
+    sides of a thin sheet stay, because their direction of rotation differs: OpenGL draws a triangle
+    from its front only.
     """
     a, b, c = cells[order].T
     order = order[(a != b) & (b != c) & (c != a)]

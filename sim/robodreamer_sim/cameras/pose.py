@@ -1,4 +1,4 @@
-"""Where a camera of a MuJoCo model stands, as a contract tells it."""
+"""Nominal poses of the cameras of a MuJoCo model, as a contract records them."""
 
 import math
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from robodreamer_deploy.kinematics import Quaternion, Vector
 
 WORLD = "world"
 FOLLOWING = "world axes at {}"
-"""Frame at a place that moves, whose axes stay the world's."""
+"""Frame that moves with a body while its axes stay parallel to the world's."""
 DECIMALS = 9
-"""Nanometres: what another machine's rounding makes of a model does not make another contract."""
+"""Nanometres, so that the rounding of another machine does not change the contract."""
 
 
-class CameraPose(NamedTuple):
+class NominalPose(NamedTuple):
     """Pose of a camera's axes (x right, y up, it looks along -z) in a frame."""
 
     frame: str
@@ -24,8 +24,8 @@ class CameraPose(NamedTuple):
     quaternion: Quaternion
 
 
-def nominal_pose(model: mujoco.MjModel, view: mujoco.MjvCamera) -> CameraPose | None:
-    """Return where a camera stands as the model is built; None if it turns to look at something."""
+def nominal_pose(model: mujoco.MjModel, view: mujoco.MjvCamera) -> NominalPose | None:
+    """Return the pose of a camera as the model is built; None if it turns to face a target."""
     if view.type == mujoco.mjtCamera.mjCAMERA_FIXED.value:
         return _pose_in_model(model, view.fixedcamid)
     if view.type not in (mujoco.mjtCamera.mjCAMERA_FREE, mujoco.mjtCamera.mjCAMERA_TRACKING):
@@ -41,7 +41,7 @@ def nominal_pose(model: mujoco.MjModel, view: mujoco.MjvCamera) -> CameraPose | 
     return _pose(FOLLOWING.format(followed), -view.distance * ahead, rotation)
 
 
-def _pose_in_model(model: mujoco.MjModel, camera: int) -> CameraPose | None:
+def _pose_in_model(model: mujoco.MjModel, camera: int) -> NominalPose | None:
     modes = mujoco.mjtCamLight
     mode, body = int(model.cam_mode[camera]), int(model.cam_bodyid[camera])
     name = model.body(body).name
@@ -63,7 +63,7 @@ def _pose_in_model(model: mujoco.MjModel, camera: int) -> CameraPose | None:
 
 
 def _moves(model: mujoco.MjModel, body: int) -> bool:
-    """Whether joints, or whoever sets a mocap body, can move a body in the world."""
+    """Return whether a body can move in the world, by joints or as a mocap body."""
     while body:
         if model.body_jntnum[body] or model.body_mocapid[body] >= 0:
             return True
@@ -71,10 +71,10 @@ def _moves(model: mujoco.MjModel, body: int) -> bool:
     return False
 
 
-def _pose(frame: str, position: Array, rotation: Array) -> CameraPose:
+def _pose(frame: str, position: Array, rotation: Array) -> NominalPose:
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, np.asarray(rotation, np.float64).ravel())
     quaternion = quaternion if quaternion[0] >= 0.0 else -quaternion
     x, y, z = (round(float(value), DECIMALS) + 0.0 for value in position)  # no -0.0
     w, i, j, k = (round(float(value), DECIMALS) + 0.0 for value in quaternion)
-    return CameraPose(frame, (x, y, z), (w, i, j, k))
+    return NominalPose(frame, (x, y, z), (w, i, j, k))

@@ -1,7 +1,7 @@
-"""What a model's actuators are told, in physical units: positions, velocities, forces, torques.
+"""Physical meaning of actuator controls: positions, velocities, forces and torques.
 
-MuJoCo's controls are numbers whose meaning follows from gain, bias, gear and transmission: 1 is
-1 rad for a servo, and 150 N m for a motor with a gear of 150. A contract says the latter.
+The meaning of a MuJoCo control follows from gain, bias, gear and transmission: 1 is 1 rad for a
+servo, and 150 N m for a motor with a gear of 150. A contract states the physical value.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from robodreamer_deploy.joint_mapping import Quantity
 
 TRANSMISSIONS = mujoco.mjtTrn
 LAGGING = (mujoco.mjtDyn.mjDYN_NONE, mujoco.mjtDyn.mjDYN_FILTER, mujoco.mjtDyn.mjDYN_FILTEREXACT)
-"""Dynamics after which a control means what it means without any, only later."""
+"""Dynamics that delay a control without changing its meaning."""
 SPRINGS = mujoco.mjtBias.mjBIAS_NONE, mujoco.mjtBias.mjBIAS_AFFINE
 OF_JOINTS = (TRANSMISSIONS.mjTRN_JOINT, TRANSMISSIONS.mjTRN_JOINTINPARENT)
 UNITS = {
@@ -23,11 +23,11 @@ UNITS = {
     "velocity": {"rad": "rad/s", "m": "m/s"},
     "effort": {"rad": "N m", "m": "N"},
 }
-"""By quantity, of what turns and of what shifts."""
+"""Units by quantity: for rotation, and for translation."""
 
 
 class Meaning(NamedTuple):
-    """Meaning of an actuator's control: value = factor * control + offset."""
+    """Physical meaning of an actuator's control: value = factor * control + offset."""
 
     quantity: Quantity
     unit: str
@@ -35,11 +35,11 @@ class Meaning(NamedTuple):
     offset: float = 0.0
 
     def to_value(self, control: float) -> float:
-        """Return the physical value that a control stands for."""
+        """Convert a control to its physical value."""
         return self.factor * control + self.offset
 
     def to_control(self, value: float) -> float:
-        """Return the control that stands for a physical value."""
+        """Convert a physical value to a control."""
         return (value - self.offset) / self.factor
 
 
@@ -47,7 +47,7 @@ UNKNOWN = Meaning("unknown", "")
 
 
 def meaning(model: mujoco.MjModel, actuator: int) -> Meaning:
-    """Return what an actuator's control means, along the actuator's own direction."""
+    """Return the meaning of an actuator's control, along the actuator's own direction."""
     law = _law(model, actuator)
     if law.quantity not in UNITS:
         return law
@@ -60,14 +60,14 @@ def meaning(model: mujoco.MjModel, actuator: int) -> Meaning:
 
 
 def meanings(model: mujoco.MjModel) -> list[Meaning]:
-    """Return what each actuator's control means."""
+    """Return the meaning of every actuator's control."""
     return [meaning(model, i) for i in range(model.nu)]
 
 
 def physical_action(
     model: mujoco.MjModel, low: Sequence[float], high: Sequence[float], labels: Sequence[str]
 ) -> ActionSpec:
-    """Return an action over controls from `low` to `high` of all actuators, in physical units."""
+    """Return an action spec, in physical units, for controls from `low` to `high`."""
     told = meanings(model)
     return ActionSpec(
         size=model.nu,
@@ -80,13 +80,13 @@ def physical_action(
 
 
 def positions(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
-    """Return where every actuator is, (nu,), in the unit of the positions that servos are told."""
+    """Return the position of every actuator, (nu,), in the unit of servo commands."""
     gears = np.array([_gear(model, i) for i in range(model.nu)])
     return data.actuator_length / np.where(gears > 0.0, gears, 1.0)
 
 
 def joint_of(model: mujoco.MjModel, actuator: int) -> int | None:
-    """Return the joint with one axis that an actuator moves; None if it moves something else."""
+    """Return the one-axis joint that an actuator moves; None if it moves something else."""
     if int(model.actuator_trntype[actuator]) not in map(int, OF_JOINTS):
         return None
     joint = int(model.actuator_trnid[actuator, 0])
@@ -102,7 +102,7 @@ def actuator_label(model: mujoco.MjModel, actuator: int) -> str:
 
 
 def _law(model: mujoco.MjModel, i: int) -> Meaning:
-    """Return what a control means at the actuator, before its gear; the unit is left out.
+    """Return the meaning of a control before the gear, without its unit.
 
     Force = gain * control + b0 + b1 * length + b2 * velocity: with b1 it is 0 at a position, with
     b2 alone at a velocity.
@@ -127,7 +127,7 @@ def _law(model: mujoco.MjModel, i: int) -> Meaning:
 
 
 def _gear(model: mujoco.MjModel, i: int) -> float:
-    """Return how much further or stronger an actuator is than what it moves; never below 0."""
+    """Return the gear ratio between an actuator and its transmission; at least 0."""
     gear = np.asarray(model.actuator_gear[i])
     if _is_of_many_axes(model, i):
         return float(np.linalg.norm(gear))
@@ -137,7 +137,7 @@ def _gear(model: mujoco.MjModel, i: int) -> float:
 
 
 def _is_of_many_axes(model: mujoco.MjModel, i: int) -> bool:
-    """Whether a gear has six numbers: along and about the axes of a site, or of a free joint."""
+    """Return whether the gear has six numbers: along and about axes of a site or free joint."""
     transmission = int(model.actuator_trntype[i])
     if transmission == TRANSMISSIONS.mjTRN_SITE:
         return True
@@ -145,7 +145,7 @@ def _is_of_many_axes(model: mujoco.MjModel, i: int) -> bool:
 
 
 def _length_unit(model: mujoco.MjModel, i: int) -> str:
-    """Return the unit of what an actuator moves: rad, m, or nothing where it is a mixture."""
+    """Return the unit of an actuator's transmission: rad, m, or empty for a mixture."""
     gear = np.asarray(model.actuator_gear[i])
     joint = joint_of(model, i)
     if joint is not None:
@@ -163,7 +163,7 @@ def _length_unit(model: mujoco.MjModel, i: int) -> str:
 
 
 def _tendon_unit(model: mujoco.MjModel, tendon: int) -> str:
-    """Return the unit of a tendon's length, which is a sum of joints or a way in space."""
+    """Return the unit of a tendon's length: of a sum of joints, or of a path in space."""
     start, count = int(model.tendon_adr[tendon]), int(model.tendon_num[tendon])
     wraps = range(start, start + count)
     is_sum = all(int(model.wrap_type[w]) == mujoco.mjtWrap.mjWRAP_JOINT for w in wraps)

@@ -1,4 +1,4 @@
-"""The chain of joints between the world and a frame, with the numbers of a MuJoCo model."""
+"""Serial chain of joints between the world and a frame, taken from a MuJoCo model."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ Offset = tuple[Array, Array]
 """Position and quaternion of a frame in another."""
 IDENTITY = np.array([1.0, 0.0, 0.0, 0.0])
 DECIMALS = 12
-"""Of lengths and directions in the contract: another machine's rounding makes no other one."""
+"""Decimals of lengths and directions, so that another machine's rounding keeps the contract."""
 KINDS: dict[int, Literal["hinge", "slide"]] = {
     int(mujoco.mjtJoint.mjJNT_HINGE): "hinge",
     int(mujoco.mjtJoint.mjJNT_SLIDE): "slide",
@@ -29,7 +29,7 @@ def serial_chain(
     rotation: Literal["free", "kept", "commanded"] = "free",
     max_step: float = 0.2,
 ) -> Chain:
-    """Return the joints between the world and a site or a body, with the numbers of the model.
+    """Return the chain of joints between the world and a site or a body.
 
     Raises:
         ValueError: No such frame, no joint that moves it, or one with more than one axis.
@@ -60,7 +60,7 @@ def serial_chain(
 
 
 def _frame(model: mujoco.MjModel, name: str) -> tuple[int, Array, Array]:
-    """Return the body that carries a site or is meant, and the frame's pose in it."""
+    """Return the body of a frame, which is a body or a site, and the frame's pose in it."""
     site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name)
     if site >= 0:
         return int(model.site_bodyid[site]), model.site_pos[site], model.site_quat[site]
@@ -91,7 +91,7 @@ def _link(model: mujoco.MjModel, frame: str, joint: int, offset: Offset) -> Link
 
 
 def _compose(one: Offset, other: Offset) -> Offset:
-    """Return the pose of a frame whose pose in `one` is `other`: position and quaternion."""
+    """Compose two poses: that of a frame whose pose in the frame `one` is `other`."""
     position, quaternion = np.empty(3), np.empty(4)
     mujoco.mju_rotVecQuat(position, np.asarray(other[0], np.float64), one[1])
     mujoco.mju_mulQuat(quaternion, one[1], np.asarray(other[1], np.float64))

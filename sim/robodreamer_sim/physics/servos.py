@@ -1,4 +1,4 @@
-"""Servos that hold a position: what keeps them where they are."""
+"""Position servos: the action that holds them in place."""
 
 import mujoco
 import numpy as np
@@ -8,10 +8,10 @@ from robodreamer_sim.physics.actuators import positions
 
 
 def hold_pose(action: Array, spec: ActionSpec, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Set those elements of an action (A,) that command positions to the positions there are.
+    """Set the position elements of an action (A,) to the present positions, in place.
 
-    They are found where the task's actions go to the model's actuators, one each; changes of
-    position are left at 0.
+    They are known where each action element goes to one actuator of the model. Elements that
+    command a change of position stay at 0.
     """
     if model.nu != spec.num_actuators or "position" not in spec.quantities:
         return

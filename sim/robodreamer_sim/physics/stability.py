@@ -1,8 +1,8 @@
-"""Whether MuJoCo simulations stay the episode that they are.
+"""Monitor of MuJoCo simulations that diverge.
 
-Where position, velocity or acceleration leave MuJoCo's bounds, it warns, puts the model back into
-its first pose and goes on. Finite numbers and no flag are all that a task yields of it, so that an
-agent would learn from the jump; the warning counters are the only trace.
+Where position, velocity or acceleration leave MuJoCo's bounds, it warns, resets the model and
+continues. The task returns finite numbers and no flag, so an agent would learn from the jump; the
+warning counters are the only trace.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DIVERGED = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
 MAX_OBJECTS = 2000
-"""Objects that are looked at for a simulation; a wrapper's is among the first hundred."""
+"""Objects that are searched for a simulation; a wrapper's is among the first hundred."""
 MAX_ITEMS = 32
 """Longer lists and dictionaries hold data, not parts of an environment."""
 
@@ -33,10 +33,10 @@ DATA = (
 
 
 class StabilityMonitor:
-    """A check around every step that no simulation was put back to its beginning.
+    """Monitor around every step that raises if a simulation was reset.
 
     Args:
-        find: Returns the simulations of the moment; asked around every reset.
+        find: Returns the current simulations; called around every reset.
     """
 
     def __init__(self, find: "Callable[[], Simulations]") -> None:
@@ -46,40 +46,40 @@ class StabilityMonitor:
         self._times: list[float] = []
 
     def before_reset(self) -> None:
-        """Clear the warning counters, so that those after the reset are the reset's."""
+        """Clear the warning counters, so that later ones belong to the reset."""
         self._watch()
         self.before_step()
 
     def after_reset(self) -> None:
-        """Take note of the simulations, which a reset may replace.
+        """Find the simulations, which a reset may replace, and check them.
 
         Raises:
-            ValueError: One diverged while the task put it into its first state.
+            ValueError: One diverged during the reset.
         """
         self._watch()
         for counter in self._counters:
             require_stable(counter, 0.0)
 
     def before_step(self) -> None:
-        """Clear the warning counters: one that is as high as before may have been reset between."""
+        """Clear the warning counters; comparison would miss a counter reset in between."""
         self._times = [data.time for data in self._simulations]
         for counter in self._counters:
             counter[:] = 0
 
     def after_step(self, *, is_over: bool) -> None:
-        """Refuse a step in which a simulation diverged, or went back in time and none went on.
+        """Check that no simulation diverged, or went back in time while none advanced.
 
         Args:
-            is_over: Whether the episode ended, after which a task may begin another by itself.
+            is_over: The episode ended, so the task may have begun another by itself.
 
         Raises:
-            ValueError: Says what happened, and when.
+            ValueError: One did; with the warning and the time.
         """
         for counter, time in zip(self._counters, self._times, strict=True):
             require_stable(counter, time)
         times = list(zip(self._simulations, self._times, strict=True))
         if is_over or any(data.time > time for data, time in times):
-            return  # one that began again beside it is a plan, or a copy
+            return  # one that restarted beside an advancing one is a planner's, or a copy
         for data, time in times:
             if data.time < time:
                 raise ValueError(
@@ -93,14 +93,14 @@ class StabilityMonitor:
 
 
 def require_stable(counter: NDArray[np.int32], time: float) -> None:
-    """Refuse a simulation that MuJoCo put back into its first pose.
+    """Check that MuJoCo has not reset a simulation.
 
     Args:
-        counter: Its warnings by type (`MjData.warning.number`), 0 before the step.
-        time: Seconds of simulation at the beginning of the step.
+        counter: Warnings by type (`MjData.warning.number`), 0 before the step.
+        time: Simulation time at the beginning of the step, seconds.
 
     Raises:
-        ValueError: It diverged.
+        ValueError: The simulation diverged.
     """
     if not counter.any():
         return
@@ -115,10 +115,10 @@ def require_stable(counter: NDArray[np.int32], time: float) -> None:
 
 
 def find_simulations(root: Any) -> "Simulations":
-    """Return every MuJoCo simulation that an environment holds, however deep in wrappers.
+    """Return all MuJoCo simulations that an environment holds, inside any wrappers.
 
-    Environments keep theirs under names of their own, such as `_env.physics` or `sim.data._data`.
-    Attributes are followed breadth first, without running any property.
+    They have different names, such as `_env.physics` or `sim.data._data`, so attributes are
+    followed breadth first, without running any property.
     """
     import mujoco
 
@@ -137,7 +137,7 @@ def find_simulations(root: Any) -> "Simulations":
 
 
 def _parts(whole: Any) -> Iterable[Any]:
-    """Return what an object, list or dictionary holds, without numbers, text and arrays."""
+    """Return the parts of an object, list or dictionary, without numbers, text and arrays."""
     if isinstance(whole, (list, tuple, dict)):
         values = list(whole.values() if isinstance(whole, dict) else whole)
         values = values if len(values) <= MAX_ITEMS else []

@@ -7,13 +7,19 @@ actuators and sensors is delayed by whole control steps in a `DelayLine`.
 
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import mujoco
+import numpy as np
 
 from robodreamer_deploy.utils.suggest import closest
+from robodreamer_sim.mujoco_hooks import Edit
+from robodreamer_sim.randomization.spec import Entry, Randomization
 
 Value = TypeVar("Value")
+KINDS = {"actuator_delay": "actuator", "sensor_delay": "sensor"}
+"""Randomised quantities that need a history, and the kind of element that keeps it."""
 
 
 def delay_s(model: Any, steps: int) -> float:
@@ -41,6 +47,22 @@ def keep_history(element: Any, longest: int) -> None:
         longest: Longest delay in physics steps.
     """
     element.nsample = max(element.nsample, longest + 1)
+
+
+def history_edits(randomization: Randomization) -> list[Edit]:
+    """Return the edits with which a model keeps the history that randomised delays need."""
+    return [
+        partial(_keep_histories, entry=entry)
+        for entry in randomization.entries
+        if entry.field in KINDS
+    ]
+
+
+def _keep_histories(spec: Any, entry: Entry) -> None:
+    kind, longest = KINDS[entry.field], int(np.rint(entry.distribution.bounds[1]))
+    for index, element in enumerate(getattr(spec, f"{kind}s")):
+        if entry.matches(element.name or f"{kind}_{index}"):
+            keep_history(element, longest)
 
 
 def delay(spec: Any, kind: str, steps: Mapping[str, int]) -> None:

@@ -6,15 +6,16 @@ from contextlib import contextmanager
 import mujoco
 
 from robodreamer_deploy.contract import Array, Contract, Observation
-from robodreamer_sim.randomization.history import histories_kept
-from robodreamer_sim.randomization.model_randomizer import Randomizer
-from robodreamer_sim.randomization.sensors import Signals
+from robodreamer_sim.mujoco_hooks import models_edited
+from robodreamer_sim.randomization.delay import history_edits
+from robodreamer_sim.randomization.model_randomizer import ModelRandomizer
+from robodreamer_sim.randomization.sensors import SignalRandomizer
 from robodreamer_sim.randomization.spec import Randomization
 
 Handles = tuple[mujoco.MjModel, mujoco.MjData]
 
 
-class RealityGap:
+class DomainRandomizer:
     """Randomises an environment, episode by episode.
 
     Args:
@@ -36,8 +37,10 @@ class RealityGap:
         self._control_dt_s = contract.control_dt_s
         self._get_handles = get_handles
         self._handles = get_handles()
-        self._signals = Signals(contract, randomization)
-        self._randomizer = Randomizer(*self._handles, randomization) if self._handles else None
+        self._signals = SignalRandomizer(contract, randomization)
+        self._model_randomizer = (
+            ModelRandomizer(*self._handles, randomization) if self._handles else None
+        )
         if self._handles is None:
             for entry in randomization.entries:
                 if entry.about.is_of_model:
@@ -52,22 +55,22 @@ class RealityGap:
         set up without.
         """
         self._signals.begin(start_seed, episode_seed)
-        if self._randomizer is not None:
-            self._randomizer.begin(start_seed, episode_seed)
-        with histories_kept(self._randomization):
+        if self._model_randomizer is not None:
+            self._model_randomizer.begin(start_seed, episode_seed)
+        with models_edited(*history_edits(self._randomization)):
             yield
         handles = self._get_handles()
         if self._handles is not None and handles is not None and handles[0] is not self._handles[0]:
             self._handles = handles
-            self._randomizer = Randomizer(*handles, self._randomization)
-            self._randomizer.begin(start_seed, episode_seed)
+            self._model_randomizer = ModelRandomizer(*handles, self._randomization)
+            self._model_randomizer.begin(start_seed, episode_seed)
             mujoco.mj_forward(*handles)
 
     def act(self, action: Array) -> Array:
         """Let a control step begin; return the action (A,) that arrives at the actuators."""
         self._signals.advance(self._control_dt_s)
-        if self._randomizer is not None:
-            self._randomizer.advance(self._control_dt_s)
+        if self._model_randomizer is not None:
+            self._model_randomizer.advance(self._control_dt_s)
         return self._signals.act(action)
 
     def observe(self, observation: Observation) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from robodreamer_sim.randomization.model_elements import (
 )
 from robodreamer_sim.randomization.model_writers import WRITERS, get_array, set_rows
 from robodreamer_sim.randomization.parameters import FIELDS
-from robodreamer_sim.randomization.sampling import Draws, Values
+from robodreamer_sim.randomization.sampling import EntrySampler, Values
 from robodreamer_sim.randomization.spec import Entry, Randomization
 
 KEPT = (
@@ -30,7 +30,7 @@ LATER = ("control_jitter", "actuator_delay", "sensor_delay")
 """Fields that the current state does not depend on."""
 
 
-class Randomizer:
+class ModelRandomizer:
     """Randomises one model; what has no entry keeps its bits.
 
     Args:
@@ -55,7 +55,7 @@ class Randomizer:
         self._scratch = mujoco.MjData(model) if any(c.derived for c in self._changes) else None
 
     @property
-    def draws(self) -> tuple[Draws, ...]:
+    def draws(self) -> tuple[EntrySampler, ...]:
         """What every entry draws, in the order of `FIELDS`."""
         return tuple(change.draws for change in self._changes)
 
@@ -124,7 +124,7 @@ class _Change:
 
     def __init__(self, model: Model, entry: Entry) -> None:
         index = elements(model, entry.field)
-        self.draws = Draws(entry, tuple(index))
+        self.draws = EntrySampler(entry, tuple(index))
         self.field, self.kind = entry.field, entry.about.kind
         writer = WRITERS.get(entry.field)
         self.arrays, self.derived = (writer.arrays, writer.derived) if writer else ((), ())

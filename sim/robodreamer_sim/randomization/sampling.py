@@ -16,7 +16,7 @@ from robodreamer_sim.randomization.spec import Entry
 Values = NDArray[np.float64]
 
 
-class Draws:
+class EntrySampler:
     """What one entry draws for its elements."""
 
     def __init__(self, entry: Entry, names: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ Rewards, goals and privileged signals stay true. Everything counts control steps
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract, Observation, Signal
-from robodreamer_sim.cameras.camera_set import is_due
 from robodreamer_sim.randomization.delay import DelayLine
 from robodreamer_sim.randomization.image_noise import (
     add_noise,
@@ -15,14 +14,15 @@ from robodreamer_sim.randomization.image_noise import (
     change_brightness,
     change_contrast,
 )
-from robodreamer_sim.randomization.sampling import Draws
+from robodreamer_sim.randomization.sampling import EntrySampler
 from robodreamer_sim.randomization.spec import Randomization
+from robodreamer_sim.utils.rates import is_due
 
 Frames = dict[str, Array]
 """What one camera takes at once, by signal: the picture, and depth where it is measured."""
 
 
-class Signals:
+class SignalRandomizer:
     """Passes observations and actions on as a robot's sensors and actuators would.
 
     Raises:
@@ -40,7 +40,7 @@ class Signals:
             "action": ("action",),
         }
         self.draws = [
-            Draws(entry, names[entry.about.kind])
+            EntrySampler(entry, names[entry.about.kind])
             for entry in randomization.entries
             if not entry.about.is_of_model
         ]
@@ -131,7 +131,7 @@ class Signals:
                 bias += [drawn.get(component, 0.0) for component in components]
         return bias.reshape(signal.shape)
 
-    def _find(self, field: str, element: str) -> tuple[Draws, float] | None:
+    def _find(self, field: str, element: str) -> tuple[EntrySampler, float] | None:
         """Return who drew an element's value last in the entries' order, and the value."""
         for draws in reversed(self.draws):
             if draws.entry.field == field and element in draws.names:

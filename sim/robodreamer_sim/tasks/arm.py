@@ -10,9 +10,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robodreamer_sim.cameras.camera_spec import Aim
+from robodreamer_sim.cameras.camera_spec import BodyCamera, CameraPose
 from robodreamer_sim.tasks.custom.measurements import joint_positions, joint_velocities, position
-from robodreamer_sim.tasks.custom.robot_task import Mounted, RobotTask, load_robot
+from robodreamer_sim.tasks.custom.robot_task import RobotTask, load_robot
 
 ARM = Path(__file__).parents[1] / "assets" / "arm.xml"
 HOME = np.radians([0.0, 20.0, 90.0, 0.0, 60.0, 0.0])
@@ -29,8 +29,8 @@ class ArmReach(RobotTask):
     goals = (position("site", "goal", low=LOW, high=HIGH, name="position"),)
     privileged = (position("site", "tool", low=LOW, high=HIGH),)
     cameras = {  # noqa: RUF012  a constant
-        "scene": Aim((1.15, -0.75, 0.70), (0.36, -0.02, 0.20), 40),
-        "wrist": Mounted("hand", Aim((-0.10, 0.0, 0.0), (0.02, 0.0, 0.2), 70)),
+        "scene": CameraPose((1.15, -0.75, 0.70), (0.36, -0.02, 0.20), 40),
+        "wrist": BodyCamera("hand", CameraPose((-0.10, 0.0, 0.0), (0.02, 0.0, 0.2), 70)),
     }
 
     def build(self) -> Any:

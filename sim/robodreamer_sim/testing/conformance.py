@@ -1,8 +1,8 @@
 """The conformance suite: what every task promises, whoever wrote it.
 
 `robodreamer tasks check NAME` runs it on any task that `make` can make, so also on a user's own;
-the tests run it on all that are listed. A check is a function that takes a `Specimen` and raises
-`UnfitTaskError` with a sentence.
+the tests run it on all that are listed. A check is a function that takes a `TaskUnderTest`
+and raises `ConformanceError` with a sentence.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.blank_check import NUM_FRAMES, complaint
+from robodreamer_sim.cameras.blank_check import NUM_FRAMES, blank_reason
 from robodreamer_sim.env import MAX_STEPS, TaskEnv
 from robodreamer_sim.options import EnvOptions
 
@@ -22,7 +22,7 @@ LONGEST_DT_S, SHORTEST_DT_S = 0.2, 0.001
 OPTIONS = EnvOptions(image_size=(48, 64))
 
 
-class UnfitTaskError(Exception):
+class ConformanceError(Exception):
     """A task breaks one of its promises."""
 
 
@@ -36,7 +36,7 @@ class Step(NamedTuple):
     success: bool
 
 
-class Specimen:
+class TaskUnderTest:
     """A task under examination.
 
     Args:
@@ -94,67 +94,67 @@ def random_action(env: TaskEnv, rng: np.random.Generator) -> Array:
     return rng.uniform(-1.0, 1.0, size).astype(np.float32)
 
 
-def check_contract(specimen: Specimen) -> None:
+def check_contract(tested: TaskUnderTest) -> None:
     """The contract is complete, survives JSON, and remakes the task."""
-    contract = specimen.contract
+    contract = tested.contract
     if not contract.inputs:
-        raise UnfitTaskError("the contract has no signal that a policy may see")
+        raise ConformanceError("the contract has no signal that a policy may see")
     if not SHORTEST_DT_S <= contract.control_dt_s <= LONGEST_DT_S:
-        raise UnfitTaskError(f"control_dt_s is {contract.control_dt_s} s, expected 0.001 to 0.2")
+        raise ConformanceError(f"control_dt_s is {contract.control_dt_s} s, expected 0.001 to 0.2")
     images = [signal.name for signal in contract.observations if signal.is_image]
     if sorted(camera.signal for camera in contract.cameras) != sorted(images):
-        raise UnfitTaskError(
+        raise ConformanceError(
             f"the contract describes cameras {contract.cameras} for pictures {images}"
         )
     if Contract.from_json(contract.to_json()) != contract:
-        raise UnfitTaskError("the contract written as JSON and read again is another one")
-    again = specimen.make(EnvOptions.from_dict(contract.options))
+        raise ConformanceError("the contract written as JSON and read again is another one")
+    again = tested.make(EnvOptions.from_dict(contract.options))
     try:
         if again.contract != contract:
-            raise UnfitTaskError(
+            raise ConformanceError(
                 "the task made again from its contract's options has another contract"
             )
     finally:
         again.close()
 
 
-def check_units(specimen: Specimen) -> None:
+def check_units(tested: TaskUnderTest) -> None:
     """The contract says the kind of every action, and its unit where there is one."""
-    action = specimen.contract.action
+    action = tested.contract.action
     if action.kind == "discrete":
         return
     labels = action.labels or tuple(map(str, range(action.size)))
     units = action.units or ("",) * action.size
     if not action.quantities:
-        raise UnfitTaskError(
+        raise ConformanceError(
             "the contract does not say what the actions are: give its ActionSpec `quantities` and "
             "`units`, such as position in rad, or `unknown`"
         )
     for label, quantity, unit in zip(labels, action.quantities, units, strict=True):
         if not unit and quantity not in ("unknown", "activation"):
-            raise UnfitTaskError(f"the action {label} is a {quantity} without a unit")
+            raise ConformanceError(f"the action {label} is a {quantity} without a unit")
 
 
-def check_observations(specimen: Specimen) -> None:
+def check_observations(tested: TaskUnderTest) -> None:
     """Every observation, reward and flag is exactly what the contract says."""
-    env = specimen.env
+    env = tested.env
     for index, step in enumerate(roll_out(env, 1, FEW_STEPS)):
         try:
             env.contract.check(step.observation)
         except ValueError as error:
-            raise UnfitTaskError(f"step {index}: {error}") from error
+            raise ConformanceError(f"step {index}: {error}") from error
         if not env.observation_space.contains(dict(step.observation)):
-            raise UnfitTaskError(f"step {index}: the observation lies outside observation_space")
+            raise ConformanceError(f"step {index}: the observation lies outside observation_space")
         if not math.isfinite(step.reward):
-            raise UnfitTaskError(f"step {index}: the reward is {step.reward}")
+            raise ConformanceError(f"step {index}: the reward is {step.reward}")
         for name in ("is_terminated", "is_truncated", "success"):
             if type(getattr(step, name)) is not bool:
-                raise UnfitTaskError(f"step {index}: {name} is {getattr(step, name)!r}, no bool")
+                raise ConformanceError(f"step {index}: {name} is {getattr(step, name)!r}, no bool")
 
 
-def check_arrays_are_fresh(specimen: Specimen) -> None:
+def check_arrays_are_fresh(tested: TaskUnderTest) -> None:
     """An observation stays what it was while the task goes on."""
-    env = specimen.env
+    env = tested.env
     observation, _ = env.reset(seed=0)
     before = {key: value.copy() for key, value in observation.items()}
     rng = np.random.default_rng(0)
@@ -162,63 +162,65 @@ def check_arrays_are_fresh(specimen: Specimen) -> None:
         env.step(random_action(env, rng))
     for key, value in before.items():
         if not np.array_equal(observation[key], value):
-            raise UnfitTaskError(
+            raise ConformanceError(
                 f"{key} of the first observation changed with the next steps; copy it"
             )
 
 
-def check_seeds(specimen: Specimen) -> None:
+def check_seeds(tested: TaskUnderTest) -> None:
     """A seed begins the same episode whatever came before; another seed another one."""
-    env = specimen.env
+    env = tested.env
     first = list(roll_out(env, 7, FEW_STEPS))
     other = list(roll_out(env, 8, FEW_STEPS // 2))
     _require_equal(first, list(roll_out(env, 7, FEW_STEPS)), "after another episode")
-    fresh = specimen.make(EnvOptions.from_dict(env.contract.options))
+    fresh = tested.make(EnvOptions.from_dict(env.contract.options))
     try:
         _require_equal(first, list(roll_out(fresh, 7, FEW_STEPS)), "in a new environment")
     finally:
         fresh.close()
     pairs = zip(first, other, strict=False)
     if all(np.array_equal(v, b.observation[k]) for a, b in pairs for k, v in a.observation.items()):
-        raise UnfitTaskError("seeds 7 and 8 and other actions lead to the same observations")
+        raise ConformanceError("seeds 7 and 8 and other actions lead to the same observations")
 
 
-def check_drawing(specimen: Specimen) -> None:
+def check_drawing(tested: TaskUnderTest) -> None:
     """Pictures for people have the size asked for, and taking them changes no bit of the task."""
-    blind = specimen.make_without_pictures()
+    blind = tested.make_without_pictures()
     try:
         plain = list(roll_out(blind, 3, FEW_STEPS // 2))
     finally:
         blind.close()
-    if not specimen.env.camera_names:
+    if not tested.env.camera_names:
         return
     drawn: list[Step] = []
-    for step in roll_out(specimen.env, 3, FEW_STEPS // 2):
-        picture = specimen.env.render_camera(height=50, width=70)
+    for step in roll_out(tested.env, 3, FEW_STEPS // 2):
+        picture = tested.env.render_camera(height=50, width=70)
         if picture.shape != (50, 70, 3) or picture.dtype != np.uint8:
-            raise UnfitTaskError(f"render_camera(50, 70) returned {picture.dtype} {picture.shape}")
+            raise ConformanceError(
+                f"render_camera(50, 70) returned {picture.dtype} {picture.shape}"
+            )
         drawn.append(step)
     _require_equal(plain, drawn, "with pictures taken of it")
 
 
-def check_pictures(specimen: Specimen) -> None:
+def check_pictures(tested: TaskUnderTest) -> None:
     """Every camera shows something, and something that moves."""
-    for signal in specimen.contract.observations:
+    for signal in tested.contract.observations:
         if not signal.is_image:
             continue
-        steps = roll_out(specimen.env, 4, NUM_FRAMES)
+        steps = roll_out(tested.env, 4, NUM_FRAMES)
         frames = np.stack([step.observation[signal.name] for step in steps])
-        if blindness := complaint(signal.name, frames):
-            raise UnfitTaskError(blindness)
+        if blindness := blank_reason(signal.name, frames):
+            raise ConformanceError(blindness)
         if (frames == frames[0]).all():
-            raise UnfitTaskError(
+            raise ConformanceError(
                 f"{signal.name} does not change in {len(frames)} frames of random actions"
             )
 
 
-def check_actions(specimen: Specimen) -> None:
+def check_actions(tested: TaskUnderTest) -> None:
     """Actions beyond the limits are clipped; what is no action is refused."""
-    env = specimen.env
+    env = tested.env
     size = env.contract.action.size
     if env.contract.action.kind == "continuous":
         for sign in (-1.0, 1.0):
@@ -233,27 +235,29 @@ def check_actions(specimen: Specimen) -> None:
             env.step(bad)
         except ValueError:
             continue
-        raise UnfitTaskError(f"the action {bad} was accepted")
+        raise ConformanceError(f"the action {bad} was accepted")
 
 
-def check_end(specimen: Specimen) -> None:
+def check_end(tested: TaskUnderTest) -> None:
     """Episodes are cut at the stated step, or end by themselves before."""
-    limit = specimen.contract.max_episode_steps
-    env = specimen.make_without_pictures()
+    limit = tested.contract.max_episode_steps
+    env = tested.make_without_pictures()
     try:
         steps = list(roll_out(env, 6, limit or MAX_STEPS))
     finally:
         env.close()
     last = steps[-1]
     if not (last.is_truncated or last.is_terminated):
-        raise UnfitTaskError(
+        raise ConformanceError(
             f"an episode of {len(steps) - 1} steps was not cut, though the limit is {limit}"
         )
     if last.is_truncated and limit is not None and len(steps) - 1 != limit:
-        raise UnfitTaskError(f"an episode was cut after {len(steps) - 1} steps, not after {limit}")
+        raise ConformanceError(
+            f"an episode was cut after {len(steps) - 1} steps, not after {limit}"
+        )
 
 
-CHECKS: Mapping[str, Callable[[Specimen], None]] = {
+CHECKS: Mapping[str, Callable[[TaskUnderTest], None]] = {
     "contract": check_contract,
     "units": check_units,
     "observations": check_observations,
@@ -275,12 +279,12 @@ def _step(env: TaskEnv, action: Array) -> Step:
 def _require_equal(expected: list[Step], found: list[Step], when: str) -> None:
     """Compare two episodes to the bit, in the signals that both have."""
     if len(expected) != len(found):
-        raise UnfitTaskError(
+        raise ConformanceError(
             f"{when} the episode has {len(found) - 1} steps, not {len(expected) - 1}"
         )
     for index, (one, other) in enumerate(zip(expected, found, strict=True)):
         if one[1:] != other[1:]:
-            raise UnfitTaskError(f"{when} step {index} yields {other[1:]}, not {one[1:]}")
+            raise ConformanceError(f"{when} step {index} yields {other[1:]}, not {one[1:]}")
         for key in sorted(one.observation.keys() & other.observation.keys(), reverse=True):
             if not np.array_equal(one.observation[key], other.observation[key]):
-                raise UnfitTaskError(f"{when} {key} differs at step {index}")
+                raise ConformanceError(f"{when} {key} differs at step {index}")

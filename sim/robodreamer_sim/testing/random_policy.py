@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Signal
-from robodreamer_sim.cameras.blank_check import complaint
+from robodreamer_sim.cameras.blank_check import blank_reason
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.testing.conformance import random_action
 
@@ -159,7 +159,7 @@ class _Notes:
 
     def summary(self, env: TaskEnv) -> Encounter:
         contract = env.contract
-        complaints = (complaint(name, np.stack(seen)) for name, seen in self.frames.items())
+        reasons = (blank_reason(name, np.stack(seen)) for name, seen in self.frames.items())
         return Encounter(
             num_starts=self.num_starts,
             signals=tuple(
@@ -167,7 +167,7 @@ class _Notes:
                 for signal in contract.observations
                 if signal.name not in self.frames
             ),
-            blind=tuple(sentence for sentence in complaints if sentence),
+            blind=tuple(sentence for sentence in reasons if sentence),
             rewards=tuple(self.rewards),
             num_terminated=self.num_terminated,
             successes=tuple(self.successes) if contract.knows_success else (),

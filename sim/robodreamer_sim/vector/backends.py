@@ -17,7 +17,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.vector.buffers import RecordBuffers
 from robodreamer_sim.vector.progress import NUM_CELLS, Progress
-from robodreamer_sim.vector.shard import Records, ShardSpec, make_shard
+from robodreamer_sim.vector.shard import Records, Shard, ShardSpec
 from robodreamer_sim.vector.worker import NAME_RENDERER, PARENTS_SIGNALS, run_worker
 
 CLOSE_TIMEOUT_S = 5.0
@@ -76,7 +76,7 @@ class LocalShard:
     """A shard in this process, which simulates inside `wait`."""
 
     def __init__(self, spec: ShardSpec) -> None:
-        self._shard = make_shard(spec)
+        self._shard = Shard(spec)
         self._rows: list[Records] = []
         self._buffer = 0
         self._spec = spec

@@ -14,22 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robodreamer_deploy.contract import (
-    Array,
-    Contract,
-)
+from robodreamer_deploy.contract import Array, Contract
 from robodreamer_deploy.errors import SignalError
+from robodreamer_sim.compat import import_mujoco
 from robodreamer_sim.errors import EnvironmentFault, GraphicsError
-from robodreamer_sim.native import is_native
 from robodreamer_sim.options import EnvOptions
-from robodreamer_sim.registry import make, require_mujoco
+from robodreamer_sim.registry import make
 from robodreamer_sim.vector.agreement import require_equal
 from robodreamer_sim.vector.progress import Progress
 
 if TYPE_CHECKING:
     from robodreamer_sim.env import TaskEnv
-    from robodreamer_sim.native.shard import NativeShard
-    from robodreamer_sim.vector.shared_pages import SharedPages
 
 Records = Mapping[str, Array]
 
@@ -42,53 +37,25 @@ class ShardSpec:
     options: EnvOptions
     indices: Sequence[int]
     """Numbers of its environments among all."""
-    num_threads: int = 1
-    """Threads that may simulate, where a task can use several; the outcome is the same."""
-
-
-def make_shard(
-    spec: ShardSpec, pages: "SharedPages | None" = None, progress: Progress | None = None
-) -> "Shard | NativeShard":
-    """Make the environments of a shard, to be stepped at once where the task allows it.
-
-    Args:
-        spec: Which.
-        pages: Where their models lie that are alike; None keeps them apart.
-        progress: Where to note what is being done; None if nobody looks.
-    """
-    progress = progress or Progress()
-    if is_native(spec.task, spec.options):
-        require_mujoco()
-        from robodreamer_sim.native.shard import NativeShard
-
-        return NativeShard(spec, progress)
-    return Shard(spec, pages, progress)
 
 
 class Shard:
     """K environments which share one renderer."""
 
-    def __init__(
-        self,
-        spec: ShardSpec,
-        pages: "SharedPages | None" = None,
-        progress: Progress | None = None,
-    ) -> None:
-        require_mujoco()
+    def __init__(self, spec: ShardSpec, progress: Progress | None = None) -> None:
+        import_mujoco()
         progress = progress or Progress()
         self._renderers = None
         if spec.options.uses_cameras:
-            from robodreamer_sim.cameras.renderer import Renderers
+            from robodreamer_sim.cameras.renderer_pool import RendererPool
 
-            self._renderers = Renderers()
+            self._renderers = RendererPool()
         self._slots: list[_Slot] = []
         for index in spec.indices:
             progress.begin(index, "made")
             env = make(spec.task, spec.options, self._renderers)
             self._slots.append(_Slot(env, index, progress))
             require_equal(spec.task, env.contract, index, self.contract)
-            if pages is not None and env.mujoco_handles is not None:
-                pages.share(env.mujoco_handles[0])
 
     @property
     def contract(self) -> Contract:
@@ -125,8 +92,8 @@ class Shard:
                 slot.begin(records, row)
             else:
                 slot.step(records, row)
-        for slot in self._slots:  # all look before one is drawn, so that they are drawn together
-            slot.look()
+        for slot in self._slots:  # all are staged first, so that they are drawn together
+            slot.stage_images()
         for row, slot in enumerate(self._slots):
             slot.observe(records, row)
 
@@ -175,11 +142,11 @@ class _Slot:
             success=success,
         )
 
-    def look(self) -> None:
-        """Let the cameras look at what is to be observed."""
+    def stage_images(self) -> None:
+        """Let the cameras stage_images at what is to be observed."""
         self._progress.begin(self._index, "drawn")
         with self._faults_reported():
-            self.env.look()
+            self.env.stage_images()
 
     def observe(self, records: Records, row: int) -> None:
         """Write what there is to observe, if it is as the contract says."""

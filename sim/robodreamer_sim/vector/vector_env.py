@@ -25,11 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.blank_check import Sight
+from robodreamer_sim.cameras.blank_check import BlankCameraCheck
 from robodreamer_sim.cameras.gl_backend import settle_back_end
 from robodreamer_sim.errors import EnvironmentFault
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
-from robodreamer_sim.utils.cores import num_usable_cores
 from robodreamer_sim.vector.agreement import require_equal
 from robodreamer_sim.vector.backends import LocalShard, Made, ShardHandle, WorkerShard
 from robodreamer_sim.vector.buffers import REQUEST, RecordBuffers, map_shared_file, open_shared_file
@@ -118,10 +117,8 @@ class VectorEnv:
         """What MuJoCo draws through, and why; None without cameras. Settled here, before there are
         workers, so that one probe answers for all of them."""
         groups = np.array_split(np.arange(num_envs), max(self.num_workers, 1))
-        threads = 1 if num_workers else num_usable_cores()
         self._specs = [
-            ShardSpec(task=task, options=options, indices=group.tolist(), num_threads=threads)
-            for group in groups
+            ShardSpec(task=task, options=options, indices=group.tolist()) for group in groups
         ]
         self._shards: list[ShardHandle] = []
         self._close_descriptor: Callable[[], object] = lambda: None
@@ -134,7 +131,7 @@ class VectorEnv:
             """What people should know of the task; see `TaskEnv.notes`."""
             self.contract, self.notes = self._wait_until_made()
             self._share_memory()
-        self._sight = Sight(self.contract)
+        self._blank_check = BlankCameraCheck(self.contract)
 
     def start(
         self, *, seed: int | None = None, first_episodes: Sequence[int] | None = None
@@ -201,7 +198,7 @@ class VectorEnv:
         self._is_over[:] = records["is_last"]
         self.episodes[:] = request["episode"]
         with self._closed_on_error():
-            self._sight.watch(records)
+            self._blank_check.add(records)
         return records
 
     def renderer_name(self) -> str:

@@ -18,17 +18,12 @@ import threading
 import traceback
 from multiprocessing import parent_process, reduction
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robodreamer_sim.errors import EnvironmentFault, GraphicsError, NoPictureError
-from robodreamer_sim.registry import require_mujoco
 from robodreamer_sim.vector.buffers import RecordBuffers, map_shared_file
 from robodreamer_sim.vector.progress import Progress
-from robodreamer_sim.vector.shard import Shard, ShardSpec, make_shard
-
-if TYPE_CHECKING:
-    from robodreamer_sim.native.shard import NativeShard
-    from robodreamer_sim.vector.shared_pages import SharedPages
+from robodreamer_sim.vector.shard import Shard, ShardSpec
 
 NAME_RENDERER = -1
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
@@ -55,7 +50,7 @@ def run_worker(
         _be_killed_with_parent()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
-        shard = make_shard(spec, _shared_pages(), Progress(progress))
+        shard = Shard(spec, Progress(progress))
         connection.send(("ready", (shard.contract, shard.notes)))
         _serve(connection, spec, shard)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -64,9 +59,7 @@ def run_worker(
         connection.send(("fault", _portable(error)))
 
 
-def _serve(
-    connection: "Connection[Any, Any]", spec: ShardSpec, shard: "Shard | NativeShard"
-) -> None:
+def _serve(connection: "Connection[Any, Any]", spec: ShardSpec, shard: Shard) -> None:
     num_envs: int = connection.recv()
     descriptor = reduction.recv_handle(connection)
     buffers = RecordBuffers(shard.contract, num_envs, map_shared_file(descriptor))
@@ -79,14 +72,6 @@ def _serve(
             continue
         shard.step(rows[request])
         connection.send_bytes(DONE)
-
-
-def _shared_pages() -> "SharedPages":
-    """Return where models that are alike lie, in a process that maps large blocks from now on."""
-    require_mujoco()
-    from robodreamer_sim.vector.shared_pages import SharedPages
-
-    return SharedPages()
 
 
 def _portable(error: Exception) -> Exception:

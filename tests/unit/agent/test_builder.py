@@ -16,11 +16,11 @@ from robodreamer.training.startup_messages import (
     memory_warning,
 )
 from robodreamer.utils.memory import Memory
-from robodreamer_sim.cameras.gl_backend import Choice
+from robodreamer_sim.cameras.gl_backend import BackEndChoice
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "default")  # 16 environments
 LLVMPIPE = "llvmpipe (LLVM 15.0.6, 256 bits)"
-CHOICE = Choice("egl", "as MUJOCO_GL says")
+CHOICE = BackEndChoice("egl", "as MUJOCO_GL says")
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 1), (4, 3), (64, 16)])

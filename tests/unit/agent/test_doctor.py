@@ -21,7 +21,7 @@ from robodreamer.doctor.checks import (
 )
 from robodreamer.doctor.report import format_finding, format_summary
 from robodreamer_sim.cameras import gl_backend
-from robodreamer_sim.cameras.gl_backend import Probe
+from robodreamer_sim.cameras.gl_backend import BackEndProbe
 
 ROOT = Path(__file__).parents[3]
 METADATA = """\
@@ -37,7 +37,7 @@ Requires-Dist: torch>=2.11; extra == "train"
 Requires-Dist: a-simulator>=2; extra == "train"
 Requires-Dist: a-linter; extra == "dev"
 """
-EGL = Probe(
+EGL = BackEndProbe(
     back_end="egl",
     works=True,
     renderer="llvmpipe (LLVM 15.0.6, 256 bits)",
@@ -63,7 +63,7 @@ def run_python(*words: str, path: Sequence[str] = sys.path) -> subprocess.Comple
     )
 
 
-def broken(name: str) -> Probe:
+def broken(name: str) -> BackEndProbe:
     return EGL._replace(back_end=name, works=False, reason=f"{name} is broken")
 
 
@@ -148,7 +148,7 @@ def test_a_back_end_matters_if_it_is_named_or_the_last(
     wish, has_gpu, probes, expected = RENDERING[case]
     monkeypatch.setenv("MUJOCO_GL", wish)
     monkeypatch.setattr(checks, "has_nvidia_driver", lambda: has_gpu)
-    monkeypatch.setattr(gl_backend, "probe", lambda *_: probes.pop(0))
+    monkeypatch.setattr(gl_backend, "probe_back_end", lambda *_: probes.pop(0))
     findings = list(check_rendering())
     assert [finding.status for finding in findings] == expected
     for finding in findings:

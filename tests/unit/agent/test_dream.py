@@ -17,8 +17,8 @@ from robodreamer.models.sampling import ModeSampler
 from robodreamer.visualization.dream import Dream, dream, imagine_from
 from robodreamer.visualization.episodes import Footage, Recorder, film_episode
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.camera_set import CameraRig
-from robodreamer_sim.cameras.images import RenderedPictures
+from robodreamer_sim.cameras.camera_set import CameraSet
+from robodreamer_sim.cameras.images import RenderedImages
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.seeding import episode_seed
@@ -165,9 +165,9 @@ class Walk(TaskEnv):
     """Observes random values for four steps; may refuse to be drawn."""
 
     def __init__(self, *, has_pictures: bool = True) -> None:
-        nothing = RenderedPictures(SimpleNamespace(render_mode=None))
-        rig = CameraRig("walk", nothing, EnvOptions(), (), 0.1, is_used=False)
-        super().__init__(make_contract(), action_repeat=1, rig=rig)
+        nothing = RenderedImages(SimpleNamespace(render_mode=None))
+        camera_set = CameraSet("walk", nothing, EnvOptions(), (), 0.1, is_used=False)
+        super().__init__(make_contract(), action_repeat=1, camera_set=camera_set)
         self.has_pictures = has_pictures
         self.seeds: list[int | None] = []
         self.actions: list[Array] = []

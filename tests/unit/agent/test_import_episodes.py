@@ -26,7 +26,7 @@ from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.controller import Step
 from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
 from robodreamer_deploy.recording.labels import Mark, Marks, marks_path, read_marks, write_mark
-from robodreamer_sim.env import Judgement
+from robodreamer_sim.env import SignalEvaluation
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.tasks.arm import ArmReach
@@ -100,13 +100,13 @@ def test_a_bad_signal_a_missing_frame_and_skipped_ticks_split_a_stretch() -> Non
     assert cut.num_left_out == 4
 
 
-def judge(signals: Mapping[str, Array]) -> Judgement | None:
+def judge(signals: Mapping[str, Array]) -> SignalEvaluation | None:
     """Judge the toy: reward is minus its place; beyond 5 nobody sees it, at 3 it ends."""
     place = float(signals["proprio/position"][0])
     if place > 5:
         return None
     told = {DISTANCE: np.array(place, np.float32)}
-    return Judgement(-place, success=False, is_terminal=place == 3, privileged=told)
+    return SignalEvaluation(-place, success=False, is_terminal=place == 3, privileged=told)
 
 
 def records_of(ticks: list[Tick], marks: Marks | None = None) -> list[dict[str, Array]]:
@@ -256,14 +256,17 @@ def test_a_task_judges_signals_as_it_judges_its_simulation(task: str) -> None:
             action = random.uniform(-1, 1, env.contract.action.size).astype(np.float32)
             observed, reward, is_terminated, _, info = env.step(action)
             inputs = {s.name: observed[s.name] for s in env.contract.inputs}
-            judgement = judging.judge(inputs)
+            judgement = judging.evaluate_signals(inputs)
             assert judgement is not None
             assert judgement.reward == pytest.approx(reward, abs=1e-6)
             assert judgement.success == info["success"]
             assert judgement.is_terminal == is_terminated
             for name, value in judgement.privileged.items():
                 np.testing.assert_allclose(value, observed[name], atol=1e-6)
-            assert judging.judge({k: v for k, v in inputs.items() if "goal" not in k}) is None
+            assert (
+                judging.evaluate_signals({k: v for k, v in inputs.items() if "goal" not in k})
+                is None
+            )
     finally:
         env.close()
         judging.close()
@@ -272,7 +275,7 @@ def test_a_task_judges_signals_as_it_judges_its_simulation(task: str) -> None:
 class RecallingArm(ArmReach):
     """An arm whose pose and goal tell all that its reward looks at."""
 
-    def recall(self, signals: Mapping[str, Array]) -> bool:
+    def set_state_from_signals(self, signals: Mapping[str, Array]) -> bool:
         if not {"proprio/joint_position", "goal/position"} <= signals.keys():
             return False
         self.data.qpos[:6] = signals["proprio/joint_position"]
@@ -293,5 +296,5 @@ def test_a_task_that_cannot_tell_says_so(task: str, options: EnvOptions) -> None
     env = make(task, options)
     observed, _ = env.reset(seed=0)
     robots = {k: v for k, v in observed.items() if "object" not in k and "privileged" not in k}
-    assert env.judge(robots) is None
+    assert env.evaluate_signals(robots) is None
     env.close()

@@ -1,5 +1,6 @@
 """Imports go one way, and import-linter really notices when they do not."""
 
+import ast
 import os
 import re
 import shutil
@@ -15,8 +16,12 @@ ONBOARD = "Onboard code needs no torch, no simulator and no agent"
 SIMULATOR = "The simulator knows neither the agent nor torch"
 AGENT = "The agent is layered"
 DEPLOY = "The onboard side is layered"
+SIM = "The simulator is layered"
 CIRCLES = "No package has a circle of imports"
 
+PACKAGES = ("robodreamer", "sim/robodreamer_sim", "deploy/robodreamer_deploy")
+CHANGES = ("setdefault", "update", "pop", "clear", "popitem")
+"""Methods of a mapping that change it."""
 VIOLATIONS = [
     (ONBOARD, "deploy/robodreamer_deploy/errors.py", "import torch"),
     (ONBOARD, "deploy/robodreamer_deploy/errors.py", "import robodreamer_sim"),
@@ -29,6 +34,8 @@ VIOLATIONS = [
         "import robodreamer_deploy.control.loop",
     ),
     (DEPLOY, "deploy/robodreamer_deploy/planted.py", "import numpy"),  # in no layer
+    (SIM, "sim/robodreamer_sim/options.py", "import robodreamer_sim.env"),
+    (SIM, "sim/robodreamer_sim/planted.py", "import numpy"),
     (AGENT, "robodreamer/config.py", "import robodreamer.models.layers"),
     (AGENT, "robodreamer/planted.py", "import torch"),
 ]
@@ -46,6 +53,16 @@ PLANTED_CIRCLES = {
     "robodreamer/data/ring_buffer": "robodreamer.data.replay",
     "robodreamer/learning/actor_critic": "robodreamer.learning.agent",
     "robodreamer/models/layers": "robodreamer.models.encoder",
+    "sim/robodreamer_sim/cameras/renderer": "robodreamer_sim.cameras.warp.renderer",
+    "sim/robodreamer_sim/randomization/spec": "robodreamer_sim.randomization.sampling",
+    "sim/robodreamer_sim/tasks/catalog": "robodreamer_sim.tasks.arm",
+    "sim/robodreamer_sim/tasks/gymnasium_robotics/base": (
+        "robodreamer_sim.tasks.gymnasium_robotics.fetch"
+    ),
+    "sim/robodreamer_sim/vector/progress": "robodreamer_sim.vector.shard",
+    "sim/robodreamer_sim/robots/virtual_hardware/sensors": (
+        "robodreamer_sim.robots.virtual_hardware.firmware"
+    ),
     "deploy/robodreamer_deploy/cli/arguments": "robodreamer_deploy.cli.drive",
     "deploy/robodreamer_deploy/recording/format": "robodreamer_deploy.recording.reader",
     "deploy/robodreamer_deploy/control/clock": "robodreamer_deploy.control.loop",
@@ -60,7 +77,7 @@ PLANTED_CIRCLES = {
 def sources(tmp_path: Path) -> Path:
     """Return a copy of the three packages and their contracts."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for package in ("robodreamer", "sim/robodreamer_sim", "deploy/robodreamer_deploy"):
+    for package in PACKAGES:
         shutil.copytree(
             ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -122,3 +139,30 @@ def test_every_contract_is_broken_once() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = {contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]}
     assert contracts == {CIRCLES} | {contract for contract, _, _ in VIOLATIONS}
+
+
+def environment_writes(source: str) -> list[int]:
+    """Return the lines on which importing a module would change the environment."""
+    tree = ast.parse(source)
+    lines: list[int] = []
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        target = ast.unparse(node) if isinstance(node, (ast.Subscript, ast.Attribute)) else ""
+        context = getattr(node, "ctx", ast.Load())
+        is_written = target.startswith("os.environ[") and not isinstance(context, ast.Load)
+        if is_written or target in {f"os.environ.{name}" for name in CHANGES} | {"os.putenv"}:
+            lines.append(getattr(node, "lineno", 0))
+        waiting.extend(ast.iter_child_nodes(node))
+    return lines
+
+
+def test_importing_a_module_leaves_the_environment_as_it_is() -> None:
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert len(files) > 100
+    found = {str(path): lines for path in files if (lines := environment_writes(path.read_text()))}
+    assert not found
+    planted = "import os\nif True:\n    os.environ['A'] = 'b'\nos.environ.setdefault('A', 'c')\n"
+    assert sorted(environment_writes(planted)) == [3, 4]

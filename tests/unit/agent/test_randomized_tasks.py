@@ -17,13 +17,13 @@ from robodreamer.config import named_config
 from robodreamer.training.builder import env_options
 from robodreamer.visualization.tasks import save_randomized
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import FIELDS, Choice, Entry, Randomization, Uniform
-from robodreamer_sim.randomization.sheet import randomized_pictures
 from robodreamer_sim.registry import make
 from robodreamer_sim.tasks.catalog import list_tasks
+from robodreamer_sim.testing.episode_starts import first_images
 from robodreamer_sim.vector import vector_env
 from robodreamer_sim.vector.backends import LocalShard
 from robodreamer_sim.vector.seeding import start_seed
@@ -38,8 +38,8 @@ TASKS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def renderers() -> Iterator[Renderers]:
-    shared = Renderers()
+def renderers() -> Iterator[RendererPool]:
+    shared = RendererPool()
     yield shared
     shared.close()
 
@@ -83,7 +83,7 @@ def same(first: list[dict[str, Array]], second: list[dict[str, Array]]) -> bool:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_none_is_to_the_bit_what_no_randomisation_is(task: str, renderers: Renderers) -> None:
+def test_none_is_to_the_bit_what_no_randomisation_is(task: str, renderers: RendererPool) -> None:
     options = EnvOptions(**TASKS[task])
     plain, none, moot = (
         make(task, each, renderers)
@@ -107,7 +107,7 @@ def test_none_is_to_the_bit_what_no_randomisation_is(task: str, renderers: Rende
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_episode_repeats_with_its_seed_and_is_rebuilt_from_the_contract(
-    task: str, renderers: Renderers
+    task: str, renderers: RendererPool
 ) -> None:
     env = make(task, EnvOptions(**TASKS[task], randomize="strong"), renderers)
     first = drive(env, seed=1)
@@ -171,11 +171,11 @@ def test_what_mujoco_does_not_simulate_has_only_imperfect_signals() -> None:
 
 def test_a_sheet_shows_as_many_different_episodes() -> None:
     task, size = "dmc_walker_walk", (24, 32)
-    strong = randomized_pictures(task, EnvOptions(randomize="strong", image_size=size), count=6)
+    strong = first_images(task, EnvOptions(randomize="strong", image_size=size), count=6)
     assert {name: pictures.shape for name, pictures in strong.items()} == {
         "image/side": (6, *size, 3)
     }
-    plain = randomized_pictures(task, EnvOptions(image_size=size), count=6)["image/side"]
+    plain = first_images(task, EnvOptions(image_size=size), count=6)["image/side"]
     brightness, usual = strong["image/side"].mean((1, 2, 3)), plain.mean((1, 2, 3))
     assert brightness.std() > 5 * usual.std()
     assert (strong["image/side"].std((1, 2, 3)) > 3).all()

@@ -32,6 +32,8 @@ die_of_sockets()
 DRIVE = "from robodreamer_deploy.cli.main import main\nassert main(sys.argv[1:]) == 0\n"
 TRAIN = (
     "import robodreamer.export.export\n"
+    "from robodreamer_deploy.policy.providers import import_onnxruntime\n"
+    "import_onnxruntime()\n"
     "import onnxruntime.quantization\n"
     "import robodreamer.cli.train\n"
 )
@@ -62,6 +64,9 @@ def test_driving_and_training_leave_no_file_at_home_and_open_no_socket(tmp_path:
 
 def test_who_wants_onnxruntime_to_report_is_not_overruled(tmp_path: Path) -> None:
     script = (
-        "import os, sys, robodreamer_deploy\nsys.exit(os.environ['ORT_DISABLE_TELEMETRY'] != '0')"
+        "import os\n"
+        "from robodreamer_deploy.policy.providers import import_onnxruntime\n"
+        "import_onnxruntime()\n"
+        "sys.exit(os.environ['ORT_DISABLE_TELEMETRY'] != '0')"
     )
     assert run(script, tmp_path / "home", ORT_DISABLE_TELEMETRY="0") == 0

@@ -15,9 +15,9 @@ from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.joints import GoalPositions, commanded_quantities
 from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
-from robodreamer_sim.dynamixel.joints import to_rad
 from servo_arm import CONTRACT as SERVO_CONTRACT
 from servo_arm import HIGH, HOME, JOINTS, LOW, bus_config, goals, simulated_bus
+from servo_bus.joints import to_rad
 from toy_robot import FakeClock
 
 NAMES = ("shoulder_pan", "elbow_flex")

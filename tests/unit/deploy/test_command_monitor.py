@@ -1,4 +1,4 @@
-"""The checker finds what no robot should be commanded, and nothing else."""
+"""The monitor finds what no robot should be commanded, and nothing else."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.control.limits import contract_limits
 from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_sim.robots.virtual_hardware.command_monitor import (
-    Checker,
     CommandLimits,
+    CommandMonitor,
     format_verdict,
 )
 
@@ -27,21 +27,23 @@ def action(*values: float) -> Array:
 
 
 @pytest.fixture
-def checker() -> Checker:
-    return Checker(ACTION, DT, 0.14, LIMITS)
+def monitor() -> CommandMonitor:
+    return CommandMonitor(ACTION, DT, 0.14, LIMITS)
 
 
-def send(checker: Checker, *actions: Array, start_s: float = 0.0, every_s: float = DT) -> None:
+def send(
+    monitor: CommandMonitor, *actions: Array, start_s: float = 0.0, every_s: float = DT
+) -> None:
     for index, sent in enumerate(actions):
-        checker.commanded(start_s + index * every_s, sent, "free")
+        monitor.commanded(start_s + index * every_s, sent, "free")
 
 
-def test_commands_within_all_limits_are_safe(checker: Checker) -> None:
-    checker.held(0.0, action(0, 0))
+def test_commands_within_all_limits_are_safe(monitor: CommandMonitor) -> None:
+    monitor.held(0.0, action(0, 0))
     x = np.cumsum([0, 0.04, 0.08, 0.1, 0.1, 0.1, 0.08, 0.04, 0.0]).astype(np.float32)
-    send(checker, *(action(value, -value) for value in x), start_s=DT)
-    assert checker.verdict()["num_unsafe"] == 0
-    assert (checker.num_actions, checker.num_holds) == (9, 1)
+    send(monitor, *(action(value, -value) for value in x), start_s=DT)
+    assert monitor.verdict()["num_unsafe"] == 0
+    assert (monitor.num_actions, monitor.num_holds) == (9, 1)
 
 
 @pytest.mark.parametrize(
@@ -60,88 +62,88 @@ def test_commands_within_all_limits_are_safe(checker: Checker) -> None:
     ],
 )
 def test_a_command_that_breaks_a_rule_is_counted_with_what_was_wrong(
-    checker: Checker, kind: str, commands: list[Array], words: str
+    monitor: CommandMonitor, kind: str, commands: list[Array], words: str
 ) -> None:
-    send(checker, *commands)
-    assert checker.unsafe == {kind: 1}
-    assert words in checker.verdict()["worst"][kind]
-    assert any(kind in line and words in line for line in format_verdict(checker.verdict()))
+    send(monitor, *commands)
+    assert monitor.unsafe == {kind: 1}
+    assert words in monitor.verdict()["worst"][kind]
+    assert any(kind in line and words in line for line in format_verdict(monitor.verdict()))
 
 
-def test_the_worst_of_each_kind_is_kept(checker: Checker) -> None:
-    send(checker, action(1.2, 0), action(3.0, 0), action(1.5, 0))
-    assert checker.unsafe["out of range"] == 3
-    assert checker.worst["out of range"][0] == pytest.approx(2.0)
-    assert "3.0" in checker.worst["out of range"][1]
+def test_the_worst_of_each_kind_is_kept(monitor: CommandMonitor) -> None:
+    send(monitor, action(1.2, 0), action(3.0, 0), action(1.5, 0))
+    assert monitor.unsafe["out of range"] == 3
+    assert monitor.worst["out of range"][0] == pytest.approx(2.0)
+    assert "3.0" in monitor.worst["out of range"][1]
 
 
-def test_missed_periods_are_counted_in_the_drivers_favour(checker: Checker) -> None:
-    send(checker, action(0, 0), action(0.2, 0), every_s=2 * DT)  # twice the change of one period
-    send(checker, action(0, 0), action(0.1, 0), start_s=9.0, every_s=1.3 * DT)  # jitter
-    assert "too fast" not in checker.unsafe
-    send(checker, action(0, 0), action(0.3, 0), start_s=19.0, every_s=2 * DT)
-    assert checker.unsafe["too fast"] == 1
+def test_missed_periods_are_counted_in_the_drivers_favour(monitor: CommandMonitor) -> None:
+    send(monitor, action(0, 0), action(0.2, 0), every_s=2 * DT)  # twice the change of one period
+    send(monitor, action(0, 0), action(0.1, 0), start_s=9.0, every_s=1.3 * DT)  # jitter
+    assert "too fast" not in monitor.unsafe
+    send(monitor, action(0, 0), action(0.3, 0), start_s=19.0, every_s=2 * DT)
+    assert monitor.unsafe["too fast"] == 1
 
 
-def test_the_first_command_of_an_episode_follows_nothing(checker: Checker) -> None:
-    send(checker, action(-1, -1))
-    checker.begin()
-    send(checker, action(1, 1), start_s=DT)
-    assert not checker.unsafe
+def test_the_first_command_of_an_episode_follows_nothing(monitor: CommandMonitor) -> None:
+    send(monitor, action(-1, -1))
+    monitor.begin()
+    send(monitor, action(1, 1), start_s=DT)
+    assert not monitor.unsafe
 
 
-def test_after_a_hold_the_robot_is_at_rest(checker: Checker) -> None:
-    send(checker, action(0.5, 0))
-    checker.held(DT, action(0, 0))
-    send(checker, action(0.05, 0), start_s=2 * DT)
-    assert checker.unsafe == {"accelerates too much": 1}
-    checker.held(3 * DT, action(0, 0))
-    send(checker, action(0.5, 0), start_s=4 * DT)
-    assert checker.unsafe["too fast"] == 1
+def test_after_a_hold_the_robot_is_at_rest(monitor: CommandMonitor) -> None:
+    send(monitor, action(0.5, 0))
+    monitor.held(DT, action(0, 0))
+    send(monitor, action(0.05, 0), start_s=2 * DT)
+    assert monitor.unsafe == {"accelerates too much": 1}
+    monitor.held(3 * DT, action(0, 0))
+    send(monitor, action(0.5, 0), start_s=4 * DT)
+    assert monitor.unsafe["too fast"] == 1
 
 
-def test_a_stop_of_the_robots_own_may_be_learnt_of_once(checker: Checker) -> None:
-    checker.commanded(0.0, action(0, 0), "stopped")
-    assert not checker.unsafe
-    checker.commanded(DT, action(0, 0), "stopped")
-    checker.commanded(2 * DT, action(0, 0), "stopped")
-    assert checker.unsafe == {"after a stop": 2}
+def test_a_stop_of_the_robots_own_may_be_learnt_of_once(monitor: CommandMonitor) -> None:
+    monitor.commanded(0.0, action(0, 0), "stopped")
+    assert not monitor.unsafe
+    monitor.commanded(DT, action(0, 0), "stopped")
+    monitor.commanded(2 * DT, action(0, 0), "stopped")
+    assert monitor.unsafe == {"after a stop": 2}
 
 
-def test_after_its_own_nan_the_driver_knows(checker: Checker) -> None:
-    checker.commanded(0.0, action(0, np.nan), "free")
-    checker.commanded(DT, action(0, 0), "stopped")
-    assert checker.unsafe == {"not finite": 1, "after a stop": 1}
+def test_after_its_own_nan_the_driver_knows(monitor: CommandMonitor) -> None:
+    monitor.commanded(0.0, action(0, np.nan), "free")
+    monitor.commanded(DT, action(0, 0), "stopped")
+    assert monitor.unsafe == {"not finite": 1, "after a stop": 1}
 
 
-def test_an_action_after_commands_had_ceased_is_unsafe(checker: Checker) -> None:
-    checker.commanded(0.0, action(0, 0), "ceased")
-    assert checker.unsafe == {"after commands had ceased": 1}
+def test_an_action_after_commands_had_ceased_is_unsafe(monitor: CommandMonitor) -> None:
+    monitor.commanded(0.0, action(0, 0), "ceased")
+    assert monitor.unsafe == {"after commands had ceased": 1}
 
 
-def test_moving_on_without_commands_is_unsafe_past_the_bound(checker: Checker) -> None:
-    send(checker, action(0.5, 0))
-    checker.applied(0.13, is_rest=False)
-    assert not checker.unsafe
-    checker.applied(0.15, is_rest=True)
-    assert not checker.unsafe
-    checker.applied(0.15, is_rest=False)
-    assert checker.unsafe == {"moves without commands": 1}
-    assert checker.verdict()["longest_blind_s"] == pytest.approx(0.15)
+def test_moving_on_without_commands_is_unsafe_past_the_bound(monitor: CommandMonitor) -> None:
+    send(monitor, action(0.5, 0))
+    monitor.applied(0.13, is_rest=False)
+    assert not monitor.unsafe
+    monitor.applied(0.15, is_rest=True)
+    assert not monitor.unsafe
+    monitor.applied(0.15, is_rest=False)
+    assert monitor.unsafe == {"moves without commands": 1}
+    assert monitor.verdict()["longest_blind_s"] == pytest.approx(0.15)
 
 
 class Judged:
     """A robot that does as it is told, and has it judged."""
 
-    def __init__(self, checker: Checker) -> None:
-        self.checker, self.now_s = checker, 0.0
+    def __init__(self, monitor: CommandMonitor) -> None:
+        self.monitor, self.now_s = monitor, 0.0
 
     def send_action(self, action: Array) -> Array:
-        self.checker.commanded(self.now_s, action, "free")
+        self.monitor.commanded(self.now_s, action, "free")
         return action
 
     def hold(self) -> Array:
-        self.checker.held(self.now_s, action(0, 0))
+        self.monitor.held(self.now_s, action(0, 0))
         return action(0, 0)
 
 
@@ -157,7 +159,7 @@ def test_what_safety_lets_through_is_safe(
     wanted: list[tuple[float, float, int]], jitter: float
 ) -> None:
     """Of both, written apart from each other, each confirms the other."""
-    robot = Judged(Checker(ACTION, DT, 0.14, LIMITS))
+    robot = Judged(CommandMonitor(ACTION, DT, 0.14, LIMITS))
     limits = contract_limits(ACTION)._replace(
         rate=np.array(LIMITS.max_rate), acceleration=np.array(LIMITS.max_acceleration)
     )
@@ -168,26 +170,26 @@ def test_what_safety_lets_through_is_safe(
     for x, y, periods in wanted:
         safety.send(action(x, y))
         robot.now_s += periods * DT * jitter
-    assert robot.checker.unsafe == {}
+    assert robot.monitor.unsafe == {}
 
 
 @given(WANTED)
 def test_the_same_without_limits_is_not(wanted: list[tuple[float, float, int]]) -> None:
-    robot = Judged(Checker(ACTION, DT, 0.14, LIMITS))
+    robot = Judged(CommandMonitor(ACTION, DT, 0.14, LIMITS))
     robot.hold()
     for x, y, _ in [*wanted, (0.0, 0.0, 1), (1.0, 1.0, 1)]:
         robot.now_s += DT
         robot.send_action(action(x, y))
-    assert robot.checker.unsafe["too fast"] >= 1
+    assert robot.monitor.unsafe["too fast"] >= 1
 
 
 @pytest.mark.parametrize(
     ("choice", "is_safe"), [((0, 1, 0), True), ((0.5, 0.5, 0), False), ((0, 0, 0), False)]
 )
 def test_a_choice_is_one_hot(choice: tuple[float, ...], is_safe: bool) -> None:
-    checker = Checker(ActionSpec(size=3, kind="discrete"), DT, 1.0)
-    send(checker, action(*choice), action(1, 0, 0))
-    assert (not checker.unsafe) is is_safe
+    monitor = CommandMonitor(ActionSpec(size=3, kind="discrete"), DT, 1.0)
+    send(monitor, action(*choice), action(1, 0, 0))
+    assert (not monitor.unsafe) is is_safe
 
 
 @pytest.mark.parametrize(

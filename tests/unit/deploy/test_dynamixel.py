@@ -17,8 +17,6 @@ from robodreamer_deploy.robots.base import (
 from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.dynamixel.joints import MujocoJoints, to_rad
 from servo_arm import (
     CONTRACT,
     HIGH,
@@ -32,6 +30,8 @@ from servo_arm import (
     simulated_bus,
     write_bus_file,
 )
+from servo_bus.bus import SimulatedBus
+from servo_bus.joints import MujocoJoints, to_rad
 
 
 @pytest.fixture

@@ -14,9 +14,6 @@ from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.robots.dynamixel import bus as bus_module
 from robodreamer_deploy.robots.dynamixel.bus import DynamixelBus, NoAnswerError
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
-from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.dynamixel.joints import to_rad
-from robodreamer_sim.dynamixel.servo import OVERLOAD
 from servo_arm import (
     CONTRACT,
     HOME,
@@ -26,6 +23,9 @@ from servo_arm import (
     goals,
     simulated_bus,
 )
+from servo_bus.bus import SimulatedBus
+from servo_bus.joints import to_rad
+from servo_bus.servo import OVERLOAD
 
 
 @pytest.fixture

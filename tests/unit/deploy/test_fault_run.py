@@ -27,8 +27,10 @@ from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_sim.robots.in_process import make_robot
-from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker as HardwareChecker
 from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits
+from robodreamer_sim.robots.virtual_hardware.command_monitor import (
+    CommandMonitor as HardwareChecker,
+)
 from toy_robot import CONTRACT, Bench
 
 DT = CONTRACT.control_dt_s

@@ -22,10 +22,10 @@ from robodreamer_deploy.robots.dynamixel.bus import PRESENT_POSITION
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
 from robodreamer_deploy.robots.pose_check import PoseCheck
-from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.dynamixel.joints import to_rad
 from servo_arm import CONTRACT as SERVO_CONTRACT
 from servo_arm import HIGH, JOINTS, LOW, arm_contract, bus_config, goals, simulated_bus
+from servo_bus.bus import SimulatedBus
+from servo_bus.joints import to_rad
 from toy_robot import FakeClock
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_sim.cameras.camera_spec import Aim
+from robodreamer_sim.cameras.camera_spec import CameraPose
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.robots.in_process import SimulatedRobot
@@ -182,7 +182,7 @@ def test_actions_start_from_what_was_observed_noise_and_delay_included() -> None
     _, data = env.mujoco_handles
     env.reset(seed=0)
     noisy = {"proprio/joint_position": np.zeros(5, np.float32)}
-    env._gap = SimpleNamespace(observe=lambda _: noisy, act=lambda action: action)
+    env._randomizer = SimpleNamespace(observe=lambda _: noisy, act=lambda action: action)
     env.step(np.zeros(5, np.float32))
     env.step(np.ones(5, np.float32))
     np.testing.assert_array_equal(data.ctrl, [0.05] * 4 + [0.03])
@@ -296,7 +296,11 @@ def test_a_base_that_moves_freely_is_refused() -> None:
 
 def test_a_policy_that_sees_pictures_alone_cannot_start_from_its_joints() -> None:
     with pytest.raises(ValueError, match=r"joint_position, which is not observed; .* observe both"):
-        arm(RELATIVE, EnvOptions(observe="camera"), cameras={"eye": Aim((1, 0, 1), (0, 0, 0), 50)})
+        arm(
+            RELATIVE,
+            EnvOptions(observe="camera"),
+            cameras={"eye": CameraPose((1, 0, 1), (0, 0, 0), 50)},
+        )
 
 
 def test_an_action_without_a_fresh_measurement_is_refused() -> None:

@@ -10,7 +10,7 @@ from robodreamer_deploy.contract import ActionSpec
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.physics.actuators import actuator_label, joint_of, meanings, physical_action
 from robodreamer_sim.registry import make
-from robodreamer_sim.testing.conformance import Specimen, UnfitTaskError, check_units
+from robodreamer_sim.testing.conformance import ConformanceError, TaskUnderTest, check_units
 
 STATE = EnvOptions(observe="state")
 MODEL = """
@@ -128,8 +128,8 @@ def test_fetch_moves_by_five_centimetres_and_blocked_fingers_by_nothing() -> Non
 
 def test_an_action_without_kind_or_unit_is_a_broken_promise() -> None:
     env = make("dmc_pendulum_swingup", STATE)
-    specimen = Specimen(lambda options: env)
-    check_units(specimen)
+    under_test = TaskUnderTest(lambda options: env)
+    check_units(under_test)
     action = env.contract.action
     for change, words in (
         ({"quantities": ()}, "does not say what the actions are"),
@@ -138,12 +138,12 @@ def test_an_action_without_kind_or_unit_is_a_broken_promise() -> None:
     ):
         spec = dataclasses.replace(action, **change)
         env.contract = dataclasses.replace(env.contract, action=spec)
-        with pytest.raises(UnfitTaskError, match=words):
-            check_units(specimen)
+        with pytest.raises(ConformanceError, match=words):
+            check_units(under_test)
     unknown = ActionSpec(size=1, low=(-1.0,), high=(1.0,), quantities=("unknown",))
     env.contract = dataclasses.replace(env.contract, action=unknown)
-    check_units(specimen)
-    specimen.close()
+    check_units(under_test)
+    under_test.close()
 
 
 def test_a_range_of_controls_becomes_one_of_physical_values() -> None:

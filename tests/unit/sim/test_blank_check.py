@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conformance_tasks import Dark, Fit
-from robodreamer_sim.cameras.blank_check import NUM_FRAMES, complaint
+from robodreamer_sim.cameras.blank_check import NUM_FRAMES, blank_reason
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import EnvironmentFault, VectorEnv
 
@@ -33,11 +33,11 @@ def test_a_camera_that_shows_something_is_never_asked_again() -> None:
         for _ in range(NUM_FRAMES + 2):
             envs.recv()
             envs.send(STILL)
-        assert envs._sight._frames == {}
+        assert envs._blank_check._frames == {}
 
 
 def test_single_black_frames_are_no_blindness() -> None:
     frames = np.zeros((NUM_FRAMES, 8, 8, 3), np.uint8)
-    assert complaint("image/eye", frames).startswith("image/eye shows nothing")
+    assert blank_reason("image/eye", frames).startswith("image/eye shows nothing")
     frames[7] = 200
-    assert not complaint("image/eye", frames)
+    assert not blank_reason("image/eye", frames)

@@ -1,4 +1,4 @@
-"""The rig: which cameras a policy sees, how large, how often, and how far they measure."""
+"""The camera_set: which cameras a policy sees, how large, how often, and how far they measure."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from robodreamer_sim.cameras.camera_set import CameraRig
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.options import LEAN, Appearance, CameraRequest, EnvOptions, Look
+from robodreamer_sim.cameras.camera_set import CameraSet
+from robodreamer_sim.cameras.camera_spec import CameraPose, add_camera
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.options import FAST, Appearance, CameraConfig, EnvOptions, RenderQuality
 from robodreamer_sim.registry import make
 
 WALL = """
@@ -31,17 +31,17 @@ class Scene:
 
     def __init__(self) -> None:
         spec = mujoco.MjSpec.from_string(WALL)
-        add_camera(spec, "eye", Aim((3, 0, 0), (0, 0, 0), 40))
-        add_camera(spec, "ear", Aim((3, 1, 0), (0, 0, 0), 40))
+        add_camera(spec, "eye", CameraPose((3, 0, 0), (0, 0, 0), 40))
+        add_camera(spec, "ear", CameraPose((3, 1, 0), (0, 0, 0), 40))
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         mujoco.mj_forward(self.model, self.data)
-        views = {name: fixed_camera(self.model, name) for name in ("eye", "ear")}
-        self.pictures = MujocoPictures(self.model, self.data, views, LEAN)
+        handles = self.model, self.data
+        self.pictures = MujocoImages(lambda: handles, {"eye": "eye", "ear": "ear"}, FAST)
 
-    def rig(self, *words: str, control_dt_s: float = 0.02) -> CameraRig:
+    def camera_set(self, *words: str, control_dt_s: float = 0.02) -> CameraSet:
         options = EnvOptions(cameras=words or None, image_size=(20, 24))
-        return CameraRig("wall", self.pictures, options, ("ear",), control_dt_s, is_used=True)
+        return CameraSet("wall", self.pictures, options, ("ear",), control_dt_s, is_used=True)
 
     def move_ball(self, x: float) -> None:
         self.data.qpos[0] = x
@@ -58,13 +58,13 @@ def scene() -> Iterator[Scene]:
 @pytest.mark.parametrize(
     ("word", "request_"),
     [
-        ("wrist", CameraRequest(name="wrist")),
-        ("wrist:48x64", CameraRequest(name="wrist", image_size=(48, 64))),
-        ("wrist@7.5", CameraRequest(name="wrist", rate_hz=7.5)),
-        ("wrist+depth", CameraRequest(name="wrist", has_depth=True)),
+        ("wrist", CameraConfig(name="wrist")),
+        ("wrist:48x64", CameraConfig(name="wrist", image_size=(48, 64))),
+        ("wrist@7.5", CameraConfig(name="wrist", rate_hz=7.5)),
+        ("wrist+depth", CameraConfig(name="wrist", has_depth=True)),
         (
             "left-eye_2+depth=1.5:8x9@30",
-            CameraRequest(
+            CameraConfig(
                 name="left-eye_2",
                 image_size=(8, 9),
                 rate_hz=30,
@@ -74,8 +74,8 @@ def scene() -> Iterator[Scene]:
         ),
     ],
 )
-def test_a_camera_is_asked_for_in_a_word(word: str, request_: CameraRequest) -> None:
-    assert CameraRequest.parse(word) == request_
+def test_a_camera_is_asked_for_in_a_word(word: str, request_: CameraConfig) -> None:
+    assert CameraConfig.parse(word) == request_
 
 
 @pytest.mark.parametrize(
@@ -92,23 +92,23 @@ def test_a_camera_is_asked_for_once() -> None:
 
 
 def test_every_camera_has_its_own_size_and_the_rest_the_common_one(scene: Scene) -> None:
-    rig = scene.rig("eye:8x10", "ear")
-    shapes = {name: frame.shape for name, frame in rig.capture(0).items()}
+    camera_set = scene.camera_set("eye:8x10", "ear")
+    shapes = {name: frame.shape for name, frame in camera_set.capture(0).items()}
     assert shapes == {"image/eye": (8, 10, 3), "image/ear": (20, 24, 3)}
-    assert {s.name: s.shape for s in rig.signals} == shapes
-    assert rig.default == "eye"
-    assert list(scene.rig().capture(0)) == ["image/ear"]
+    assert {s.name: s.shape for s in camera_set.signals} == shapes
+    assert camera_set.default == "eye"
+    assert list(scene.camera_set().capture(0)) == ["image/ear"]
 
 
 @pytest.mark.parametrize(("rate", "new"), [(25, [0, 2, 4, 6]), (30, [0, 2, 4, 5, 7]), (50, None)])
 def test_a_slow_camera_repeats_its_picture_until_the_next_is_due(
     scene: Scene, rate: float, new: list[int] | None
 ) -> None:
-    rig = scene.rig(f"eye@{rate}")
+    camera_set = scene.camera_set(f"eye@{rate}")
     changed, before = [], np.zeros(0)
     for step in range(8):
         scene.move_ball(0.1 * step)
-        picture = rig.capture(step)["image/eye"]
+        picture = camera_set.capture(step)["image/eye"]
         if not np.array_equal(picture, before):
             changed.append(step)
         before = picture
@@ -116,30 +116,30 @@ def test_a_slow_camera_repeats_its_picture_until_the_next_is_due(
 
 
 def test_an_episode_begins_with_a_picture_of_its_own(scene: Scene) -> None:
-    rig = scene.rig("eye@10")
-    first = rig.capture(0)["image/eye"]
+    camera_set = scene.camera_set("eye@10")
+    first = camera_set.capture(0)["image/eye"]
     scene.move_ball(-0.8)
-    assert np.array_equal(rig.capture(1)["image/eye"], first)
-    assert not np.array_equal(rig.capture(0)["image/eye"], first)
+    assert np.array_equal(camera_set.capture(1)["image/eye"], first)
+    assert not np.array_equal(camera_set.capture(0)["image/eye"], first)
 
 
 def test_a_repeated_picture_is_an_array_of_its_own(scene: Scene) -> None:
-    rig = scene.rig("eye@10")
-    first = rig.capture(0)["image/eye"]
+    camera_set = scene.camera_set("eye@10")
+    first = camera_set.capture(0)["image/eye"]
     expected = first.copy()
     first[:] = 0
-    np.testing.assert_array_equal(rig.capture(1)["image/eye"], expected)
+    np.testing.assert_array_equal(camera_set.capture(1)["image/eye"], expected)
 
 
 def test_depth_is_the_distance_along_the_view_in_shares_of_the_range(scene: Scene) -> None:
-    rig = scene.rig("eye+depth=4:41x41")
-    seen = rig.capture(0)
+    camera_set = scene.camera_set("eye+depth=4:41x41")
+    seen = camera_set.capture(0)
     depth = seen["image/eye_depth"]
     assert depth.shape == (41, 41, 1)
     assert depth.dtype == np.uint8
     assert depth[20, 20, 0] == pytest.approx(255 * (3 - 1.2) / 4, abs=1.5)  # the ball's front
     assert depth[20, 2, 0] == pytest.approx(255 * (3 - 0.1) / 4, abs=1.5)  # the wall, off the axis
-    assert scene.rig("eye+depth=2:41x41").capture(0)["image/eye_depth"][20, 2, 0] == 255
+    assert scene.camera_set("eye+depth=2:41x41").capture(0)["image/eye_depth"][20, 2, 0] == 255
     np.testing.assert_array_equal(seen["image/eye"], scene.pictures.draw("eye", 41, 41))
 
 
@@ -159,12 +159,14 @@ STAIRS = """
 """Seen from above, a box at another distance in each quarter but the right lower one."""
 
 
-@pytest.mark.parametrize("look", ["lean", "shadows", "reference"])
-def test_every_pixel_of_depth_is_the_distance_of_what_the_picture_shows_there(look: Look) -> None:
+@pytest.mark.parametrize("quality", ["fast", "shadows", "reference"])
+def test_every_pixel_of_depth_is_the_distance_of_what_the_picture_shows_there(
+    quality: RenderQuality,
+) -> None:
     model = mujoco.MjModel.from_xml_string(STAIRS)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    pictures = MujocoPictures(model, data, {"eye": fixed_camera(model, "eye")}, Appearance(look))
+    pictures = MujocoImages(lambda: (model, data), {"eye": "eye"}, Appearance(quality))
     color, depth = pictures.stage("eye", 40, 40, has_depth=True)()
     pictures.close()
     assert depth is not None
@@ -196,17 +198,15 @@ def test_depth_is_that_of_the_pixels_centre_whatever_the_look_does_for_the_pictu
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     seen = {}
-    for look in ("lean", "shadows", "reference"):
-        pictures = MujocoPictures(
-            model, data, {"eye": fixed_camera(model, "eye")}, Appearance(look)
-        )
+    for quality in ("fast", "shadows", "reference"):
+        pictures = MujocoImages(lambda: (model, data), {"eye": "eye"}, Appearance(quality))
         alone = pictures.draw("eye", 60, 60)
-        seen[look] = pictures.stage("eye", 60, 60, has_depth=True)()
-        np.testing.assert_array_equal(seen[look].color, alone)
+        seen[quality] = pictures.stage("eye", 60, 60, has_depth=True)()
+        np.testing.assert_array_equal(seen[quality].color, alone)
         pictures.close()
-    assert not np.array_equal(seen["reference"].color, seen["lean"].color)
-    for look in ("shadows", "reference"):
-        np.testing.assert_array_equal(seen[look].depth, seen["lean"].depth)
+    assert not np.array_equal(seen["reference"].color, seen["fast"].color)
+    for quality in ("shadows", "reference"):
+        np.testing.assert_array_equal(seen[quality].depth, seen["fast"].depth)
     up, forward = np.array([0.1, 0, 1]), np.array([1, 0, -0.1])
     heights = (29.5 - np.arange(60)) / 30 * np.tan(np.radians(20))
     rays = (forward + heights[:, None] * up) / np.linalg.norm(forward)  # 1 m along the view
@@ -217,24 +217,24 @@ def test_depth_is_that_of_the_pixels_centre_whatever_the_look_does_for_the_pictu
 
 
 def test_the_range_of_depth_is_in_the_contract(scene: Scene) -> None:
-    rig = scene.rig("eye+depth", "ear")
-    ranges = {camera.signal: camera.depth_range_m for camera in rig.cameras}
+    camera_set = scene.camera_set("eye+depth", "ear")
+    ranges = {camera.signal: camera.depth_range_m for camera in camera_set.cameras}
     assert ranges == {
         "image/eye": None,
         "image/eye_depth": pytest.approx(6.0),
         "image/ear": None,
     }
-    assert [signal.name for signal in rig.signals] == list(ranges)
+    assert [signal.name for signal in camera_set.signals] == list(ranges)
 
 
 def test_a_camera_faster_than_control_is_refused(scene: Scene) -> None:
     with pytest.raises(ValueError, match="wall is controlled at 50 Hz; camera eye cannot"):
-        scene.rig("eye@60")
+        scene.camera_set("eye@60")
 
 
 def test_an_unknown_camera_is_answered_with_those_that_exist(scene: Scene) -> None:
     with pytest.raises(ValueError, match="wall has no camera 'eyes'; it has eye, ear"):
-        scene.rig("eyes")
+        scene.camera_set("eyes")
 
 
 def test_depth_needs_a_simulator_that_measures_it() -> None:
@@ -260,11 +260,11 @@ def test_a_task_with_slow_small_and_depth_cameras_keeps_its_contract() -> None:
 
 def test_the_look_with_shadows_has_some() -> None:
     pictures = {}
-    for look in ("lean", "shadows", "reference"):
-        env = make("gym:Ant-v5", EnvOptions(look=look))
+    for quality in ("fast", "shadows", "reference"):
+        env = make("gym:Ant-v5", EnvOptions(render_quality=quality))
         env.reset(seed=0)
-        pictures[look] = env.render_camera("camera", 96, 96).astype(int).sum(-1)
+        pictures[quality] = env.render_camera("camera", 96, 96).astype(int).sum(-1)
         env.close()
-    darker = pictures["lean"] - pictures["shadows"] > 30
+    darker = pictures["fast"] - pictures["shadows"] > 30
     assert 0.005 < darker.mean() < 0.5
     assert not np.array_equal(pictures["shadows"], pictures["reference"])

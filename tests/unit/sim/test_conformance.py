@@ -21,16 +21,16 @@ from conformance_tasks import (
     Still,
 )
 from robodreamer_sim.tasks.custom.robot_task import RobotTask
-from robodreamer_sim.testing.conformance import CHECKS, Specimen, UnfitTaskError
+from robodreamer_sim.testing.conformance import CHECKS, ConformanceError, TaskUnderTest
 
 
-def specimen(kind: type[RobotTask]) -> Specimen:
-    return Specimen(lambda options: kind("turn", options), OPTIONS)
+def under_test(kind: type[RobotTask]) -> TaskUnderTest:
+    return TaskUnderTest(lambda options: kind("turn", options), OPTIONS)
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_task_that_keeps_its_promises_passes(check: str) -> None:
-    subject = specimen(Fit)
+    subject = under_test(Fit)
     CHECKS[check](subject)
     subject.close()
 
@@ -55,7 +55,7 @@ def test_a_task_that_keeps_its_promises_passes(check: str) -> None:
     ],
 )
 def test_a_broken_promise_is_found(kind: type[RobotTask], check: str, message: str) -> None:
-    subject = specimen(kind)
-    with pytest.raises(UnfitTaskError, match=message):
+    subject = under_test(kind)
+    with pytest.raises(ConformanceError, match=message):
         CHECKS[check](subject)
     subject.close()

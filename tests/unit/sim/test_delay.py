@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robodreamer_sim.env import TaskEnv
+from robodreamer_sim.mujoco_hooks import models_edited
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import Choice, Entry, Randomization
-from robodreamer_sim.randomization.delay import DelayLine, delay, delay_s
-from robodreamer_sim.randomization.history import histories_kept
+from robodreamer_sim.randomization.delay import DelayLine, delay, delay_s, history_edits
 from robodreamer_sim.registry import make
 from toy_model import XML, differing, model_arrays, toy_spec
 
@@ -163,7 +163,7 @@ def test_a_late_action_moves_a_task_as_the_same_one_sent_two_steps_later(
 
 def test_models_are_loaded_as_ever_afterwards() -> None:
     before = mujoco.MjModel.from_xml_path, mujoco.MjModel.from_xml_string, mujoco.MjSpec.compile
-    with histories_kept(delayed("actuator_delay", 1, "moto?")):
+    with models_edited(*history_edits(delayed("actuator_delay", 1, "moto?"))):
         assert mujoco.MjModel.from_xml_string(XML).actuator_history[:, 0].tolist() == [2, 0]
     assert before == (
         mujoco.MjModel.from_xml_path,

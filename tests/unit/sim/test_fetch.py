@@ -163,9 +163,9 @@ def test_the_picture_follows_goal_and_gripper() -> None:
     env.close()
 
 
-@pytest.mark.parametrize(("look", "is_drawn"), [("lean", False), ("reference", True)])
-def test_only_the_reference_look_draws_what_pulls_the_gripper(look: str, is_drawn: bool) -> None:
-    env = fetch("fetch_reach", look=look)
+@pytest.mark.parametrize(("quality", "is_drawn"), [("fast", False), ("reference", True)])
+def test_only_the_reference_look_draws_what_pulls_the_gripper(quality: str, is_drawn: bool) -> None:
+    env = fetch("fetch_reach", render_quality=quality)
     env.reset(seed=0)
     model, data = env.mujoco_handles
     before = env.render_camera("scene", 96, 96)

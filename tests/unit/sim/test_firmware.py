@@ -13,7 +13,7 @@ from robodreamer_deploy.robots.base import (
 )
 from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits
 from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
-from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections, Sensors
+from robodreamer_sim.robots.virtual_hardware.sensors import SensorModel, Sensors
 from toy_robot import CONTRACT, Point
 
 DT = CONTRACT.control_dt_s
@@ -197,7 +197,7 @@ def test_the_checker_has_limits_of_its_own() -> None:
 
 
 def test_an_action_delay_counts_periods_and_a_hold_is_not_delayed() -> None:
-    bench = Bench(imperfections=Imperfections(action_delay=2))
+    bench = Bench(sensor_model=SensorModel(action_delay=2))
     list(bench.drive(4))
     bench.firmware.hold()
     bench.run(2 * DT)
@@ -234,7 +234,7 @@ def test_cycles_that_were_missed_are_skipped_and_counted() -> None:
 
 
 def test_a_lost_picture_leaves_the_last_one_which_ages() -> None:
-    bench = Bench(imperfections=Imperfections(camera_drop=0.5))
+    bench = Bench(sensor_model=SensorModel(camera_drop=0.5))
     ages = list(bench.drive(20))
     eye = [age.get("image/eye") for age in ages]
     assert any(age is not None and age > 1.5 * DT for age in eye)
@@ -242,13 +242,13 @@ def test_a_lost_picture_leaves_the_last_one_which_ages() -> None:
 
 
 def test_a_camera_without_any_picture_is_left_out() -> None:
-    bench = Bench(imperfections=Imperfections(camera_drop=1.0))
+    bench = Bench(sensor_model=SensorModel(camera_drop=1.0))
     for ages in bench.drive(3):
         assert ages.keys() == {"proprio/position", "goal/target"}
 
 
 def test_late_pictures_say_how_late_they_are() -> None:
-    sensors = Sensors(CONTRACT, Imperfections(camera_delay=2, measurement_delay=1))
+    sensors = Sensors(CONTRACT, SensorModel(camera_delay=2, measurement_delay=1))
     plant = Plant("", CONTRACT)
     sensors.begin(0)
     for step in range(6):
@@ -259,7 +259,7 @@ def test_late_pictures_say_how_late_they_are() -> None:
 
 
 def test_what_was_measured_stays_though_the_plant_reuses_its_arrays() -> None:
-    sensors = Sensors(CONTRACT, Imperfections())
+    sensors = Sensors(CONTRACT, SensorModel())
     sensors.begin(0)
     reading = Plant("", CONTRACT).get_observation()
     sensors.measure(reading, 0.0)
@@ -269,7 +269,7 @@ def test_what_was_measured_stays_though_the_plant_reuses_its_arrays() -> None:
 
 def test_what_gets_lost_is_a_function_of_the_seed() -> None:
     def ages(seed: int) -> list[float]:
-        bench = Bench(imperfections=Imperfections(camera_drop=0.5))
+        bench = Bench(sensor_model=SensorModel(camera_drop=0.5))
         bench.firmware.start_episode(seed)
         return [round(age.get("image/eye", -1.0), 6) for age in bench.drive(18)]
 
@@ -286,4 +286,4 @@ def test_what_gets_lost_is_a_function_of_the_seed() -> None:
 )
 def test_imperfections_that_cannot_be_are_refused(settings: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Imperfections(**settings)  # pyright: ignore[reportArgumentType]
+        SensorModel(**settings)  # pyright: ignore[reportArgumentType]

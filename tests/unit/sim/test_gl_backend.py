@@ -11,13 +11,13 @@ import pytest
 
 from robodreamer_sim.cameras import gl_backend
 from robodreamer_sim.cameras.gl_backend import (
-    OWN_VARIABLE,
-    VARIABLE,
     choose_back_end,
     make_gl_context,
-    probe,
+    probe_back_end,
 )
+from robodreamer_sim.compat import OWN_VARIABLE, VARIABLE
 from robodreamer_sim.errors import GraphicsError
+from robodreamer_sim.utils.probe_process import PROBES
 
 HANGS = (
     "import os, pathlib, time; pathlib.Path({pid!r}).write_text(str(os.getpid())); time.sleep(99)"
@@ -48,7 +48,7 @@ def test_a_back_end_that_hangs_is_killed_when_its_time_is_up(
 ) -> None:
     another_mujoco.write_text(HANGS.format(pid=str(tmp_path / "pid")))
     begin = time.monotonic()
-    probed = probe("egl", timeout_s=1)
+    probed = probe_back_end("egl", timeout_s=1)
     assert time.monotonic() - begin < 20
     assert not probed.works
     assert "hangs" in probed.reason
@@ -58,7 +58,7 @@ def test_a_back_end_that_hangs_is_killed_when_its_time_is_up(
 
 def test_a_hanging_probe_ends_by_itself_if_nobody_is_left_to_kill_it(another_mujoco: Path) -> None:
     another_mujoco.write_text("import time; time.sleep(99)")
-    command = [sys.executable, "-m", "robodreamer_sim.probes", "1", "draw"]
+    command = [sys.executable, "-m", PROBES, "1", "draw"]
     path = os.pathsep.join(sys.path)
     done = subprocess.run(command, env={"PYTHONPATH": path}, timeout=20, check=False)
     assert done.returncode == -signal.SIGALRM
@@ -66,11 +66,11 @@ def test_a_hanging_probe_ends_by_itself_if_nobody_is_left_to_kill_it(another_muj
 
 def test_a_back_end_that_crashes_takes_nobody_along(another_mujoco: Path) -> None:
     another_mujoco.write_text("import os; os.abort()")
-    assert probe("egl").reason == "it crashed with SIGABRT"
+    assert probe_back_end("egl").reason == "it crashed with SIGABRT"
 
 
 def test_a_back_end_that_does_not_exist_is_told_in_words() -> None:
-    probed = probe("crayons")
+    probed = probe_back_end("crayons")
     assert not probed.works
     assert "MUJOCO_GL: crayons" in probed.reason
 
@@ -107,7 +107,7 @@ def test_the_first_context_settles_the_back_end_for_all_that_follow(
 ) -> None:
     make_gl_context(8, 8).free()
     assert os.environ[VARIABLE] in gl_backend.LIBRARIES
-    monkeypatch.setattr(gl_backend, "run_trial", None)
+    monkeypatch.setattr(gl_backend, "run_probe", None)
     make_gl_context(8, 8).free()
 
 

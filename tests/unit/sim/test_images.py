@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera, cameras_added, fixed_camera
+from robodreamer_sim.cameras.camera_spec import CameraPose, add_camera
 from robodreamer_sim.cameras.images import resize
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.options import LEAN
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.cameras.renderer_pool import RendererPool
+from robodreamer_sim.mujoco_hooks import models_edited
+from robodreamer_sim.options import FAST
 
 Array = NDArray[Any]
 
@@ -33,7 +34,7 @@ BALL = """
 """
 
 
-def scene(aim: Aim, body: str = "", xml: str = BALL) -> tuple[mujoco.MjModel, mujoco.MjData]:
+def scene(aim: CameraPose, body: str = "", xml: str = BALL) -> tuple[mujoco.MjModel, mujoco.MjData]:
     """Return a model with a red ball before black, and a camera `eye`."""
     spec = mujoco.MjSpec.from_string(xml)
     add_camera(spec, "eye", aim, body)
@@ -43,14 +44,14 @@ def scene(aim: Aim, body: str = "", xml: str = BALL) -> tuple[mujoco.MjModel, mu
     return model, data
 
 
-def pictures_of(
-    model: mujoco.MjModel, data: mujoco.MjData, renderers: Renderers | None = None
-) -> MujocoPictures:
-    return MujocoPictures(model, data, {"eye": fixed_camera(model, "eye")}, LEAN, renderers)
+def image_source_of(
+    model: mujoco.MjModel, data: mujoco.MjData, renderers: RendererPool | None = None
+) -> MujocoImages:
+    return MujocoImages(lambda: (model, data), {"eye": "eye"}, FAST, renderers)
 
 
 def look(model: mujoco.MjModel, data: mujoco.MjData, height: int, width: int) -> Array:
-    cameras = pictures_of(model, data)
+    cameras = image_source_of(model, data)
     picture = cameras.draw("eye", height, width)
     cameras.close()
     return picture
@@ -63,29 +64,29 @@ def center_of_red(picture: Array) -> Array:
 
 @pytest.mark.parametrize("position", [(3.0, 2.0, 3.0), (0.5, 0.5, 5.0), (0.0, 4.0, 1.0)])
 def test_a_camera_shows_its_target_in_the_centre(position: tuple[float, float, float]) -> None:
-    model, data = scene(Aim(position, (0.5, 2.0, 3.0), 40))
+    model, data = scene(CameraPose(position, (0.5, 2.0, 3.0), 40))
     center = center_of_red(look(model, data, 41, 61))
     np.testing.assert_allclose(center, (20, 30), atol=0.6)
 
 
 def test_up_is_up_right_is_right_and_rows_run_downwards() -> None:
     # Looking along +x from the origin, the ball is up and to the left (towards +y).
-    model, data = scene(Aim((-1.5, 1.5, 2.5), (0.5, 1.5, 2.5), 60))
+    model, data = scene(CameraPose((-1.5, 1.5, 2.5), (0.5, 1.5, 2.5), 60))
     row, column = center_of_red(look(model, data, 41, 41))
     assert row < 15
     assert column < 15
 
 
 def test_a_mounted_camera_moves_with_its_body() -> None:
-    model, data = scene(Aim((0.0, -1.0, 0.0), (0.0, 0.5, 0.0), 40), body="turned")
+    model, data = scene(CameraPose((0.0, -1.0, 0.0), (0.0, 0.5, 0.0), 40), body="turned")
     np.testing.assert_allclose(center_of_red(look(model, data, 41, 41)), (20, 20), atol=0.6)
     assert model.body(model.cam_bodyid[0]).name == "turned"
 
 
 def test_a_camera_may_look_straight_down() -> None:
-    model, data = scene(Aim((0.5, 2.0, 6.0), (0.5, 2.0, 3.0), 40))
+    model, data = scene(CameraPose((0.5, 2.0, 6.0), (0.5, 2.0, 3.0), 40))
     np.testing.assert_allclose(center_of_red(look(model, data, 41, 41)), (20, 20), atol=0.6)
-    model, data = scene(Aim((0.5, 1.5, 6.0), (0.5, 1.5, 3.0), 40))
+    model, data = scene(CameraPose((0.5, 1.5, 6.0), (0.5, 1.5, 3.0), 40))
     row, column = center_of_red(look(model, data, 41, 41))  # the ball lies towards +y
     assert row < 15
     assert column == pytest.approx(20, abs=0.6)
@@ -93,18 +94,18 @@ def test_a_camera_may_look_straight_down() -> None:
 
 def test_a_camera_on_no_body_is_refused_with_the_bodies_there_are() -> None:
     with pytest.raises(ValueError, match="camera eye: there is no body 'tuned'; there are turned"):
-        scene(Aim((3, 0, 0), (0, 0, 0), 40), body="tuned")
+        scene(CameraPose((3, 0, 0), (0, 0, 0), 40), body="tuned")
 
 
 def test_the_field_of_view_is_vertical_and_as_asked() -> None:
-    model, data = scene(Aim((3.5, 2.0, 3.0), (0.5, 2.0, 3.0), 20))
+    model, data = scene(CameraPose((3.5, 2.0, 3.0), (0.5, 2.0, 3.0), 20))
     picture = look(model, data, 100, 300)
     height = np.ptp(np.flatnonzero((picture[..., 0] > 100).any(axis=1))) + 1
     assert height == pytest.approx(100 * 0.2 / (2 * 3.0 * np.tan(np.radians(10))), abs=2)
 
 
 def test_drawing_changes_neither_model_nor_data() -> None:
-    model, data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40))
+    model, data = scene(CameraPose((3, 2, 3), (0.5, 2, 3), 40))
     before = [model_values(model), model_values(data)]
     look(model, data, 20, 20)
     for one, other in zip(before, [model_values(model), model_values(data)], strict=True):
@@ -125,7 +126,7 @@ def test_cameras_are_all_that_is_added_to_a_model(tmp_path: Any) -> None:
     path = tmp_path / "ball.xml"
     path.write_text(BALL)
     plain = model_values(mujoco.MjModel.from_xml_path(str(path)))
-    with cameras_added(lambda spec: add_camera(spec, "eye", Aim((3, 2, 3), (0, 2, 3), 40))):
+    with models_edited(lambda spec: add_camera(spec, "eye", CameraPose((3, 2, 3), (0, 2, 3), 40))):
         added = mujoco.MjModel.from_xml_path(str(path))
     assert added.ncam == 1
     assert mujoco.MjModel.from_xml_path(str(path)).ncam == 0
@@ -136,13 +137,13 @@ def test_cameras_are_all_that_is_added_to_a_model(tmp_path: Any) -> None:
 
 
 def test_models_with_the_same_meshes_share_a_renderer_and_keep_their_own_colours() -> None:
-    renderers = Renderers()
-    red, red_data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40))
-    green, green_data = scene(Aim((2, 2, 3), (0.5, 2, 3), 40))
+    renderers = RendererPool()
+    red, red_data = scene(CameraPose((3, 2, 3), (0.5, 2, 3), 40))
+    green, green_data = scene(CameraPose((2, 2, 3), (0.5, 2, 3), 40))
     green.geom("ball").rgba[:] = (0, 1, 0, 1)
     pictures = []
     for model, data in [(red, red_data), (green, green_data), (red, red_data)]:
-        cameras = pictures_of(model, data, renderers)
+        cameras = image_source_of(model, data, renderers)
         pictures.append(cameras.draw("eye", 30, 30))
     assert len(renderers._renderers) == 1
     np.testing.assert_array_equal(pictures[0], look(red, red_data, 30, 30))
@@ -154,19 +155,19 @@ def test_models_with_the_same_meshes_share_a_renderer_and_keep_their_own_colours
 
 
 def test_a_texture_of_its_own_needs_a_renderer_of_its_own() -> None:
-    renderers = Renderers()
-    plain, plain_data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40))
+    renderers = RendererPool()
+    plain, plain_data = scene(CameraPose((3, 2, 3), (0.5, 2, 3), 40))
     blue_sky = BALL.replace('rgb1="0 0 0"', 'rgb1="0 0 1"')
-    blue, blue_data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40), xml=blue_sky)
+    blue, blue_data = scene(CameraPose((3, 2, 3), (0.5, 2, 3), 40), xml=blue_sky)
     for model, data in [(plain, plain_data), (blue, blue_data)]:
-        pictures_of(model, data, renderers).draw("eye", 8, 8)
+        image_source_of(model, data, renderers).draw("eye", 8, 8)
     assert len(renderers._renderers) == 2
     renderers.close()
 
 
 def test_a_picture_may_be_larger_than_any_before() -> None:
-    model, data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40))
-    cameras = pictures_of(model, data)
+    model, data = scene(CameraPose((3, 2, 3), (0.5, 2, 3), 40))
+    cameras = image_source_of(model, data)
     small = cameras.draw("eye", 20, 10)
     large = cameras.draw("eye", 480, 640)
     assert large.shape == (480, 640, 3)
@@ -176,8 +177,8 @@ def test_a_picture_may_be_larger_than_any_before() -> None:
 
 
 def test_an_unknown_camera_is_answered_with_those_that_exist() -> None:
-    model, data = scene(Aim((3, 2, 3), (0.5, 2, 3), 40))
-    cameras = pictures_of(model, data)
+    model, data = scene(CameraPose((3, 2, 3), (0.5, 2, 3), 40))
+    cameras = image_source_of(model, data)
     with pytest.raises(ValueError, match="no camera 'ear'; there are eye"):
         cameras.draw("ear", 8, 8)
 
@@ -186,7 +187,7 @@ REFERENCE = """
 import numpy as np
 import mujoco
 import robodreamer_sim as sim
-env = sim.make("fetch_push", sim.EnvOptions(look="reference"))
+env = sim.make("fetch_push", sim.EnvOptions(render_quality="reference"))
 env.reset(seed=3)
 model, data = env._physics.model, env._physics.data
 ours = env.render_camera("scene", 60, 80)

@@ -9,17 +9,17 @@ from test_robot_task import edited
 
 from fine_mesh import PARTS, lump, scene
 from robodreamer_sim import EnvOptions, make
-from robodreamer_sim.cameras.camera_spec import Aim, fixed_camera
+from robodreamer_sim.cameras.camera_spec import CameraPose
 from robodreamer_sim.cameras.drawn_geoms import count_faces
 from robodreamer_sim.cameras.mesh_thinning import MAX_FACES, cluster, thin
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.options import LEAN, Appearance
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.options import FAST, Appearance
 
 SIDE = 64
 
 
 def draw(model: mujoco.MjModel, data: mujoco.MjData, appearance: Appearance) -> np.ndarray:
-    pictures = MujocoPictures(model, data, {"eye": fixed_camera(model, "eye")}, appearance)
+    pictures = MujocoImages(lambda: (model, data), {"eye": "eye"}, appearance)
     picture = pictures.draw("eye", SIDE, SIDE).astype(int)
     pictures.close()
     return picture
@@ -28,7 +28,7 @@ def draw(model: mujoco.MjModel, data: mujoco.MjData, appearance: Appearance) -> 
 def test_a_fine_mesh_is_thinned_and_looks_as_before() -> None:
     model, data = scene()
     before = {n: v.copy() for n in dir(model) if isinstance(v := getattr(model, n), np.ndarray)}
-    full, thinned = (draw(model, data, LEAN._replace(meshes=meshes)) for meshes in ("full", "thin"))
+    full, thinned = (draw(model, data, FAST._replace(meshes=meshes)) for meshes in ("full", "thin"))
     lump_id, small_id = model.mesh("lump").id, model.mesh("small").id
     left = thin(model).mesh_facenum
     assert MAX_FACES / 4 < left[lump_id] <= MAX_FACES < model.mesh_facenum[lump_id] / 10
@@ -68,13 +68,13 @@ def test_both_sides_of_a_thin_sheet_stay() -> None:
 
 def test_only_the_groups_that_are_asked_for_are_drawn() -> None:
     model, data = scene()
-    usual = draw(model, data, LEAN)
-    np.testing.assert_array_equal(draw(model, data, Appearance("lean", (0, 1, 2))), usual)
-    without_hull = draw(model, data, Appearance("lean", (1, 2)))
+    usual = draw(model, data, FAST)
+    np.testing.assert_array_equal(draw(model, data, Appearance("fast", (0, 1, 2))), usual)
+    without_hull = draw(model, data, Appearance("fast", (1, 2)))
     model.geom("hull").rgba[3] = 0
-    np.testing.assert_array_equal(without_hull, draw(model, data, LEAN))
+    np.testing.assert_array_equal(without_hull, draw(model, data, FAST))
     assert (without_hull != usual).any()
-    frame = draw(model, data, Appearance("lean", (4,)))
+    frame = draw(model, data, Appearance("fast", (4,)))
     assert (frame.reshape(-1, 3).argmax(-1) == 2)[frame.reshape(-1, 3).max(-1) > 50].all()
     assert frame.max() > 50
 
@@ -101,7 +101,7 @@ def test_a_class_says_which_groups_are_drawn_and_the_contract_tells() -> None:
         "proprio": (),
         "goals": (),
         "privileged": (),
-        "cameras": {"eye": Aim((3, 0.1, 0.6), (0, 0, 0), 45)},
+        "cameras": {"eye": CameraPose((3, 0.1, 0.6), (0, 0, 0), 45)},
         "begin": lambda self, random: None,
         "reward": lambda self: 0.0,
         "is_over": lambda self: False,
@@ -146,7 +146,10 @@ def test_a_task_that_draws_itself_has_neither() -> None:
         ({"geom_groups": ()}, r"geom_groups are some of 0 to 5, got \(\)"),
         ({"geom_groups": (0, 6)}, r"geom_groups are some of 0 to 5, got \(0, 6\)"),
         ({"meshes": "hull"}, "meshes is one of full, thin, got 'hull'"),
-        ({"meshes": "thin", "look": "reference"}, "look=reference draws as the model asks"),
+        (
+            {"meshes": "thin", "render_quality": "reference"},
+            "render_quality=reference draws as the model asks",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_so_is_refused(options: Any, message: str) -> None:

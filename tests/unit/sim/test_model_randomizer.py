@@ -10,7 +10,7 @@ from robodreamer_deploy.contract import Array
 from robodreamer_sim.randomization import Choice, Entry, Randomization, Uniform
 from robodreamer_sim.randomization.delay import keep_history
 from robodreamer_sim.randomization.model_elements import elements
-from robodreamer_sim.randomization.model_randomizer import Randomizer
+from robodreamer_sim.randomization.model_randomizer import ModelRandomizer
 from robodreamer_sim.randomization.parameters import FIELDS, SIGNAL_KINDS
 from toy_model import differing, model_arrays, toy_spec
 
@@ -92,7 +92,7 @@ class World:
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         self.nominal = model_arrays(self.model)
-        self.randomizer = Randomizer(self.model, self.data, Randomization(entries=entries))
+        self.randomizer = ModelRandomizer(self.model, self.data, Randomization(entries=entries))
 
     def changed(self, seed: int = 0) -> dict[str, list[int]]:
         self.randomizer.begin(0, seed)
@@ -331,7 +331,7 @@ def test_an_element_that_does_not_exist_is_answered_with_those_that_do() -> None
 def test_everything_there_is_may_be_nothing() -> None:
     model = mujoco.MjModel.from_xml_string("<mujoco/>")
     entries = tuple(entry(field, *MOVES[field][:2]) for field in MOVES if field != "headlight")
-    Randomizer(model, mujoco.MjData(model), Randomization(entries=entries)).begin(0, 0)
+    ModelRandomizer(model, mujoco.MjData(model), Randomization(entries=entries)).begin(0, 0)
 
 
 def test_a_delay_longer_than_the_past_that_is_kept_is_refused() -> None:

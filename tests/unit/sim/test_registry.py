@@ -50,7 +50,7 @@ def test_an_unknown_task_is_answered_with_the_closest_and_how_to_list_all(
     ("settings", "words"),
     [
         ({"observe": "everything"}, "observe is one of camera, proprio, both, state, got 'every"),
-        ({"look": "pretty"}, "look is one of lean, shadows, reference"),
+        ({"render_quality": "pretty"}, "render_quality is one of fast, shadows, reference"),
         ({"image_size": (64,)}, r"image_size is \(height, width\)"),
         ({"image_size": (0, 64)}, r"image_size is \(height, width\)"),
         ({"action_repeat": 0}, "action_repeat is at least 1"),

@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from robodreamer_sim.cameras.camera_spec import Aim
+from robodreamer_sim.cameras.camera_spec import BodyCamera, CameraPose
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.custom.measurements import (
     joint_positions,
@@ -15,7 +15,7 @@ from robodreamer_sim.tasks.custom.measurements import (
     position,
     sensor,
 )
-from robodreamer_sim.tasks.custom.robot_task import Mounted, RobotTask, load_robot
+from robodreamer_sim.tasks.custom.robot_task import RobotTask, load_robot
 
 XML = """
 <mujoco>
@@ -52,8 +52,8 @@ class Cart(RobotTask):
     goals = (position("site", "tip", low=(-2, -1, -1), high=(3, 1, 1)),)
     privileged = (position("body", "ball", low=(-1,) * 3, high=(1,) * 3),)
     cameras = {  # noqa: RUF012  a constant
-        "scene": Aim((0, -3, 1), (0, 0, 0), 50),
-        "tip": Mounted("pole", Aim((0.3, 0, 0.5), (0, 0, 0.4), 60)),
+        "scene": CameraPose((0, -3, 1), (0, 0, 0), 50),
+        "tip": BodyCamera("pole", CameraPose((0.3, 0, 0.5), (0, 0, 0.4), 60)),
     }
     xml = XML
 
@@ -187,7 +187,7 @@ def test_cameras_of_the_class_come_first_and_those_of_the_model_after_them() -> 
             "has no actuators; a URDF has none",
         ),
         (
-            {"cameras": {"eye": Mounted("cat", Aim((1, 0, 0), (0, 0, 0), 40))}},
+            {"cameras": {"eye": BodyCamera("cat", CameraPose((1, 0, 0), (0, 0, 0), 40))}},
             "no body 'cat'; there are",
         ),
     ],

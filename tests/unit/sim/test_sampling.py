@@ -7,7 +7,7 @@ import pytest
 
 from robodreamer_deploy.contract import Array
 from robodreamer_sim.randomization import Entry, Uniform
-from robodreamer_sim.randomization.sampling import Draws
+from robodreamer_sim.randomization.sampling import EntrySampler
 
 NAMES = ("torso", "left_leg", "right_leg")
 
@@ -18,7 +18,7 @@ def entry(**changes: Any) -> Entry:
 
 
 def drawn(entry: Entry, start: int = 0, seed: int = 0) -> Array:
-    draws = Draws(entry, NAMES)
+    draws = EntrySampler(entry, NAMES)
     draws.begin(start, seed)
     return draws.values.copy()
 
@@ -31,7 +31,7 @@ def test_draws_follow_the_seed_of_the_episode_or_at_start_that_of_the_environmen
 
 
 def test_noise_differs_between_episodes_also_where_its_strength_is_drawn_at_start() -> None:
-    draws = Draws(entry(when="start"), NAMES)
+    draws = EntrySampler(entry(when="start"), NAMES)
     noise = []
     for seed in (1, 2, 1):
         draws.begin(0, seed)
@@ -63,10 +63,10 @@ def test_every_element_has_a_draw_of_its_own_unless_it_is_shared() -> None:
 
 
 def test_names_are_chosen_by_patterns_in_the_order_of_the_elements() -> None:
-    assert Draws(entry(select=("*_leg", "torso")), NAMES).names == NAMES
-    assert Draws(entry(select=("*_leg",)), NAMES).names == NAMES[1:]
+    assert EntrySampler(entry(select=("*_leg", "torso")), NAMES).names == NAMES
+    assert EntrySampler(entry(select=("*_leg",)), NAMES).names == NAMES[1:]
     with pytest.raises(ValueError, match=r"no body 'arm\*' .* there are torso, "):
-        Draws(entry(select=("torso", "arm*")), NAMES)
+        EntrySampler(entry(select=("torso", "arm*")), NAMES)
 
 
 def test_whole_numbers_are_whole_and_fields_of_others_are_not() -> None:
@@ -77,7 +77,7 @@ def test_whole_numbers_are_whole_and_fields_of_others_are_not() -> None:
 
 
 def test_an_interval_lasts_half_to_one_and_a_half_times_as_long_as_stated() -> None:
-    draws = Draws(entry(when="interval", interval_s=1.0), NAMES)
+    draws = EntrySampler(entry(when="interval", interval_s=1.0), NAMES)
     draws.begin(0, 0)
     due, values = [], {draws.values[0, 0]}
     for step in range(1, 2001):
@@ -91,6 +91,6 @@ def test_an_interval_lasts_half_to_one_and_a_half_times_as_long_as_stated() -> N
 
 
 def test_what_is_drawn_at_reset_stays_for_the_episode() -> None:
-    draws = Draws(entry(), NAMES)
+    draws = EntrySampler(entry(), NAMES)
     draws.begin(0, 0)
     assert not any(draws.advance(10.0) for _ in range(100))

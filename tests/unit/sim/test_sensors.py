@@ -17,7 +17,7 @@ from robodreamer_sim.randomization.image_noise import (
     change_brightness,
     change_contrast,
 )
-from robodreamer_sim.randomization.sensors import Signals, delays_s
+from robodreamer_sim.randomization.sensors import SignalRandomizer, delays_s
 
 CONTRACT = Contract(
     task="toy",
@@ -78,7 +78,7 @@ def truth(step: int) -> dict[str, Array]:
     return values
 
 
-def episode(signals: Signals, steps: int = 6, seed: int = 0) -> list[dict[str, Array]]:
+def episode(signals: SignalRandomizer, steps: int = 6, seed: int = 0) -> list[dict[str, Array]]:
     signals.begin(0, seed)
     seen = [signals.observe(truth(0))]
     for step in range(1, steps):
@@ -87,8 +87,8 @@ def episode(signals: Signals, steps: int = 6, seed: int = 0) -> list[dict[str, A
     return seen
 
 
-def of(*entries: Entry, contract: Contract = CONTRACT) -> Signals:
-    return Signals(contract, Randomization(entries=entries))
+def of(*entries: Entry, contract: Contract = CONTRACT) -> SignalRandomizer:
+    return SignalRandomizer(contract, Randomization(entries=entries))
 
 
 def test_without_entries_everything_passes_unchanged_except_that_cameras_keep_their_rate() -> None:

@@ -17,13 +17,16 @@ from fine_mesh import scene as scene_with_fine_mesh
 from robodreamer_sim import EnvOptions, VectorEnv, make
 from robodreamer_sim.cameras import gl_backend
 from robodreamer_sim.cameras.blank_check import BLANK
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
-from robodreamer_sim.cameras.gl_backend import OWN_VARIABLE, VARIABLE, WARP, choose_back_end
-from robodreamer_sim.cameras.renderer import Renderer, Renderers, View
+from robodreamer_sim.cameras.camera_spec import CameraPose, add_camera, fixed_camera
+from robodreamer_sim.cameras.gl_backend import choose_back_end
+from robodreamer_sim.cameras.gl_renderer import GLRenderer
+from robodreamer_sim.cameras.renderer import View
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.cameras.warp.batch import Batch
+from robodreamer_sim.compat import OWN_VARIABLE, VARIABLE, WARP
 from robodreamer_sim.errors import GraphicsError
-from robodreamer_sim.options import LEAN, Appearance
-from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, Specimen
+from robodreamer_sim.options import FAST, Appearance
+from robodreamer_sim.testing.conformance import CHECKS, OPTIONS, TaskUnderTest
 
 needs_warp = pytest.mark.skipif(
     not gl_backend.has_warp(), reason="needs the extra `warp`: pip install robodreamer[warp]"
@@ -73,7 +76,7 @@ def warp(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def scene() -> View:
     spec = mujoco.MjSpec.from_string(SCENE)
-    add_camera(spec, "eye", Aim((1.5, -2.0, 1.6), (0, 0, 0.3), 50))
+    add_camera(spec, "eye", CameraPose((1.5, -2.0, 1.6), (0, 0, 0.3), 50))
     model = spec.compile()
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -98,8 +101,8 @@ def share_alike(one: Any, other: Any, tolerance: int = 40) -> float:
 @needs_warp
 @pytest.mark.usefixtures("warp")
 def test_it_draws_what_opengl_draws(scene: View) -> None:
-    expected = Renderer(scene.model, LEAN, *SIZE).stage(scene, *SIZE, has_depth=True)()
-    drawn = Renderers().get(scene.model, LEAN, *SIZE).stage(scene, *SIZE, has_depth=True)()
+    expected = GLRenderer(scene.model, FAST, *SIZE).stage(scene, *SIZE, has_depth=True)()
+    drawn = RendererPool().get(scene.model, FAST, *SIZE).stage(scene, *SIZE, has_depth=True)()
     assert share_alike(drawn.color, expected.color) > 0.9
     assert drawn.depth is not None
     assert expected.depth is not None
@@ -113,7 +116,7 @@ def test_it_draws_what_opengl_draws(scene: View) -> None:
 @pytest.mark.usefixtures("warp")
 @pytest.mark.parametrize("part", ["site", "tendon", "cube", "sky"])
 def test_sites_tendons_cubes_and_the_sky_are_drawn(scene: View, part: str) -> None:
-    with_it = Renderers().get(scene.model, LEAN, *SIZE).stage(scene, *SIZE)().color
+    with_it = RendererPool().get(scene.model, FAST, *SIZE).stage(scene, *SIZE)().color
     model = scene.model
     if part == "site":
         model.site_rgba[0, 3] = 0
@@ -123,9 +126,9 @@ def test_sites_tendons_cubes_and_the_sky_are_drawn(scene: View, part: str) -> No
         model.mat_texid[model.material("dice").id] = -1
     else:
         model.tex_data[: 64 * 384 * 3] = 0
-    renderers = Renderers()
-    without = renderers.get(model, LEAN, *SIZE).stage(scene, *SIZE)().color
-    expected = Renderer(model, LEAN, *SIZE).stage(scene, *SIZE)().color
+    renderers = RendererPool()
+    without = renderers.get(model, FAST, *SIZE).stage(scene, *SIZE)().color
+    expected = GLRenderer(model, FAST, *SIZE).stage(scene, *SIZE)().color
     assert share_alike(with_it, without) < 0.995
     assert share_alike(without, expected) > 0.9
 
@@ -154,30 +157,30 @@ def test_each_side_of_a_cube_texture_is_where_opengl_has_it(
     geom: str, eye: tuple[float, float, float]
 ) -> None:
     spec = mujoco.MjSpec.from_string(DICE.format(geom=geom))
-    add_camera(spec, "eye", Aim(eye, (0, 0, 0), 40))
+    add_camera(spec, "eye", CameraPose(eye, (0, 0, 0), 40))
     model = spec.compile()
     sides = model.tex_data.reshape(6, 4, 8, 4, 8, 3)  # squares of eight pixels
     sides[:] = 255 * np.random.default_rng(0).integers(0, 2, (6, 4, 1, 4, 1, 3))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     view = View(model, data, fixed_camera(model, "eye"))
-    drawn = Renderers().get(model, LEAN, 64, 64).stage(view, 64, 64)().color
-    assert share_alike(drawn, Renderer(model, LEAN, 64, 64).draw(view, 64, 64), 60) > 0.9
+    drawn = RendererPool().get(model, FAST, 64, 64).stage(view, 64, 64)().color
+    assert share_alike(drawn, GLRenderer(model, FAST, 64, 64).draw(view, 64, 64), 60) > 0.9
 
 
 @needs_warp
 @pytest.mark.usefixtures("warp")
 def test_shadows_are_cast_where_they_are_asked_for(scene: View) -> None:
     spec = mujoco.MjSpec.from_string(SCENE)
-    add_camera(spec, "eye", Aim((1.5, -2.0, 1.6), (0, 0, 0.3), 50))
+    add_camera(spec, "eye", CameraPose((1.5, -2.0, 1.6), (0, 0, 0.3), 50))
     spec.worldbody.add_light(pos=(3, 2, 3), dir=(-1, -0.7, -1), castshadow=True)
     model = spec.compile()
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    view, renderers = View(model, data, fixed_camera(model, "eye")), Renderers()
+    view, renderers = View(model, data, fixed_camera(model, "eye")), RendererPool()
     lean, shadows = (
-        renderers.get(model, Appearance(look), *SIZE).stage(view, *SIZE)().color.astype(int)
-        for look in ("lean", "shadows")
+        renderers.get(model, Appearance(quality), *SIZE).stage(view, *SIZE)().color.astype(int)
+        for quality in ("fast", "shadows")
     )
     assert (lean - shadows).min() == 0
     assert 0.01 < ((lean - shadows).max(axis=-1) > 10).mean() < 0.3
@@ -191,7 +194,7 @@ def test_pictures_that_are_staged_together_are_drawn_in_one_call(
     calls: list[int] = []
     draw = Batch._draw
     monkeypatch.setattr(Batch, "_draw", lambda self: (calls.append(len(self._pending)), draw(self)))
-    renderer, goal = Renderers().get(scene.model, LEAN, *SIZE), scene.model.site("goal").id
+    renderer, goal = RendererPool().get(scene.model, FAST, *SIZE), scene.model.site("goal").id
     heights = np.linspace(0.3, 1.2, 5)
     alone, takings = [], []
     for height in heights:
@@ -231,10 +234,10 @@ def test_pictures_that_are_staged_together_are_drawn_in_one_call(
     ],
 )
 def test_tasks_keep_their_promises_with_it(task: str) -> None:
-    specimen = Specimen(lambda options: make(task, options), OPTIONS)
+    under_test = TaskUnderTest(lambda options: make(task, options), OPTIONS)
     for check in CHECKS.values():
-        check(specimen)
-    specimen.close()
+        check(under_test)
+    under_test.close()
 
 
 @needs_warp
@@ -268,14 +271,15 @@ def test_pictures_do_not_depend_on_workers(task: str, camera: str) -> None:
 
 @needs_warp
 @pytest.mark.usefixtures("warp")
-@pytest.mark.parametrize("appearance", [Appearance("lean", (0, 4)), Appearance(meshes="thin")])
+@pytest.mark.parametrize("appearance", [Appearance("fast", (0, 4)), Appearance(meshes="thin")])
 def test_groups_of_geoms_and_thin_meshes_are_those_of_opengl(appearance: Appearance) -> None:
     model, data = scene_with_fine_mesh()
     view = View(model, data, fixed_camera(model, "eye"))
     usual, drawn = (
-        Renderers().get(model, one, *SIZE).stage(view, *SIZE)().color for one in (LEAN, appearance)
+        RendererPool().get(model, one, *SIZE).stage(view, *SIZE)().color
+        for one in (FAST, appearance)
     )
-    expected = Renderer(model, appearance, *SIZE).draw(view, *SIZE)
+    expected = GLRenderer(model, appearance, *SIZE).draw(view, *SIZE)
     assert share_alike(drawn, expected) > 0.97
     assert (drawn != usual).any()
 
@@ -284,11 +288,11 @@ def test_groups_of_geoms_and_thin_meshes_are_those_of_opengl(appearance: Appeara
 @pytest.mark.usefixtures("warp")
 def test_what_it_cannot_draw_is_refused_in_words(scene: View) -> None:
     with pytest.raises(
-        GraphicsError, match=r"`reference` has OpenGL's reflections .* look=shadows"
+        GraphicsError, match=r"render_quality=reference has OpenGL's .* render_quality=shadows"
     ):
-        Renderers().get(scene.model, Appearance("reference"), *SIZE)
+        RendererPool().get(scene.model, Appearance("reference"), *SIZE)
     scene.model.cam_projection[0] = 1
-    renderer = Renderers().get(scene.model, LEAN, *SIZE)
+    renderer = RendererPool().get(scene.model, FAST, *SIZE)
     with pytest.raises(GraphicsError, match="this one is orthographic"):
         renderer.stage(scene, *SIZE)
 
@@ -296,10 +300,20 @@ def test_what_it_cannot_draw_is_refused_in_words(scene: View) -> None:
 @needs_warp
 def test_its_name_is_taken_out_of_mujocos_variable() -> None:
     script = (
-        "import robodreamer_sim, mujoco; from robodreamer_sim.cameras.gl_backend import *\n"
-        "print(choose_back_end().name, probe('egl').works, named_back_end())"
+        "from robodreamer_sim.compat import import_mujoco; import_mujoco()\n"
+        "from robodreamer_sim.cameras.gl_backend import *\n"
+        "print(choose_back_end().name, probe_back_end('egl').works, named_back_end())"
     )
     assert run(script, **{VARIABLE: "Warp"}).stdout.split() == ["warp", "True", "warp"]
+
+
+def test_a_task_without_cameras_is_made_where_warp_is_to_draw() -> None:
+    script = (
+        "import robodreamer_sim as sim, os; from robodreamer_sim.cameras.gl_backend import *\n"
+        "sim.make('fetch_reach', sim.EnvOptions(observe='proprio')).reset(seed=0)\n"
+        "print(named_back_end(), os.environ['MUJOCO_GL'])"
+    )
+    assert run(script, **{VARIABLE: "Warp"}).stdout.split() == ["warp", "disabled"]
 
 
 def test_without_the_extra_it_says_what_to_install(
@@ -308,11 +322,11 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setenv(OWN_VARIABLE, WARP)
     monkeypatch.setattr(gl_backend, "find_spec", lambda _: None)
     with pytest.raises(GraphicsError, match=r"not installed; `pip install robodreamer\[warp\]`"):
-        Renderers().get(scene.model, LEAN, *SIZE)
+        RendererPool().get(scene.model, FAST, *SIZE)
 
 
 def test_a_gpus_camera_comes_before_opengl_in_software(monkeypatch: pytest.MonkeyPatch) -> None:
-    llvmpipe = gl_backend.Probe(
+    llvmpipe = gl_backend.BackEndProbe(
         back_end="egl",
         works=True,
         renderer="llvmpipe (LLVM 15)",
@@ -333,7 +347,7 @@ def test_a_gpus_camera_comes_before_opengl_in_software(monkeypatch: pytest.Monke
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.setattr(gl_backend, "has_warp", lambda: True)
     monkeypatch.setattr(gl_backend, "_has_cuda_camera", lambda: True)
-    monkeypatch.setattr(gl_backend, "probe", lambda name, _: probes[name])
+    monkeypatch.setattr(gl_backend, "probe_back_end", lambda name, _: probes[name])
     name, why = choose_back_end()
     assert name == WARP
     assert "egl is llvmpipe" in why

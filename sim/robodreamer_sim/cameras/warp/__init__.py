@@ -1,1 +1,1 @@
-"""MuJoCo Warp's ray-cast camera: what it is told (`scene`), `batch`, `renderer`."""
+"""MuJoCo Warp's ray-cast camera: its input (`scene`), batches of images, and the renderer."""

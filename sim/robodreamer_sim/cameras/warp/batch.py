@@ -1,26 +1,26 @@
-"""Pictures of one size, as many as are asked for, drawn by one call.
+"""Batch of images of one size, drawn by one call.
 
-R pictures there is room for, which doubles where it is not enough.
+R rows, one per image; their number doubles when it is not enough.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robodreamer_sim.cameras.images import Picture, Taking
+from robodreamer_sim.cameras.images import Image
 from robodreamer_sim.cameras.renderer import View
 from robodreamer_sim.cameras.warp.scene import Scene
 
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
-"""What MuJoCo Warp looks up in its `Data`; all else is in its `Model`."""
+"""Fields that MuJoCo Warp reads from its `Data`; all others are in its `Model`."""
 
 
 class Toolkit(NamedTuple):
-    """Warp, and where it computes."""
+    """Imported Warp modules and their device."""
 
     warp: Any
     mujoco_warp: Any
@@ -30,13 +30,13 @@ class Toolkit(NamedTuple):
 
 
 class Batch:
-    """Room for pictures of one model.
+    """Batch of images of one model and one size.
 
     Args:
-        toolkit: That draws.
-        scene: What Warp is told of a model.
-        context: MuJoCo Warp's `RenderContext`, all but what depends on R.
-        constants: Of all pictures, by the names of its `Model`.
+        toolkit: Warp's modules and device.
+        scene: Scene of the model.
+        context: MuJoCo Warp's `RenderContext`, without the arrays that depend on R.
+        constants: Values that all images share, by the field names of its `Model`.
         size: Height and width in pixels.
         far_m: Depth of the sky.
     """
@@ -56,12 +56,12 @@ class Batch:
         self._has_depth = bool(context.render_depth.numpy()[0])
         self._rows = scene.make_rows(0)
         self._is_built = False
-        self._pending: list[Picture | None] = []
+        self._pending: list[Image | None] = []
 
-    def stage(self, view: View) -> Taking:
-        """Remember what is seen now; return what returns the picture of it, drawing all if need be.
+    def stage(self, view: View) -> Callable[[], Image]:
+        """Capture a view now; return a function that returns its image.
 
-        Pictures are drawn in the order they were staged in, and together.
+        The first such call draws all staged views together, in the order of staging.
         """
         pictures, row = self._pending, len(self._pending)
         if row == len(self._rows["cam_fovy"]):
@@ -69,7 +69,7 @@ class Batch:
         self._scene.write(view, {name: rows[row] for name, rows in self._rows.items()})
         pictures.append(None)
 
-        def take() -> Picture:
+        def take() -> Image:
             if pictures[row] is None:
                 self._draw()
             picture = pictures[row]
@@ -79,14 +79,14 @@ class Batch:
         return take
 
     def _make_room(self, number: int) -> None:
-        """Let there be room for R pictures, those that are pending included."""
+        """Grow to R rows; pending ones are kept."""
         rows = self._scene.make_rows(number)
         for name, kept in self._rows.items():
             rows[name][: len(kept)] = kept
         self._rows, self._is_built = rows, False
 
     def _draw(self) -> None:
-        """Draw what is pending."""
+        """Draw all pending images."""
         number = len(self._pending)
         with self._toolkit.warp.ScopedDevice(self._toolkit.device):
             if not self._is_built:
@@ -97,17 +97,17 @@ class Batch:
             self._toolkit.mujoco_warp.render(self._model, self._data, self._context)
             colors, depths = self._read(number)
         for row in range(number):
-            self._pending[row] = Picture(colors[row], depths[row] if self._has_depth else None)
+            self._pending[row] = Image(colors[row], depths[row] if self._has_depth else None)
         self._pending = []
 
     def _upload(self) -> None:
-        """Bring the rows to the device, unless it is the processor, which reads them in place."""
+        """Copy the rows to the device; the processor reads them in place."""
         if self._toolkit.device.is_cuda:
             for name, here in self._here.items():
                 self._toolkit.warp.copy(self._there[name], here)
 
     def _read(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return colours (R, H, W, 3) and depths (R, H, W) of the pictures just drawn."""
+        """Return colours (R, H, W, 3) and depths (R, H, W) of the images just drawn."""
         packed = self._context.rgb_data[:number].numpy()  # blue, green, red from the lowest byte
         bytes_ = np.ascontiguousarray(packed).view(np.uint8).reshape(number, *self._size, 4)
         colors = np.ascontiguousarray(bytes_[..., 2::-1])
@@ -117,10 +117,10 @@ class Batch:
         return colors, np.where(depths > 0.0, depths, np.float32(self._far_m))
 
     def _build(self, number: int) -> None:
-        """Make arrays on the device, and the search tree over the shapes of every picture."""
+        """Create arrays on the device, and the search tree over the shapes of every image."""
         warp, device = self._toolkit.warp, self._toolkit.device
         for rows in self._rows.values():
-            rows[number:] = rows[0]  # a tree is as good as the places it was built for
+            rows[number:] = rows[0]  # the tree is built for plausible places, not for zeros
         self._here = {
             name: warp.array(rows, dtype=_type_of(warp, name), device="cpu", copy=False)
             for name, rows in self._rows.items()
@@ -140,7 +140,7 @@ class Batch:
         self._is_built = True
 
     def _with_room(self, room: int) -> Any:
-        """Return the context with arrays for R pictures."""
+        """Return the context with arrays for R images."""
         warp, context = self._toolkit.warp, self._context
         shapes, pixels = room * context.bvh_ngeom, self._size[0] * self._size[1]
         return dataclasses.replace(
@@ -171,7 +171,7 @@ class Batch:
 
 
 def _type_of(warp: Any, name: str) -> Any:
-    """Return Warp's type of a field that differs from picture to picture."""
+    """Return Warp's type of a field that differs between images."""
     types = {
         "geom_xmat": warp.mat33,
         "cam_xmat": warp.mat33,

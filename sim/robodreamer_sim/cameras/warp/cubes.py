@@ -1,9 +1,9 @@
-"""Cube textures, which MuJoCo Warp lays on shapes as if they were flat.
+"""Cube textures, which MuJoCo Warp would map as if they were flat.
 
-A cube texture is six pictures, stored one above the other, that a direction from the centre of the
-shape chooses from. Boxes, spheres and ellipsoids that have one become meshes here, and meshes get
-texture coordinates, such that every triangle lies in one of the six. Shapes of other types are
-drawn in the mean colour of the texture.
+A cube texture is six images, stored one above the other; the direction from the centre of the shape
+selects one. Boxes, spheres and ellipsoids that have one become meshes here, and meshes get texture
+coordinates, so that every triangle lies in one of the six. Shapes of other types are drawn in the
+mean colour of the texture.
 
 V corners, F triangles.
 """
@@ -23,7 +23,7 @@ COLOR_ROLE = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 ROUND_PIECES = 12
 """Squares along an edge of the cube that is blown up into a sphere."""
 FACES = np.array(
-    [  # outwards, and along rows and columns of its picture: +x, -x, +y, -y, +z, -z, as in OpenGL
+    [  # outwards, and along rows and columns of its image: +x, -x, +y, -y, +z, -z, as in OpenGL
         [[1, 0, 0], [0, 0, -1], [0, -1, 0]],
         [[-1, 0, 0], [0, 0, 1], [0, -1, 0]],
         [[0, 1, 0], [1, 0, 0], [0, 0, 1]],
@@ -36,14 +36,14 @@ FACES = np.array(
 
 
 class Mesh(NamedTuple):
-    """A shape as triangles."""
+    """Triangle mesh of a shape."""
 
     points: NDArray[np.float32]
     """(V, 3)"""
     normals: NDArray[np.float32]
     """(V, 3)"""
     coordinates: NDArray[np.float32]
-    """(V, 2), in the texture as it is stored."""
+    """(V, 2), in the stored texture."""
     triangles: NDArray[np.int32]
     """(F, 3) corners, counter-clockwise as seen from outside."""
 
@@ -79,7 +79,7 @@ def as_mesh(kind: int, size: Array, texture_width: int) -> Mesh:
 def coordinates_of_triangles(points: Array, texture_width: int) -> NDArray[np.float32]:
     """Return texture coordinates (F, 3, 2) for triangles (F, 3, 3) of a mesh.
 
-    The middle of a triangle chooses the picture for all of it.
+    The centre of a triangle selects one of the six images for all of it.
     """
     middles = points.mean(axis=1)
     faces = np.argmax(middles @ FACES[:, 0].T, axis=1)
@@ -99,9 +99,9 @@ def mean_color(model: mujoco.MjModel, texture: int) -> Array:
 
 
 def _coordinates(columns: Array, rows: Array, face: Array | int, width: int) -> Array:
-    """Return where (column, row) of a picture, from -1 to 1, lies in all six; not at its rim.
+    """Convert (column, row) of one of the six images, from -1 to 1, to texture coordinates.
 
-    At the rim Warp would mix in what lies beside it in the texture.
+    They stay half a pixel inside: at the rim Warp would mix in the neighbouring image.
     """
     inner = 1.0 - 1.0 / width
     across, down = ((np.clip(axis, -inner, inner) + 1.0) / 2.0 for axis in (columns, rows))

@@ -1,4 +1,4 @@
-"""The meshes that Warp draws: those of the model, and those that shapes with cube textures become.
+"""Tables of the meshes that Warp draws: the model's, and those made of shapes with cube textures.
 
 F triangles of all, N normals, T texture coordinates.
 """
@@ -16,7 +16,7 @@ from robodreamer_sim.cameras.warp.cubes import Mesh
 
 @dataclass(frozen=True, kw_only=True)
 class MeshTables:
-    """All meshes in common arrays; one begins where its `_starts` say."""
+    """Tables of all meshes in common arrays; a mesh begins at its entry in `..._starts`."""
 
     face_starts: NDArray[np.int32]
     normal_starts: NDArray[np.int32]
@@ -27,20 +27,20 @@ class MeshTables:
     coordinates: NDArray[np.float32]
     """(T, 2)"""
     face_normals: NDArray[np.int32]
-    """(F, 3), each within its mesh."""
+    """(F, 3), indices within the mesh."""
     face_coordinates: NDArray[np.int32]
-    """(F, 3), likewise."""
+    """(F, 3), indices within the mesh."""
 
 
 def tables_of(
     model: mujoco.MjModel, added: Sequence[Mesh], coordinates: Mapping[int, Array]
 ) -> MeshTables:
-    """Return the tables of a model's meshes and of those behind them.
+    """Return the tables of a model's meshes, followed by added ones.
 
     Args:
-        model: With its meshes.
-        added: Further ones.
-        coordinates: Of meshes of the model that have none, (triangles, 3, 2), by their index.
+        model: The model.
+        added: Added meshes.
+        coordinates: Texture coordinates (triangles, 3, 2) for meshes of the model, by index.
     """
     face_coordinates = model.mesh_facetexcoord.copy()
     coordinate_starts = model.mesh_texcoordadr.copy()
@@ -74,6 +74,6 @@ def triangles_of(model: mujoco.MjModel, mesh: int) -> Array:
 
 
 def _starts(known: Array, total: int, added: Sequence[Array]) -> NDArray[np.int32]:
-    """Return where every block begins, if `added` follow `total` rows."""
+    """Return the first row of every block, if `added` follow `total` rows."""
     lengths = np.array([total, *(len(block) for block in added)])
     return np.append(known, np.cumsum(lengths)[: len(added)]).astype(np.int32)

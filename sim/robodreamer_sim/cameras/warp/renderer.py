@@ -1,15 +1,16 @@
-"""Drawing without OpenGL: MuJoCo Warp's ray-cast camera, on CUDA where there is a device, else CPU.
+"""Renderer without OpenGL: MuJoCo Warp's ray-cast camera, on CUDA if there is a device, else CPU.
 
-MuJoCo simulates, Warp draws: it is told the poses, colours and lights of every picture (`scene`).
-All pictures that are asked for before the first is taken, such as those of a shard's environments,
+MuJoCo simulates, Warp draws: it gets the poses, colours and lights of every image (`scene`). All
+views that are staged before the first image is asked for, such as those of a shard's environments,
 are drawn in one call.
 
-It draws no reflections, no haze, no skins and no flexible bodies, and what is see-through is drawn
-solid. Numbers are as for OpenGL: rows from the top, depth in metres along the viewing direction.
+It draws no reflections, no haze, no skins and no flexible bodies, and draws transparent shapes
+solid. Conventions are OpenGL's: rows from the top, depth in metres along the viewing direction.
 """
 
 import dataclasses
 import importlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,14 +21,14 @@ from numpy.typing import NDArray
 from robodreamer_deploy.contract import Array
 from robodreamer_sim.cameras.drawn_geoms import USUAL_GROUPS
 from robodreamer_sim.cameras.gl_backend import WARP_PACKAGE, has_warp
-from robodreamer_sim.cameras.images import Taking
+from robodreamer_sim.cameras.images import Image
 from robodreamer_sim.cameras.mesh_thinning import thin
 from robodreamer_sim.cameras.renderer import View
 from robodreamer_sim.cameras.warp.batch import Batch, Toolkit
 from robodreamer_sim.cameras.warp.meshes import tables_of
 from robodreamer_sim.cameras.warp.scene import Scene
 from robodreamer_sim.errors import GraphicsError
-from robodreamer_sim.options import Appearance, Look
+from robodreamer_sim.options import Appearance, RenderQuality
 
 NOT_INSTALLED = (
     "MuJoCo Warp's camera is not installed; `pip install robodreamer[warp]` brings it (392 MB)"
@@ -35,14 +36,14 @@ NOT_INSTALLED = (
 
 
 class WarpRenderer:
-    """Draws models that share all but places, sizes and colours.
+    """Renderer of models that differ only in places, sizes and colours.
 
     Raises:
         GraphicsError: Warp is not installed, or cannot draw such a model or look.
     """
 
     def __init__(self, model: mujoco.MjModel, appearance: Appearance) -> None:
-        _refuse_undrawable(model, appearance.look)
+        _refuse_undrawable(model, appearance.render_quality)
         if appearance.meshes == "thin":
             model = thin(model)
         self._toolkit = load_toolkit()
@@ -50,8 +51,8 @@ class WarpRenderer:
         with self._toolkit.warp.ScopedDevice(self._toolkit.device):
             self._context = self._toolkit.mujoco_warp.create_render_context(
                 model,
-                cam_active=[],  # every picture brings its own
-                use_shadows=appearance.look == "shadows",
+                cam_active=[],  # every image brings its own
+                use_shadows=appearance.render_quality == "shadows",
                 render_skybox=True,
                 use_precomputed_rays=False,
                 enabled_geom_groups=list(appearance.geom_groups or USUAL_GROUPS),
@@ -64,13 +65,15 @@ class WarpRenderer:
 
     @property
     def name(self) -> str:
-        """What draws: a GPU, or the processor."""
+        """Name of the device that draws: a GPU, or the processor."""
         return f"MuJoCo Warp on {self._toolkit.device.name}"
 
-    def stage(self, view: View, height: int, width: int, *, has_depth: bool = False) -> Taking:
-        """Remember what is seen now; return what returns the picture of it, top row first.
+    def stage(
+        self, view: View, height: int, width: int, *, has_depth: bool = False
+    ) -> Callable[[], Image]:
+        """Capture a view now; return a function that returns its image, top row first.
 
-        In depth the sky is as far as the model's far plane.
+        The depth of the sky is that of the model's far plane.
         """
         key = height, width, has_depth
         if key not in self._batches:
@@ -78,11 +81,11 @@ class WarpRenderer:
         return self._batches[key].stage(view)
 
     def draw(self, view: View, height: int, width: int) -> NDArray[np.uint8]:
-        """Return what is seen now, uint8 (height, width, 3), top row first."""
+        """Return the image of a view, uint8 (height, width, 3), top row first."""
         return self.stage(view, height, width)().color
 
     def close(self) -> None:
-        """Free what is drawn with."""
+        """Free the batches."""
         self._batches.clear()
 
     def _make_batch(self, height: int, width: int, has_depth: bool) -> Batch:
@@ -109,7 +112,7 @@ class WarpRenderer:
         return Batch(self._toolkit, self._scene, context, self._constants, size, self._far_m)
 
     def _with_meshes(self, context: Any) -> Any:
-        """Return the context with the meshes that the scene adds."""
+        """Return the context with the added meshes of the scene."""
         warp, tables, added = self._toolkit.warp, self._tables, self._scene.added_meshes
         meshes = [
             warp.Mesh(
@@ -134,7 +137,7 @@ class WarpRenderer:
         )
 
     def _make_constants(self, model: mujoco.MjModel) -> dict[str, Any]:
-        """Return what is the same in all pictures, by the names of MuJoCo Warp's `Model`."""
+        """Return the values that all images share, by the field names of MuJoCo Warp's `Model`."""
         warp, scene = self._toolkit.warp, self._scene
 
         def array(values: Any, dtype: Any) -> Any:
@@ -203,11 +206,11 @@ def load_toolkit() -> Toolkit:
     return Toolkit(warp, mujoco_warp, bvh, warp.get_preferred_device())
 
 
-def _refuse_undrawable(model: mujoco.MjModel, look: Look) -> None:
-    if look == "reference":
+def _refuse_undrawable(model: mujoco.MjModel, render_quality: RenderQuality) -> None:
+    if render_quality == "reference":
         raise GraphicsError(
-            "the look `reference` has OpenGL's reflections and multisampling, which MuJoCo Warp "
-            "does not draw; look=shadows is the closest, or MUJOCO_GL=egl draws it"
+            "render_quality=reference has OpenGL's reflections and multisampling, which MuJoCo "
+            "Warp does not draw; render_quality=shadows is the closest, or MUJOCO_GL=egl draws it"
         )
     if model.nflex:
         raise GraphicsError(

@@ -1,9 +1,9 @@
-"""What MuJoCo Warp's camera is told of a model and its state: arrays of shapes, lights and a view.
+"""Input of MuJoCo Warp's camera: arrays of shapes, lights and a view, made from a model's state.
 
-Warp draws geoms only. Here sites, which are of the same shapes, and tendons, chains of capsules,
-stand behind the geoms in the same arrays. MuJoCo's headlight is one light more, at the camera.
+Warp draws geoms only. Sites, which have the same shapes, and tendons, as chains of capsules, are
+appended to the geoms in the same arrays. MuJoCo's headlight becomes one more light, at the camera.
 
-R pictures (rows), S shapes, L lights, M materials.
+R images (rows), S shapes, L lights, M materials.
 """
 
 import math
@@ -33,20 +33,20 @@ from robodreamer_sim.errors import GraphicsError
 
 CAPSULE = int(mujoco.mjtGeom.mjGEOM_CAPSULE)
 MATERIALS_COLOR = (0.5, 0.5, 0.5, 1.0)
-"""Of what has none of its own, and so is drawn in that of its material."""
+"""Colour of shapes that have none of their own and are drawn in that of their material."""
 PULLEY = -2
-"""What `wrap_obj` says where a tendon leaves a pulley and begins anew."""
+"""Value of `wrap_obj` where a tendon leaves a pulley and a new branch begins."""
 
 Row = Mapping[str, Array]
-"""What is told of one picture, by the name of the field in MuJoCo Warp."""
+"""Input of one image, by field name of MuJoCo Warp."""
 
 
 class Scene:
-    """The shapes and lights of models that differ in no more than places, sizes and colours.
+    """Shapes and lights of models that differ only in places, sizes and colours.
 
     Args:
-        model: One of them.
-        geom_groups: Groups of geoms that are drawn; None and of sites and tendons `USUAL_GROUPS`.
+        model: One of these models.
+        geom_groups: Geom groups that are drawn; None takes `USUAL_GROUPS`, as do sites and tendons.
     """
 
     def __init__(self, model: mujoco.MjModel, geom_groups: Sequence[int] | None = None) -> None:
@@ -59,7 +59,7 @@ class Scene:
         """(S,)"""
         none = np.full(num_capsules, -1)
         self.materials = np.concatenate([model.geom_matid, model.site_matid, none]).astype(np.int32)
-        """(S,), -1 where there is none. Of a tendon the colour is given instead."""
+        """(S,), -1 where there is none. A tendon has a colour instead."""
         self.meshes = np.append(model.geom_dataid, np.full(model.nsite + num_capsules, -1))
         """(S,), -1 where there is none."""
         are_drawn = np.concatenate(
@@ -70,13 +70,13 @@ class Scene:
             ]
         )
         self.drawn = np.flatnonzero(are_drawn).astype(np.int32)
-        """Which shapes are."""
+        """Indices of the drawn shapes."""
         self._model = model
         self._dress_cubes()
         self._lens = mujoco.MjvScene(model, maxgeom=1)
 
     def make_rows(self, number: int) -> dict[str, Array]:
-        """Return room for what is told of R pictures, (R, ...) each."""
+        """Create arrays for R images, (R, ...) each."""
         model, shapes = self._model, len(self.types)
         lights = model.nlight + 1
         sizes = {
@@ -99,10 +99,10 @@ class Scene:
         return rows | {"light_active": np.zeros((number, lights), np.bool_)}
 
     def write(self, view: View, row: Row) -> None:
-        """Write what is seen now.
+        """Write a view as it is now into a row.
 
         Raises:
-            GraphicsError: A camera that is not a plain perspective one.
+            GraphicsError: The camera is not a plain perspective one.
         """
         model, data = view.model, view.data
         geoms, solids = slice(self._num_geoms), slice(self._num_geoms, self._num_solids)
@@ -124,13 +124,13 @@ class Scene:
         _write_lights(view, row)
 
     def _dress_cubes(self) -> None:
-        """Let shapes whose texture is a cube be drawn as `cubes` says."""
+        """Replace shapes whose texture is a cube; see `cubes`."""
         model = self._model
         self._cubic = cubic_materials(model)
         self.added_meshes: list[Mesh] = []
-        """Behind those of the model."""
+        """Meshes that are appended to those of the model."""
         self.coordinates: dict[int, Array] = {}
-        """Of texture, (triangles, 3, 2), of meshes of the model, by their index."""
+        """Texture coordinates (triangles, 3, 2) for meshes of the model, by index."""
         plain: list[int] = []
         painted: dict[int, int] = {}
         colors = np.concatenate([model.geom_rgba, model.site_rgba])
@@ -154,12 +154,12 @@ class Scene:
                 self.materials[shape] = model.nmat + len(plain)
                 plain.append(material)
         self.plain = np.array(plain, np.intp)
-        """Materials that are there once more without their texture, behind all others."""
+        """Materials that are repeated without their texture, after all others."""
         textures = model.mat_texid[self.plain, COLOR_ROLE]
         tints = [(*mean_color(model, texture), 1.0) for texture in textures]
         self._tints = np.array(tints).reshape(-1, 4)
         self._painted = np.array([*painted], np.intp)
-        """Shapes with a colour of their own before such a material, and what it makes of it."""
+        """Shapes with a colour of their own and such a material; `_paints` is the factor."""
         self._paints = self._tints[[*painted.values()]].astype(np.float32)
 
     def _write_tendons(self, view: View, row: Row) -> None:
@@ -179,7 +179,7 @@ class Scene:
                 place += 1
 
     def _write_camera(self, view: View, row: Row) -> None:
-        """Let MuJoCo say where the camera stands; it gives one for each eye."""
+        """Write the camera; MuJoCo computes one for each eye, and the mean is used."""
         mujoco.mjv_updateCamera(view.model, view.data, view.camera, self._lens)
         left, right = self._lens.camera
         if left.orthographic or left.frustum_center:

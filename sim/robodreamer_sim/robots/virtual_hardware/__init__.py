@@ -1,6 +1,6 @@
 """A simulated robot in a process of its own, in place of hardware: `robodreamer robot TASK`.
 
-`firmware` is the robot, `sensors` how it measures, `checker` who judges what it is commanded,
+`firmware` is the robot, `sensors` how it measures, `monitor` who judges what it is commanded,
 `process` all of it behind an address.
 """
 

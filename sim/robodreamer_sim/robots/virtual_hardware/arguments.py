@@ -24,7 +24,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--randomize", metavar="PRESET",
-        help="noise, and other imperfections of signals and simulation: none, mild, strong, or a "
+        help="noise, and other sensor_model of signals and simulation: none, mild, strong, or a "
         "JSON file; by default what the policy was trained with",
     )  # fmt: skip
     add("--camera-drop", type=float, default=0.0, metavar="P", help="part of pictures that is lost")
@@ -40,7 +40,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--check-limits", type=Path, metavar="FILE",
-        help='JSON of what the checker allows per element, such as {"max_rate": [10, 10, 10, 10], '
+        help='JSON of what the monitor allows per element, such as {"max_rate": [10, 10, 10, 10], '
         '"max_acceleration": [400, 400, 400, 400]}',
     )  # fmt: skip
     return result

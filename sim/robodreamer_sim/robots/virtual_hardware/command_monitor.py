@@ -50,7 +50,7 @@ class CommandLimits:
         return limits
 
 
-class Checker:
+class CommandMonitor:
     """Judges commands; see the module.
 
     Args:

@@ -21,8 +21,12 @@ from robodreamer_deploy.robots.base import (
 )
 from robodreamer_sim.randomization.delay import DelayLine
 from robodreamer_sim.robots.virtual_hardware import WATCHDOG_PERIODS
-from robodreamer_sim.robots.virtual_hardware.command_monitor import Checker, CommandLimits, State
-from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections, Sensors
+from robodreamer_sim.robots.virtual_hardware.command_monitor import (
+    CommandLimits,
+    CommandMonitor,
+    State,
+)
+from robodreamer_sim.robots.virtual_hardware.sensors import SensorModel, Sensors
 
 LATCH = 0.6
 """Of a cycle; the rest of it is for computing what will have happened at its end."""
@@ -46,8 +50,8 @@ class Firmware:
     Args:
         plant: What it moves.
         contract: Of the plant.
-        imperfections: Of sensors and actuators.
-        limits: The checker's.
+        sensor_model: Of sensors and actuators.
+        limits: The monitor's.
         watchdog_periods: Control periods without a command after which it holds.
         speed: How much faster than real time it goes; for tests.
         now: Its clock, in seconds.
@@ -58,20 +62,20 @@ class Firmware:
         plant: Plant,
         contract: Contract,
         *,
-        imperfections: Imperfections | None = None,
+        sensor_model: SensorModel | None = None,
         limits: CommandLimits | None = None,
         watchdog_periods: int = WATCHDOG_PERIODS,
         speed: float = 1.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plant, self._contract, self._now = plant, contract, now
-        self._imperfections = imperfections or Imperfections()
+        self._sensor_model = sensor_model or SensorModel()
         self._period_s = contract.control_dt_s / speed
         self._within_s = watchdog_periods * self._period_s
         # The watchdog is looked at once in a cycle, and a cycle takes a while to compute.
         bound_s = self._within_s + 2.0 * self._period_s
-        self.checker = Checker(contract.action, self._period_s, bound_s, limits)
-        self.sensors = Sensors(contract, self._imperfections)
+        self.monitor = CommandMonitor(contract.action, self._period_s, bound_s, limits)
+        self.sensors = Sensors(contract, self._sensor_model)
         self.num_late_cycles = self.num_ceased = 0
         self._state: State = "free"
         self._stop_reason = ""
@@ -144,7 +148,7 @@ class Firmware:
                 stops it.
         """
         self._look(self._now())  # before this command hides that others had ceased
-        self.checker.commanded(self._now(), action, self._state)
+        self.monitor.commanded(self._now(), action, self._state)
         self._refuse_if_stopped()
         if self._state == "ceased":
             raise RobotError(f"commands had ceased for {self._within_s:g} s: it holds by itself")
@@ -163,7 +167,7 @@ class Firmware:
         self._keep()
         if self._state == "ceased":
             self._state = "free"
-        self.checker.held(self._now(), self._rest)
+        self.monitor.held(self._now(), self._rest)
         return self._rest.copy()
 
     def stop(self, reason: str) -> None:
@@ -173,9 +177,9 @@ class Firmware:
             self._state, self._stop_reason = "stopped", reason
 
     def verdict(self) -> dict[str, Any]:
-        """Return what the checker thinks so far, and how the robot itself did."""
+        """Return what the monitor thinks so far, and how the robot itself did."""
         own = {"num_ceased": self.num_ceased, "num_late_cycles": self.num_late_cycles}
-        return {**self.checker.verdict(), **own}
+        return {**self.monitor.verdict(), **own}
 
     def disconnect(self) -> None:
         """Switch it off."""
@@ -199,9 +203,9 @@ class Firmware:
     def _begin(self, seed: int) -> None:
         self._command = None
         self._rest = self._plant.rest_action
-        self._line = DelayLine(self._imperfections.action_delay, self._rest)
+        self._line = DelayLine(self._sensor_model.action_delay, self._rest)
         self._state = "free"
-        self.checker.begin()
+        self.monitor.begin()
         self.sensors.begin(seed)
         self._cycle_s = self._now() - (1.0 - FIRST) * self._period_s
         self._is_latched = False
@@ -213,10 +217,10 @@ class Firmware:
         command = self._rest if self._command is None else self._command
         if self._plant.is_episode_over:
             return
-        self.checker.applied(now, is_rest=self._command is None)
+        self.monitor.applied(now, is_rest=self._command is None)
         if self._command is None:  # its own doing, which is on its way to nobody
-            self._line = DelayLine(self._imperfections.action_delay, self._rest)
-        self._plant.send_action(self._line.send(command, self._imperfections.action_delay))
+            self._line = DelayLine(self._sensor_model.action_delay, self._rest)
+        self._plant.send_action(self._line.send(command, self._sensor_model.action_delay))
         if self._plant.is_episode_over:
             self._keep()
 

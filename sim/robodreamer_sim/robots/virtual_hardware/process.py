@@ -22,7 +22,7 @@ from robodreamer_sim.registry import make
 from robodreamer_sim.robots.in_process import SimulatedRobot, make_robot
 from robodreamer_sim.robots.virtual_hardware.command_monitor import CommandLimits, format_verdict
 from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
-from robodreamer_sim.robots.virtual_hardware.sensors import Imperfections
+from robodreamer_sim.robots.virtual_hardware.sensors import SensorModel
 
 USER_ERROR = 2
 
@@ -70,7 +70,7 @@ def _run(arguments: argparse.Namespace, prog: str, lines: LineThread) -> int:
         firmware.disconnect()
     for line in format_verdict(firmware.verdict()):
         lines.say(line)
-    return 1 if firmware.checker.unsafe else 0
+    return 1 if firmware.monitor.unsafe else 0
 
 
 def make_plant(task: str, policy: Path | None, randomize: str | None) -> SimulatedRobot:
@@ -99,7 +99,7 @@ def make_firmware(plant: SimulatedRobot, arguments: argparse.Namespace) -> Firmw
     return Firmware(
         plant,
         contract,
-        imperfections=Imperfections(
+        sensor_model=SensorModel(
             camera_drop=arguments.camera_drop,
             camera_delay=arguments.camera_delay,
             measurement_delay=arguments.measurement_delay,

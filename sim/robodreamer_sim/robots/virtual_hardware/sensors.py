@@ -14,7 +14,7 @@ from robodreamer_sim.randomization.delay import DelayLine
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imperfections:
+class SensorModel:
     """What happens to measurements and commands on their way; delays in control periods."""
 
     camera_drop: float = 0.0
@@ -42,8 +42,8 @@ class Stamped(NamedTuple):
 class Sensors:
     """Keeps the newest of every signal that has come through."""
 
-    def __init__(self, contract: Contract, imperfections: Imperfections) -> None:
-        self._imperfections = imperfections
+    def __init__(self, contract: Contract, sensor_model: SensorModel) -> None:
+        self._sensor_model = sensor_model
         self._are_images = {signal.name: signal.is_image for signal in contract.inputs}
         self._lines: dict[str, DelayLine[Stamped]] = {}
         self._random = np.random.default_rng(0)
@@ -68,10 +68,10 @@ class Sensors:
     def measure(self, observation: Mapping[str, Array], now_s: float) -> None:
         """Take in what there is to measure now."""
         for name, is_image in self._are_images.items():
-            if is_image and self._random.random() < self._imperfections.camera_drop:
+            if is_image and self._random.random() < self._sensor_model.camera_drop:
                 continue
             stamped = Stamped(observation[name].copy(), now_s)
-            about = self._imperfections
+            about = self._sensor_model
             delay = about.camera_delay if is_image else about.measurement_delay
             line = self._lines.setdefault(name, DelayLine(delay, stamped))
             self._newest[name] = line.send(stamped, delay)

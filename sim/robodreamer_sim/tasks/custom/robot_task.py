@@ -9,29 +9,22 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
-from robodreamer_sim.cameras.camera_set import CameraRig
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera, fixed_camera
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.env import Judgement, TaskEnv, Transition
+from robodreamer_sim.cameras.camera_set import CameraSet
+from robodreamer_sim.cameras.camera_spec import BodyCamera, CameraPose, add_camera
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.cameras.renderer_pool import RendererPool
+from robodreamer_sim.env import SignalEvaluation, TaskEnv, Transition
 from robodreamer_sim.errors import NoPictureError
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.physics.actuators import actuator_label, meanings, physical_action
 from robodreamer_sim.tasks.custom.actions import Cartesian, Relative
 from robodreamer_sim.tasks.custom.measurements import Bound, Measurement
-
-
-class Mounted(NamedTuple):
-    """A camera that a body carries; `aim` is in the body's frame."""
-
-    body: str
-    aim: Aim
 
 
 class RobotTask(TaskEnv):
@@ -54,7 +47,7 @@ class RobotTask(TaskEnv):
     privileged: ClassVar[Sequence[Measurement]] = ()
     """What only the simulator knows, as the poses of objects: a target of learning, measured by the
     policy only where it has no camera (`observe` proprio or state)."""
-    cameras: ClassVar[Mapping[str, Aim | Mounted]] = {}
+    cameras: ClassVar[Mapping[str, CameraPose | BodyCamera]] = {}
     """Cameras to add to those of the model; the first of all is the default."""
     geom_groups: ClassVar[tuple[int, ...] | None] = None
     """Groups of geoms that are drawn, such as (1, 2) where the model keeps its collision geoms in
@@ -62,7 +55,9 @@ class RobotTask(TaskEnv):
     knows_success: ClassVar[bool] = True
     """Whether `is_success` tells anything."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         if options.geom_groups is None:  # so that the contract tells what was seen
             options = dataclasses.replace(options, geom_groups=self.geom_groups)
         self.model = self._compile()
@@ -71,18 +66,18 @@ class RobotTask(TaskEnv):
         self._elapsed_steps = 0
         self._measurements = list(self._bind(options))
         control_dt_s = self.control_dt_s * options.action_repeat
-        rig = self._make_rig(task, options, renderers, control_dt_s)
+        camera_set = self._make_camera_set(task, options, renderers, control_dt_s)
         contract = Contract(
             task=task,
-            observations=(*rig.signals, *(bound.signal for bound in self._measurements)),
+            observations=(*camera_set.signals, *(bound.signal for bound in self._measurements)),
             action=self._action(),
             control_dt_s=control_dt_s,
             max_episode_steps=-(-self.max_episode_steps // options.action_repeat),
-            cameras=tuple(rig.cameras),
+            cameras=tuple(camera_set.cameras),
             options=options.to_dict(),
             knows_success=self.knows_success,
         )
-        super().__init__(contract, options.action_repeat, rig)
+        super().__init__(contract, options.action_repeat, camera_set)
 
     @abstractmethod
     def build(self) -> mujoco.MjSpec:
@@ -107,7 +102,7 @@ class RobotTask(TaskEnv):
         """Return whether the task has ended by itself, so that nothing is earned afterwards."""
         return False
 
-    def recall(self, signals: Mapping[str, Array]) -> bool:
+    def set_state_from_signals(self, signals: Mapping[str, Array]) -> bool:
         """Put `self.data` into the state that a real robot's signals tell, to judge its logs.
 
         Return whether they tell all that `reward`, `is_success` and `is_over` look at. Positions
@@ -149,12 +144,12 @@ class RobotTask(TaskEnv):
             success=bool(self.is_success()),
         )
 
-    def _judge(self, signals: Mapping[str, Array]) -> Judgement | None:
+    def _evaluate_signals(self, signals: Mapping[str, Array]) -> SignalEvaluation | None:
         mujoco.mj_resetData(self.model, self.data)
-        if not self.recall(signals):
+        if not self.set_state_from_signals(signals):
             return None
         mujoco.mj_forward(self.model, self.data)
-        return Judgement(
+        return SignalEvaluation(
             reward=float(self.reward()),
             success=bool(self.is_success()),
             is_terminal=bool(self.is_over()),
@@ -170,8 +165,8 @@ class RobotTask(TaskEnv):
     def _compile(self) -> mujoco.MjModel:
         spec = self.build()
         for name, camera in self.cameras.items():
-            if isinstance(camera, Mounted):
-                add_camera(spec, name, camera.aim, body=camera.body)
+            if isinstance(camera, BodyCamera):
+                add_camera(spec, name, camera.pose, body=camera.body)
             else:
                 add_camera(spec, name, camera)
         try:
@@ -222,9 +217,9 @@ class RobotTask(TaskEnv):
         for measurement in measurements:
             yield measurement.bind(f"{family}/{measurement.name}", self.model)
 
-    def _make_rig(
-        self, task: str, options: EnvOptions, renderers: Renderers | None, control_dt_s: float
-    ) -> CameraRig:
+    def _make_camera_set(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None, control_dt_s: float
+    ) -> CameraSet:
         model = self.model
         own = [model.camera(i).name for i in range(model.ncam)]
         names = [*self.cameras, *(name for name in own if name and name not in self.cameras)]
@@ -232,10 +227,12 @@ class RobotTask(TaskEnv):
             raise NoPictureError(
                 f"{task} has no camera; name some in `cameras`, or observe proprio"
             )
-        views = {name: fixed_camera(model, name) for name in names}
-        pictures = MujocoPictures(model, self.data, views, options.appearance, renderers)
-        return CameraRig(
-            task, pictures, options, tuple(names[:1]), control_dt_s, is_used=options.uses_cameras
+        cameras = {name: name for name in names}
+        source = MujocoImages(
+            lambda: (self.model, self.data), cameras, options.appearance, renderers
+        )
+        return CameraSet(
+            task, source, options, tuple(names[:1]), control_dt_s, is_used=options.uses_cameras
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 
 from robodreamer_deploy.utils.suggest import closest
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.gymnasium.arguments import require_known_period, split_arguments
@@ -28,7 +28,7 @@ from robodreamer_sim.tasks.gymnasium.foreign_errors import told_in_a_sentence
 LIMIT = "max_episode_steps"
 
 
-def make_own(task: str, options: EnvOptions, renderers: Renderers | None) -> TaskEnv:
+def make_own(task: str, options: EnvOptions, renderers: RendererPool | None) -> TaskEnv:
     """Make a task of a class or function that a module has.
 
     Raises:

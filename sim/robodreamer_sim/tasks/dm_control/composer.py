@@ -11,30 +11,28 @@ is never started: the observations that would need it are left out.
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
-from robodreamer_deploy.contract import ActionSpec, Array, Camera, Contract, Signal
-from robodreamer_sim.cameras.camera_set import CameraRig
-from robodreamer_sim.cameras.camera_spec import Aim, fixed_camera, quaternion
-from robodreamer_sim.cameras.images import Taking
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
+from robodreamer_sim.cameras.camera_set import CameraSet
+from robodreamer_sim.cameras.camera_spec import CameraPose, quaternion
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
-from robodreamer_sim.options import Appearance, EnvOptions
+from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.physics.actuators import physical_action
 from robodreamer_sim.tasks.catalog import LOCOMOTION
 from robodreamer_sim.tasks.dm_control.time_step import Entry, read, to_transition
 from robodreamer_sim.tasks.gymnasium.spaces import actuator_limits
 
 HAND = "jaco_arm/jaco_hand/hand"
-WRIST = Aim((-0.16, 0.0, -0.02), (0.0, 0.0, -0.24), 75)
+WRIST = CameraPose((-0.16, 0.0, -0.02), (0.0, 0.0, -0.24), 75)
 USUAL_CAMERAS = {
     "manipulation": "front_close",
     "locomotion_cmu": "float_far",
@@ -67,7 +65,9 @@ UNITS = {
 class ComposerTask(TaskEnv):
     """A composed task, by name; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         family, _, name = task.partition("_")
         self._composed: Any = _load(family, name)
         self._global_state = np.random.RandomState(0)
@@ -77,11 +77,11 @@ class ComposerTask(TaskEnv):
         cameras.pop(BLIND.get(task, ""), None)
         (usual,) = (name for start, name in USUAL_CAMERAS.items() if task.startswith(start))
         control_dt_s = float(self._composed.control_timestep()) * options.action_repeat
-        rig = CameraRig(
+        camera_set = CameraSet(
             task,
-            FollowingPictures(lambda: self.mujoco_handles, cameras, options.appearance, renderers),
+            MujocoImages(lambda: self.mujoco_handles, cameras, options.appearance, renderers),
             options,
-            usual=(usual,),
+            defaults=(usual,),
             control_dt_s=control_dt_s,
             is_used=options.uses_cameras,
         )
@@ -91,7 +91,7 @@ class ComposerTask(TaskEnv):
         self._controls = ActionSpec(size=model.nu, low=low, high=high)
         contract = Contract(
             task=task,
-            observations=(*rig.signals, *(entry.signal for entry in self._entries)),
+            observations=(*camera_set.signals, *(entry.signal for entry in self._entries)),
             action=physical_action(
                 model,
                 self._controls.low,
@@ -100,11 +100,11 @@ class ComposerTask(TaskEnv):
             ),
             control_dt_s=control_dt_s,
             max_episode_steps=self._max_steps(options.action_repeat),
-            cameras=tuple(rig.cameras),
+            cameras=tuple(camera_set.cameras),
             options=options.to_dict(),
             knows_success=False,
         )
-        super().__init__(contract, options.action_repeat, rig)
+        super().__init__(contract, options.action_repeat, camera_set)
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -140,66 +140,6 @@ class ComposerTask(TaskEnv):
         limit: float = self._composed._time_limit  # noqa: SLF001  it has no public name
         steps = math.ceil(limit / self._composed.control_timestep() - 1e-9)
         return math.ceil(steps / action_repeat)
-
-
-class FollowingPictures:
-    """The cameras of a model that is replaced now and then.
-
-    Args:
-        handles: Returns the model and data of the moment.
-        cameras: Index of each camera, which every such model has.
-        appearance: How they are drawn.
-        renderers: Shared among the environments of a process; None makes some of its own.
-    """
-
-    def __init__(
-        self,
-        handles: Callable[[], tuple[mujoco.MjModel, mujoco.MjData]],
-        cameras: Mapping[str, int],
-        appearance: Appearance,
-        renderers: Renderers | None,
-    ) -> None:
-        self.names = tuple(cameras)
-        self._handles = handles
-        self._indices = cameras
-        self._appearance = appearance
-        self._renderers = renderers or Renderers()
-        self._owns_renderers = renderers is None
-        self._model: mujoco.MjModel | None = None
-        self._current: MujocoPictures | None = None
-        self._extent_m = float(handles()[0].stat.extent)
-
-    def draw(self, name: str, height: int, width: int) -> NDArray[np.uint8]:
-        """Return what a camera sees, uint8 (height, width, 3)."""
-        return self._pictures().draw(name, height, width)
-
-    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Taking:
-        """Hold on to what a camera sees now."""
-        return self._pictures().stage(name, height, width, has_depth=has_depth)
-
-    def describe(self, name: str) -> Camera:
-        """Return the geometry of a camera, as the contract records it."""
-        return self._pictures().describe(name)
-
-    def usual_depth_m(self, name: str) -> float:
-        """Return twice the distance from the camera to the model's centre, as the model stands."""
-        return self._pictures().usual_depth_m(name)
-
-    def close(self) -> None:
-        """Free the renderer, unless it is shared."""
-        if self._owns_renderers:
-            self._renderers.close()
-
-    def _pictures(self) -> MujocoPictures:
-        model, data = self._handles()
-        if self._current is None or model is not self._model:
-            # What is near and far follows from where things lay when the model was compiled, which
-            # for some is where the last episode left them; the first model's serves all.
-            model.stat.extent = self._extent_m
-            views = {name: fixed_camera(model, i) for name, i in self._indices.items()}
-            self._current = MujocoPictures(model, data, views, self._appearance, self._renderers)
-            self._model = model
-        return self._current
 
 
 def _load(family: str, name: str) -> Any:

@@ -11,10 +11,9 @@ from typing import Any
 import mujoco
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_sim.cameras.camera_set import CameraRig
-from robodreamer_sim.cameras.camera_spec import fixed_camera
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.camera_set import CameraSet
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.compat import import_dm_control
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.options import EnvOptions
@@ -30,20 +29,26 @@ DEFAULT_CAMERAS = {"quadruped": 2}
 class DmControlTask(TaskEnv):
     """A task of the suite; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         domain, name = suite_names()[task]
         # Some constructors draw the model at random; here all environments get the same one.
         suite: Any = import_dm_control().load(domain, name, task_kwargs={"random": 0})
         _disable_renderer(suite.physics)
         model: mujoco.MjModel = suite.physics.model.ptr
         available = [model.camera(i).name or f"camera_{i}" for i in range(model.ncam)]
-        views = {name: fixed_camera(model, i) for i, name in enumerate(available)}
         control_dt_s = float(suite.control_timestep()) * options.action_repeat
-        rig = CameraRig(
+        camera_set = CameraSet(
             task,
-            MujocoPictures(model, suite.physics.data.ptr, views, options.appearance, renderers),
+            MujocoImages(
+                lambda: (model, suite.physics.data.ptr),
+                {name: index for index, name in enumerate(available)},
+                options.appearance,
+                renderers,
+            ),
             options,
-            usual=(available[DEFAULT_CAMERAS.get(domain, 0)],),
+            defaults=(available[DEFAULT_CAMERAS.get(domain, 0)],),
             control_dt_s=control_dt_s,
             is_used=options.uses_cameras,
         )
@@ -52,7 +57,7 @@ class DmControlTask(TaskEnv):
         self._controls = _controls(suite.action_spec())
         contract = Contract(
             task=task,
-            observations=(*rig.signals, *(entry.signal for entry in self._entries)),
+            observations=(*camera_set.signals, *(entry.signal for entry in self._entries)),
             action=physical_action(
                 model,
                 self._controls.low,
@@ -61,31 +66,30 @@ class DmControlTask(TaskEnv):
             ),
             control_dt_s=control_dt_s,
             max_episode_steps=_max_steps(suite, options.action_repeat),
-            cameras=tuple(rig.cameras),
+            cameras=tuple(camera_set.cameras),
             options=options.to_dict(),
             knows_success=False,
         )
-        super().__init__(contract, options.action_repeat, rig)
-        self.suite = suite
-        """The suite's own environment."""
+        super().__init__(contract, options.action_repeat, camera_set)
+        self._suite = suite
         self._raw: dict[str, Any] = {}
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Model and data of the simulation."""
-        return self.suite.physics.model.ptr, self.suite.physics.data.ptr
+        return self._suite.physics.model.ptr, self._suite.physics.data.ptr
 
     def to_controls(self, action: Array) -> Array:
-        """Return MuJoCo's controls for an action, or for many actions at once."""
+        """Return MuJoCo's controls for an action."""
         return self._controls.to_actuators(action)
 
     def _begin(self, seed: int | None) -> None:
         if seed is not None:
-            self.suite.task.random.seed(seed)
-        self._raw = self.suite.reset().observation
+            self._suite.task.random.seed(seed)
+        self._raw = self._suite.reset().observation
 
     def _advance(self, actuators: Array) -> Transition:
-        step = self.suite.step(actuators)
+        step = self._suite.step(actuators)
         self._raw = step.observation
         return to_transition(step)
 

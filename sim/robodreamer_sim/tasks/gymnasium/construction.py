@@ -1,6 +1,6 @@
 """Makes other people's environments: a Gymnasium id, a class, or a function that returns one.
 
-Pictures are asked for where they can be had: with `render_mode="rgb_array"` where what is called
+ImageSource are asked for where they can be had: with `render_mode="rgb_array"` where what is called
 takes that word, and without where it does not.
 """
 

@@ -1,6 +1,6 @@
 """Any Gymnasium environment: `gym:ID`, `gym:MODULE:ID` for one that a module registers, or made.
 
-Observation and action spaces are taken apart as `spaces` says. Pictures in an observation are
+Observation and action spaces are taken apart as `spaces` says. ImageSource in an observation are
 scaled as drawn ones are; where it holds none and one is wanted, `image/camera` shows what the
 environment's `render()` would. The task succeeds when `info` says so under `is_success` or
 `success`.
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract
-from robodreamer_sim.cameras.camera_set import CameraRig
-from robodreamer_sim.cameras.images import Pictures
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.camera_set import CameraSet
+from robodreamer_sim.cameras.images import ImageSource
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.env import TaskEnv, Transition
 from robodreamer_sim.errors import NoPictureError
 from robodreamer_sim.options import EnvOptions
@@ -28,8 +28,8 @@ from robodreamer_sim.tasks.gymnasium.arguments import split_arguments
 from robodreamer_sim.tasks.gymnasium.construction import make_registered
 from robodreamer_sim.tasks.gymnasium.control_period import Period, find_period
 from robodreamer_sim.tasks.gymnasium.foreign_errors import told_in_a_sentence
-from robodreamer_sim.tasks.gymnasium.observed_images import ObservedPictures
-from robodreamer_sim.tasks.gymnasium.rendering import pictures_of
+from robodreamer_sim.tasks.gymnasium.observed_images import ObservedImages
+from robodreamer_sim.tasks.gymnasium.rendering import image_source_of
 from robodreamer_sim.tasks.gymnasium.spaces import (
     Leaf,
     action_spec,
@@ -47,7 +47,7 @@ class GymnasiumTask(TaskEnv):
     """A Gymnasium environment behind the contract; see the module."""
 
     def __init__(
-        self, task: str, options: EnvOptions, renderers: Renderers | None, env: Any
+        self, task: str, options: EnvOptions, renderers: RendererPool | None, env: Any
     ) -> None:
         self._env = env
         self._raw: Any = None
@@ -67,21 +67,21 @@ class GymnasiumTask(TaskEnv):
         self._may_simulate = trial.elapsed_s is not None  # looking costs time at every reset
         period = _period(env, options, trial.elapsed_s)
         control_dt_s = period.seconds * options.action_repeat
-        rig = self._make_rig(task, options, renderers, control_dt_s)
+        camera_set = self._make_camera_set(task, options, renderers, control_dt_s)
         contract = Contract(
             task=task,
-            observations=(*rig.signals, *(leaf.signal for leaf in self._leaves)),
+            observations=(*camera_set.signals, *(leaf.signal for leaf in self._leaves)),
             action=self._physical_action(),
             control_dt_s=control_dt_s,
             max_episode_steps=_max_steps(env, options.action_repeat),
-            cameras=tuple(rig.cameras),
+            cameras=tuple(camera_set.cameras),
             options=options.to_dict(),
             knows_success=trial.knows_success,
         )
         if not contract.inputs:
             kind = "pictures" if self._pictures else "goals"
             raise ValueError(f"{task} yields {kind} only; observe={options.observe!r} leaves none")
-        super().__init__(contract, options.action_repeat, rig)
+        super().__init__(contract, options.action_repeat, camera_set)
         notes = (period.note, unbounded_note(env.action_space))
         self._notes = tuple(note for note in notes if note)
 
@@ -152,18 +152,18 @@ class GymnasiumTask(TaskEnv):
             raise ValueError(f"the picture {camera} is part of an observation: reset first")
         return self._pictures[camera].read(self._raw)
 
-    def _make_rig(
-        self, task: str, options: EnvOptions, renderers: Renderers | None, control_dt_s: float
-    ) -> CameraRig:
+    def _make_camera_set(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None, control_dt_s: float
+    ) -> CameraSet:
         """Return the cameras: those that are observed where there are some, else a drawn one.
 
         Raises:
-            NoPictureError: Pictures are wanted and there are none.
+            NoPictureError: ImageSource are wanted and there are none.
         """
-        pictures: Pictures = pictures_of(self._env, options.appearance, renderers)
+        pictures: ImageSource = image_source_of(self._env, options.appearance, renderers)
         channels = {name: leaf.signal.shape[-1] for name, leaf in self._pictures.items()}
         if channels:
-            pictures = ObservedPictures(self._read_picture, channels, pictures)
+            pictures = ObservedImages(self._read_picture, channels, pictures)
         is_used = options.uses_cameras
         if is_used and not pictures.names:
             raise NoPictureError(
@@ -173,7 +173,7 @@ class GymnasiumTask(TaskEnv):
         if not is_used:
             options = dataclasses.replace(options, cameras=None)
         usual = tuple(channels) if channels and is_used else pictures.names[:1]
-        return CameraRig(
+        return CameraSet(
             task, pictures, options, usual, control_dt_s, is_used=is_used, channels=channels
         )
 
@@ -187,7 +187,7 @@ class Trial(NamedTuple):
     """What the simulation's clock advanced by; None without one."""
 
 
-def make_gymnasium(task: str, options: EnvOptions, renderers: Renderers | None) -> GymnasiumTask:
+def make_gymnasium(task: str, options: EnvOptions, renderers: RendererPool | None) -> GymnasiumTask:
     """Make the task of a Gymnasium id, `gym:ID` or `gym:MODULE:ID`, with `?key=value` if need be.
 
     Raises:

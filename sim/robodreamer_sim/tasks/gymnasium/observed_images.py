@@ -1,4 +1,4 @@
-"""Pictures that an environment observes itself: how they lie in its arrays, and their scaling.
+"""ImageSource that an environment observes itself: how they lie in its arrays, and their scaling.
 
 These spaces are pictures; everything else is a vector:
 
@@ -19,7 +19,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from robodreamer_deploy.contract import Array, Camera
-from robodreamer_sim.cameras.images import Picture, Pictures, Taking, resize, to_color
+from robodreamer_sim.cameras.images import Image, ImageSource, resize, to_color
 
 USUAL_CHANNELS = (1, 3, 4)
 """Grey, colour, and colour with depth or four grey frames."""
@@ -28,7 +28,7 @@ SMALLEST_SIDE = 8
 """Pixels: a smaller array that could be a grey picture, or one of floats, is a grid of numbers."""
 
 
-class PictureLayout(NamedTuple):
+class ImageLayout(NamedTuple):
     """Where the rows, columns and channels of a picture lie in an array."""
 
     source: tuple[int, ...]
@@ -57,7 +57,7 @@ class PictureLayout(NamedTuple):
         return np.array(array.transpose(self.axes)).reshape(self.shape)
 
 
-def picture_layout(space: spaces.Space[Any], where: str) -> PictureLayout | None:
+def image_layout(space: spaces.Space[Any], where: str) -> ImageLayout | None:
     """Return how a space holds a picture; None if it holds none.
 
     Args:
@@ -85,24 +85,24 @@ def picture_layout(space: spaces.Space[Any], where: str) -> PictureLayout | None
     return layout
 
 
-def _of_bytes(shape: tuple[int, ...]) -> PictureLayout | None:
+def _of_bytes(shape: tuple[int, ...]) -> ImageLayout | None:
     if len(shape) == 2:
         is_grey = min(shape) >= SMALLEST_SIDE
-        return PictureLayout(shape, (0, 1), (shape[0], shape[1], 1)) if is_grey else None
+        return ImageLayout(shape, (0, 1), (shape[0], shape[1], 1)) if is_grey else None
     if len(shape) == 4:
         frames, height, width, channels = shape
         if channels not in USUAL_CHANNELS or frames * channels > MAX_CHANNELS:
             return None
-        return PictureLayout(shape, (1, 2, 0, 3), (height, width, frames * channels))
+        return ImageLayout(shape, (1, 2, 0, 3), (height, width, frames * channels))
     first, middle, last = shape
     if last in USUAL_CHANNELS or (last <= MAX_CHANNELS and last < min(first, middle)):
-        return PictureLayout(shape, (0, 1, 2), (first, middle, last))
+        return ImageLayout(shape, (0, 1, 2), (first, middle, last))
     if first in USUAL_CHANNELS and min(middle, last) >= SMALLEST_SIDE:
-        return PictureLayout(shape, (1, 2, 0), (middle, last, first))
+        return ImageLayout(shape, (1, 2, 0), (middle, last, first))
     return None
 
 
-def _of_floats(space: spaces.Box, shape: tuple[int, ...]) -> PictureLayout | None:
+def _of_floats(space: spaces.Box, shape: tuple[int, ...]) -> ImageLayout | None:
     if not np.issubdtype(space.dtype, np.floating) or len(shape) != 3 or space.low.any():
         return None
     if shape[-1] not in USUAL_CHANNELS or min(shape[:2]) < SMALLEST_SIDE:
@@ -110,11 +110,11 @@ def _of_floats(space: spaces.Box, shape: tuple[int, ...]) -> PictureLayout | Non
     for highest in (1.0, 255.0):
         if (space.high == highest).all():
             height, width, channels = shape
-            return PictureLayout(shape, (0, 1, 2), (height, width, channels), 255.0 / highest)
+            return ImageLayout(shape, (0, 1, 2), (height, width, channels), 255.0 / highest)
     return None
 
 
-class ObservedPictures:
+class ObservedImages:
     """The pictures in an environment's observation, and behind them those that can be drawn of it.
 
     Args:
@@ -124,7 +124,7 @@ class ObservedPictures:
     """
 
     def __init__(
-        self, read: Callable[[str], Array], channels: Mapping[str, int], drawn: Pictures
+        self, read: Callable[[str], Array], channels: Mapping[str, int], drawn: ImageSource
     ) -> None:
         self.names = (*channels, *(name for name in drawn.names if name not in channels))
         self._read, self._channels, self._drawn = read, channels, drawn
@@ -135,14 +135,14 @@ class ObservedPictures:
             return self._drawn.draw(name, height, width)
         return resize(to_color(self._read(name)), height, width)
 
-    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Taking:
+    def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Callable[[], Image]:
         """Scale what is observed now, or look at what can be drawn."""
         if name not in self._channels:
             return self._drawn.stage(name, height, width, has_depth=has_depth)
         frame = self._read(name)
         if frame.ndim != 3 or frame.shape[-1] != self._channels[name]:
-            return lambda: Picture(frame)  # the contract refuses it, and names both shapes
-        picture = Picture(resize(frame, height, width))
+            return lambda: Image(frame)  # the contract refuses it, and names both shapes
+        picture = Image(resize(frame, height, width))
         return lambda: picture
 
     def describe(self, name: str) -> Camera:

@@ -8,13 +8,15 @@ import mujoco
 import numpy as np
 
 from robodreamer_sim.cameras.camera_spec import fixed_camera
-from robodreamer_sim.cameras.images import RENDERED, Pictures, RenderedPictures
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.images import RENDERED, ImageSource, RenderedImages
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.options import Appearance
 
 
-def pictures_of(env: Any, appearance: Appearance, renderers: Renderers | None) -> Pictures:
+def image_source_of(
+    env: Any, appearance: Appearance, renderers: RendererPool | None
+) -> ImageSource:
     """Return how a Gymnasium environment is shown best.
 
     Of MuJoCo the model's cameras can be drawn, and first the view that `render()` would show.
@@ -30,12 +32,15 @@ def pictures_of(env: Any, appearance: Appearance, renderers: Renderers | None) -
                 "this environment draws itself by render(), which knows neither geom_groups nor "
                 "meshes: leave them as they are"
             )
-        return RenderedPictures(env)
+        return RenderedImages(env)
     named = [model.camera(i).name for i in range(model.ncam)]
-    views = {RENDERED: _default_view(base, named)}
-    views |= {name: fixed_camera(model, name) for name in named if name}
-    return MujocoPictures(
-        model, base.data, views, appearance, renderers, while_drawing=lambda: _markers_placed(base)
+    cameras: dict[str, str | mujoco.MjvCamera] = {RENDERED: _default_view(base, named)}
+    return MujocoImages(
+        lambda: (model, base.data),
+        cameras | {name: name for name in named if name},
+        appearance,
+        renderers,
+        while_drawing=lambda: _markers_placed(base),
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from gymnasium import spaces
 
 from robodreamer_deploy.contract import ActionSpec, Array, Signal
-from robodreamer_sim.tasks.gymnasium.observed_images import PictureLayout, picture_layout
+from robodreamer_sim.tasks.gymnasium.observed_images import ImageLayout, image_layout
 
 HUGE = 1e6  # a limit beyond this is none
 FAMILIES = {"desired_goal": "goal", "achieved_goal": "privileged"}
@@ -33,7 +33,7 @@ class Leaf(NamedTuple):
     signal: Signal
     start: Array
     """Smallest class index, subtracted from the value; 0 for everything else."""
-    layout: PictureLayout | None = None
+    layout: ImageLayout | None = None
     """How a picture lies in its array; None for everything else."""
 
     def read(self, observation: Any) -> Array:
@@ -126,7 +126,7 @@ def actuator_limits(low: Array, high: Array) -> tuple[tuple[float, ...], tuple[f
 
 def _measurement(space: spaces.Space[Any], path: tuple[str, ...]) -> Leaf:
     shape = tuple(int(size) for size in space.shape or ())
-    layout = picture_layout(space, ".".join(path) or "the observation")
+    layout = image_layout(space, ".".join(path) or "the observation")
     if layout is not None:
         is_privileged = _family(path) == "privileged"
         name = _vector_name(path) if is_privileged else f"image/{_join(path) or 'camera'}"

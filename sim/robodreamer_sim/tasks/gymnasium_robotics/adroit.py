@@ -9,8 +9,8 @@ from typing import Any
 
 import mujoco
 
-from robodreamer_sim.cameras.camera_spec import Aim
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.camera_spec import CameraPose
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.catalog import robotics_tasks
 from robodreamer_sim.tasks.gymnasium_robotics.base import (
@@ -30,12 +30,12 @@ from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
 
 # `scene` looks past the hand at what it is to move; `wrist` from under the wrist past the fingers.
 SCENES = {
-    "adroit_door": Aim((-0.55, -0.58, 0.62), (0.04, 0.02, 0.22), 54),
-    "adroit_hammer": Aim((-0.50, -0.60, 0.45), (-0.03, -0.12, 0.14), 42),
-    "adroit_pen": Aim((0.06, -0.62, 0.58), (0.06, -0.19, 0.23), 42),
-    "adroit_relocate": Aim((0.40, -0.52, 1.00), (0.0, 0.04, 0.12), 46),
+    "adroit_door": CameraPose((-0.55, -0.58, 0.62), (0.04, 0.02, 0.22), 54),
+    "adroit_hammer": CameraPose((-0.50, -0.60, 0.45), (-0.03, -0.12, 0.14), 42),
+    "adroit_pen": CameraPose((0.06, -0.62, 0.58), (0.06, -0.19, 0.23), 42),
+    "adroit_relocate": CameraPose((0.40, -0.52, 1.00), (0.0, 0.04, 0.12), 46),
 }
-WRIST = Aim((0.0, -0.12, -0.05), (0.0, -0.03, 0.10), 75), "palm"
+WRIST = CameraPose((0.0, -0.12, -0.05), (0.0, -0.03, 0.10), 75), "palm"
 OWN_CAMERAS = ("fixed", "vil_camera")
 TABLE = (-0.4, -0.4, 0.0), (0.4, 0.4, 0.5)
 """Where hand and objects are."""
@@ -44,7 +44,9 @@ TABLE = (-0.4, -0.4, 0.0), (0.4, 0.4, 0.5)
 class AdroitTask(RoboticsTask):
     """A task of the Adroit hand, by name; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         gymnasium_id = robotics_tasks()[task].gymnasium_id
         kind = task.removesuffix("_sparse")
         cameras = {"scene": (SCENES[kind], ""), "wrist": WRIST}
@@ -55,7 +57,7 @@ class AdroitTask(RoboticsTask):
             dt_s=float(physics.dt),
             max_steps=max_steps(gymnasium_id),
             cameras=(*cameras, *OWN_CAMERAS),
-            usual_cameras=("scene",),
+            default_cameras=("scene",),
         )
         super().__init__(task, physics, layout, options, renderers)
 

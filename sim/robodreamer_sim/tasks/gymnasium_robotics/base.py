@@ -15,12 +15,13 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Contract, Signal
-from robodreamer_sim.cameras.camera_set import CameraRig
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera, cameras_added, fixed_camera
-from robodreamer_sim.cameras.mujoco_images import MujocoPictures
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.camera_set import CameraSet
+from robodreamer_sim.cameras.camera_spec import CameraPose, add_camera
+from robodreamer_sim.cameras.mujoco_images import MujocoImages
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.compat import import_gymnasium_robotics
 from robodreamer_sim.env import TaskEnv, Transition
+from robodreamer_sim.mujoco_hooks import models_edited
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.physics.actuators import actuator_label, physical_action
 from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
@@ -49,7 +50,7 @@ class Layout:
     max_steps: int
     cameras: tuple[str, ...]
     """All that can be asked for."""
-    usual_cameras: tuple[str, ...]
+    default_cameras: tuple[str, ...]
     """Those that are observed where none is named."""
     hides_goal: bool = False
     """Whether the goal is given in the pictures only."""
@@ -69,7 +70,7 @@ class RoboticsTask(TaskEnv):
         physics: Any,
         layout: Layout,
         options: EnvOptions,
-        renderers: Renderers | None,
+        renderers: RendererPool | None,
     ) -> None:
         self._physics = physics
         self._layout = layout
@@ -78,27 +79,31 @@ class RoboticsTask(TaskEnv):
         self._names = [
             signal_name(part, options, hides_goal=layout.hides_goal) for part in layout.all_parts
         ]
-        model, data = self.mujoco_handles
-        views = {name: fixed_camera(model, name) for name in layout.cameras}
         control_dt_s = layout.dt_s * options.action_repeat
-        rig = CameraRig(
+        camera_set = CameraSet(
             task,
-            MujocoPictures(model, data, views, options.appearance, renderers, self._markers_placed),
+            MujocoImages(
+                lambda: self.mujoco_handles,
+                {name: name for name in layout.cameras},
+                options.appearance,
+                renderers,
+                self._markers_placed,
+            ),
             options,
-            usual=layout.usual_cameras,
+            defaults=layout.default_cameras,
             control_dt_s=control_dt_s,
             is_used=options.uses_cameras,
         )
         contract = Contract(
             task=task,
-            observations=(*rig.signals, *self._vector_signals()),
+            observations=(*camera_set.signals, *self._vector_signals()),
             action=layout.action,
             control_dt_s=control_dt_s,
             max_episode_steps=-(-layout.max_steps // options.action_repeat),
-            cameras=tuple(rig.cameras),
+            cameras=tuple(camera_set.cameras),
             options=options.to_dict(),
         )
-        super().__init__(contract, options.action_repeat, rig)
+        super().__init__(contract, options.action_repeat, camera_set)
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -164,7 +169,7 @@ def make_physics(
 ) -> Any:
     """Return gymnasium-robotics' environment with its model edited, such as cameras added."""
     import_gymnasium_robotics()
-    with cameras_added(edit_model):
+    with models_edited(edit_model):
         return gymnasium.make(gymnasium_id, disable_env_checker=True, **(settings or {})).unwrapped
 
 
@@ -175,7 +180,7 @@ def max_steps(gymnasium_id: str) -> int:
     return limit
 
 
-def add_cameras(spec: Any, cameras: Mapping[str, tuple[Aim, str]]) -> None:
+def add_cameras(spec: Any, cameras: Mapping[str, tuple[CameraPose, str]]) -> None:
     """Add cameras to a model (an `MjSpec`), each with the body that carries it ("": the world)."""
     for name, (aim, body) in cameras.items():
         add_camera(spec, name, aim, body)

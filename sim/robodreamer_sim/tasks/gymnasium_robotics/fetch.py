@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera
-from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.env import Judgement
-from robodreamer_sim.options import EnvOptions, Look
+from robodreamer_sim.cameras.camera_spec import CameraPose, add_camera
+from robodreamer_sim.cameras.renderer_pool import RendererPool
+from robodreamer_sim.env import SignalEvaluation
+from robodreamer_sim.options import EnvOptions, RenderQuality
 from robodreamer_sim.tasks.gymnasium_robotics.base import (
     UNDRAWN_GROUP,
     Layout,
@@ -40,24 +40,24 @@ MAX_STEPS = 50
 # arm's left and tells what is far from what is high, which from the front lie in one direction.
 FIXED_CAMERAS = {
     "fetch_reach": {
-        "scene": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.53), 48),
-        "side": Aim((1.34, 1.45, 0.68), (1.34, 0.75, 0.53), 36),
+        "scene": CameraPose((1.75, 0.75, 1.00), (1.33, 0.75, 0.53), 48),
+        "side": CameraPose((1.34, 1.45, 0.68), (1.34, 0.75, 0.53), 36),
     },
     "fetch_push": {
-        "scene": Aim((1.75, 0.75, 1.00), (1.33, 0.75, 0.50), 48),
-        "side": Aim((1.34, 1.45, 0.75), (1.34, 0.75, 0.48), 36),
+        "scene": CameraPose((1.75, 0.75, 1.00), (1.33, 0.75, 0.50), 48),
+        "side": CameraPose((1.34, 1.45, 0.75), (1.34, 0.75, 0.48), 36),
     },
     "fetch_slide": {
-        "scene": Aim((1.98, 0.75, 1.15), (1.35, 0.75, 0.42), 56),
-        "side": Aim((1.36, 1.85, 0.95), (1.36, 0.75, 0.42), 52),
+        "scene": CameraPose((1.98, 0.75, 1.15), (1.35, 0.75, 0.42), 56),
+        "side": CameraPose((1.36, 1.85, 0.95), (1.36, 0.75, 0.42), 52),
     },
     "fetch_pick_and_place": {
-        "scene": Aim((2.00, 0.75, 1.10), (1.33, 0.75, 0.61), 48),
-        "side": Aim((1.34, 1.60, 0.80), (1.34, 0.75, 0.62), 42),
+        "scene": CameraPose((2.00, 0.75, 1.10), (1.33, 0.75, 0.61), 48),
+        "side": CameraPose((1.34, 1.60, 0.80), (1.34, 0.75, 0.62), 42),
     },
 }
 # On the gripper, looking past the fingers, in its frame (x points down).
-WRIST_CAMERA = Aim((-0.06, 0.0, 0.12), (0.12, 0.0, 0.0), 75)
+WRIST_CAMERA = CameraPose((-0.06, 0.0, 0.12), (0.12, 0.0, 0.0), 75)
 CAMERAS = ("scene", "side", "wrist", "external_camera_0")  # the model's others look into the robot
 VISUAL_CAMERAS = ("scene", "side")
 
@@ -96,7 +96,9 @@ FINGER_DISPLACEMENT_M = 1.0
 class FetchTask(RoboticsTask):
     """A Fetch task, by name; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         kind = task.removesuffix("_sparse")
         hides_goal = kind.endswith("_visual")
         if hides_goal and not options.uses_cameras:
@@ -104,7 +106,9 @@ class FetchTask(RoboticsTask):
                 f"{task} shows its goal in the picture only and observe={options.observe!r} has "
                 "no picture; observe camera or both, or choose fetch_reach"
             )
-        physics = _make_physics(kind.removesuffix("_visual"), options.look, is_dense=kind == task)
+        physics = _make_physics(
+            kind.removesuffix("_visual"), options.render_quality, is_dense=kind == task
+        )
         parts = tuple(part for part in PARTS if physics.has_object or part.of != "object")
         self._target_site = physics.model.site("target0").id
         # gymnasium-robotics gives velocities per control step.
@@ -121,7 +125,7 @@ class FetchTask(RoboticsTask):
             dt_s=float(physics.dt),
             max_steps=MAX_STEPS,
             cameras=CAMERAS,
-            usual_cameras=VISUAL_CAMERAS if hides_goal else CAMERAS[:1],
+            default_cameras=VISUAL_CAMERAS if hides_goal else CAMERAS[:1],
             hides_goal=hides_goal,
         )
         super().__init__(task, physics, layout, options, renderers)
@@ -129,13 +133,13 @@ class FetchTask(RoboticsTask):
     def _vector(self) -> Array:
         return super()._vector() / self._divisors
 
-    def _judge(self, signals: Mapping[str, Array]) -> Judgement | None:
+    def _evaluate_signals(self, signals: Mapping[str, Array]) -> SignalEvaluation | None:
         """Compare what was achieved with the goal: the gripper's position, or the object's."""
         achieved = "object_position" if self._physics.has_object else "gripper_position"
         place, goal = signals.get(f"proprio/{achieved}"), signals.get("goal/position")
         if place is None or goal is None:
             return None
-        return Judgement(
+        return SignalEvaluation(
             reward=float(self._physics.compute_reward(place, goal, {})),
             success=bool(self._physics._is_success(place, goal)),  # noqa: SLF001  it has no other
             is_terminal=False,
@@ -166,14 +170,18 @@ def _action(repeat: int, *, moves_fingers: bool) -> ActionSpec:
     )
 
 
-def _make_physics(kind: str, look: Look, *, is_dense: bool) -> Any:
+def _make_physics(kind: str, render_quality: RenderQuality, *, is_dense: bool) -> Any:
     gymnasium_id = f"{GYMNASIUM_NAMES[kind]}{'Dense' if is_dense else ''}-v4"
-    return make_physics(gymnasium_id, lambda spec: _edit_model(spec, FIXED_CAMERAS[kind], look))
+    return make_physics(
+        gymnasium_id, lambda spec: _edit_model(spec, FIXED_CAMERAS[kind], render_quality)
+    )
 
 
-def _edit_model(spec: Any, cameras: Mapping[str, Aim], look: Look) -> None:
-    """Add the cameras, and in the lean look leave out what no picture needs."""
-    if look == "lean":
+def _edit_model(
+    spec: Any, cameras: Mapping[str, CameraPose], render_quality: RenderQuality
+) -> None:
+    """Add the cameras, and with `fast` leave out what no picture needs."""
+    if render_quality == "fast":
         for name in HARDLY_SEEN:
             spec.geom(name).group = UNDRAWN_GROUP
         for geom in spec.body(PULLER).geoms:

@@ -16,9 +16,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robodreamer_sim.cameras.camera_spec import Aim
-from robodreamer_sim.cameras.renderer import Renderers
-from robodreamer_sim.options import EnvOptions, Look
+from robodreamer_sim.cameras.camera_spec import CameraPose
+from robodreamer_sim.cameras.renderer_pool import RendererPool
+from robodreamer_sim.options import EnvOptions, RenderQuality
 from robodreamer_sim.tasks.catalog import robotics_tasks
 from robodreamer_sim.tasks.gymnasium_robotics.base import (
     UNDRAWN_GROUP,
@@ -40,15 +40,15 @@ from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
 
 # `scene` looks from the thumb's side, so that it sees the fingers curl; `top` into the palm. In the
 # tasks that turn an object and show the goal beside the hand both stand back to hold it.
-WRIST = Aim((0.0, -0.15, -0.06), (0.0, -0.015, 0.09), 60), "robot0:palm"
+WRIST = CameraPose((0.0, -0.15, -0.06), (0.0, -0.015, 0.09), 60), "robot0:palm"
 NEAR = {
-    "scene": (Aim((0.80, 0.70, 0.36), (1.005, 0.875, 0.15), 36), ""),
-    "top": (Aim((1.005, 0.80, 0.55), (1.005, 0.875, 0.14), 36), ""),
+    "scene": (CameraPose((0.80, 0.70, 0.36), (1.005, 0.875, 0.15), 36), ""),
+    "top": (CameraPose((1.005, 0.80, 0.55), (1.005, 0.875, 0.14), 36), ""),
     "wrist": WRIST,
 }
 WIDE = {
-    "scene": (Aim((1.00, 0.56, 0.44), (1.06, 0.875, 0.14), 42), ""),
-    "top": (Aim((1.06, 0.80, 0.60), (1.06, 0.875, 0.14), 38), ""),
+    "scene": (CameraPose((1.00, 0.56, 0.44), (1.06, 0.875, 0.14), 42), ""),
+    "top": (CameraPose((1.06, 0.80, 0.60), (1.06, 0.875, 0.14), 38), ""),
     "wrist": WRIST,
 }
 IGNORED_POSITION_OFFSET = (0.15, 0.0, 0.0)
@@ -63,10 +63,14 @@ TIP_GOAL = (Part("fingertip_position", "m", TIPS, *TIP_LIMITS, of="goal"),)
 class HandTask(RoboticsTask):
     """A task of the Shadow hand, by name; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         gymnasium_id = robotics_tasks()[task].gymnasium_id
         cameras = WIDE if "_rotate" in task else NEAR
-        physics = make_physics(gymnasium_id, lambda spec: _edit_model(spec, cameras, options.look))
+        physics = make_physics(
+            gymnasium_id, lambda spec: _edit_model(spec, cameras, options.render_quality)
+        )
         self._is_reach = task.startswith("hand_reach")
         if self._is_reach:
             parts, goal = _reach_parts(physics.model), TIP_GOAL
@@ -79,7 +83,7 @@ class HandTask(RoboticsTask):
             dt_s=float(physics.dt),
             max_steps=max_steps(gymnasium_id),
             cameras=tuple(cameras),
-            usual_cameras=("scene",),
+            default_cameras=("scene",),
         )
         super().__init__(task, physics, layout, options, renderers)
 
@@ -171,9 +175,11 @@ def _object_goal(physics: Any) -> tuple[Part, ...]:
     )
 
 
-def _edit_model(spec: Any, cameras: dict[str, tuple[Aim, str]], look: Look) -> None:
-    """Add the cameras, and in the lean look leave out what is drawn over the pressure sensors."""
-    if look == "lean":
+def _edit_model(
+    spec: Any, cameras: dict[str, tuple[CameraPose, str]], render_quality: RenderQuality
+) -> None:
+    """Add the cameras, and with `fast` leave out what is drawn over the pressure sensors."""
+    if render_quality == "fast":
         for site in spec.sites:
             if site.name.startswith("robot0:T_"):
                 site.group = UNDRAWN_GROUP

@@ -14,8 +14,8 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import ActionSpec, Array, Signal
-from robodreamer_sim.cameras.camera_spec import Aim
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.camera_spec import CameraPose
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.tasks.catalog import KITCHEN_GOALS, robotics_tasks
 from robodreamer_sim.tasks.gymnasium_robotics.base import (
@@ -37,8 +37,8 @@ from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
 # `scene` looks over the arm's left shoulder at everything it can reach; `wrist` along the fingers.
 # The model's own two show a cabinet from within.
 CAMERAS = {
-    "scene": (Aim((-0.75, -1.05, 3.05), (-0.22, 0.50, 2.02), 50), ""),
-    "wrist": (Aim((0.08, -0.08, 0.04), (0.0, 0.0, 0.26), 75), "panda0_link7"),
+    "scene": (CameraPose((-0.75, -1.05, 3.05), (-0.22, 0.50, 2.02), 50), ""),
+    "wrist": (CameraPose((0.08, -0.08, 0.04), (0.0, 0.0, 0.26), 75), "panda0_link7"),
 }
 NUM_DRIVEN = 9
 """The model's first joints are the arm's and its fingers'; the last is the kettle's."""
@@ -51,7 +51,9 @@ FASTEST = 2.0
 class KitchenTask(RoboticsTask):
     """A kitchen task, by name; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         gymnasium_id = robotics_tasks()[task].gymnasium_id
         wanted = task.removeprefix("franka_kitchen").removeprefix("_").replace("_", " ")
         self._goals = (wanted,) if wanted else KITCHEN_GOALS
@@ -76,7 +78,7 @@ class KitchenTask(RoboticsTask):
             dt_s=float(physics.robot_env.dt),
             max_steps=max_steps(gymnasium_id),
             cameras=tuple(CAMERAS),
-            usual_cameras=("scene",),
+            default_cameras=("scene",),
         )
         super().__init__(task, physics, layout, options, renderers)
 

@@ -13,8 +13,8 @@ import mujoco
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_sim.cameras.camera_spec import Aim, add_camera
-from robodreamer_sim.cameras.renderer import Renderers
+from robodreamer_sim.cameras.camera_spec import CameraPose, add_camera
+from robodreamer_sim.cameras.renderer_pool import RendererPool
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.physics.actuators import physical_action
 from robodreamer_sim.tasks.catalog import robotics_tasks
@@ -46,7 +46,9 @@ BODY = {"point": "particle", "ant": "torso"}
 class MazeTask(RoboticsTask):
     """A maze task, by name; see the module."""
 
-    def __init__(self, task: str, options: EnvOptions, renderers: Renderers | None = None) -> None:
+    def __init__(
+        self, task: str, options: EnvOptions, renderers: RendererPool | None = None
+    ) -> None:
         gymnasium_id = robotics_tasks()[task].gymnasium_id
         runner = task.partition("_")[0]
         physics = make_physics(gymnasium_id, lambda spec: _add_cameras(spec, runner))
@@ -62,7 +64,7 @@ class MazeTask(RoboticsTask):
             dt_s=float((physics.ant_env if self._is_ant else physics.point_env).dt),
             max_steps=max_steps(gymnasium_id),
             cameras=("scene", "follow", *(("track",) if self._is_ant else ())),
-            usual_cameras=("scene",),
+            default_cameras=("scene",),
         )
         super().__init__(task, physics, layout, options, renderers)
 
@@ -97,7 +99,7 @@ def _motors(model: mujoco.MjModel) -> tuple[str, ...]:
 
 
 def _add_cameras(spec: Any, runner: str) -> None:
-    """Look down at the whole maze, and at the cells around who runs through it."""
+    """RenderQuality down at the whole maze, and at the cells around who runs through it."""
     cell = CELL_M[runner]
     walls = [geom.pos for geom in spec.geoms if geom.name.startswith("block_")]
     half = np.abs(walls)[:, :2].max() - SEEN_OF_WALL * cell
@@ -106,7 +108,7 @@ def _add_cameras(spec: Any, runner: str) -> None:
     spec.camera("follow").mode = mujoco.mjtCamLight.mjCAMLIGHT_TRACK
 
 
-def _from_above(half: float) -> Aim:
-    """Look down at a square of twice `half` metres, y upwards in the picture."""
+def _from_above(half: float) -> CameraPose:
+    """RenderQuality down at a square of twice `half` metres, y upwards in the picture."""
     height = half / math.tan(math.radians(FOVY_DEG / 2.0))
-    return Aim((0.0, -0.01 * height, height), (0.0, 0.0, 0.0), FOVY_DEG)
+    return CameraPose((0.0, -0.01 * height, height), (0.0, 0.0, 0.0), FOVY_DEG)

@@ -1,4 +1,4 @@
-"""One simulated servo: the control table of the X series as far as a controller uses it."""
+"""Simulated servo: those parts of the X series' control table that a controller uses."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ POSITION_MODE, EXTENDED_POSITION_MODE = 3, 4
 
 
 class Field(NamedTuple):
-    """An entry of the control table."""
+    """Entry of the control table."""
 
     address: int
     size: int
@@ -40,17 +40,17 @@ FIELDS: Mapping[str, Field] = {
 
 
 class SimulatedServo:
-    """A servo's control table and rules; the bus moves its joint and keeps its time.
+    """Control table of a servo and the rules for writing it; the bus moves joints and counts time.
 
     Args:
-        id: On the bus.
-        position: In ticks, where it stands when power comes.
+        id: Bus id.
+        position: Position at power-up, in ticks.
     """
 
     def __init__(self, id: int, position: int) -> None:  # noqa: A002  the protocol's word
         self.id = id
         self.num_goals = 0
-        """Goals that were accepted."""
+        """Number of accepted goal positions."""
         self._table = bytearray(TABLE_SIZE)
         self._last_instruction_s = 0.0
         for name, value in {
@@ -71,40 +71,40 @@ class SimulatedServo:
         return int.from_bytes(data, "little", signed=field.is_signed)
 
     def set(self, name: str, value: int) -> None:
-        """Set a field from within, whatever its rules."""
+        """Set a field, ignoring the rules for writes from the bus."""
         field = FIELDS[name]
         data = value.to_bytes(field.size, "little", signed=field.is_signed)
         self._table[field.address : field.address + field.size] = data
 
     @property
     def target(self) -> int | None:
-        """Where it drives to, in ticks; None while it has no torque."""
+        """Goal position in ticks; None while torque is off."""
         if not self.get("torque_enable"):
             return None
         return self.get("goal_position")
 
     @property
     def alert(self) -> int:
-        """The alert bit of its status packets."""
+        """Alert bit of status packets."""
         return ALERT if self.get("hardware_error_status") else 0
 
     def fail(self, bits: int) -> None:
-        """Have a hardware error, which switches the torque off until a reboot."""
+        """Raise a hardware error, which switches the torque off until a reboot."""
         self.set("hardware_error_status", bits)
         self.set("torque_enable", 0)
 
     def reboot(self) -> None:
-        """Begin anew: errors are gone, torque is off."""
+        """Reset errors and the watchdog, and switch the torque off."""
         for name in ("hardware_error_status", "torque_enable", "bus_watchdog"):
             self.set(name, 0)
 
     def heard(self, now_s: float) -> None:
-        """Take note of an instruction on the bus, for this servo or another."""
+        """Note the time of an instruction on the bus, for this servo or another."""
         self.check_watchdog(now_s)
         self._last_instruction_s = now_s
 
     def check_watchdog(self, now_s: float) -> None:
-        """Stop where it stands if no instruction has come for too long."""
+        """Hold the present position if no instruction has come for too long."""
         steps = self.get("bus_watchdog")
         silence_s = now_s - self._last_instruction_s
         if steps > 0 and self.get("torque_enable") and silence_s > steps * WATCHDOG_STEP_S:
@@ -112,7 +112,7 @@ class SimulatedServo:
             self.set("goal_position", self.get("present_position"))
 
     def read(self, address: int, size: int) -> tuple[int, bytes]:
-        """Return error number and data."""
+        """Return the error number and the data."""
         if address + size > TABLE_SIZE:
             return DATA_RANGE, b""
         return 0, bytes(self._table[address : address + size])

@@ -1,4 +1,4 @@
-"""The bus itself: a pseudo-terminal whose other end answers as servos do, and moves joints."""
+"""Servo bus on a pseudo-terminal, which answers like Dynamixel servos and moves joints."""
 
 import os
 import select
@@ -8,7 +8,7 @@ import tty
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self
 
-from robodreamer_sim.dynamixel.packets import (
+from servo_bus.packets import (
     BROADCAST,
     PING,
     READ,
@@ -21,7 +21,7 @@ from robodreamer_sim.dynamixel.packets import (
     status,
     take_packets,
 )
-from robodreamer_sim.dynamixel.servo import (
+from servo_bus.servo import (
     BAD_CRC,
     BAD_INSTRUCTION,
     FIRMWARE,
@@ -33,31 +33,31 @@ POLL_S = 0.005
 
 
 class Joints(Protocol):
-    """What the servos move, in ticks, in the order of the servos."""
+    """Joints behind the servos, in ticks and in the order of the servos."""
 
     def advance(self, seconds: float, targets: Sequence[int | None]) -> None:
         """Let time pass while each joint is driven to its target; None lets it go."""
         ...
 
     def positions(self) -> Sequence[int]:
-        """Return where the joints are."""
+        """Return the joint positions in ticks."""
         ...
 
     def velocities(self) -> Sequence[int]:
-        """Return how fast they are, in steps of 0.229 turns per minute."""
+        """Return the joint velocities in units of 0.229 turns per minute."""
         ...
 
 
 class SimulatedBus:
-    """Servos on a pseudo-terminal, from `with` to its end; `port` is what a program opens.
+    """Context manager with servos on a pseudo-terminal, whose path is `port`.
 
-    Faults can be made at any time: `silent` servos do not answer, `damaged` counts answers whose
-    CRC is spoiled, `lost` sync writes that nobody hears, `is_deaf` has the whole bus stop
-    answering, `unplug` takes the port away.
+    Faults can be injected at any time: servos in `silent` do not answer, the next `damaged` answers
+    get a wrong CRC, the next `lost` sync writes have no effect, `is_deaf` stops all answers, and
+    `unplug` removes the port.
 
     Args:
-        servos: On the bus, by id.
-        joints: What they move.
+        servos: Servos on the bus.
+        joints: Joints that the servos move.
     """
 
     def __init__(self, servos: Sequence[SimulatedServo], joints: Joints) -> None:
@@ -86,7 +86,7 @@ class SimulatedBus:
         self.unplug()
 
     def unplug(self) -> None:
-        """Take the port away, as a pulled cable does; may be called twice."""
+        """Remove the port, like a pulled cable; may be called twice."""
         self._should_stop.set()
         self._thread.join()
         if self._is_plugged:
@@ -95,7 +95,7 @@ class SimulatedBus:
         self._is_plugged = False
 
     def coast(self, seconds: float) -> None:
-        """Let time pass for the servos after `unplug`: nobody talks to them any more."""
+        """Let time pass for the servos after `unplug`, without any instruction."""
         steps = round(seconds / POLL_S)
         for _ in range(steps):
             self._moved_s += POLL_S
@@ -146,7 +146,7 @@ class SimulatedBus:
             self._single(self.servos[received.id], received)
 
     def _single(self, servo: SimulatedServo, asked: Instruction) -> None:
-        """Do what one servo is asked alone."""
+        """Execute an instruction to a single servo."""
         parameters = asked.parameters
         address = int.from_bytes(parameters[:2], "little")
         if asked.code == PING:

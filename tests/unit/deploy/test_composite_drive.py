@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from robodreamer_deploy.cli.main import main
-from robodreamer_sim.dynamixel.bus import SimulatedBus
-from robodreamer_sim.dynamixel.joints import MujocoJoints
-from robodreamer_sim.dynamixel.servo import SimulatedServo
 from servo_arm import ARM
+from servo_bus.bus import SimulatedBus
+from servo_bus.joints import MujocoJoints
+from servo_bus.servo import SimulatedServo
 from toy_policy import make_manifest, reseal, write_bundle
 from toy_robot import CONTRACT
 

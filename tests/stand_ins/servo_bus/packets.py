@@ -1,10 +1,10 @@
-"""Packets of Dynamixel's protocol 2.0, as a servo sees them (e-Manual, Protocol 2.0).
+"""Packets of Dynamixel's protocol 2.0, on the servo's side (ROBOTIS e-Manual, Protocol 2.0).
 
     FF FF FD 00 | id | length, 2 bytes | instruction | parameters | CRC, 2 bytes
 
-The length counts everything after itself. Within instruction and parameters FF FF FD is stuffed to
-FF FF FD FD, so that a header appears nowhere else. Written from the specification, independently
-of the SDK that it is tested against.
+The length counts everything after itself. Byte stuffing turns FF FF FD within instruction and
+parameters into FF FF FD FD, so that the header is unique. Written from the specification,
+independently of the SDK that it is tested against.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ SHORTEST = 10  # bytes of a packet without parameters
 
 
 class Instruction(NamedTuple):
-    """What a controller asks of a servo, or of all."""
+    """Instruction packet from a controller to one servo or to all."""
 
     id: int
     code: int
@@ -27,7 +27,7 @@ class Instruction(NamedTuple):
 
 
 class Damaged(NamedTuple):
-    """A packet whose CRC is wrong."""
+    """Packet with a wrong CRC."""
 
     id: int
 
@@ -44,17 +44,17 @@ def crc16(data: bytes) -> int:
 
 
 def stuff(body: bytes) -> bytes:
-    """Return `body` with every header in it made unlike one."""
+    """Stuff every header inside `body`."""
     return body.replace(HEADER, HEADER + b"\xfd")
 
 
 def unstuff(body: bytes) -> bytes:
-    """Return what `stuff` was given."""
+    """Undo `stuff`."""
     return body.replace(HEADER + b"\xfd", HEADER)
 
 
 def packet(servo: int, body: bytes) -> bytes:
-    """Return the packet around instruction and parameters."""
+    """Build the packet of instruction and parameters."""
     stuffed = stuff(body)
     length = len(stuffed) + 2
     head = HEADER + bytes([RESERVED, servo, length & 0xFF, length >> 8])
@@ -63,12 +63,12 @@ def packet(servo: int, body: bytes) -> bytes:
 
 
 def status(servo: int, error: int, parameters: bytes = b"") -> bytes:
-    """Return a servo's answer."""
+    """Build a status packet, the answer of a servo."""
     return packet(servo, bytes([STATUS, error]) + parameters)
 
 
 def take_packets(buffer: bytearray) -> list[Instruction | Damaged]:
-    """Take all complete packets off the front of `buffer`; what precedes a header is dropped."""
+    """Remove all complete packets from the front of `buffer`, and any bytes before a header."""
     taken: list[Instruction | Damaged] = []
     while (start := buffer.find(HEADER)) >= 0:
         del buffer[:start]

@@ -1,4 +1,4 @@
-"""MuJoCo joints behind simulated servos: any model whose actuators are velocity servos."""
+"""MuJoCo joints behind simulated servos, for models whose actuators are velocity servos."""
 
 import math
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ import numpy as np
 TICKS_PER_TURN = 4096
 CENTRE_TICKS = 2048
 SPEED_UNIT = 0.229 * 2.0 * math.pi / 60.0
-"""Rad per second of one step of a servo's present velocity."""
+"""Rad per second of one unit of a servo's present velocity."""
 GAIN = 20.0
-"""Of the servo's position loop: rad per second for each rad that is left to go."""
+"""Gain of the servo's position loop: rad per second for each rad of error."""
 
 
 class MujocoJoints:
-    """The hinges that a model's velocity actuators move, in the actuators' order.
+    """Hinge joints of a model's velocity actuators, in the actuators' order.
 
-    A servo's zero is the joint's, at 2048 ticks. A joint without torque is braked, not limp: the
-    model's velocity actuator stands in for the gear.
+    Joint position 0 is at 2048 ticks. A joint without torque is braked, not limp: the model's
+    velocity actuator stands in for the gear.
 
     Args:
         model: Path of the XML.
-        start: Position of each joint, in rad; None for 0.
+        start: Initial position of each joint, in rad; None for 0.
     """
 
     def __init__(self, model: Path, start: Sequence[float] | None = None) -> None:
@@ -51,19 +51,19 @@ class MujocoJoints:
             mujoco.mj_step(self.model, self.data)
 
     def positions(self) -> list[int]:
-        """Return where the joints are, in ticks."""
+        """Return the joint positions in ticks."""
         return [to_ticks(value) for value in self.data.qpos[self._positions]]
 
     def velocities(self) -> list[int]:
-        """Return how fast they are, in steps of 0.229 turns per minute."""
+        """Return the joint velocities in units of 0.229 turns per minute."""
         return [round(float(v) / SPEED_UNIT) for v in self.data.qvel[self._velocities]]
 
 
 def to_rad(ticks: int) -> float:
-    """Return the joint position that a servo's ticks stand for."""
+    """Convert servo ticks to a joint position in rad."""
     return (ticks - CENTRE_TICKS) * 2.0 * math.pi / TICKS_PER_TURN
 
 
 def to_ticks(position: float) -> int:
-    """Return what a servo reads at a joint position in rad."""
+    """Convert a joint position in rad to servo ticks."""
     return round(float(position) / (2.0 * math.pi) * TICKS_PER_TURN) + CENTRE_TICKS

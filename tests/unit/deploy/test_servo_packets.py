@@ -7,7 +7,7 @@ from dynamixel_sdk import Protocol2PacketHandler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer_sim.dynamixel.packets import (
+from servo_bus.packets import (
     PING,
     Damaged,
     Instruction,
@@ -18,7 +18,7 @@ from robodreamer_sim.dynamixel.packets import (
     take_packets,
     unstuff,
 )
-from robodreamer_sim.dynamixel.servo import (
+from servo_bus.servo import (
     ACCESS,
     ALERT,
     DATA_LENGTH,

@@ -1,4 +1,4 @@
-"""What a randomised task looks like: its first picture in many episodes."""
+"""First images of many episodes, which show what a randomised task looks like."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,17 +6,17 @@ from numpy.typing import NDArray
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 
-NUM_PICTURES = 16
+NUM_EPISODES = 16
 
 
-def randomized_pictures(
-    task: str, options: EnvOptions, count: int = NUM_PICTURES
+def first_images(
+    task: str, options: EnvOptions, count: int = NUM_EPISODES
 ) -> dict[str, NDArray[np.uint8]]:
-    """Return how the observed cameras see the beginning of episodes 0, 1, ..., `count` - 1.
+    """Return the first image of every observed camera in episodes 0, 1, ..., `count` - 1.
 
     Returns:
-        Pictures (count, H, W, C) by signal. Every episode is that of another environment, so that
-        what is drawn once at start differs as well.
+        Images (count, H, W, C) by signal. Each episode has a start seed of its own, so that
+        quantities drawn once per environment differ as well.
 
     Raises:
         ValueError: As `make`.

@@ -1,1 +1,0 @@
-"""A bus of simulated servos on a pseudo-terminal: protocol 2.0 outside, MuJoCo joints inside."""
