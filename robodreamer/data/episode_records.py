@@ -1,7 +1,7 @@
-"""Steps of a robot as records of a replay: rewards as far as anybody knows them, latents.
+"""Steps of a robot's log as records of a replay: with rewards where they are known, and latents.
 
-Rewards, success and ends are what an operator marked, or else what the task says of the signals
-that were measured. Where neither tells, they are unknown (see `known`).
+Rewards and ends come from an operator's label, or else from the task, which judges the measured
+signals. Without either they are unknown (see `target_masks`).
 
 Shapes: N environments, T steps, A action.
 """
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from robodreamer.data.datasets.robot_log import Stretch
+from robodreamer.data.datasets.robot_log import Segment
 from robodreamer.learning.agent import Agent
 from robodreamer.models.sampling import Sampler
 from robodreamer.models.target_masks import UNKNOWN_CLASS
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.recording.labels import Mark, Marks
+from robodreamer_deploy.recording.labels import EpisodeLabel, EpisodeLabels
 from robodreamer_sim.env import SignalEvaluation
 
 Judge = Callable[[Mapping[str, Array]], SignalEvaluation | None]
@@ -26,50 +26,50 @@ Record = dict[str, Any]
 """Arrays and numpy scalars by name."""
 
 
-MARK_WITHIN_S = 1.0
-"""Where the last ticks of a marked episode cannot be learned from, its last step before them earns
-the mark, if it was not longer ago than this."""
+LABEL_WITHIN_S = 1.0
+"""Largest time between the last usable step of a labelled episode and its end: a bad signal in the
+last ticks must not cost the label, but a step long before the end did not earn it."""
 
 
-class Records(NamedTuple):
-    """What a log adds, one step after the other, without latents."""
+class LogRecords(NamedTuple):
+    """Records of a log, in order, without latents."""
 
     steps: list[Record]
     num_rewarded: int
-    unused_marks: list[int]
-    """Marked episodes of which no step could earn the mark."""
+    unused_labels: list[int]
+    """Labelled episodes without a step that could earn the label."""
 
 
 def make_records(
-    stretches: Iterable[Stretch], contract: Contract, marks: Marks, judge: Judge
-) -> Records:
-    """Return all steps with what is known of them.
+    segments: Iterable[Segment], contract: Contract, labels: EpisodeLabels, judge: Judge
+) -> LogRecords:
+    """Return a record per step, with rewards and privileged signals where they are known.
 
     Raises:
-        ValueError: The contract has a privileged signal that cannot be marked as unknown.
+        ValueError: The contract has a privileged signal that has no unknown value.
     """
     steps: list[Record] = []
     num_rewarded = 0
-    unused = {int(number) for number in marks.episodes}
-    for stretch in stretches:
-        mark = marks.of(stretch.episode)
-        judgements = [judge(observation) for observation in stretch.observations]
-        records = list(_bare(stretch, contract, judgements))
-        if mark is None:
+    unused = {int(number) for number in labels.episodes}
+    for segment in segments:
+        label = labels.of(segment.episode)
+        judgements = [judge(observation) for observation in segment.observations]
+        records = list(_bare(segment, contract, judgements))
+        if label is None:
             _reward_as_judged(records, judgements)
-        elif _reward_as_marked(records, stretch, mark, contract.control_dt_s):
-            unused.discard(stretch.episode)
+        elif _reward_as_labelled(records, segment, label, contract.control_dt_s):
+            unused.discard(segment.episode)
         num_rewarded += 0 if np.isnan(records[0]["reward"]) else len(records)
         steps.extend(records)
-    return Records(steps, num_rewarded, sorted(unused))
+    return LogRecords(steps, num_rewarded, sorted(unused))
 
 
 def _bare(
-    stretch: Stretch, contract: Contract, judgements: list[SignalEvaluation | None]
+    segment: Segment, contract: Contract, judgements: list[SignalEvaluation | None]
 ) -> Iterator[Record]:
-    """Yield the steps of a stretch with their signals and without a reward."""
-    last = len(stretch) - 1
-    pairs = zip(stretch.observations, stretch.actions, judgements, strict=True)
+    """Yield the records of a segment, without a reward."""
+    last = len(segment) - 1
+    pairs = zip(segment.observations, segment.actions, judgements, strict=True)
     for i, (observation, action, judgement) in enumerate(pairs):
         told = {} if judgement is None else judgement.privileged
         yield {
@@ -85,28 +85,28 @@ def _bare(
 
 def _unknown(signal: Signal) -> Array:
     if signal.dtype == "uint8":
-        raise ValueError(f"{signal.name} is a picture that a robot does not take; it has to be left"
-                         " out of what the task observes")  # fmt: skip
+        raise ValueError(f"{signal.name} is a picture that a robot does not take; leave it out of"
+                         " what the task observes")  # fmt: skip
     unknown = UNKNOWN_CLASS if signal.num_classes else np.nan
     return np.full(signal.shape, unknown, signal.dtype)
 
 
-def _reward_as_marked(
-    records: list[Record], stretch: Stretch, mark: Mark, control_dt_s: float
+def _reward_as_labelled(
+    records: list[Record], segment: Segment, label: EpisodeLabel, control_dt_s: float
 ) -> bool:
-    """Let the last step earn the mark, if the episode ended there; tell whether it did."""
+    """Give the last step the label's reward if the episode ended there; return whether it did."""
     for record in records:
         record["reward"] = np.float32(0.0)
-    entries = stretch.entries_to_end
-    if entries is None or entries * control_dt_s > MARK_WITHIN_S:
+    events = segment.events_to_end
+    if events is None or events * control_dt_s > LABEL_WITHIN_S:
         return False
-    records[-1]["reward"] = np.float32(mark.reward)
-    records[-1]["is_terminal"] = np.bool_(mark.is_terminal)
+    records[-1]["reward"] = np.float32(label.reward)
+    records[-1]["is_terminal"] = np.bool_(label.is_terminal)
     return True
 
 
 def _reward_as_judged(records: list[Record], judgements: list[SignalEvaluation | None]) -> None:
-    """Take over the task's judgement, if it has one of every step; the first one earns nothing."""
+    """Give every step the task's reward if all were judged; the first one earns nothing."""
     told = [judgement for judgement in judgements if judgement is not None]
     if len(told) < len(records):
         return
@@ -119,14 +119,13 @@ class Layout(NamedTuple):
     """Steps of a log, as runs of N environments that are all equally long."""
 
     runs: list[list[int]]
-    """N runs of T steps, by their number in the log; in each, one follows the other."""
+    """N runs of T steps, each a number in the log; within a run, steps are in order."""
     num_own: list[int]
-    """How many steps at the beginning of each run are its own; those after it are copies from the
-    beginning of the log, which fill the run up."""
+    """Number of a run's own steps; copies from the beginning of the log follow them."""
 
     @property
     def num_copies(self) -> int:
-        """Steps that are there more than once, one for every copy."""
+        """Number of steps that repeat another one."""
         held = [step for run in self.runs for step in run]
         return len(held) - len(set(held))
 
@@ -169,7 +168,7 @@ def _runs(pairs: list[tuple[int, int]], length: int) -> list[list[int]]:
 def side_by_side(steps: Sequence[Record], layout: Layout) -> Iterator[Record]:
     """Yield records of N environments, (N, ...), in which the reward of every step counts once.
 
-    The reward of a copy, and of a step that was told with the step before it already, is unknown.
+    The reward of a copy is unknown, as is that of a step with which its run overlaps the last one.
     """
     for t in range(len(layout.runs[0])):
         chosen = [_placed(steps, run, own, t) for run, own in zip(*layout, strict=True)]
@@ -177,7 +176,7 @@ def side_by_side(steps: Sequence[Record], layout: Layout) -> Iterator[Record]:
 
 
 def _placed(steps: Sequence[Record], run: list[int], num_own: int, t: int) -> Record:
-    """Return step t of a run, which begins there or ends there where its neighbours say so."""
+    """Return step t of a run; it is a first or last step where the run or its own part ends."""
     step = dict(steps[run[t]])
     begins, ends = t in (0, num_own), t + 1 in (num_own, len(run))
     if t >= num_own or (t == 0 and not step["is_first"]):
@@ -191,7 +190,7 @@ def _placed(steps: Sequence[Record], run: list[int], num_own: int, t: int) -> Re
 def with_latents(
     records: Iterable[Record], agent: Agent, sampler: Sampler
 ) -> Iterator[Mapping[str, Array | torch.Tensor]]:
-    """Add what the agent makes of every step, having done what was done before it."""
+    """Add the latents of an agent that observes every step and executed the logged actions."""
     carry = None
     rssm = agent.world_model.rssm
     for record in records:

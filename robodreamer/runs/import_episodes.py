@@ -1,4 +1,4 @@
-"""Adds logs of a robot to the replay of a run, as a checkpoint that training goes on from."""
+"""Import of a robot's logs into the replay of a run, as a checkpoint that training resumes from."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 
 from robodreamer.config import TrainConfig
-from robodreamer.data.datasets.robot_log import Cut
+from robodreamer.data.datasets.robot_log import segments
 from robodreamer.data.episode_records import (
     Layout,
+    LogRecords,
     Record,
-    Records,
     lay_out,
     make_records,
     side_by_side,
@@ -26,7 +26,7 @@ from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import make_agent, read_run
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.recording.labels import read_marks
+from robodreamer_deploy.recording.labels import read_labels
 from robodreamer_deploy.recording.reader import LogReader
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 
 class Imported(NamedTuple):
-    """Steps from all logs, in order."""
+    """Records of all logs, in order."""
 
     steps: list[Record]
     has_unknown: bool
@@ -69,7 +69,7 @@ def prepare_import(logs: Sequence[Path], run: Path, say: Say) -> Callable[[], No
 
 
 def read_logs(logs: Sequence[Path], contract: Contract, say: Say) -> Imported:
-    """Return the steps of all logs, and say what was found.
+    """Return the records of all logs, and print a line about each.
 
     Raises:
         RobotError: A log cannot be read, or is not of this task's robot.
@@ -80,19 +80,17 @@ def read_logs(logs: Sequence[Path], contract: Contract, say: Say) -> Imported:
         for log in logs:
             reader = LogReader(log)
             _require_same(reader, contract)
-            cut = Cut(contract)
-            found = make_records(
-                cut.stretches(reader.entries()), contract, read_marks(log), task.evaluate_signals
-            )
-            say(_describe(log, reader, cut, found))
-            steps.extend(found.steps)
-            has_unknown |= _has_unknown(found.steps, contract)
+            found = segments(reader.events(), contract)
+            records = make_records(found.segments, contract, read_labels(log), task.evaluate_signals)
+            say(_describe(reader, records, found.num_left_out))
+            steps.extend(records.steps)
+            has_unknown |= _has_unknown(records.steps, contract)
     return Imported(steps, has_unknown)
 
 
 @contextmanager
 def _task(contract: Contract) -> Iterator[TaskEnv]:
-    """Make the task that judges; nothing of it is random."""
+    """Make the task that judges signals, without randomization."""
     options = EnvOptions.from_dict(contract.options)
     task = make(contract.task, dataclasses.replace(options, randomize="none"))
     try:
@@ -104,12 +102,12 @@ def _task(contract: Contract) -> Iterator[TaskEnv]:
 def _require_same(reader: LogReader, contract: Contract) -> None:
     """Refuse a log of another robot, or one of a drive in which nothing was executed."""
     try:
-        theirs = reader.about.contract_manifest().contract
+        theirs = reader.metadata.parse_manifest().contract
     except ValueError as error:
         raise RobotError(f"{reader.path}: its manifest cannot be read: {error}") from error
     if found := theirs.differences(contract, for_policy=True):
         raise RobotError(f"{reader.path} is of another robot than the run: {'; '.join(found)}")
-    if reader.about.options.get("dry_run"):
+    if reader.metadata.options.get("dry_run"):
         raise RobotError(f"{reader.path} is of a dry run: nothing in it was executed")
 
 
@@ -123,15 +121,15 @@ def _has_unknown(steps: list[Record], contract: Contract) -> bool:
     )
 
 
-def _describe(log: Path, reader: LogReader, cut: Cut, found: Records) -> str:
-    parts = [f"{log}: {len(found.steps)} steps, {found.num_rewarded} of them with a reward"]
+def _describe(reader: LogReader, found: LogRecords, num_left_out: int) -> str:
+    parts = [f"{reader.path}: {len(found.steps)} steps, {found.num_rewarded} of them with a reward"]
     parts += [
-        f"the mark of episode {number} is not used: the log lacks the end of that episode, or a "
+        f"the label of episode {number} is not used: the log lacks the end of that episode, or a "
         "step that can be learned from close to it"
-        for number in found.unused_marks
+        for number in found.unused_labels
     ]
-    if cut.num_left_out:
-        parts.append(f"{cut.num_left_out} ticks left out, of which a signal is missing or bad")
+    if num_left_out:
+        parts.append(f"{num_left_out} ticks left out, of which a signal is missing or bad")
     if reader.num_dropped:
         parts.append(f"{reader.num_dropped} lost in recording")
     return "; ".join([*parts, *reader.damage])

@@ -1,4 +1,4 @@
-"""From a robot back to the learner: a log is imported into a run, which trains on with it."""
+"""From a robot back to the learner: a log is imported into a run, which resumes with it."""
 
 import dataclasses
 import shutil
@@ -16,12 +16,12 @@ from robodreamer.cli.main import main
 from robodreamer.learning.learner import Learner
 from robodreamer.runs.run_folder import read_run
 from robodreamer_deploy.contract import Array, Contract
-from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.events import EpisodeEnd, EpisodeStart, Tick
 from robodreamer_deploy.policy.manifest import Manifest, derive
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
+from robodreamer_deploy.recording.event_stream import LogEvent
 from robodreamer_deploy.recording.format import WallClock
-from robodreamer_deploy.recording.labels import Mark, write_mark
-from robodreamer_deploy.recording.log_metadata import About
+from robodreamer_deploy.recording.labels import EpisodeLabel, write_label
+from robodreamer_deploy.recording.log_metadata import LogMetadata
 from robodreamer_deploy.recording.writer import LogWriter
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
@@ -31,7 +31,7 @@ EPISODE_TICKS = 8
 CAPACITY = 80  # of the replay of a quick run
 NUM_COPIES = 2  # of 3 episodes in 2 environments: a step that is cut at, and one that fills up
 FAR_M = 31.4
-"""Where the robot's gripper was, so that its steps can be told from simulated ones."""
+"""Place of the robot's gripper, which distinguishes its steps from simulated ones."""
 GRIPPER = "proprio/gripper_position"
 Step = tuple[Mapping[str, Array], Array]
 
@@ -48,18 +48,18 @@ def write_log(path: Path, contract: Contract, episodes: list[list[Step]], **opti
     manifest = Manifest.from_json((ROOT / "policies/fetch_reach/manifest.json").read_text())
     follows = derive(contract, manifest.state, manifest.token_size, manifest.validity)
     text = dataclasses.replace(manifest, contract=contract, **follows).to_json()
-    about = About(
+    metadata = LogMetadata(
         manifest=text, manifest_sha256="", robot="bench", options=options, safety={}, versions={}
     )
-    events: list[Any] = []
+    payloads: list[Any] = []
     for number, steps in enumerate(episodes):
-        events.append(EpisodeStart(number, number, "sample"))
-        events.extend(tick(i, *step) for i, step in enumerate(steps))
-        events.append(EpisodeEnd("over"))
+        payloads.append(EpisodeStart(number, number, "sample"))
+        payloads.extend(tick(i, *step) for i, step in enumerate(steps))
+        payloads.append(EpisodeEnd("over"))
     with path.open("wb") as file:
-        writer = LogWriter(file, about, WallClock(time.time_ns(), 0.0))
-        for number, event in enumerate(events):
-            writer.write(Entry(number, 0.04 * number, event))
+        writer = LogWriter(file, metadata, WallClock(time.time_ns(), 0.0))
+        for number, payload in enumerate(payloads):
+            writer.write(LogEvent(number, 0.04 * number, payload))
         writer.finish(0)
     return path
 
@@ -89,7 +89,7 @@ def test_training_goes_on_with_what_a_robot_recorded(
 ) -> None:
     log = run.parent / "drive.mcap"
     write_log(log, contract := read_run(run)[1], [random_steps(contract)] * 3)
-    write_mark(log, 1, Mark(outcome="success", reward=2.0))
+    write_label(log, 1, EpisodeLabel(outcome="success", reward=2.0))
     before = result_of(run)
     assert main(["import-log", str(log), f"--run={run}"]) == 0
     said = capsys.readouterr().out
@@ -108,16 +108,16 @@ def test_training_goes_on_with_what_a_robot_recorded(
     assert all(trained[name].isfinite().all() for name in weights)
     assert learned_from["robot"] > 0
     assert learned_from["unknown"] > 0
-    assert learned_from["marked"] > 0
+    assert learned_from["labelled"] > 0
 
 
 @pytest.mark.parametrize("num_steps", [1, 5])
-def test_the_last_step_of_every_log_arrives_with_its_mark(run: Path, num_steps: int) -> None:
+def test_the_last_step_of_every_log_arrives_with_its_label(run: Path, num_steps: int) -> None:
     contract = read_run(run)[1]
     logs = [run.parent / f"{i}.mcap" for i in range(3)]
     for reward, log in enumerate(logs, start=2):
         write_log(log, contract, [random_steps(contract, num_steps)])
-        write_mark(log, 0, Mark(outcome="success", reward=reward, is_terminal=True))
+        write_label(log, 0, EpisodeLabel(outcome="success", reward=reward, is_terminal=True))
     before = result_of(run)["step"]
     assert main(["import-log", *map(str, logs), f"--run={run}"]) == 0
     result = result_of(run)
@@ -134,15 +134,15 @@ def test_the_last_step_of_every_log_arrives_with_its_mark(run: Path, num_steps: 
 
 
 def watch_updates(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Count the steps that updates are given, by what is special about them."""
-    counts = {"robot": 0, "unknown": 0, "marked": 0}
+    """Count the steps of all updates by their origin."""
+    counts = {"robot": 0, "unknown": 0, "labelled": 0}
     update = Learner.update
 
     def counting(self: Learner, batch: Any, sampler: Any) -> Any:
         is_robots = batch[GRIPPER][..., 0] == np.float32(FAR_M)
         counts["robot"] += int(is_robots.sum())
         counts["unknown"] += int((is_robots & batch["reward"].isnan()).sum())
-        counts["marked"] += int((is_robots & (batch["reward"] == 2.0)).sum())
+        counts["labelled"] += int((is_robots & (batch["reward"] == 2.0)).sum())
         assert not (~is_robots & batch["reward"].isnan()).any()
         return update(self, batch, sampler)
 
@@ -168,7 +168,7 @@ def test_a_log_that_does_not_fit_is_refused_and_changes_nothing(
         dry: "is of a dry run",
         empty: "the logs hold 0 steps",
         long: f"the logs hold {CAPACITY + 2} steps, the replay of {run} {CAPACITY} at most",
-        cut: "ends before it tells what drove",
+        cut: "ends before it names its policy",
         folder / "none.mcap": "cannot be read: No such file",
     }.items():
         assert main(["import-log", str(path), f"--run={run}"]) == 2
@@ -179,7 +179,7 @@ def test_a_log_that_does_not_fit_is_refused_and_changes_nothing(
 
 @pytest.mark.slow
 def test_an_imported_drive_is_what_the_simulator_would_have_recorded(tmp_path: Path) -> None:
-    """Rewards and what is privileged follow from the signals alone, where the task can tell."""
+    """Rewards and privileged signals follow from the measured ones, where the task can judge."""
     run = tmp_path / "run"
     words = [word for word in QUICK if "action-repeat" not in word and "--steps" not in word]
     assert main(["train", "fetch_reach", f"--run={run}", *words, f"--steps={STEPS}"]) == 0

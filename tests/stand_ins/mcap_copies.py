@@ -1,4 +1,4 @@
-"""Copies of logs, as other programs make them: compressed otherwise, in part, in another order."""
+"""Copies of logs as other programs make them: repacked, in part, or in another order."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def copy_log(
     has_facts: bool = True,
     has_numbers: bool = True,
 ) -> Path:
-    """Copy a log, what is known of all of it last, and return where it is.
+    """Copy a log, with metadata and attachments at its end, and return the copy's path.
 
     Args:
         source: A log.

@@ -1,4 +1,4 @@
-"""Drives of a toy robot through the control loop, without waiting; sinks receive every event."""
+"""Drives of the toy through the control loop, with recorders and without waiting."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from robodreamer_deploy.control.loop import ControlLoop
 from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.recording.event_stream import Sink, Tape
-from robodreamer_deploy.recording.log_metadata import About, about_drive
+from robodreamer_deploy.recording.event_stream import EventStream, Sink
+from robodreamer_deploy.recording.log_metadata import LogMetadata, describe_drive
 from toy_robot import CONTRACT, Point
 
 Change = Callable[[int], Mapping[str, Array | None]]
 
 
 class Watched(Point):
-    """Toy robot whose readings can be changed and take time."""
+    """Toy robot with some bad readings, or readings that take time."""
 
     def __init__(self, clock: VirtualClock, change: Change, busy_s: Callable[[int], float]) -> None:
         super().__init__("", CONTRACT)
@@ -34,13 +34,13 @@ class Watched(Point):
 
 
 class RecordedDrive:
-    """Drive of one robot by one controller, with every event passed to sinks.
+    """One robot and one controller, whose drives go to sinks.
 
     Args:
-        policy: Policy that drives.
-        change: Signals to replace in reading i; None leaves one out.
-        busy_s: Seconds that reading i takes.
-        ramp_s: Length of the ramp; any ramp also makes the drive warm up.
+        policy: Policy of the controller.
+        change: Returns the changed signals of reading i, None for a missing one.
+        busy_s: Returns the seconds that reading i takes.
+        ramp_s: Length of the ramp, which also makes the drive warm up.
     """
 
     def __init__(
@@ -59,18 +59,20 @@ class RecordedDrive:
         )  # fmt: skip
         self.policy = policy
 
-    def about(self, **options: Any) -> About:
-        return about_drive(self.policy, self.safety, "toy:Point", options)
+    def metadata(self, **options: Any) -> LogMetadata:
+        return describe_drive(self.policy, self.safety, "toy:Point", options)
 
-    def record(self, sinks: Sequence[Sink], seeds: Iterable[int], ticks_per_state: int = 5) -> None:
+    def record(
+        self, sinks: Sequence[Sink], seeds: Iterable[int], ticks_per_snapshot: int = 5
+    ) -> None:
         """Drive one episode per seed."""
-        tape = Tape(
+        stream = EventStream(
             sinks, now=self.clock.now, controller=self.controller.snapshot,
-            safety=self.safety.snapshot, ticks_per_state=ticks_per_state,
+            safety=self.safety.snapshot, ticks_per_snapshot=ticks_per_snapshot,
         )  # fmt: skip
         loop = ControlLoop(
             self.controller, self.safety, clock=self.clock, stopwatch=self.clock.now,
-            listeners=(tape,),
+            listeners=(stream,),
         )  # fmt: skip
         drive_episodes(
             loop, self.robot, seeds=seeds, should_stop=lambda: None, finished=lambda _: None

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         prog="robodreamer-deploy",
         description="Drive a robot, or a simulator in its place, with an exported policy. "
         "Needs numpy and onnxruntime, no torch.",
-        epilog="other commands, with a --help of their own: inspect, check-robot, mark, serve, "
+        epilog="other commands, with a --help of their own: inspect, check-robot, label, serve, "
         "keys. "
         "Examples: robodreamer-deploy inspect policies/reach; "
         "robodreamer-deploy check-robot policies/reach --robot my_robot.py:MyRobot; "
@@ -148,7 +148,7 @@ def _drive(arguments: argparse.Namespace, say: Say) -> int:
 
 def _replay(arguments: argparse.Namespace, say: Say) -> int:
     from robodreamer_deploy.drive import load_policy
-    from robodreamer_deploy.recording.replay_session import replay_log
+    from robodreamer_deploy.recording.replay_report import replay_log
 
     policy = load_policy(arguments.policy, say, arguments.provider)
     return replay_log(policy, arguments.replay, say)

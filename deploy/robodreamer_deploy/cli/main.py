@@ -17,7 +17,7 @@ DRIVE = "drive"
 COMMANDS = {
     "inspect": "inspect",
     "check-robot": "check_robot",
-    "mark": "label",
+    "label": "label",
     "serve": "serve",
     "keys": "keys",
 }

@@ -1,1 +1,1 @@
-"""What a drive leaves behind: logs to look at, to repeat bit for bit, and to learn from."""
+"""Logs of a drive: written, read, repeated bit for bit, labelled; the flight recorder."""

@@ -1,8 +1,8 @@
-"""What happened, as a recorder keeps it: copies that nobody changes, in order, numbered.
+"""Events of a drive as recorders keep them: numbered copies, in order, that nobody changes.
 
-The loop tells `Tape`, which copies what it is told once and hands it to every sink: the ring of a
-log that is being written, the ring of the flight recorder. Every second it adds what the next ticks
-depend on, so that a log of which something is missing can still be repeated from there on.
+The control loop calls `EventStream`, which copies each tick once and passes it to every sink: the
+ring of the log that is being written, and the ring of the flight recorder. One event a second
+carries a snapshot, from which a log with a gap can be repeated again.
 """
 
 import sys
@@ -12,62 +12,56 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.events import EpisodeEnd, EpisodeStart, Tick
 from robodreamer_deploy.control.safety import SafetySnapshot
 from robodreamer_deploy.policy.controller import Snapshot
 from robodreamer_deploy.recording.exact_json import encodable, number
 
 OVERHEAD_BYTES = 2_000
-"""About what an entry takes in memory besides its arrays."""
+"""Memory that an event takes besides its arrays, roughly: a named tuple, two dicts, their keys."""
 
 
-class EpisodeEnd(NamedTuple):
-    """Driving ended; the robot holds."""
-
-    reason: str
-
-
-class State(NamedTuple):
-    """All that the ticks after one depend on, besides what is read."""
+class DriveSnapshot(NamedTuple):
+    """State of a drive after a tick: with it and what is read later, later ticks are determined."""
 
     start: EpisodeStart
-    """Of the episode that the tick is in."""
+    """Start of the episode that the tick belongs to."""
     controller: Snapshot
     safety: SafetySnapshot
 
 
-class Entry(NamedTuple):
-    """One thing that happened."""
+class LogEvent(NamedTuple):
+    """Envelope of a recorded event: its place in the drive, and a snapshot where there is one."""
 
-    number: int  # 0, 1, ... in the drive; a gap means that entries were lost
+    number: int  # 0, 1, ... in the drive; a gap means that events were lost
     time_s: float  # of the loop's clock
-    event: EpisodeStart | Tick | EpisodeEnd
-    state: State | None = None  # after a tick; in some
+    payload: EpisodeStart | Tick | EpisodeEnd
+    snapshot: DriveSnapshot | None = None  # taken after some of the ticks
 
     @property
     def num_bytes(self) -> int:
-        """About the memory that it takes."""
+        """Memory that it takes, roughly."""
         size = OVERHEAD_BYTES
-        if isinstance(self.event, Tick):
-            values: Iterable[Any] = self.event.observation.values()
+        if isinstance(self.payload, Tick):
+            values: Iterable[Any] = self.payload.observation.values()
             size += sum(int(getattr(value, "nbytes", 0)) for value in values)
-        if self.state is not None:
-            size += sum(array.nbytes for array in self.state.controller.carry)
+        if self.snapshot is not None:
+            size += sum(array.nbytes for array in self.snapshot.controller.carry)
         return size
 
 
-Sink = Callable[[Entry], None]
+Sink = Callable[[LogEvent], None]
 
 
-class Tape:
-    """A `Listener` that passes on copies.
+class EventStream:
+    """Listener of a control loop that passes copies on to sinks.
 
     Args:
-        sinks: Take entries within microseconds and never raise.
+        sinks: Take events within microseconds and never raise.
         now: The loop's clock, in seconds.
-        controller: Returns its state; called after a tick, in the loop's thread.
-        safety: Likewise.
-        ticks_per_state: A state accompanies every this many ticks, and the first one.
+        controller: Returns the controller's state; called after a tick, in the loop's thread.
+        safety: Returns the state of the limits, likewise.
+        ticks_per_snapshot: A snapshot accompanies every this many ticks, and the first one.
     """
 
     def __init__(
@@ -77,43 +71,47 @@ class Tape:
         now: Callable[[], float],
         controller: Callable[[], Snapshot],
         safety: Callable[[], SafetySnapshot],
-        ticks_per_state: int,
+        ticks_per_snapshot: int,
     ) -> None:
-        assert ticks_per_state >= 1, ticks_per_state
+        assert ticks_per_snapshot >= 1, ticks_per_snapshot
         self._sinks = tuple(sinks)
         self._now = now
         self._controller, self._safety = controller, safety
-        self._ticks_per_state = ticks_per_state
+        self._ticks_per_snapshot = ticks_per_snapshot
         self._number = 0
         self._ticks = 0
         self._start: EpisodeStart | None = None
 
     def episode_started(self, start: EpisodeStart) -> None:
-        """Take note that an episode begins."""
+        """Record that an episode begins."""
         self._start = start
-        self._put(Entry(self._number, self._now(), start))
+        self._put(LogEvent(self._number, self._now(), start))
 
     def ticked(self, tick: Tick) -> None:
-        """Take note of a tick; its arrays, which are the robot's, are copied."""
+        """Record a copy of a tick, whose arrays the robot may fill again."""
+        # Interned: every tick has the same names, and a ring holds thousands of ticks.
         copies = {sys.intern(encodable(name)): copied(v) for name, v in tick.observation.items()}
         stamps = {sys.intern(encodable(name)): number(v) for name, v in tick.stamps.items()}
-        assert self._start is not None, "an episode starts before its ticks"
-        has_state = self._ticks % self._ticks_per_state == 0
-        state = State(self._start, self._controller(), self._safety()) if has_state else None
+        is_due = self._ticks % self._ticks_per_snapshot == 0
         self._ticks += 1
         kept = tick._replace(observation=copies, stamps=stamps)
-        self._put(Entry(self._number, tick.time_s, kept, state))
+        snapshot = self._take_snapshot() if is_due else None
+        self._put(LogEvent(self._number, tick.time_s, kept, snapshot))
 
     def episode_ended(self, reason: str) -> None:
-        """Take note of why driving ended."""
-        self._put(Entry(self._number, self._now(), EpisodeEnd(reason)))
+        """Record why driving ended."""
+        self._put(LogEvent(self._number, self._now(), EpisodeEnd(reason)))
 
-    def _put(self, entry: Entry) -> None:
+    def _take_snapshot(self) -> DriveSnapshot:
+        assert self._start is not None, "an episode starts before its ticks"
+        return DriveSnapshot(self._start, self._controller(), self._safety())
+
+    def _put(self, event: LogEvent) -> None:
         self._number += 1
         for sink in self._sinks:
-            sink(entry)
+            sink(event)
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of an array; of anything else, which is refused anyway, itself."""
+    """Return a copy of an array, and any other value itself: the loop refuses it anyway."""
     return cast("Array", value).copy() if isinstance(value, np.ndarray) else value

@@ -1,7 +1,7 @@
-"""Numbers as JSON, exactly: whatever was put in comes out again, bit for bit.
+"""Exact numbers in JSON: every float is read back bit for bit.
 
-Finite floats are written by repr. JSON knows no other ones: a field that is not finite, or of which
-an element is not, is left out and stands as text under `not_finite` instead.
+Finite floats are written by `repr`. JSON has no others: a field that is not finite, or has an
+element that is not, stands as text under `not_finite` instead.
 
     {"values": [0.5, 1.0]}                      all is finite
     {"not_finite": {"values": ["0.5", "NaN"]}}  one element is not
@@ -27,15 +27,15 @@ _SHORT.maxother = _SHORT.maxstring = 200
 
 
 def to_json(fields: Mapping[str, Any]) -> bytes:
-    """Return a message: a JSON object with these fields; those that are None are left out."""
+    """Return a JSON object with these fields, without those that are None."""
     return json.dumps(pack(fields), allow_nan=False, separators=(",", ":")).encode()
 
 
 def from_json(content: bytes) -> dict[str, Any]:
-    """Return the fields of a message; arrays are lists, and may hold NaN and infinity.
+    """Return the fields of a JSON object; arrays are lists, and may hold NaN and infinity.
 
     Raises:
-        ValueError: It is no JSON object.
+        ValueError: The content is no JSON object.
     """
     return unpack(read_object(parse_json(content.decode()), "message"))
 
@@ -71,7 +71,7 @@ def array_fields(value: Any) -> dict[str, Any]:
 
 
 def read_array(fields: Mapping[str, Any]) -> Array | str:
-    """Invert `array_fields`; what was no array of numbers comes back as its description.
+    """Invert `array_fields`; a value that was no array of numbers returns as its description.
 
     Raises:
         ValueError, KeyError, TypeError: The fields are not what `array_fields` returned.
@@ -84,7 +84,7 @@ def read_array(fields: Mapping[str, Any]) -> Array | str:
 
 
 def number(value: Any) -> float:
-    """Return a value, which may be anything, as a float; NaN where it is no number."""
+    """Return any value as a float; NaN where it is no number."""
     try:
         return float(value)
     except Exception:  # noqa: BLE001  a driver's own class raises what it likes
@@ -92,12 +92,12 @@ def number(value: Any) -> float:
 
 
 def encodable(text: object) -> str:
-    """Return text that UTF-8 can hold; half a surrogate pair, as in odd file names, is escaped."""
+    """Return text that UTF-8 can encode: half a surrogate pair, as in file names, is escaped."""
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def is_numpy(value: Any) -> bool:
-    """Tell whether a value is an array, or an element of one."""
+    """Return whether a value is an array, or an element of one."""
     return isinstance(value, (np.ndarray, np.generic))
 
 

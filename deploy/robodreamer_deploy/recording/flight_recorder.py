@@ -1,7 +1,7 @@
 """The flight recorder: the last seconds of every drive, in memory, on disk only after a fault.
 
-A dump is a log like any other. It is written beside its place and then named, so that there is
-never half a dump; the newest `KEPT` stay.
+A dump is a log like any other. It is written under a draft name and then renamed, so that no dump
+is ever half written; the newest `KEPT` stay.
 """
 
 import os
@@ -12,29 +12,29 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from robodreamer_deploy.recording.event_stream import Entry
+from robodreamer_deploy.recording.event_stream import LogEvent
 from robodreamer_deploy.recording.format import WallClock
-from robodreamer_deploy.recording.log_metadata import About
+from robodreamer_deploy.recording.log_metadata import LogMetadata
 from robodreamer_deploy.recording.private_files import make_folder, open_new
 from robodreamer_deploy.recording.ring import Ring
 from robodreamer_deploy.recording.writer import LogWriter, require_mcap
 
 SECONDS = 20.0
 MAX_BYTES = 32 << 20
-KEPT = 20
+KEPT = 20  # dumps
 PATTERN = "flight-*.mcap"
 
 
 class FlightRecorder:
-    """Keeps the newest entries of a drive. `put` is a sink of a `Tape`.
+    """Memory of a drive's newest events, whose `put` is a sink of an `EventStream`.
 
     Args:
-        about: What drives.
+        metadata: Facts of the drive.
         now: The loop's clock, in seconds.
-        folder: Where dumps go; it is made when one is written. None for the user's own, or a
+        folder: Folder of the dumps, created with the first one. None for the user's own, or a
             private one among the temporary files where the user has none that can be written to.
-        seconds: How far back it remembers.
-        max_bytes: How much memory it takes; with large cameras this may be fewer seconds.
+        seconds: Length of the memory.
+        max_bytes: Bound of the memory; with large cameras this may be fewer seconds.
 
     Raises:
         RobotError: `mcap`, which a dump needs, is missing.
@@ -42,7 +42,7 @@ class FlightRecorder:
 
     def __init__(
         self,
-        about: About,
+        metadata: LogMetadata,
         *,
         now: Callable[[], float],
         folder: Path | None = None,
@@ -50,34 +50,34 @@ class FlightRecorder:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         require_mcap()
-        self._about = about
+        self._metadata = metadata
         self._folder = folder
         self._clock = WallClock(time.time_ns(), now())
         self._ring = Ring(max_bytes, seconds)
         self._is_dumping = threading.Lock()
 
-    def put(self, entry: Entry) -> None:
-        """Take an entry; returns within microseconds."""
-        self._ring.put(entry)
+    def put(self, event: LogEvent) -> None:
+        """Take an event; returns within microseconds."""
+        self._ring.put(event)
 
     def dump(self, fault: str) -> Path | None:
-        """Write what is remembered; return where, or None if nothing has happened yet.
+        """Write the memory to a file and return its path; None if nothing has happened yet.
 
-        Whatever is going on meanwhile is not disturbed; any thread may ask.
+        Any thread may call it while the drive goes on.
 
         Raises:
-            OSError: The disk is full or failed; older dumps are what they were.
+            OSError: The disk is full or failed; older dumps are unchanged.
         """
         with self._is_dumping:
-            entries = self._ring.look()
-            if not entries:
+            events = self._ring.look()
+            if not events:
                 return None
             folder = self._made_folder()
             stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
             path = folder / f"flight-{stamp}.mcap"
             draft = folder / f".{path.name}.tmp"
             try:
-                self._write(draft, entries, fault)
+                self._write(draft, events, fault)
                 draft.replace(path)
             finally:
                 draft.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ class FlightRecorder:
             return path
 
     def _made_folder(self) -> Path:
-        """Return the folder of the dumps, which is there now."""
+        """Return the folder of the dumps, which exists now."""
         folder = self._folder or default_folder()
         try:
             if folder is not None:
@@ -97,11 +97,11 @@ class FlightRecorder:
         self._folder = Path(tempfile.mkdtemp(prefix="robodreamer-flights-"))
         return self._folder
 
-    def _write(self, path: Path, entries: list[Entry], fault: str) -> None:
+    def _write(self, path: Path, events: list[LogEvent], fault: str) -> None:
         with open_new(path) as file:
-            writer = LogWriter(file, self._about, self._clock)
-            for entry in entries:
-                writer.write(entry)
+            writer = LogWriter(file, self._metadata, self._clock)
+            for event in events:
+                writer.write(event)
             writer.finish(0, fault)
             file.flush()
             os.fsync(file.fileno())
@@ -113,10 +113,10 @@ def _forget_oldest(folder: Path) -> None:
 
 
 def default_folder() -> Path | None:
-    """Return where this user's programs keep what should outlive a restart; None without a home.
+    """Return the folder of this user's dumps; None for a user without a home.
 
-    That is $XDG_STATE_HOME, if it is absolute, or ~/.local/state, by the XDG base directory
-    specification.
+    It lies in $XDG_STATE_HOME if that is absolute, or else in ~/.local/state, by the XDG base
+    directory specification: state that outlives a restart.
     """
     state = Path(os.environ.get("XDG_STATE_HOME") or ".")
     try:

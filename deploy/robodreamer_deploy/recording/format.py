@@ -1,15 +1,15 @@
-"""Entries as messages of a log, and back: one topic per signal, and one for each kind of event.
+"""Events as messages of a log, and back: one topic per signal, and one for each kind of event.
 
     /image/<camera>                  foxglove.RawImage
-    /proprio/<name>, /goal/<name>    values, with type, shape and labels; cameras that are no
-                                     pictures too
-    /tick                            all else about a tick
-    /state                           the controller's state after a tick, in some
-    /episode                         an episode began, or driving ended
-    /about                           the facts of the drive, once, of no entry
-    /joint_states, /calibration/...  of `named_signals`, for people
+    /proprio/<name>, /goal/<name>    values, with type, shape and labels; so too a camera's value
+                                     that is no picture
+    /tick                            the rest of a tick
+    /state                           snapshot after a tick, once a second
+    /episode                         start of an episode, or end of driving
+    /about                           the drive's metadata, once; belongs to no event
+    /joint_states, /calibration/...  for people, see `foxglove_messages`
 
-All messages of an entry have its number as sequence number. A tick is whole when its `/tick` and
+All messages of an event have its number as sequence number. A tick is whole when its `/tick` and
 all signals that it lists are there.
 """
 
@@ -24,11 +24,11 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control import states
-from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.events import EpisodeEnd, EpisodeStart, Tick
 from robodreamer_deploy.control.safety import SafetySnapshot
 from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.policy.controller import Snapshot, Step
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
+from robodreamer_deploy.recording.event_stream import DriveSnapshot, LogEvent
 from robodreamer_deploy.recording.exact_json import (
     array_fields,
     from_json,
@@ -38,59 +38,73 @@ from robodreamer_deploy.recording.exact_json import (
     to_json,
     unpack,
 )
-from robodreamer_deploy.recording.named_signals import JOINTS, NamedSignals
-from robodreamer_deploy.recording.raw_image import NANO, image_message, is_picture, read_image
+from robodreamer_deploy.recording.foxglove_messages import (
+    JOINTS,
+    NANO,
+    NamedSignals,
+    image_message,
+    is_picture,
+    read_image,
+)
+from robodreamer_deploy.recording.schemas import (
+    CAMERA,
+    EPISODE,
+    JOINT_STATES,
+    PICTURE,
+    SCHEMA_OF,
+    SIGNAL,
+    STATE,
+    TICK,
+)
 
-TICK, STATE, EPISODE, ABOUT = "/tick", "/state", "/episode", "/about"
 MAX_WORDS, MAX_WORD = 100, 1000
-"""Of a tick's limits and missing cameras, and characters of each: no drive has as many."""
-LATEST_NS = 2**63 - 1
+"""Most limits or missing cameras of a tick, and most characters of each: no drive has as many."""
+LATEST_NS = 2**63 - 1  # of a signed time, as most readers of MCAP keep it
 
 _SHORT = reprlib.Repr()
 Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
 
 
 class Message(NamedTuple):
-    """What one topic says of one entry."""
+    """Content of one topic for one event."""
 
     topic: str
+    schema: str  # name of its schema
     time_s: float  # when it was measured, or else when the tick began
     content: bytes
 
 
 class DamagedError(ValueError):
-    """A message is not what a recorder writes."""
+    """Error of a message that no recorder writes."""
 
 
-def messages_of(entry: Entry, wall_ns: "WallClock", named: NamedSignals) -> Iterator[Message]:
-    """Yield the messages of an entry, in order."""
-    if isinstance(entry.event, Tick):
-        tick = entry.event
+def to_messages(event: LogEvent, wall_ns: "WallClock", named: NamedSignals) -> Iterator[Message]:
+    """Yield the messages of an event, in order."""
+    if isinstance(event.payload, Tick):
+        tick = event.payload
         tick_ns = wall_ns(tick.time_s)
         for name, value in tick.observation.items():
-            stamp_s = number(tick.stamps.get(name, tick.time_s))
-            time_s = stamp_s if math.isfinite(stamp_s) else tick.time_s
-            labels = named.labels(name, value)
-            yield Message(f"/{name}", time_s, _signal(name, value, wall_ns(time_s), labels))
+            yield _signal(name, value, tick, wall_ns, named.labels(name, value))
         if (joints := named.joint_states(tick.observation, tick_ns)) is not None:
-            yield Message(JOINTS, tick.time_s, to_json(joints))
-        if entry.state is not None:
+            yield Message(JOINTS, JOINT_STATES, tick.time_s, to_json(joints))
+        if event.snapshot is not None:
             for topic, fields in named.calibrations(tick_ns):
-                yield Message(topic, tick.time_s, to_json(fields))
-            yield Message(STATE, tick.time_s, to_json(_state_fields(entry.state)))
-        yield Message(TICK, tick.time_s, to_json(_tick_fields(tick)))
+                yield Message(topic, CAMERA, tick.time_s, to_json(fields))
+            fields = _snapshot_fields(event.snapshot)
+            yield Message(STATE, SCHEMA_OF[STATE], tick.time_s, to_json(fields))
+        yield Message(TICK, SCHEMA_OF[TICK], tick.time_s, to_json(_tick_fields(tick)))
     else:
-        kind = "start" if isinstance(entry.event, EpisodeStart) else "end"
-        fields = {"event": kind, "time_s": entry.time_s, **entry.event._asdict()}
-        yield Message(EPISODE, entry.time_s, to_json(fields))
+        kind = "start" if isinstance(event.payload, EpisodeStart) else "end"
+        fields = {"event": kind, "time_s": event.time_s, **event.payload._asdict()}
+        yield Message(EPISODE, SCHEMA_OF[EPISODE], event.time_s, to_json(fields))
 
 
-@np.errstate(over="raise", invalid="raise")  # a number that is beyond its type was not recorded
-def entry_of(number: int, messages: Mapping[str, bytes]) -> Entry:
-    """Return the entry whose messages these are, by topic; `/tick` or `/episode` is among them.
+@np.errstate(over="raise", invalid="raise")  # a number beyond its type was not recorded
+def from_messages(number: int, messages: Mapping[str, bytes]) -> LogEvent:
+    """Return the event of these messages, by topic; `/tick` or `/episode` is among them.
 
     Raises:
-        DamagedError: One is missing, or not what a recorder writes.
+        DamagedError: A message is missing, or no recorder writes it.
     """
     try:
         if EPISODE in messages:
@@ -105,30 +119,35 @@ def entry_of(number: int, messages: Mapping[str, bytes]) -> Entry:
             "step": None if step is None else _read(Step, unpack(step)),
         }
         tick = _read(Tick, fields)
-        state = _state(from_json(messages[STATE])) if STATE in messages else None
+        snapshot = _snapshot(from_json(messages[STATE])) if STATE in messages else None
     except KeyError as error:
         raise DamagedError(f"{error.args[0]} is missing") from error
     except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
         raise DamagedError(" ".join(str(error).split())) from error
-    return Entry(number, tick.time_s, tick, state)
+    return LogEvent(number, tick.time_s, tick, snapshot)
 
 
 class WallClock:
-    """Wall-clock time of moments on the loop's clock: set once, so that it never jumps."""
+    """Wall clock that is set once and follows the loop's clock, so that it never jumps."""
 
     def __init__(self, now_ns: int, now_s: float) -> None:
         self._offset_ns = now_ns - round(now_s * NANO)
 
     def __call__(self, time_s: float) -> int:
-        """Return nanoseconds since 1970 of a finite moment, within what MCAP can hold."""
+        """Return nanoseconds since 1970 of a finite moment, within the range of MCAP."""
         moved_ns = round(min(max(time_s * NANO, -LATEST_NS), LATEST_NS))  # infinity does not round
         return min(max(0, self._offset_ns + moved_ns), LATEST_NS)
 
 
-def _signal(name: str, value: Array, time_ns: int, labels: list[str] | None) -> bytes:
+def _signal(
+    name: str, value: Array, tick: Tick, wall_ns: WallClock, labels: list[str] | None
+) -> Message:
+    """Return the message of a signal, at the time of its stamp if that is a time."""
+    stamp_s = number(tick.stamps.get(name, tick.time_s))
+    time_s = stamp_s if math.isfinite(stamp_s) else tick.time_s
     if is_picture(value):
-        return image_message(name, value, time_ns)
-    return to_json({**array_fields(value), "labels": labels})
+        return Message(f"/{name}", PICTURE, time_s, image_message(name, value, wall_ns(time_s)))
+    return Message(f"/{name}", SIGNAL, time_s, to_json({**array_fields(value), "labels": labels}))
 
 
 def _value(name: str, content: bytes) -> Any:
@@ -152,19 +171,19 @@ def _stamp(fields: Mapping[str, Any]) -> tuple[str, float]:
     return found["signal"], float(found["time_s"])
 
 
-def _state_fields(state: State) -> dict[str, Any]:
-    controller = state.controller
+def _snapshot_fields(snapshot: DriveSnapshot) -> dict[str, Any]:
+    controller = snapshot.controller
     arrays = {name: _bits(array) for name, array in controller.carry._asdict().items()}
-    safety = {**state.safety._asdict(), "state": state.safety.state.value}
-    start = state.start._asdict()
+    safety = {**snapshot.safety._asdict(), "state": snapshot.safety.state.value}
+    start = snapshot.start._asdict()
     return {"start": start, "counter": controller.counter, **arrays, "safety": pack(safety)}
 
 
-def _state(fields: Mapping[str, Any]) -> State:
+def _snapshot(fields: Mapping[str, Any]) -> DriveSnapshot:
     start = _read(EpisodeStart, fields["start"])
     carry = Carry(*(_from_bits(fields[name]) for name in Carry._fields))
     controller = Snapshot(carry, start.seed, int(fields["counter"]))
-    return State(start, controller, _safety(dict(fields["safety"])))
+    return DriveSnapshot(start, controller, _safety(dict(fields["safety"])))
 
 
 def _safety(fields: dict[str, Any]) -> SafetySnapshot:
@@ -188,10 +207,10 @@ def _from_bits(fields: Mapping[str, Any]) -> Array:
     return np.frombuffer(content, "<f4").reshape(fields["shape"]).astype(np.float32)
 
 
-def _episode(number: int, fields: dict[str, Any]) -> Entry:
+def _episode(number: int, fields: dict[str, Any]) -> LogEvent:
     kind: Any = {"start": EpisodeStart, "end": EpisodeEnd}[fields.pop("event")]
     time_s = float(fields.pop("time_s"))
-    return Entry(number, time_s, _read(kind, fields))
+    return LogEvent(number, time_s, _read(kind, fields))
 
 
 def _read(kind: type[Tuple], fields: Mapping[str, Any]) -> Tuple:
@@ -220,7 +239,7 @@ def _typed(kind: Any, name: str, value: Any) -> Any:
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    """Tell whether a value is of an annotated type: numbers count from 0, texts are few, short."""
+    """Return whether a value is of an annotated type: numbers from 0 on, texts few and short."""
     origin = get_origin(kind)
     if origin is Literal:
         return value in get_args(kind)

@@ -1,6 +1,6 @@
-"""What an operator says of the episodes of a log: beside it, in LOG.marks.json.
+"""Labels of an operator for the episodes of a log, in a file beside it: LOG.labels.json.
 
-The log itself is left as it was recorded.
+The log itself stays as it was recorded.
 """
 
 import dataclasses
@@ -19,59 +19,61 @@ OUTCOMES: tuple[Outcome, ...] = ("success", "failure")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
-    """How one episode went."""
+class EpisodeLabel:
+    """Outcome of one episode."""
 
     outcome: Outcome
     reward: float
-    """For arriving at its last step; all others earned nothing."""
+    """Reward of its last step; all others earn nothing."""
     is_terminal: bool = False
-    """Whether nothing could have been earned afterwards."""
+    """Whether no reward could have followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Marks:
-    """How the episodes of a log went, by number; those of which nothing is said are left out."""
+class EpisodeLabels:
+    """Labels by the number of their episode; episodes without one are missing."""
 
-    episodes: Mapping[str, Mark] = field(default_factory=dict[str, Mark])
+    episodes: Mapping[str, EpisodeLabel] = field(default_factory=dict[str, EpisodeLabel])
 
-    def of(self, episode: int) -> Mark | None:
-        """Return what is said of an episode."""
+    def of(self, episode: int) -> EpisodeLabel | None:
+        """Return the label of an episode, or None."""
         return self.episodes.get(str(episode))
 
 
-def marks_path(log: Path) -> Path:
-    """Return where the marks of a log are."""
-    return log.with_name(f"{log.name}.marks.json")
+def labels_path(log: Path) -> Path:
+    """Return the path of a log's labels."""
+    return log.with_name(f"{log.name}.labels.json")
 
 
-def read_marks(log: Path) -> Marks:
-    """Return the marks of a log; none if there is no such file.
+def read_labels(log: Path) -> EpisodeLabels:
+    """Return the labels of a log; none where the file does not exist.
 
     Raises:
         RobotError: The file is malformed or cannot be read.
     """
-    path = marks_path(log)
+    path = labels_path(log)
     try:
-        return read_record(Marks, parse_json(path.read_text(encoding="utf-8")), "marks")
+        return read_record(EpisodeLabels, parse_json(path.read_text(encoding="utf-8")), "labels")
     except FileNotFoundError:
-        return Marks()
+        return EpisodeLabels()
     except OSError as error:
         raise RobotError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise RobotError(f"{path}: {error}") from error
 
 
-def write_mark(log: Path, episode: int, mark: Mark) -> None:
-    """Say how an episode went, in place of what was said before.
+def write_label(log: Path, episode: int, label: EpisodeLabel) -> None:
+    """Add the label of an episode, or replace the one it has.
 
     Raises:
-        RobotError: The marks cannot be read or written.
+        RobotError: The labels cannot be read or written.
     """
-    episodes = {**read_marks(log).episodes, str(episode): mark}
+    episodes = {**read_labels(log).episodes, str(episode): label}
     ordered = dict(sorted(episodes.items(), key=lambda item: int(item[0])))
-    text = json.dumps(dataclasses.asdict(Marks(episodes=ordered)), indent=2, allow_nan=False)
-    path = marks_path(log)
+    text = json.dumps(
+        dataclasses.asdict(EpisodeLabels(episodes=ordered)), indent=2, allow_nan=False
+    )
+    path = labels_path(log)
     draft = path.with_name(f".{path.name}.tmp")
     try:
         with draft.open("w", encoding="utf-8") as file:

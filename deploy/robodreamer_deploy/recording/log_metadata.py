@@ -1,4 +1,4 @@
-"""What a log has to tell besides what happened: which policy drove, how, and on what."""
+"""Facts of a drive that its log holds beside the events: policy, options, limits, versions."""
 
 import dataclasses
 import json
@@ -21,40 +21,40 @@ from robodreamer_deploy.policy.providers import import_onnxruntime
 from robodreamer_deploy.recording.exact_json import encodable, pack, unpack
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
-LOG_VERSION = 1
+LOG_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """The facts of one drive."""
+class LogMetadata:
+    """Facts of one drive."""
 
     manifest: str
-    """The policy's manifest.json, as it was."""
+    """Text of the policy's manifest.json."""
     manifest_sha256: str
-    """Of its bytes; it holds the hashes of all the policy's other files."""
+    """Checksum of the manifest's bytes; the manifest holds those of all other files."""
     robot: str
-    """As given to `--robot`."""
+    """Value of `--robot`."""
     options: Mapping[str, Any]
-    """All that the command line asked for, as JSON values."""
+    """All options of the command line, as JSON values."""
     safety: Mapping[str, Any]
-    """The limits that were in force, in the policy's units, and how the robot was set in motion."""
+    """Limits in the policy's units, warm-up and ramp of the drive."""
     versions: Mapping[str, str]
-    """Of what computed: python, numpy, onnxruntime, and the machine's type."""
+    """Versions of python, numpy and onnxruntime, and the machine's type."""
 
-    def contract_manifest(self) -> Manifest:
+    def parse_manifest(self) -> Manifest:
         """Return the manifest.
 
         Raises:
-            ValueError: It is none that this release reads.
+            ValueError: This release does not read it.
         """
         return Manifest.from_json(self.manifest)
 
     def has_other_manifest(self, sha256: str) -> bool:
-        """Tell whether the manifest is not the one with this checksum of its bytes."""
+        """Return whether the drive had a manifest with another checksum than this one."""
         return bool(self.manifest_sha256) and self.manifest_sha256 != sha256
 
-    def to_metadata(self) -> dict[str, str]:
-        """Return everything but the manifest as text by name, as MCAP wants it."""
+    def to_fields(self) -> dict[str, str]:
+        """Return everything but the manifest as text by name, the form of metadata in MCAP."""
         return {
             "log_version": str(LOG_VERSION),
             "manifest_sha256": self.manifest_sha256,
@@ -65,13 +65,13 @@ class About:
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], manifest: str) -> "About":
-        """Invert `to_metadata`.
+    def from_fields(cls, fields: Mapping[str, str], manifest: str) -> "LogMetadata":
+        """Invert `to_fields`.
 
         Raises:
-            ValueError: Another version of logs, or something is missing or malformed.
+            ValueError: The log is of another version, or a field is missing or malformed.
         """
-        values: dict[str, Any] = dict(metadata)
+        values: dict[str, Any] = dict(fields)
         if (version := values.pop("log_version", None)) != str(LOG_VERSION):
             raise ValueError(f"log version {version}; this release reads {LOG_VERSION}")
         for name in ("options", "safety", "versions"):
@@ -80,22 +80,24 @@ class About:
 
 
 class ManifestText(NamedTuple):
-    """A manifest as it stands in its file."""
+    """Manifest as it stands in its file."""
 
     text: str
     sha256: str
 
 
-def policy_manifest(folder: Path) -> ManifestText:
+def read_manifest(folder: Path) -> ManifestText:
     """Return the manifest of a policy that has been loaded."""
     content = (folder / MANIFEST).read_bytes()
     return ManifestText(content.decode(), sha256(content).hexdigest())
 
 
-def about_drive(policy: Policy, safety: Safety, robot: str, options: Mapping[str, Any]) -> About:
+def describe_drive(
+    policy: Policy, safety: Safety, robot: str, options: Mapping[str, Any]
+) -> LogMetadata:
     """Return the facts of a drive that is about to begin; options that are paths become text."""
-    manifest = policy_manifest(policy.bundle.folder)
-    return About(
+    manifest = read_manifest(policy.bundle.folder)
+    return LogMetadata(
         manifest=manifest.text,
         manifest_sha256=manifest.sha256,
         robot=robot,
@@ -105,14 +107,14 @@ def about_drive(policy: Policy, safety: Safety, robot: str, options: Mapping[str
     )
 
 
-def logged_safety(about: About, robot: Writable, is_enabled: IsEnabled) -> Safety:
-    """Return what guarded the robot of a log, for another robot.
+def logged_safety(metadata: LogMetadata, robot: Writable, is_enabled: IsEnabled) -> Safety:
+    """Return the safety of a logged drive, with its limits, for another robot.
 
     Raises:
-        ValueError: The log does not tell.
+        ValueError: The log does not hold the limits.
     """
-    fields = unpack(about.safety)
-    contract = about.contract_manifest().contract
+    fields = unpack(metadata.safety)
+    contract = metadata.parse_manifest().contract
     try:
         limits = Limits(*(np.array(fields[name], np.float64) for name in Limits._fields))
         startup = StartupProfile(
@@ -127,11 +129,11 @@ def logged_safety(about: About, robot: Writable, is_enabled: IsEnabled) -> Safet
             is_enabled=is_enabled,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"the log does not tell the limits of its drive: {error!r}") from error
+        raise ValueError(f"the log does not hold the limits of its drive: {error!r}") from error
 
 
 def versions() -> dict[str, str]:
-    """Return what the bits of a computation depend on."""
+    """Return the versions that the bits of a computation depend on."""
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,

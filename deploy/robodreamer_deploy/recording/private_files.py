@@ -8,20 +8,21 @@ FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Open a file that does not exist yet; none is ever overwritten, and no link followed.
+    """Create a file and open it for writing; an existing file or link is never written to.
 
     Raises:
-        OSError: There is one already, or it cannot be made.
+        OSError: The file exists already, or cannot be created.
     """
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; those that are there already stay as they are.
+    """Create a folder and its parents; those that exist keep their mode.
 
     Raises:
-        OSError: One cannot be made.
+        OSError: One cannot be created.
     """
+    # One by one: `mkdir(parents=True)` gives the parents the umask's mode.
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
             folder.mkdir(FOLDER_MODE, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Repeats a drive from its log, without a robot: the same controller, the same safety, bit for bit.
+"""Replay of a drive from its log, without a robot: the same controller and safety, bit for bit.
 
-Every tick holds what was read and what was done; from the one the policy's command is computed
-again, from the other what the robot answered. A tick at which the two differ is where the log was
-changed, or where the policy, onnxruntime or the machine are not those of the drive: all that comes
-after it follows from another past, so this is where comparing ends.
+Every tick holds the observation and the executed action: from the one the policy's command is
+computed again, the other stands in for the robot's answer. At a tick where the command differs, the
+log was changed, or the policy, onnxruntime or the machine are not those of the drive. All later
+ticks follow from another past, so comparing ends there.
 """
 
 from collections.abc import Iterable
@@ -15,19 +15,19 @@ import numpy as np
 from robodreamer_deploy.contract import (
     Array,
 )
-from robodreamer_deploy.control.events import EpisodeStart, Tick
-from robodreamer_deploy.control.loop import FaultTolerance
+from robodreamer_deploy.control.events import EpisodeEnd, EpisodeStart, Tick
+from robodreamer_deploy.control.fault_tolerance import FaultTolerance
 from robodreamer_deploy.control.safety import Executed, Safety, SafetySnapshot
 from robodreamer_deploy.control.surprise import SLOW_RATE
 from robodreamer_deploy.errors import RobotError, SignalError
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Snapshot, Step
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
-from robodreamer_deploy.recording.log_metadata import About, logged_safety
+from robodreamer_deploy.recording.event_stream import DriveSnapshot, LogEvent
+from robodreamer_deploy.recording.log_metadata import LogMetadata, logged_safety
 
 
 class Difference(NamedTuple):
-    """Where a log is not what this policy does here."""
+    """First tick at which a replay differs from its log."""
 
     episode: int
     tick: int  # place on the episode's grid
@@ -38,21 +38,21 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class Replayed:
-    """What came of repeating a log."""
+class ReplayResult:
+    """Result of repeating a log."""
 
     num_ticks: int = 0
     """Ticks in the log."""
     num_repeated: int = 0
-    """Ticks whose command was computed again, and is the same."""
+    """Ticks whose command was computed again and is the same."""
     num_unknown: int = 0
-    """Ticks before which something is missing, so that the model's state is not known."""
+    """Ticks after a gap and before the next snapshot: the model's state is unknown."""
     difference: Difference | None = None
     """The first tick that differs."""
 
 
 class _LoggedRobot:
-    """Answers what the robot, and whoever held the dead-man's switch, answered then."""
+    """Robot that answers from the log, as does its dead-man's switch."""
 
     def __init__(self, size: int) -> None:
         self.answer = np.zeros(size, np.float32)
@@ -67,36 +67,36 @@ class _LoggedRobot:
 
 
 class Replay:
-    """Repeats the entries of a log in order.
+    """Repetition of a log's events, in order.
 
     Args:
-        policy: The one that drove, or one that is to be compared with it.
-        about: What the log tells of the drive.
+        policy: Policy of the drive, or one to compare with it.
+        metadata: Metadata of the log.
     """
 
-    def __init__(self, policy: Policy, about: About) -> None:
-        self.result = Replayed()
+    def __init__(self, policy: Policy, metadata: LogMetadata) -> None:
+        self.result = ReplayResult()
         self._controller = Controller(policy)
         self._contract = policy.bundle.contract
-        self._about = about
+        self._metadata = metadata
         self._robot = _LoggedRobot(self._contract.action.size)
         self._safety: Safety | None = None
         self._is_known = False  # whether the controller's state is the drive's
         self._episode = 0
         self._next_number: int | None = None
 
-    def run(self, entries: Iterable[Entry]) -> Replayed:
+    def run(self, events: Iterable[LogEvent]) -> ReplayResult:
         """Repeat everything up to the first difference; later ticks are counted only."""
-        for entry in entries:
-            if self._next_number is not None and entry.number != self._next_number:
+        for event in events:
+            if self._next_number is not None and event.number != self._next_number:
                 self._lose_track()
-            self._next_number = entry.number + 1
-            if isinstance(entry.event, EpisodeStart):
-                self._start(entry.event)
-            elif isinstance(entry.event, EpisodeEnd):
+            self._next_number = event.number + 1
+            if isinstance(event.payload, EpisodeStart):
+                self._start(event.payload)
+            elif isinstance(event.payload, EpisodeEnd):
                 self._lose_track()
             else:
-                self._count(entry.event, entry.state)
+                self._count(event.payload, event.snapshot)
         return self.result
 
     def _start(self, start: EpisodeStart) -> None:
@@ -109,7 +109,7 @@ class Replay:
     def _lose_track(self) -> None:
         self._is_known, self._safety = False, None
 
-    def _count(self, tick: Tick, state: State | None) -> None:
+    def _count(self, tick: Tick, snapshot: DriveSnapshot | None) -> None:
         result = self.result
         result.num_ticks += 1
         if result.difference is not None:
@@ -121,73 +121,73 @@ class Replay:
             return
         else:
             result.num_repeated += 1
-        if state is None:
+        if snapshot is None:
             return
-        if what := self._differing_state(state) or self._why_no_state(state):
+        if what := self._differing_state(snapshot) or self._why_unfit(snapshot):
             result.difference = Difference(self._episode, tick.index, what)
         else:
-            self._go_on_from(state)
+            self._go_on_from(snapshot)
 
-    def _differing_state(self, state: State) -> str | None:
-        """Return which state after a tick is another one than in the log, or None."""
+    def _differing_state(self, snapshot: DriveSnapshot) -> str | None:
+        """Return a sentence if the state after a tick differs from the log."""
         if not self._is_known:
             return None
-        if _differs(self._controller.snapshot(), state.controller):
-            return "the model's state after it is another one than in the log"
-        if self._safety is not None and _has_other_memory(self._safety.snapshot(), state.safety):
-            return "what the limits remember after it is not what they did in the log"
+        if _differs(self._controller.snapshot(), snapshot.controller):
+            return "the model's state after it differs from the log"
+        if self._safety is not None and _has_other_memory(self._safety.snapshot(), snapshot.safety):
+            return "the memory of the limits after it differs from the log"
         return None
 
-    def _why_no_state(self, state: State) -> str | None:
-        """Return why the controller and the limits cannot go on from a state; None if they can."""
+    def _why_unfit(self, snapshot: DriveSnapshot) -> str | None:
+        """Return a sentence if the controller and the limits cannot go on from a snapshot."""
         own = self._controller.snapshot().carry
-        sizes = [array.shape for array in state.controller.carry]
-        safety = state.safety
+        sizes = [array.shape for array in snapshot.controller.carry]
+        safety = snapshot.safety
         memory = [array for array in (safety.last, safety.change) if array is not None]
         if sizes == [array.shape for array in own] and self._fits(*memory):
             return None
-        return "the state after it is none of this policy"
+        return "the state after it has other sizes than this policy's"
 
     def _fits(self, *actions: Array) -> bool:
         return all(action.shape == (self._contract.action.size,) for action in actions)
 
-    def _go_on_from(self, state: State) -> None:
-        self._controller.draw = state.start.draw
-        self._controller.restore(state.controller)
+    def _go_on_from(self, snapshot: DriveSnapshot) -> None:
+        self._controller.draw = snapshot.start.draw
+        self._controller.restore(snapshot.controller)
         self._safety = self._make_safety()
-        self._safety.restore(state.safety)
-        self._is_known, self._episode = True, state.start.number
+        self._safety.restore(snapshot.safety)
+        self._is_known, self._episode = True, snapshot.start.number
 
     def _make_safety(self) -> Safety:
         robot = self._robot
-        return logged_safety(self._about, robot, lambda: robot.is_enabled)
+        return logged_safety(self._metadata, robot, lambda: robot.is_enabled)
 
     def _repeat(self, tick: Tick) -> str | None:
-        """Compute a tick again; return in what it differs, or None."""
+        """Compute a tick again; return a sentence about what differs, or None."""
         if what := self._why_impossible(tick):
             return what
         try:
             step = self._step(tick)
         except (SignalError, NotFiniteError) as error:
-            return f"the policy refuses what it took then: {error}"
+            return f"the policy refuses what it accepted then: {error}"
         difference = _differing_step(step, tick.step) or self._differing_command(tick)
         self._controller.executed(tick.executed)
         return difference
 
     def _why_impossible(self, tick: Tick) -> str | None:
-        """Return why no drive has such a tick, or None."""
+        """Return a sentence if no drive can have such a tick."""
         actions = [tick.executed, tick.sent, None if tick.step is None else tick.step.action]
         if not self._fits(*(action for action in actions if action is not None)):
             return f"an action has another number of elements than {self._contract.action.size}"
         if tick.skipped > FaultTolerance.skipped_in_a_row and not tick.is_first:
             return (
                 f"{tick.skipped} ticks were skipped before it; after more than "
-                f"{FaultTolerance.skipped_in_a_row} a model begins anew"
+                f"{FaultTolerance.skipped_in_a_row} a model is reset"
             )
         return None
 
     def _step(self, tick: Tick) -> Step | None:
-        """Advance the model as it was advanced then, the ticks that were skipped included."""
+        """Advance the model as in the drive, over skipped ticks too."""
         if not tick.is_first:
             self._dream(tick.skipped)
         if tick.step is None:
@@ -206,11 +206,11 @@ class Replay:
         try:
             for _ in range(num_steps):
                 self._controller.skip()
-        except NotFiniteError:  # as then: the next step begins anew
+        except NotFiniteError:  # as in the drive: the next step resets the model
             pass
 
     def _differing_command(self, tick: Tick) -> str | None:
-        """Let the same safety judge the step; return in what the command differs, or None."""
+        """Pass the step through the same limits; return how the command differs, or None."""
         assert self._safety is not None, "known as long as the model's state is"
         try:
             executed = self._judge(self._safety, tick)
@@ -224,7 +224,7 @@ class Replay:
         return _differing_element("the command", executed.sent, tick.sent)
 
     def _judge(self, safety: Safety, tick: Tick) -> Executed:
-        """Return what is executed; who stopped or slowed down the drive is taken from the log."""
+        """Return the executed action; stops and slow-downs are taken from the log."""
         self._robot.answer, self._robot.is_enabled = tick.executed, "dead-man" not in tick.limits
         if tick.is_first:
             safety.begin_anew()
@@ -239,7 +239,7 @@ class Replay:
 
 
 def _differing_step(step: Step | None, logged: Step | None) -> str | None:
-    """Return in what two steps differ in any bit, or None."""
+    """Return a sentence if two steps differ in any bit."""
     if step is None or logged is None:
         return None
     if step.kind != logged.kind:
@@ -254,7 +254,7 @@ def _differing_step(step: Step | None, logged: Step | None) -> str | None:
 
 
 def _differing_element(what: str, value: Array, logged: Array) -> str | None:
-    """Return which element of two float32 arrays (A,) differs in any bit, or None; NaN is NaN."""
+    """Return a sentence if two float32 arrays (A,) differ in any bit; all NaN are the same."""
     differs = value.view(np.uint32) != logged.view(np.uint32)
     differs &= ~(np.isnan(value) & np.isnan(logged))
     if not differs.any():

@@ -1,22 +1,20 @@
-"""JSON schemas of the messages of a log. Only what Foxglove understands: one type per value."""
+"""Topics of a log and their JSON schemas, in Foxglove's subset of JSON Schema: a type per value."""
 
 import json
 from typing import Any
 
 from robodreamer_deploy.recording.exact_json import NOT_FINITE
-from robodreamer_deploy.recording.format import ABOUT, EPISODE, STATE, TICK
-from robodreamer_deploy.recording.named_signals import JOINTS
 
 Schema = dict[str, Any]
 
+TICK, STATE, EPISODE, ABOUT = "/tick", "/state", "/episode", "/about"
 PICTURE, SIGNAL = "foxglove.RawImage", "robodreamer.Signal"
 JOINT_STATES, CAMERA = "foxglove.JointStates", "foxglove.CameraCalibration"
-NAMES = {
+SCHEMA_OF = {
     ABOUT: "robodreamer.About",
     TICK: "robodreamer.Tick",
     STATE: "robodreamer.State",
     EPISODE: "robodreamer.Episode",
-    JOINTS: JOINT_STATES,
 }
 
 _NUMBER: Schema = {"type": "number"}
@@ -42,7 +40,7 @@ def _object(name: str = "", /, **properties: Schema) -> Schema:
 
 
 def _floats(name: str, /, *arrays: str, **properties: Schema) -> Schema:
-    """Return an object in which arrays of these names stand as text where they are not finite."""
+    """Return the schema of an object; arrays of these names are text where they are not finite."""
     texts: dict[str, Schema] = {array: _list(_TEXT) for array in arrays}
     properties[NOT_FINITE] = {"type": "object", "properties": texts}
     return _object(name, **properties)
@@ -86,13 +84,13 @@ SCHEMAS: dict[str, Schema] = {
         SIGNAL, "values",
         dtype=_TEXT, shape=_list(_INTEGER), values=_list(_NUMBER), text=_TEXT, labels=_list(_TEXT),
     ),
-    NAMES[ABOUT]: _object(
-        NAMES[ABOUT],
+    SCHEMA_OF[ABOUT]: _object(
+        SCHEMA_OF[ABOUT],
         log_version=_TEXT, manifest=_TEXT, manifest_sha256=_TEXT, robot=_TEXT, options=_TEXT,
         safety=_TEXT, versions=_TEXT,
     ),
-    NAMES[TICK]: _object(
-        NAMES[TICK],
+    SCHEMA_OF[TICK]: _object(
+        SCHEMA_OF[TICK],
         index=_INTEGER,
         skipped=_INTEGER,
         time_s=_NUMBER,
@@ -108,8 +106,8 @@ SCHEMAS: dict[str, Schema] = {
         limits=_list(_TEXT),
         fault=_TEXT,
     ),
-    NAMES[STATE]: _object(
-        NAMES[STATE],
+    SCHEMA_OF[STATE]: _object(
+        SCHEMA_OF[STATE],
         start=_object(number=_INTEGER, seed=_INTEGER, draw=_TEXT),
         counter=_INTEGER, deter=_BITS, stoch=_BITS, action=_BITS,
         safety=_object(
@@ -117,13 +115,13 @@ SCHEMAS: dict[str, Schema] = {
             last=_list(_NUMBER), change=_list(_NUMBER),
         ),
     ),
-    NAMES[EPISODE]: _object(
-        NAMES[EPISODE],
+    SCHEMA_OF[EPISODE]: _object(
+        SCHEMA_OF[EPISODE],
         event=_TEXT, time_s=_NUMBER, number=_INTEGER, seed=_INTEGER, draw=_TEXT, reason=_TEXT,
     ),
 }  # fmt: skip
 
 
 def schema_bytes(name: str) -> bytes:
-    """Return a schema as MCAP keeps it."""
+    """Return a schema in the form of MCAP."""
     return json.dumps(SCHEMAS[name], separators=(",", ":")).encode()

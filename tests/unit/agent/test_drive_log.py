@@ -1,4 +1,4 @@
-"""Logs on the command line: written by a drive, dumped after a fault, repeated, marked."""
+"""Logs on the command line: written by a drive, dumped after a fault, repeated, labelled."""
 
 import json
 import os
@@ -16,15 +16,15 @@ from mcap.writer import CompressionType
 import toy_policy
 from mcap_copies import Change, copy_log
 from recorded_drive import RecordedDrive
-from robodreamer.data.datasets.robot_log import Cut
+from robodreamer.data.datasets.robot_log import segments
 from robodreamer_deploy.cli import main
-from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.events import EpisodeEnd, EpisodeStart, Tick
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording import recorder, writer
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd
+from robodreamer_deploy.recording.event_stream import LogEvent
 from robodreamer_deploy.recording.flight_recorder import FlightRecorder, default_folder
-from robodreamer_deploy.recording.labels import Mark, read_marks
+from robodreamer_deploy.recording.labels import EpisodeLabel, read_labels
 from robodreamer_deploy.recording.reader import LogReader
 from toy_robot import CONTRACT
 
@@ -40,7 +40,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def said(
+def deploy(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Command:
     """Run the command; return its exit code, output and error output."""
@@ -79,50 +79,50 @@ def log(recorded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(recorded, tmp_path / "drive.mcap"))
 
 
-def test_a_drive_tells_how_much_of_it_is_on_the_disk(
-    said: Command, policy: Path, tmp_path: Path
+def test_a_drive_prints_how_much_of_it_is_on_the_disk(
+    deploy: Command, policy: Path, tmp_path: Path
 ) -> None:
-    code, out, _ = said(policy, *DRIVE, "--log", tmp_path / "drive.mcap")
+    code, out, _ = deploy(policy, *DRIVE, "--log", tmp_path / "drive.mcap")
     assert code == 0
-    assert f"log         {tmp_path / 'drive.mcap'}: 44 entries, 0 lost" in out
+    assert f"log         {tmp_path / 'drive.mcap'}: 44 events, 0 lost" in out
     assert not dumps()  # nothing went wrong
 
 
-def test_a_log_is_repeated_from_the_command_line(said: Command, policy: Path, log: Path) -> None:
-    code, out, _ = said(policy, "--replay", log)
+def test_a_log_is_repeated_from_the_command_line(deploy: Command, policy: Path, log: Path) -> None:
+    code, out, _ = deploy(policy, "--replay", log)
     assert code == 0
     assert f"log         recorded with {TOY}:Point, python 3" in out
     assert "the same    40 of 40 ticks, bit for bit" in out
-    options = LogReader(log).about.options
+    options = LogReader(log).metadata.options
     assert (options["max_rate"], options["draw"], options["seed"]) == ([4.0, 4.0], "sample", 0)
 
 
-def test_a_log_that_was_cut_is_repeated_as_far_as_it_goes_and_is_not_called_good(
-    said: Command, policy: Path, log: Path
+def test_a_cut_log_is_repeated_up_to_the_cut_and_is_damaged(
+    deploy: Command, policy: Path, log: Path
 ) -> None:
     content = log.read_bytes()
     log.write_bytes(content[: 2 * len(content) // 3])
-    code, out, _ = said(policy, "--replay", log)
+    code, out, _ = deploy(policy, "--replay", log)
     assert code == 1
     assert f"DAMAGED     the log was cut at byte {2 * len(content) // 3}" in out
     assert "bit for bit" in out
 
 
 @pytest.mark.parametrize("part", range(20))
-def test_no_log_with_a_flipped_bit_is_called_good(
-    said: Command, policy: Path, log: Path, part: int
+def test_a_log_with_a_flipped_bit_is_damaged(
+    deploy: Command, policy: Path, log: Path, part: int
 ) -> None:
     content = bytearray(log.read_bytes())
     end = content.rindex(b"\x0f\x04\0\0\0\0\0\0\0")  # of what is read: the rest are indexes
     content[8 + part * (end - 8) // 20] ^= 1 << part % 8
     log.write_bytes(content)
-    code, out, err = said(policy, "--replay", log)
+    code, out, err = deploy(policy, "--replay", log)
     assert code in (1, 2)
-    assert "DAMAGED" in out or "does not tell what drove" in err or "ends before" in err
+    assert "DAMAGED" in out or "cannot be read" in err or "ends before" in err
 
 
 def changing(number: int, **changes: Any) -> Change:
-    """Return what changes fields of the tick with a number in the second episode."""
+    """Return a function that changes fields of one tick of the second episode."""
     ticks: list[str] = []
 
     def change(topic: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -132,16 +132,16 @@ def changing(number: int, **changes: Any) -> Change:
     return change
 
 
-def test_a_changed_log_and_another_policy_are_told_apart_at_a_tick(
-    said: Command, policy: Path, log: Path, tmp_path: Path
+def test_a_changed_log_and_another_policy_differ_at_a_tick(
+    deploy: Command, policy: Path, log: Path, tmp_path: Path
 ) -> None:
     changed = copy_log(log, tmp_path / "changed.mcap", changing(13, executed=[0.25, 0.5]))
-    code, out, _ = said(policy, "--replay", changed)
+    code, out, _ = deploy(policy, "--replay", changed)
     assert code == 1
     assert "DAMAGED" not in out  # its checksums are right
     assert re.search("DIFFERENT   episode 1, tick 1[34]: ", out)
     other = toy_policy.write_bundle(tmp_path / "other", weights=toy_policy.make_weights(5))
-    code, out, _ = said(other, "--replay", log)
+    code, out, _ = deploy(other, "--replay", log)
     assert code == 1
     assert "the policy is another one than in the log" in out
     assert "DIFFERENT   episode 0, tick 0: element 0 of the action" in out
@@ -170,58 +170,58 @@ def test_a_changed_log_and_another_policy_are_told_apart_at_a_tick(
         ({"what": "x" * 10_000}, "unknown fields: what"),
     ],
 )
-def test_a_tick_that_no_drive_has_is_said_at_once(
-    said: Command, policy: Path, log: Path, tmp_path: Path, changes: dict[str, Any], words: str
+def test_an_impossible_tick_gives_one_clear_line(
+    deploy: Command, policy: Path, log: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     changed = copy_log(log, tmp_path / "changed.mcap", changing(13, **changes))
-    code, out, _ = said(policy, "--replay", changed)
+    code, out, _ = deploy(policy, "--replay", changed)
     assert code == 1
-    assert re.search("(DIFFERENT   episode 1, tick 13: |DAMAGED     entry 36 is damaged: )", out)
+    assert re.search("(DIFFERENT   episode 1, tick 13: |DAMAGED     event 36 is damaged: )", out)
     assert words in out
     assert max(map(len, out.splitlines())) < 300
 
 
 @pytest.mark.parametrize("has_facts", [True, False])
 @pytest.mark.parametrize("compression", list(CompressionType))
-def test_a_log_that_other_programs_packed_anew_is_as_good(
-    said: Command, policy: Path, log: Path, tmp_path: Path, compression: CompressionType,
+def test_a_log_that_another_program_repacked_is_as_good(
+    deploy: Command, policy: Path, log: Path, tmp_path: Path, compression: CompressionType,
     *, has_facts: bool,
 ) -> None:  # fmt: skip
     copy = copy_log(log, tmp_path / "copy.mcap", compression=compression, has_facts=has_facts)
-    assert LogReader(copy).about == LogReader(log).about
-    code, out, _ = said(policy, "--replay", copy)
+    assert LogReader(copy).metadata == LogReader(log).metadata
+    code, out, _ = deploy(policy, "--replay", copy)
     assert code == 0
     assert "the same    40 of 40 ticks, bit for bit" in out
-    assert said("mark", copy, "success", "--episode", 1)[0] == 0
+    assert deploy("label", copy, "success", "--episode", 1)[0] == 0
 
 
 def test_a_copy_that_lost_the_numbers_of_its_messages_is_damaged(
-    said: Command, policy: Path, log: Path, tmp_path: Path
+    deploy: Command, policy: Path, log: Path, tmp_path: Path
 ) -> None:
     copy = copy_log(log, tmp_path / "copy.mcap", has_numbers=False)
-    code, out, _ = said(policy, "--replay", copy)
+    code, out, _ = deploy(policy, "--replay", copy)
     assert code in (1, 2)
-    assert "DAMAGED     entry 0 has /tick twice: a copy has lost the numbers" in out
+    assert "DAMAGED     event 0 has /tick twice: a copy has lost the numbers" in out
 
 
-def test_what_was_left_out_of_a_copy_is_said(
-    said: Command, policy: Path, log: Path, tmp_path: Path
+def test_events_that_a_copy_left_out_are_counted(
+    deploy: Command, policy: Path, log: Path, tmp_path: Path
 ) -> None:
     def first_episode(topic: str, fields: dict[str, Any]) -> dict[str, Any] | None:
         began.extend([topic] if fields.get("event") == "start" else [])
         return fields if len(began) < 2 else None
 
     began: list[str] = []
-    code, out, _ = said(policy, "--replay", copy_log(log, tmp_path / "part.mcap", first_episode))
+    code, out, _ = deploy(policy, "--replay", copy_log(log, tmp_path / "part.mcap", first_episode))
     assert code == 0
-    assert "part        22 of 44 entries were left out" in out
+    assert "part        22 of 44 events were left out" in out
     assert "the same    20 of 20 ticks, bit for bit" in out
     ticks = copy_log(
         log, tmp_path / "ticks.mcap", lambda t, fields: fields if t != "/goal/target" else None
     )
-    code, out, err = said(policy, "--replay", ticks)
+    code, out, err = deploy(policy, "--replay", ticks)
     assert (code, "holds no tick that can be repeated" in err) == (2, True)
-    assert "DAMAGED     entry 1 is damaged: /goal/target is missing" in out
+    assert "DAMAGED     event 1 is damaged: /goal/target is missing" in out
     assert "DAMAGED     and 30 times more" in out
 
 
@@ -240,19 +240,19 @@ def breaking(tmp_path: Path) -> str:
 
 
 def test_after_a_fault_the_last_seconds_are_kept(
-    said: Command, policy: Path, breaking: str
+    deploy: Command, policy: Path, breaking: str
 ) -> None:
-    code, out, _ = said(policy, "--robot", breaking, "--fast", "--draw", "sample")
+    code, out, _ = deploy(policy, "--robot", breaking, "--fast", "--draw", "sample")
     assert code == 1
     (dump,) = dumps()
     assert f"recorder    the last 20 s are in {dump}" in out
     reader = LogReader(dump)
-    *_, last = reader.entries()
-    assert isinstance(last.event, EpisodeEnd)
-    assert "the gear is stripped" in last.event.reason
+    *_, last = reader.events()
+    assert isinstance(last.payload, EpisodeEnd)
+    assert "the gear is stripped" in last.payload.reason
     assert "the gear is stripped" in reader.fault
     assert "\x1b" not in out
-    code, out, _ = said(policy, "--replay", dump)
+    code, out, _ = deploy(policy, "--replay", dump)
     assert code == 0
     assert "the gear is stripped\\x1b[2J" in out
     assert "written because of: " in out
@@ -260,8 +260,8 @@ def test_after_a_fault_the_last_seconds_are_kept(
 
 
 @pytest.mark.parametrize("stamp", ["nan", "inf", "-1e300"])
-def test_a_stamp_that_is_no_time_stops_the_drive_and_is_on_record(
-    said: Command, policy: Path, tmp_path: Path, stamp: str
+def test_a_stamp_that_is_no_time_stops_the_drive_and_is_recorded(
+    deploy: Command, policy: Path, tmp_path: Path, stamp: str
 ) -> None:
     robot = tmp_path / "stamping.py"
     robot.write_text(
@@ -272,13 +272,13 @@ def test_a_stamp_that_is_no_time_stops_the_drive_and_is_on_record(
     )
     log, report = tmp_path / "drive.mcap", tmp_path / "report.json"
     drive = [policy, "--robot", f"{robot}:Stamping", "--no-real-time", "--log", log]
-    code, out, _ = said(*drive, "--report", report)
+    code, out, _ = deploy(*drive, "--report", report)
     assert code == 1
     assert "faults in a row" in json.loads(report.read_text())["fault"]
     assert out.rstrip().endswith("; the robot holds")
     (dump,) = dumps()
     for path in (log, dump):
-        ticks = [e.event for e in LogReader(path).entries() if isinstance(e.event, Tick)]
+        ticks = [e.payload for e in LogReader(path).events() if isinstance(e.payload, Tick)]
         assert len(ticks) > 5
         for tick in ticks:
             assert list(tick.stamps) == ["proprio/position", "more\\udcff"]
@@ -288,11 +288,11 @@ def test_a_stamp_that_is_no_time_stops_the_drive_and_is_on_record(
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_logs_and_dumps_are_the_owners_alone(
-    said: Command, policy: Path, breaking: str, tmp_path: Path, umask: int
+    deploy: Command, policy: Path, breaking: str, tmp_path: Path, umask: int
 ) -> None:
     before = os.umask(umask)
     try:
-        said(policy, "--robot", breaking, "--fast", "--log", tmp_path / "drive.mcap")
+        deploy(policy, "--robot", breaking, "--fast", "--log", tmp_path / "drive.mcap")
     finally:
         os.umask(before)
     (dump,) = dumps()
@@ -305,8 +305,8 @@ def test_logs_and_dumps_are_the_owners_alone(
 
 
 @pytest.mark.parametrize("kind", ["no home", "a home that cannot be made", "a relative one"])
-def test_without_a_home_a_dump_goes_to_a_private_folder_and_that_is_said(
-    said: Command, policy: Path, breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_without_a_home_a_dump_goes_to_a_private_folder_that_is_printed(
+    deploy: Command, policy: Path, breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:  # fmt: skip
     def no_home() -> Path:
@@ -316,7 +316,7 @@ def test_without_a_home_a_dump_goes_to_a_private_folder_and_that_is_said(
     state = {"no home": "", "a relative one": "state"}.get(kind, "/proc/nobody")
     monkeypatch.setenv("XDG_STATE_HOME", state)
     monkeypatch.setattr(Path, "home", no_home)
-    _, out, _ = said(policy, "--robot", breaking, "--fast")
+    _, out, _ = deploy(policy, "--robot", breaking, "--fast")
     (folder,) = tmp_path.glob("robodreamer-flights-*")
     (dump,) = folder.iterdir()
     assert f"recorder    the last 20 s are in {dump}" in out
@@ -325,7 +325,7 @@ def test_without_a_home_a_dump_goes_to_a_private_folder_and_that_is_said(
 
 
 def test_whatever_the_flight_recorder_raises_is_one_line(
-    said: Command, policy: Path, breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deploy: Command, policy: Path, breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dump(*_: object) -> None:
         raise OverflowError("no such\nnumber")
@@ -333,66 +333,66 @@ def test_whatever_the_flight_recorder_raises_is_one_line(
     monkeypatch.setattr(FlightRecorder, "dump", dump)
     report = tmp_path / "report.json"
     drive = [policy, "--robot", breaking, "--fast", "--report", report]
-    code, out, _ = said(*drive)
+    code, out, _ = deploy(*drive)
     assert code == 1
     assert "recorder    the last 20 s cannot be written: OverflowError in test_drive_log.py" in out
     assert "no such number\n" in out
     assert json.loads(report.read_text())["fault"]
 
 
-def test_an_episode_has_one_number_on_the_screen_in_report_log_marks_and_replay(
-    said: Command, policy: Path, tmp_path: Path
+def test_an_episode_has_one_number_on_the_screen_in_report_log_labels_and_replay(
+    deploy: Command, policy: Path, tmp_path: Path
 ) -> None:
     log, report = tmp_path / "drive.mcap", tmp_path / "report.json"
     drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 3, "--seed", 7]
-    _, out, _ = said(*drive, "--log", log, "--report", report)
+    _, out, _ = deploy(*drive, "--log", log, "--report", report)
     shown = {
         int(n): int(seed)
         for n, seed in re.findall(r"^episode (\d+) +seed (\d+)", out, re.MULTILINE)
     }
     assert shown == {0: 7, 1: 8, 2: 9}
-    told = json.loads(report.read_text())["episodes"]
-    assert {episode["number"]: episode["seed"] for episode in told} == shown
-    starts = [e.event for e in LogReader(log).entries() if isinstance(e.event, EpisodeStart)]
+    reported = json.loads(report.read_text())["episodes"]
+    assert {episode["number"]: episode["seed"] for episode in reported} == shown
+    starts = [e.payload for e in LogReader(log).events() if isinstance(e.payload, EpisodeStart)]
     assert {start.number: start.seed for start in starts} == shown
     for number in shown:
-        _, out, _ = said("mark", log, "success", "--episode", number)
+        _, out, _ = deploy("label", log, "success", "--episode", number)
         assert f"episode {number} is a success" in out
-    stretches = Cut(CONTRACT).stretches(LogReader(log).entries())
-    assert {stretch.episode: read_marks(log).of(stretch.episode) for stretch in stretches} == {
-        number: Mark(outcome="success", reward=1.0) for number in shown
+    found = segments(LogReader(log).events(), CONTRACT).segments
+    assert {segment.episode: read_labels(log).of(segment.episode) for segment in found} == {
+        number: EpisodeLabel(outcome="success", reward=1.0) for number in shown
     }
     other = toy_policy.write_bundle(tmp_path / "other", weights=toy_policy.make_weights(5))
-    assert "DIFFERENT   episode 0, tick 0: " in said(other, "--replay", log)[1]
+    assert "DIFFERENT   episode 0, tick 0: " in deploy(other, "--replay", log)[1]
 
 
-def test_an_episode_of_which_a_dump_has_only_the_end_can_be_marked(
-    said: Command, policy: Path, tmp_path: Path
+def test_an_episode_of_which_a_dump_has_only_the_end_can_be_labelled(
+    deploy: Command, policy: Path, tmp_path: Path
 ) -> None:
-    told: list[Entry] = []
+    recorded_events: list[LogEvent] = []
     drive = RecordedDrive(Policy(load_bundle(policy)))
-    drive.record([told.append], range(3))
-    flight = FlightRecorder(drive.about(), now=drive.clock.now, folder=tmp_path, seconds=0.3)
-    for entry in told:
-        flight.put(entry)
+    drive.record([recorded_events.append], range(3))
+    flight = FlightRecorder(drive.metadata(), now=drive.clock.now, folder=tmp_path, seconds=0.3)
+    for event in recorded_events:
+        flight.put(event)
     dump = flight.dump("over")
     assert dump is not None
-    assert not any(isinstance(entry.event, EpisodeStart) for entry in LogReader(dump).entries())
-    assert said("mark", dump, "failure", "--episode", 2)[0] == 0
-    code, _, err = said("mark", dump, "failure", "--episode", 1)
+    assert not any(isinstance(event.payload, EpisodeStart) for event in LogReader(dump).events())
+    assert deploy("label", dump, "failure", "--episode", 2)[0] == 0
+    code, _, err = deploy("label", dump, "failure", "--episode", 1)
     assert (code, "has no episode 1; it holds 2\n" in err) == (2, True)
 
 
-def test_an_operator_marks_episodes(said: Command, log: Path) -> None:
-    code, out, _ = said("mark", log, "success", "--episode", 1, "--terminal")
-    assert (code, out) == (0, f"{log}.marks.json: episode 1 is a success, reward 1\n")
-    assert said("mark", log, "failure", "--episode", 0, "--reward", -2.5)[0] == 0
-    assert read_marks(log).of(1) == Mark(outcome="success", reward=1.0, is_terminal=True)
-    assert read_marks(log).of(0) == Mark(outcome="failure", reward=-2.5)
-    assert json.loads(Path(f"{log}.marks.json").read_text())["episodes"].keys() == {"0", "1"}
-    code, _, err = said("mark", log, "success", "--episode", 2)
+def test_an_operator_labels_episodes(deploy: Command, log: Path) -> None:
+    code, out, _ = deploy("label", log, "success", "--episode", 1, "--terminal")
+    assert (code, out) == (0, f"{log}.labels.json: episode 1 is a success, reward 1\n")
+    assert deploy("label", log, "failure", "--episode", 0, "--reward", -2.5)[0] == 0
+    assert read_labels(log).of(1) == EpisodeLabel(outcome="success", reward=1.0, is_terminal=True)
+    assert read_labels(log).of(0) == EpisodeLabel(outcome="failure", reward=-2.5)
+    assert json.loads(Path(f"{log}.labels.json").read_text())["episodes"].keys() == {"0", "1"}
+    code, _, err = deploy("label", log, "success", "--episode", 2)
     assert (code, "has no episode 2; it holds 0 to 1" in err) == (2, True)
-    code, _, err = said("mark", log, "success", "--episode", 0, "--reward", "nan")
+    code, _, err = deploy("label", log, "success", "--episode", 0, "--reward", "nan")
     assert (code, "--reward nan is not finite" in err) == (2, True)
 
 
@@ -405,48 +405,48 @@ def test_an_operator_marks_episodes(said: Command, log: Path) -> None:
         (["--robot", f"{TOY}:Bench", "--log", "none/log.mcap"], "there is no folder none"),
     ],
 )
-def test_what_cannot_be_read_or_written_is_said(
-    said: Command, policy: Path, words: list[object], reason: str
+def test_a_file_that_cannot_be_read_or_written_raises_a_clear_error(
+    deploy: Command, policy: Path, words: list[object], reason: str
 ) -> None:
-    code, _, err = said(policy, *words)
+    code, _, err = deploy(policy, *words)
     assert code == 2
     assert reason in err
 
 
 def test_a_disk_that_is_full_costs_the_log_and_is_a_fault(
-    said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deploy: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = Path("/dev/full").open("wb")  # noqa: SIM115  the recorder closes it
     monkeypatch.setattr(recorder, "open_new", lambda _: full)
     log = tmp_path / "log.mcap"
     drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 1, "--log", log]
-    code, out, _ = said(*drive)
+    code, out, _ = deploy(*drive)
     assert code == 1
     assert f"FAULT       {log} ends early: [Errno 28] No space left on device" in out
     assert "stopped     all episodes are over; the robot holds" in out
 
 
 def test_without_the_package_mcap_a_robot_drives_but_is_not_recorded(
-    said: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deploy: Command, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mcap", None)
     drive = [policy, "--robot", f"{TOY}:Point", "--fast", "--episodes", 1]
-    code, out, _ = said(*drive)
+    code, out, _ = deploy(*drive)
     assert code == 0
     assert "recorder    off: logs need the package mcap: pip install 'robodreamer[log]'" in out
-    code, _, err = said(*drive, "--log", tmp_path / "log.mcap")
+    code, _, err = deploy(*drive, "--log", tmp_path / "log.mcap")
     assert code == 2
     assert "pip install 'robodreamer[log]'" in err
     assert not (tmp_path / "log.mcap").exists()
 
 
-def test_a_real_drive_in_simulation_is_repeated_to_the_bit(said: Command, tmp_path: Path) -> None:
+def test_a_real_drive_in_simulation_is_repeated_to_the_bit(deploy: Command, tmp_path: Path) -> None:
     log = tmp_path / "reach.mcap"
-    code, *_ = said(
+    code, *_ = deploy(
         POLICIES / "fetch_reach", "--robot", SIMULATED,
         "--fast", "--draw", "sample", "--episodes", 2, "--log", log,
     )  # fmt: skip
     assert code == 0
-    code, out, _ = said(POLICIES / "fetch_reach", "--replay", log)
+    code, out, _ = deploy(POLICIES / "fetch_reach", "--replay", log)
     assert code == 0
     assert "the same    100 of 100 ticks, bit for bit" in out

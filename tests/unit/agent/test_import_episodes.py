@@ -1,4 +1,4 @@
-"""Logs as experience: steps that follow each other, rewards as far as anybody knows them."""
+"""Import of logs: steps that follow each other, and rewards where they are known."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer.data.datasets.robot_log import UNKNOWN_EPISODE, Cut, Stretch
+from robodreamer.data.datasets.robot_log import UNKNOWN_EPISODE, Segment, segments
 from robodreamer.data.episode_records import (
     lay_out,
     make_records,
@@ -21,11 +21,17 @@ from robodreamer.data.episode_records import (
 )
 from robodreamer.models.sampling import ModeSampler
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.control.events import EpisodeStart, Tick
+from robodreamer_deploy.control.events import EpisodeEnd, EpisodeStart, Tick
 from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.policy.controller import Step
-from robodreamer_deploy.recording.event_stream import Entry, EpisodeEnd, State
-from robodreamer_deploy.recording.labels import Mark, Marks, marks_path, read_marks, write_mark
+from robodreamer_deploy.recording.event_stream import DriveSnapshot, LogEvent
+from robodreamer_deploy.recording.labels import (
+    EpisodeLabel,
+    EpisodeLabels,
+    labels_path,
+    read_labels,
+    write_label,
+)
 from robodreamer_sim.env import SignalEvaluation
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
@@ -45,7 +51,7 @@ def observation(value: float) -> dict[str, Array]:
 
 
 def tick(index: int, **changes: Any) -> Tick:
-    """Return a tick whose signals and action tell its index."""
+    """Return a tick whose signals and action follow from its index."""
     action = np.full(2, index / 100, np.float32)
     whole = Tick(
         index=index, skipped=0, time_s=0.02 * index, lateness_s=0.0, sense_to_act_s=0.0,
@@ -56,36 +62,36 @@ def tick(index: int, **changes: Any) -> Tick:
     return whole._replace(**changes)
 
 
-def drive(*episodes: list[Tick]) -> list[Entry]:
-    events: list[Any] = []
+def drive(*episodes: list[Tick]) -> list[LogEvent]:
+    payloads: list[Any] = []
     for number, ticks in enumerate(episodes):
-        events += [EpisodeStart(number, number, "mode"), *ticks, EpisodeEnd("over")]
-    return [Entry(number, 0.0, event) for number, event in enumerate(events)]
+        payloads += [EpisodeStart(number, number, "mode"), *ticks, EpisodeEnd("over")]
+    return [LogEvent(number, 0.0, payload) for number, payload in enumerate(payloads)]
 
 
-def indices(stretch: Stretch) -> list[int]:
-    return [int(step["proprio/position"][0]) for step in stretch.observations]
+def indices(segment: Segment) -> list[int]:
+    return [int(step["proprio/position"][0]) for step in segment.observations]
 
 
-def stretches(entries: list[Entry]) -> list[tuple[int, list[int], bool]]:
-    found = list(Cut(CONTRACT).stretches(entries))
-    for stretch in found:
-        assert [round(100 * float(a[0])) for a in stretch.actions] == indices(stretch)
+def found_segments(events: list[LogEvent]) -> list[tuple[int, list[int], bool]]:
+    found = segments(events, CONTRACT).segments
+    for segment in found:
+        assert [round(100 * float(a[0])) for a in segment.actions] == indices(segment)
     return [(s.episode, indices(s), s.ends_episode) for s in found]
 
 
-def test_an_episode_is_a_stretch_unless_something_is_missing() -> None:
+def test_an_episode_is_a_segment_unless_something_is_missing() -> None:
     whole = drive([tick(i) for i in range(4)], [tick(i) for i in range(3)])
-    assert stretches(whole) == [(0, [0, 1, 2, 3], True), (1, [0, 1, 2], True)]
-    assert stretches(whole[:3]) == [(0, [0, 1], False)]  # cut in the middle
-    assert stretches(whole[:2] + whole[4:]) == [
+    assert found_segments(whole) == [(0, [0, 1, 2, 3], True), (1, [0, 1, 2], True)]
+    assert found_segments(whole[:3]) == [(0, [0, 1], False)]  # cut in the middle
+    assert found_segments(whole[:2] + whole[4:]) == [
         (0, [0], False),
         (0, [3], True),
         (1, [0, 1, 2], True),
     ]
 
 
-def test_a_bad_signal_a_missing_frame_and_skipped_ticks_split_a_stretch() -> None:
+def test_a_bad_signal_a_missing_frame_and_skipped_ticks_split_a_segment() -> None:
     nan = {**observation(2), "proprio/position": np.array([np.nan, 0], np.float32)}
     blind = {k: v for k, v in observation(4).items() if k != "image/eye"}
     ticks = [tick(i) for i in range(8)]
@@ -94,24 +100,23 @@ def test_a_bad_signal_a_missing_frame_and_skipped_ticks_split_a_stretch() -> Non
     ticks[6] = tick(9, skipped=3)
     ticks[7] = tick(10)
     ticks += [tick(11, executed=np.zeros(3, np.float32)), tick(12, executed=np.full(2, np.nan))]
-    cut = Cut(CONTRACT)
-    found = [indices(stretch) for stretch in cut.stretches(drive(ticks))]
-    assert found == [[0, 1], [3], [5], [9, 10]]
-    assert cut.num_left_out == 4
+    found = segments(drive(ticks), CONTRACT)
+    assert [indices(segment) for segment in found.segments] == [[0, 1], [3], [5], [9, 10]]
+    assert found.num_left_out == 4
 
 
 def judge(signals: Mapping[str, Array]) -> SignalEvaluation | None:
-    """Judge the toy: reward is minus its place; beyond 5 nobody sees it, at 3 it ends."""
+    """Judge the toy: its reward is minus its place, unknown beyond 5; it ends at 3."""
     place = float(signals["proprio/position"][0])
     if place > 5:
         return None
-    told = {DISTANCE: np.array(place, np.float32)}
-    return SignalEvaluation(-place, success=False, is_terminal=place == 3, privileged=told)
+    recorded = {DISTANCE: np.array(place, np.float32)}
+    return SignalEvaluation(-place, success=False, is_terminal=place == 3, privileged=recorded)
 
 
-def records_of(ticks: list[Tick], marks: Marks | None = None) -> list[dict[str, Array]]:
-    found = Cut(CONTRACT).stretches(drive(ticks))
-    return make_records(found, CONTRACT, marks or Marks(), judge).steps
+def records_of(ticks: list[Tick], labels: EpisodeLabels | None = None) -> list[dict[str, Array]]:
+    found = segments(drive(ticks), CONTRACT).segments
+    return make_records(found, CONTRACT, labels or EpisodeLabels(), judge).steps
 
 
 def test_the_task_judges_what_was_measured() -> None:
@@ -129,49 +134,56 @@ def test_where_the_task_cannot_judge_every_step_no_reward_is_known() -> None:
     assert [np.isnan(r[DISTANCE]) for r in records] == [False, False, True, True]
 
 
-def test_an_operators_mark_goes_before_the_task() -> None:
-    marks = Marks(episodes={"0": Mark(outcome="success", reward=2.5, is_terminal=True)})
-    records = records_of([tick(i) for i in range(4, 8)], marks)
+def test_an_operators_label_goes_before_the_task() -> None:
+    labels = EpisodeLabels(
+        episodes={"0": EpisodeLabel(outcome="success", reward=2.5, is_terminal=True)}
+    )
+    records = records_of([tick(i) for i in range(4, 8)], labels)
     assert [float(r["reward"]) for r in records] == [0.0, 0.0, 0.0, 2.5]
     assert [bool(r["is_terminal"]) for r in records] == [False, False, False, True]
 
 
-def test_a_marked_episode_that_was_cut_does_not_earn_it_and_that_is_said() -> None:
-    marks = Marks(
-        episodes={"0": Mark(outcome="success", reward=2.5), "7": Mark(outcome="failure", reward=0)}
+def test_a_labelled_episode_that_was_cut_does_not_earn_its_label_and_is_listed() -> None:
+    labels = EpisodeLabels(
+        episodes={
+            "0": EpisodeLabel(outcome="success", reward=2.5),
+            "7": EpisodeLabel(outcome="failure", reward=0),
+        }
     )
-    cut = Cut(CONTRACT).stretches(drive([tick(0), tick(1)])[:3])
-    found = make_records(cut, CONTRACT, marks, judge)
+    cut = segments(drive([tick(0), tick(1)])[:3], CONTRACT).segments
+    found = make_records(cut, CONTRACT, labels, judge)
     assert [float(r["reward"]) for r in found.steps] == [0.0, 0.0]
-    assert found.unused_marks == [0, 7]
+    assert found.unused_labels == [0, 7]
 
 
 @pytest.mark.parametrize(("num_bad", "is_earned"), [(1, True), (50, True), (51, False)])
-def test_where_the_last_ticks_are_bad_the_last_good_step_earns_the_mark(
+def test_where_the_last_ticks_are_bad_the_last_good_step_earns_the_label(
     num_bad: int, *, is_earned: bool
 ) -> None:
-    marks = Marks(episodes={"0": Mark(outcome="success", reward=2.5, is_terminal=True)})
+    labels = EpisodeLabels(
+        episodes={"0": EpisodeLabel(outcome="success", reward=2.5, is_terminal=True)}
+    )
     blind = {k: v for k, v in observation(2).items() if k != "image/eye"}
     bad = [tick(i, observation=blind, missing=("image/eye",)) for i in range(2, 2 + num_bad)]
-    entries = drive([tick(0), tick(1), *bad], [tick(0)])
-    found = make_records(Cut(CONTRACT).stretches(entries), CONTRACT, marks, judge)
+    events = drive([tick(0), tick(1), *bad], [tick(0)])
+    found = make_records(segments(events, CONTRACT).segments, CONTRACT, labels, judge)
     assert [float(r["reward"]) for r in found.steps] == [0.0, 2.5 * is_earned, 0.0]
     assert [bool(r["is_terminal"]) for r in found.steps] == [False, is_earned, False]
-    assert found.unused_marks == ([] if is_earned else [0])
+    assert found.unused_labels == ([] if is_earned else [0])
 
 
-def test_steps_after_lost_entries_belong_to_the_episode_that_the_log_tells() -> None:
+def test_steps_after_lost_events_belong_to_the_episode_that_the_log_names() -> None:
     whole = drive([tick(i) for i in range(4)], [tick(i) for i in range(4)])
-    start = whole[6].event
+    start = whole[6].payload
     assert isinstance(start, EpisodeStart)
     cut = whole[:3] + whole[4:5] + whole[8:]  # a tick is lost, and later the end and the beginning
-    assert stretches(cut) == [
+    assert found_segments(cut) == [
         (0, [0, 1], False), (0, [3], False), (UNKNOWN_EPISODE, [1, 2, 3], True),
     ]  # fmt: skip
     controller: Any = None
-    told = whole[9]._replace(state=State(start, controller, controller))
-    cut = [*whole[:3], whole[8], told, *whole[10:]]
-    assert stretches(cut) == [(0, [0, 1], False), (1, [1, 2, 3], True)]
+    recorded = whole[9]._replace(snapshot=DriveSnapshot(start, controller, controller))
+    cut = [*whole[:3], whole[8], recorded, *whole[10:]]
+    assert found_segments(cut) == [(0, [0, 1], False), (1, [1, 2, 3], True)]
 
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8), num_envs=st.integers(1, 20))
@@ -208,7 +220,7 @@ def test_every_step_and_every_transition_arrives_and_every_reward_once(
     ("lengths", "num_envs", "num_records"),
     [([12], 8, 3), ([100] * 16, 16, 100), ([1000], 16, 64), ([3], 16, 2), ([1] * 5, 16, 1)],
 )
-def test_few_steps_are_told_twice(lengths: list[int], num_envs: int, num_records: int) -> None:
+def test_few_steps_are_repeated(lengths: list[int], num_envs: int, num_records: int) -> None:
     is_first = [place == 0 for length in lengths for place in range(length)]
     assert [len(run) for run in lay_out(is_first, num_envs).runs] == [num_records] * num_envs
 
@@ -228,20 +240,20 @@ def test_latents_are_those_of_acting_with_what_was_executed() -> None:
         carry = carry._replace(action=torch.from_numpy(steps[i]["action"])[None])
 
 
-def test_marks_lie_beside_the_log_and_replace_each_other(tmp_path: Path) -> None:
+def test_labels_lie_beside_the_log_and_replace_each_other(tmp_path: Path) -> None:
     log = tmp_path / "drive.mcap"
-    assert read_marks(log) == Marks()
-    write_mark(log, 10, Mark(outcome="failure", reward=0.0))
-    write_mark(log, 2, Mark(outcome="failure", reward=-1.0))
-    write_mark(log, 2, Mark(outcome="success", reward=1.0, is_terminal=True))
-    marks = read_marks(log)
-    assert marks.of(2) == Mark(outcome="success", reward=1.0, is_terminal=True)
-    assert list(marks.episodes) == ["2", "10"]
-    assert marks.of(3) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["drive.mcap.marks.json"]
-    marks_path(log).write_text('{"episodes": {"2": {"outcome": "draw", "reward": 1}}}')
-    with pytest.raises(RobotError, match=r"marks\.episodes\.2\.outcome is 'draw', expected"):
-        read_marks(log)
+    assert read_labels(log) == EpisodeLabels()
+    write_label(log, 10, EpisodeLabel(outcome="failure", reward=0.0))
+    write_label(log, 2, EpisodeLabel(outcome="failure", reward=-1.0))
+    write_label(log, 2, EpisodeLabel(outcome="success", reward=1.0, is_terminal=True))
+    labels = read_labels(log)
+    assert labels.of(2) == EpisodeLabel(outcome="success", reward=1.0, is_terminal=True)
+    assert list(labels.episodes) == ["2", "10"]
+    assert labels.of(3) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["drive.mcap.labels.json"]
+    labels_path(log).write_text('{"episodes": {"2": {"outcome": "draw", "reward": 1}}}')
+    with pytest.raises(RobotError, match=r"labels\.episodes\.2\.outcome is 'draw', expected"):
+        read_labels(log)
 
 
 @pytest.mark.parametrize("task", ["fetch_reach", "fetch_reach_sparse", "arm"])
@@ -273,7 +285,7 @@ def test_a_task_judges_signals_as_it_judges_its_simulation(task: str) -> None:
 
 
 class RecallingArm(ArmReach):
-    """An arm whose pose and goal tell all that its reward looks at."""
+    """Arm whose reward follows from its pose and its goal."""
 
     def set_state_from_signals(self, signals: Mapping[str, Array]) -> bool:
         if not {"proprio/joint_position", "goal/position"} <= signals.keys():
@@ -292,7 +304,7 @@ class RecallingArm(ArmReach):
         ("dmc_cartpole_swingup", EnvOptions(observe="proprio")),
     ],
 )
-def test_a_task_that_cannot_tell_says_so(task: str, options: EnvOptions) -> None:
+def test_a_task_that_cannot_judge_signals_returns_none(task: str, options: EnvOptions) -> None:
     env = make(task, options)
     observed, _ = env.reset(seed=0)
     robots = {k: v for k, v in observed.items() if "object" not in k and "privileged" not in k}
