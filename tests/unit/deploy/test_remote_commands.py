@@ -137,7 +137,7 @@ def test_a_served_robot_that_hangs_is_held_and_its_process_ends(
     assert said.endswith("stopped     by a fault; the robot holds\n")
 
 
-def test_a_served_robot_that_does_not_hold_in_the_end_is_told_again_and_again(
+def test_a_served_robot_that_does_not_hold_in_the_end_is_held_again(
     policy: Path, tmp_path: Path
 ) -> None:
     def stop(_: Any, process: Any) -> None:
@@ -161,7 +161,7 @@ def end(process: Any) -> None:
 def test_a_served_robot_that_hangs_in_motion_is_held_when_commands_cease(
     policy: Path, tmp_path: Path
 ) -> None:
-    """And not only when its process is given up, ten times as late."""
+    """The process itself is given up ten times as late."""
 
     def read(robot: Any, _: Any) -> None:
         robot.send_action(np.zeros(2, np.float32))
@@ -174,7 +174,7 @@ def test_a_served_robot_that_hangs_in_motion_is_held_when_commands_cease(
     assert held < ended
 
 
-def test_a_driver_is_told_that_the_served_robots_process_was_ended(
+def test_the_end_of_a_served_robots_process_is_answered_to_its_driver(
     policy: Path, tmp_path: Path
 ) -> None:
     def drive(robot: Any, process: Any) -> None:
@@ -299,10 +299,10 @@ def hardware_words(_: Path) -> tuple[Any, ...]:
         ),
     ],
 )
-def test_a_terminal_that_takes_nothing_in_keeps_no_robot_from_being_served_and_left(
+def test_a_paused_terminal_delays_neither_serving_nor_leaving_a_robot(
     policy: Path, words: Callable[[Path], tuple[Any, ...]], contract: Callable[[], Contract]
 ) -> None:
-    """Nor do 3000 messages of a stranger, each of which could be a warning."""
+    """3000 messages of a stranger, each of which could be a warning, delay nothing either."""
     reader, writer = full_pipe()
     address = f"tcp://127.0.0.1:{free_port()}"
     process = subprocess.Popen(
@@ -338,7 +338,7 @@ def send(address: str, data: bytes, count: int) -> None:
 
 
 def full_pipe() -> tuple[int, int]:
-    """Return both ends of a pipe that takes nothing more in, as after Ctrl-S."""
+    """Return both ends of a pipe that is full, as a terminal after Ctrl-S."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""Commands of another process, judged by the contract and the limits of the robot's own process."""
+"""Commands of another process, checked by the contract and limits of the robot's own process."""
 
 import dataclasses
 from pathlib import Path
@@ -22,8 +22,8 @@ ONES = np.ones(2, np.float32)
 CHOICE = dataclasses.replace(CONTRACT, action=ActionSpec(size=3, kind="discrete"))
 
 
-class Judged:
-    """A robot whose commands are judged on a test's own clock."""
+class Filtered:
+    """A robot whose commands are filtered on a test's own clock."""
 
     def __init__(
         self, limits: Limits | None = None, ramp_s: float = 0.0, contract: Contract = CONTRACT
@@ -47,7 +47,7 @@ class Judged:
 
 
 class Robot:
-    """A robot that does what it is told."""
+    """A robot that executes what it is sent."""
 
     def __init__(self, contract: Contract) -> None:
         self.sent: list[Array] = []
@@ -73,10 +73,10 @@ class Robot:
         ((0, -np.inf), "is not finite"),
     ],
 )
-def test_what_no_policy_sends_is_refused_in_words_and_held(
+def test_an_action_that_no_policy_sends_raises_a_clear_error_and_is_held(
     action: tuple[float, ...], words: str
 ) -> None:
-    judged = Judged()
+    judged = Filtered()
     judged.send(0.5, 0.5)
     num_holds = judged.robot.num_holds
     with pytest.raises(RobotError, match=words):
@@ -86,8 +86,8 @@ def test_what_no_policy_sends_is_refused_in_words_and_held(
 
 
 @pytest.mark.parametrize("action", [(0, 0, 0), (1, 1, 0), (0.5, 0.5, 0), (2, 0, 0), (-1, 1, 1)])
-def test_what_is_no_choice_is_refused(action: tuple[float, ...]) -> None:
-    judged = Judged(contract=CHOICE)
+def test_an_action_that_is_no_choice_is_refused(action: tuple[float, ...]) -> None:
+    judged = Filtered(contract=CHOICE)
     with pytest.raises(RobotError, match="is not one-hot; the robot holds"):
         judged.send(*action)
     assert judged.robot.sent == []
@@ -95,7 +95,7 @@ def test_what_is_no_choice_is_refused(action: tuple[float, ...]) -> None:
 
 
 def test_two_commands_in_one_period_go_no_further_than_one() -> None:
-    judged = Judged(rate_limits(CONTRACT.action, (2.0,)))
+    judged = Filtered(rate_limits(CONTRACT.action, (2.0,)))
     assert judged.send(1, 1) == pytest.approx([0.04, 0.04])
     assert judged.send(1, 1, after_s=0.1 * DT) == pytest.approx([0.044, 0.044])
     assert judged.send(1, 1, after_s=0.9 * DT) == pytest.approx([0.08, 0.08])
@@ -114,7 +114,7 @@ def test_however_commands_arrive_rate_and_acceleration_hold_in_time(
 ) -> None:
     rate, acceleration = 3.0, 20.0
     full = np.full(2, acceleration)
-    judged = Judged(rate_limits(CONTRACT.action, (rate,))._replace(acceleration=full))
+    judged = Filtered(rate_limits(CONTRACT.action, (rate,))._replace(acceleration=full))
     judged.send(0, 0)
     last, past = np.zeros(2), [(0.0, np.zeros(2))]
     for periods, *action in arrivals:
@@ -140,7 +140,7 @@ def test_bursts_and_a_robots_own_rounding_do_not_drive_it_away(
     limits = contract_limits(CONTRACT.action)._replace(
         rate=rate * full, acceleration=acceleration * full
     )
-    judged, generator = Judged(limits), np.random.default_rng(0)
+    judged, generator = Filtered(limits), np.random.default_rng(0)
     send = judged.robot.send_action
 
     def rounded(action: Array) -> Array:
@@ -166,10 +166,10 @@ def test_limits_from_a_file_hold_whoever_sends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ramp_s", [0.0, 1.0])
 def test_a_robot_found_outside_narrower_limits_does_not_leap_into_them(ramp_s: float) -> None:
-    """Whether or not anybody ramps; a driver that does knows nothing of these limits."""
+    """A ramp does not help: a driver's ramp knows nothing of these limits."""
     full = np.ones(2)
     limits = contract_limits(CONTRACT.action)._replace(low=-0.2 * full, high=0.2 * full)
-    judged = Judged(limits, ramp_s)
+    judged = Filtered(limits, ramp_s)
     judged.robot.hold = lambda: 0.9 * ONES
     judged.commands.hold()
     way = np.array([0.9, *(judged.send(0.95, 0.95)[0] for _ in range(60))])
@@ -181,13 +181,13 @@ def test_a_robot_found_outside_narrower_limits_does_not_leap_into_them(ramp_s: f
     "options",
     [DriveOptions(limits=Path("none.json")), DriveOptions(max_rate=(1.0, 2.0, 3.0))],
 )
-def test_limits_that_cannot_be_are_a_sentence(options: DriveOptions) -> None:
+def test_limits_that_cannot_be_raise_a_clear_error(options: DriveOptions) -> None:
     with pytest.raises(RobotError, match=r"--limits: none\.json cannot|--max-rate: 3 rate limits"):
         make_remote_commands(options, Bench("", CONTRACT), CONTRACT)
 
 
 def test_while_the_switch_is_released_it_holds_and_then_ramps() -> None:
-    judged = Judged(ramp_s=1.0)
+    judged = Filtered(ramp_s=1.0)
     for _ in range(100):
         judged.send(-1, -1)
     judged.is_enabled = False
@@ -204,7 +204,7 @@ def test_while_the_switch_is_released_it_holds_and_then_ramps() -> None:
 
 
 def test_the_ramp_is_as_long_as_the_hold_was() -> None:
-    judged = Judged(ramp_s=1.0)
+    judged = Filtered(ramp_s=1.0)
     for _ in range(100):
         judged.send(-1, -1)
     judged.commands.hold()
@@ -216,8 +216,8 @@ def test_the_ramp_is_as_long_as_the_hold_was() -> None:
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=80, max_size=80), st.integers(1, 60))
 def test_the_ramp_of_a_driver_passes_unchanged(wanted: list[float], num_held: int) -> None:
-    """Of one that is on time; whatever its policy wants meanwhile."""
-    judged = Judged(ramp_s=1.0)
+    """The driver is on time, and its policy wants anything during the ramp."""
+    judged = Filtered(ramp_s=1.0)
 
     class Far:
         """Robot over the wire, as the driver's own `Safety` sees it."""
@@ -243,7 +243,7 @@ def test_the_ramp_of_a_driver_passes_unchanged(wanted: list[float], num_held: in
 
 
 def test_commands_in_a_burst_do_not_shorten_the_ramp() -> None:
-    judged = Judged(ramp_s=1.0)
+    judged = Filtered(ramp_s=1.0)
     judged.clock.time += 1.0
     way = [judged.send(1, 1, after_s=0.01 * DT)[0] for _ in range(100)]
     assert way[-1] < 0.1

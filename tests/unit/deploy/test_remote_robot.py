@@ -155,7 +155,7 @@ def test_a_fault_there_is_the_same_fault_here_and_the_robot_goes_on(
         assert "image/eye" in far.get_observation()
 
 
-def test_nan_wrong_shapes_and_missing_cameras_pass_for_the_loop_to_judge() -> None:
+def test_nan_wrong_shapes_and_missing_cameras_pass_for_the_loop_to_check() -> None:
     robot = Moody("", CONTRACT)
     robot.reading = lambda values: {"proprio/position": np.array([np.nan, 0, 0], np.float64)}
     with driven(robot) as far:
@@ -254,7 +254,7 @@ def test_an_action_that_comes_late_is_held_instead_of_sent() -> None:
         np.testing.assert_array_equal(far.send_action(ACTION), ACTION)
 
 
-def test_a_robot_that_fails_to_hold_is_told_again_and_again() -> None:
+def test_a_robot_that_fails_to_hold_is_held_again() -> None:
     robot, attempts = Bench("", CONTRACT), []
 
     def fail() -> Array:
@@ -368,7 +368,7 @@ def test_another_service_is_no_robot(answer: bytes) -> None:
         lambda fields: fields["contract"].update(version=99),
     ],
 )
-def test_a_robot_that_describes_itself_otherwise_is_refused(
+def test_a_robot_with_another_description_is_refused(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]
 ) -> None:
     describe = Server._describe
@@ -415,7 +415,7 @@ def test_another_contract_is_refused_before_anything_moves() -> None:
         ),
     ],
 )
-def test_an_address_that_is_none_or_is_open_is_refused(spec: str, words: str) -> None:
+def test_an_unusable_address_raises_a_clear_error(spec: str, words: str) -> None:
     with pytest.raises(RobotError, match=words):
         load_robot(spec, CONTRACT)
 
@@ -482,7 +482,7 @@ def test_a_hold_from_another_thread_waits_for_a_command_and_no_longer() -> None:
         assert robot.num_holds >= 50
 
 
-def test_a_disconnected_robot_says_so_and_has_nothing_to_hold() -> None:
+def test_a_disconnected_robot_raises_a_clear_error_and_has_nothing_to_hold() -> None:
     robot = point()
     with served(robot, CONTRACT) as server:
         remote = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)

@@ -36,7 +36,7 @@ class Commanded(Protocol):
         ...
 
     def hold(self) -> Array:
-        """Bring the robot to rest; return the action (A,) this amounts to."""
+        """Bring the robot to rest; return the action (A,) that keeps it there."""
         ...
 
 

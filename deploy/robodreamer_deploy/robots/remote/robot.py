@@ -163,7 +163,7 @@ class RemoteRobot:
         return self._executed(answer)
 
     def hold(self) -> Array:
-        """Hold the robot; return the action this amounts to.
+        """Hold the robot; return the action (A,) that keeps it there.
 
         Before `connect` nothing is sent: the robot's own process holds it while nobody drives.
 

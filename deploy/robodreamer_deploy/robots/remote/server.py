@@ -69,7 +69,7 @@ class Goodbye(NamedTuple):
     text: str
     """Sentence about the end, as the error of every request but a hold."""
     held: Array
-    """Action (A,) that the last hold amounts to, as the answer to a hold."""
+    """Action (A,) that the last hold returned, as the answer to a hold."""
 
 
 class Server:
