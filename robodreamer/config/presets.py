@@ -6,7 +6,6 @@ set as well.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from robodreamer.config.data import DataConfig
 from robodreamer.config.network import NetworkConfig
 from robodreamer.config.optimizer import OptimizerConfig
 from robodreamer.config.training import TrainConfig
+from robodreamer_deploy.utils.suggest import closest
 
 SIZES: Mapping[str, NetworkConfig] = {
     "debug": NetworkConfig(
@@ -127,6 +127,4 @@ def choose(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     """
     if name in table:
         return table[name]
-    close = difflib.get_close_matches(name, table, n=len(table), cutoff=0.4)
-    others = [other for other in table if other not in close]
-    raise ValueError(f"unknown {kind} {name!r}; there is {', '.join(close + others)}")
+    raise ValueError(f"unknown {kind} {name!r}; there is {closest(name, table)}")
