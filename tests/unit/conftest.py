@@ -1,4 +1,4 @@
-"""Toys made once for all tests that look at them, and the onboard command as users run it."""
+"""Toys that are made once for all tests, and the onboard command in this process."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,9 @@ import pytest
 
 from exported import CONTRACTS, Exported, export_toy
 from robodreamer_deploy.cli import main
+from robodreamer_deploy.policy.bundle import load_bundle
+from robodreamer_deploy.policy.policy import Policy
+from toy_policy import write_bundle
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +22,12 @@ def exported_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ex
         return done[name]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    """Return the toy policy, loaded as a robot does; only to be read."""
+    return Policy(load_bundle(write_bundle(tmp_path_factory.mktemp("toy"))))
 
 
 @pytest.fixture

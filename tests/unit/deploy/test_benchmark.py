@@ -7,19 +7,12 @@ from typing import Any
 
 import pytest
 
-import toy_policy
 from robodreamer_deploy.benchmark import QUANTILES, _measure, bench, format_bench
 from robodreamer_deploy.control.clock import VirtualClock
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.policy import Policy
 
 SECONDS = 0.15
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
 
 
 @pytest.fixture(scope="module")

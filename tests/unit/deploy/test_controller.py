@@ -5,18 +5,13 @@ import pytest
 
 import toy_policy
 from robodreamer_deploy.contract import Array
-from robodreamer_deploy.policy.bundle import Carry, load_bundle
+from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step, warm_up
 from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.policy import Policy, surprise
 from toy_policy import A, make_weights, random_observation
 
 CAMERA = frozenset({"image/eye"})
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
 
 
 def observations(num_steps: int, seed: int = 7) -> list[dict[str, Array]]:

@@ -25,11 +25,6 @@ DT = CONTRACT.control_dt_s
 NAN_POSITION = {"proprio/position": np.array([0, np.nan], np.float32)}
 
 
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
-
-
 class SlowBench(Bench):
     """Takes 2 ms to answer, or `tick_seconds`; some answers are wrong, or raise."""
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.control.episodes import drive_episodes
 from robodreamer_deploy.control.events import EpisodeStart, Tick
@@ -18,17 +17,11 @@ from robodreamer_deploy.control.safety import Safety, StartupProfile
 from robodreamer_deploy.control.surprise import SLOW_RATE, WINDOW, SurpriseGuard
 from robodreamer_deploy.control.watchdog import Watchdog
 from robodreamer_deploy.errors import HungError
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.policy import Policy
 from toy_robot import CONTRACT, Bench, FakeClock
 
 DT = CONTRACT.control_dt_s
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
 
 
 class Patchy(Bench):

@@ -36,11 +36,6 @@ IN_GRAPHS = [
 
 
 @pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
-
-
-@pytest.fixture(scope="module")
 def golden(policy: Policy) -> Golden:
     return load_golden(policy.bundle)
 

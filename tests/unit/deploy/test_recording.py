@@ -20,12 +20,10 @@ from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, Message
 from mcap.stream_reader import StreamReader, breakup_chunk
 
-import toy_policy
 from recorded_drive import RecordedDrive
 from robodreamer_deploy.contract import Array, Camera, Signal
 from robodreamer_deploy.control.events import EpisodeEnd, EpisodeStart, Tick
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.manifest import derive
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording import log_metadata, mcap_file, writer
@@ -46,11 +44,6 @@ from robodreamer_deploy.recording.writer import LogWriter
 from toy_robot import CONTRACT, EPISODE_STEPS
 
 TICKS = EPISODE_STEPS
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
 
 
 def record(policy: Policy, path: Path, seeds: range = range(2), **settings: Any) -> list[LogEvent]:

@@ -27,11 +27,6 @@ Edit = Callable[[Tick], Tick]
 
 
 @pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    return Policy(load_bundle(toy_policy.write_bundle(tmp_path_factory.mktemp("toy"))))
-
-
-@pytest.fixture(scope="module")
 def drive(policy: Policy) -> RecordedDrive:
     """Return a drive in which some ticks held, some were blind, and some were skipped."""
     return RecordedDrive(
