@@ -243,10 +243,8 @@ def check_disk(folder: Path = Path()) -> Finding:
     if free >= AMPLE_DISK:
         return finding
     advice = "a run keeps its replay, several GB: make room, or use --run elsewhere"
-    return finding._replace(
-        status="warning" if free >= LEAST_DISK else "failure",
-        advice=advice,
-    )
+    status = "warning" if free >= LEAST_DISK else "failure"
+    return finding._replace(status=status, advice=advice)
 
 
 def check_machine() -> Iterator[Finding]:
