@@ -81,7 +81,9 @@ def read_logs(logs: Sequence[Path], contract: Contract, say: Say) -> Imported:
             reader = LogReader(log)
             _require_same(reader, contract)
             found = segments(reader.events(), contract)
-            records = make_records(found.segments, contract, read_labels(log), task.evaluate_signals)
+            records = make_records(
+                found.segments, contract, read_labels(log), task.evaluate_signals
+            )
             say(_describe(reader, records, found.num_left_out))
             steps.extend(records.steps)
             has_unknown |= _has_unknown(records.steps, contract)
