@@ -145,6 +145,8 @@ def dream(
     episodes: int = 1,
     context: int = CONTEXT,
     checkpoint: str | None = None,
+    draw: ActionSelection = "mode",
+    strip: Folder | None = None,
     log: Log = print,
 ) -> Job[Films]:
     """Film episodes, and what the model imagines of the first, into RUN/videos.
@@ -154,18 +156,29 @@ def dream(
         episodes: Evaluation episodes to film, one after the other.
         context: Steps that the model watches before it imagines the others.
         checkpoint: Checkpoint, such as step-000012000; newest, the default; or best.
+        draw: `mode` acts without randomness, `sample` draws actions, which moves more.
+        strip: Animated WebP to write: all episodes side by side, each above the dream of it.
         log: Takes the model's errors and the names of the files, line by line.
 
     Returns:
         The files, and the dream as arrays.
 
     Raises:
-        ValueError: No such run or checkpoint, or the task is gone or another one.
+        ValueError: No such run or checkpoint, the task is gone or another one, or a strip of a run
+            without cameras.
     """
     for name, value in (("episodes", episodes), ("context", context)):
         if value < 1:
             raise ValueError(f"{name} has to be at least 1, got {value}")
-    return prepare_films(Path(run), checkpoint, episodes, context, log)
+    return prepare_films(
+        Path(run),
+        checkpoint,
+        episodes,
+        context,
+        log,
+        is_sampling=draw == "sample",
+        strip=Path(strip) if strip else None,
+    )
 
 
 @in_two_steps

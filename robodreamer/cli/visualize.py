@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from robodreamer.cli.parsing import Folder, Folders, Job, parse, say
 
@@ -20,6 +21,10 @@ class DreamArguments:
     """Evaluation episodes to film, one after the other."""
     context: int = 5
     """Steps that the model watches before it imagines the others."""
+    draw: Literal["mode", "sample"] = "mode"
+    """`mode` acts without randomness, `sample` draws actions, which moves more."""
+    strip: Path | None = None
+    """Animated WebP to write: all episodes side by side, each above the dream of it."""
 
 
 def dream(words: Sequence[str]) -> Job:
@@ -32,6 +37,8 @@ def dream(words: Sequence[str]) -> Job:
         episodes=arguments.episodes,
         context=arguments.context,
         checkpoint=arguments.checkpoint,
+        draw=arguments.draw,
+        strip=arguments.strip,
         log=say,
     )
 

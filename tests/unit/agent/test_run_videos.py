@@ -92,7 +92,8 @@ def test_the_command_films_episodes_and_dreams(
 
 def test_a_strip_shows_every_episode_above_its_dream(run: Path, tmp_path: Path) -> None:
     strip = tmp_path / "dream.webp"
-    prepare_films(run, None, 2, 2, lambda _: None, is_sampling=True, strip=strip)()
+    words = "--episodes=2", "--context=2", "--draw=sample", f"--strip={strip}"
+    assert main(["dream", str(run), *words]) == 0
     with Image.open(strip) as film:
         assert getattr(film, "n_frames", 0) == 4
         first, size = film.convert("RGB").tobytes(), film.size
@@ -113,7 +114,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(
     assert main(["dream", str(run), "--checkpoint", "step-000000121"]) == 2
     assert STEM in capsys.readouterr().err
     assert main(["dream", str(run), "--context", "0"]) == 2
-    assert "--context is at least 1" in capsys.readouterr().err
+    assert "context has to be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_a_task_that_has_changed_is_refused(tmp_path: Path) -> None:
