@@ -1,4 +1,4 @@
-"""How fast a policy is on this computer: `robodreamer-deploy POLICY --bench`.
+"""Benchmark of a policy on this computer: `robodreamer-deploy POLICY --bench`.
 
 A control loop sleeps between its steps, and what was in the processor's caches is gone when it
 wakes; a loop without pauses flatters by a factor of two and more. So each figure is taken at the
@@ -87,7 +87,7 @@ def _measure_all(
 
 
 def _split(policy: Policy, golden: Golden) -> Tick:
-    """As a robot is driven: what needs no observation is computed after the action was sent."""
+    """Time a step as on a robot: what needs no observation is computed after the action is sent."""
     controller, observations = Controller(policy), _observations(golden)
 
     def tick() -> dict[str, float]:
@@ -104,7 +104,7 @@ def _split(policy: Policy, golden: Golden) -> Tick:
 
 
 def _whole(policy: Policy, golden: Golden) -> Tick:
-    """With everything between sensor and action."""
+    """Time a step that computes everything between sensor and action."""
     controller, observations = Controller(policy), _observations(golden)
 
     def tick() -> dict[str, float]:
@@ -116,7 +116,7 @@ def _whole(policy: Policy, golden: Golden) -> Tick:
 
 
 def _parts(policy: Policy, golden: Golden) -> Tick:
-    """Every graph by itself, in the order of a step."""
+    """Time every graph by itself, in the order of a step."""
     specs = policy.bundle.manifest.graphs
     values = {
         tensor.value: np.zeros(tensor.shape, tensor.dtype)

@@ -1,6 +1,6 @@
 """One run of `robodreamer-deploy`: load, test, warm up, connect, drive, report.
 
-Everything is composed here; what it is composed of knows nothing of files and command lines.
+Everything is composed here; the parts know nothing of files and command lines.
 """
 
 import dataclasses
@@ -47,11 +47,11 @@ from robodreamer_deploy.robots.loading import load_robot
 
 WARM_UP_STEPS = 10
 LOAD_WITHIN_S: Mapping[Provider, float] = {"cpu": 120.0, "cuda": 120.0, "tensorrt": 1800.0}
-"""How long loading, self-test and warm-up may take: below a second, but TensorRT compiles."""
+"""Longest time of loading, self-test and warm-up: usually below 1 s, but TensorRT compiles."""
 DEFAULT_EPISODES = 10
 DRY_RUN_SECONDS = 5.0
 GIVING_UP_S = 1.0
-"""How long a log may take to end when the main thread hangs."""
+"""Longest time in seconds for ending a log when the main thread hangs."""
 
 
 def load_policy(folder: Path, say: Say, provider: Provider = "cpu") -> Policy:
@@ -179,7 +179,7 @@ def _drive_and_leave(
     teller: Teller,
     watchdog: Watchdog | None,
 ) -> None:
-    """Connect, drive and leave the robot; all that happens meanwhile ends up in the outcome."""
+    """Connect, drive and leave the robot; record everything that happens in the outcome."""
     outcome, say = teller.outcome, teller.say
 
     def drive_it() -> None:
@@ -200,7 +200,7 @@ def _drive_and_leave(
 
 
 def _explain_end(options: Options, signals: StopSignals, outcome: Outcome) -> None:
-    """Take down which signal or error ended the drive."""
+    """Record which signal or error ended the drive."""
     shutdown = outcome.shutdown
     if shutdown.interrupt is not None:
         if signals.was_taken:  # a library had taken Ctrl-C, and it was pressed
@@ -218,7 +218,7 @@ def _explain_end(options: Options, signals: StopSignals, outcome: Outcome) -> No
 def _drive(
     loop: ControlLoop, robot: Robot, options: Options, signals: StopSignals, teller: Teller
 ) -> None:
-    """Drive until done, stopped or interrupted; faults of the robot end up in the outcome."""
+    """Drive until done, stopped or interrupted; record faults of the robot in the outcome."""
     outcome = teller.outcome
 
     def finished(episode: Episode) -> None:

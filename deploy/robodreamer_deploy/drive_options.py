@@ -1,4 +1,4 @@
-"""What a user may ask for in a drive, and the parts that come of it."""
+"""Options of a drive, and the parts that are made from them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ RAMP_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class DriveOptions:
-    """How a robot is driven; the command line's words are in brackets."""
+    """Options of how a robot is driven; the command line's option is in brackets."""
 
     limits: Path | None = None
     """File that `limits` describes (--limits)."""
@@ -50,23 +50,23 @@ class DriveOptions:
     dead_man: Path | None = None
     """File whose touching allows motion (--dead-man)."""
     on_surprise: Response | None = None
-    """What is done about surprise (--on-surprise); None for nothing."""
+    """Response to surprise (--on-surprise); None for none."""
     watchdog: int = FaultTolerance.silent_ticks
     """Ticks without a command after which the robot is stopped (--watchdog)."""
     real_time: bool = True
-    """Whether to ask for real-time privileges (--no-real-time)."""
+    """True to ask for real-time privileges (--no-real-time)."""
     core: int | None = None
     """CPU that the loop keeps to (--core)."""
 
     @property
     def tolerance(self) -> FaultTolerance:
-        """What is tolerated for how long."""
+        """Fault tolerance with the watchdog's setting."""
         return FaultTolerance(silent_ticks=self.watchdog)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(DriveOptions):
-    """All that the command line asks for."""
+    """Options of one drive, from the command line."""
 
     policy: Path
     robot: str
@@ -78,7 +78,7 @@ class Options(DriveOptions):
     draw: ActionSelection | None = None
     """None for the manifest's."""
     provider: Provider = "cpu"
-    """Where the graphs are computed."""
+    """Device that computes the graphs."""
     dry_run: bool = False
     """Read, never write."""
     report: Path | None = None

@@ -1,4 +1,4 @@
-"""How a drive went, gathered while it goes; and what is said and written of it in the end.
+"""Outcome of a drive, and the lines and the report that are printed and written at its end.
 
 Whatever is wrong with a figure, a log or a report, the last line is printed: whoever stands beside
 the robot has to know whether it holds.
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 class Outcome:
-    """How a drive went, gathered while it goes."""
+    """Outcome of a drive, gathered while it goes on."""
 
     def __init__(self) -> None:
         self.episodes: list[Episode] = []
@@ -66,7 +66,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Teller:
-    """Says and writes how one drive goes, and how it went."""
+    """Printer of a drive's progress and outcome; also writes the report."""
 
     options: Options
     policy: Policy

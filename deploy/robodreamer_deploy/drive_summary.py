@@ -1,4 +1,4 @@
-"""What a drive amounted to: figures for a JSON file, and the same as a table of 80 columns."""
+"""Figures of a drive, for a JSON file and as a table of 80 columns."""
 
 import math
 from collections.abc import Mapping, Sequence

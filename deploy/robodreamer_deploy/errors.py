@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence for the user."""
+"""Errors, and their descriptions in one sentence for the user."""
 
 import traceback
 from pathlib import Path

@@ -17,13 +17,13 @@ from robodreamer_deploy.kinematics import Chain
 Array = NDArray[Any]
 
 Quantity = Literal["position", "velocity", "effort", "displacement", "activation", "unknown"]
-"""What a number is: a position, a velocity, a force or torque, a change of position per control
+"""Kind of a value: a position, a velocity, a force or torque, a change of position per control
 period, the activation of a muscle or a device without a unit, or not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What one actuator is sent, and what of an action it follows."""
+    """Target of one actuator: its range, and the action element it follows."""
 
     label: str
     """Name of the actuator's joint, or of the actuator where it moves none."""
@@ -49,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class JointMapping:
-    """Turns the values of an action into what the actuators are sent, from where joints are.
+    """Conversion of action values into actuator commands, from measured joint positions.
 
     A target is the measured position plus the element's value, clipped to the target's range; or
     the value itself; or what the chain needs to move its frame by the action's first elements. A
@@ -60,7 +60,7 @@ class JointMapping:
     signal: str
     """The signal that tells where the joints are, such as `proprio/joint_position`."""
     targets: tuple[Target, ...]
-    """What the actuators are sent, in their order."""
+    """Targets of the actuators, in their order."""
     chain: Chain | None = None
     """Moves the targets without an element; its joints bear their labels."""
 
@@ -161,12 +161,12 @@ class JointMapping:
 
     @cached_property
     def _is_change(self) -> Array:
-        """Whether each actuator is sent a change of where its joint is measured, bool (U,)."""
+        """Mask of actuators that are sent a change of their joint's position, bool (U,)."""
         return np.array([target.measured is not None for target in self.targets])
 
     @cached_property
     def _chain_places(self) -> Array:
-        """Which targets are the chain's joints, (J,), in the chain's order."""
+        """Places of the chain's joints among the targets, (J,), in the chain's order."""
         assert self.chain is not None
         labels = [target.label if target.element is None else None for target in self.targets]
         return np.array([labels.index(link.joint) for link in self.chain.links])

@@ -21,7 +21,7 @@ Quaternion = tuple[float, float, float, float]
 MAX_ITERATIONS = 6
 """Newton's steps. A hand that is moved by 3 cm needs 3 or 4 of them away from singular poses."""
 TOLERANCE = 1e-8
-"""What is left of a displacement, in chain lengths or rad, that no further step is spent on."""
+"""Remaining displacement, in chain lengths or rad, at which the iteration ends."""
 UNIT_TOLERANCE = 1e-6
 
 
@@ -40,11 +40,11 @@ class Link:
     """Label of the joint."""
     kind: Literal["hinge", "slide"]
     position: Vector
-    """Of the joint's frame in the frame of the joint before it (of the world for the first), m."""
+    """Position of the joint's frame in that of the joint before it (the world for the first), m."""
     quaternion: Quaternion
-    """How it is turned there: w, x, y, z."""
+    """Orientation there: w, x, y, z."""
     axis: Vector
-    """What it turns about, or slides along, in its own frame; of length 1."""
+    """Axis of rotation or translation in the joint's own frame; of length 1."""
     zero: float = 0.0
     """Joint position, rad or m, at which the joint adds nothing to its frame."""
 
@@ -63,13 +63,13 @@ class Chain:
     links: tuple[Link, ...]
     """From the world outwards."""
     position: Vector = (0.0, 0.0, 0.0)
-    """Of the frame in the frame of the last joint, m."""
+    """Position of the frame in the frame of the last joint, m."""
     quaternion: Quaternion = (1.0, 0.0, 0.0, 0.0)
-    """How it is turned there: w, x, y, z."""
+    """Orientation there: w, x, y, z."""
     axes: Literal["world", "own"] = "world"
     """Whose axes a displacement is told in: the world's, or the frame's where it is measured."""
     rotation: Literal["free", "kept", "commanded"] = "free"
-    """Whether the frame may turn as it moves, keeps how it is turned, or is told by three numbers
+    """Rotation of the frame as it moves: free, kept as it is, or commanded by three numbers
     more: a rotation vector, rad."""
     max_step: float = 0.2
     """Most that a joint may move for one action, rad or m; all are slowed down alike. Near singular
@@ -152,7 +152,7 @@ class Chain:
 
     @cached_property
     def _offsets(self) -> list[tuple[Array, Array, Array, Array, Array]]:
-        """Of every joint: position, rotation, axis, the axis' cross product matrix, its square."""
+        """Per joint: position, rotation, axis, the axis' cross product matrix, its square."""
         crosses = [_cross_matrix(link.axis) for link in self.links]
         return [
             (
@@ -172,7 +172,7 @@ class Chain:
 
     @cached_property
     def _turns(self) -> Array:
-        """Which joints turn rather than slide, bool (J, 1)."""
+        """Mask of joints that turn rather than slide, bool (J, 1)."""
         return np.array([[link.kind == "hinge"] for link in self.links])
 
     def _walk(self, positions: Array) -> tuple[Pose, Array, Array]:

@@ -16,7 +16,7 @@ from lerobot_arm import Arm, ArmConfig
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 from robodreamer_deploy.robots.base import Robot
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
-from robodreamer_deploy.robots.composite import RobotWithCameras
+from robodreamer_deploy.robots.composite import CompositeRobot
 from robodreamer_deploy.robots.conformance import CHECKS, RobotUnderTest, SkippedCheckError
 from robodreamer_deploy.robots.dynamixel.robot import DynamixelRobot
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
@@ -131,7 +131,7 @@ def composed(hardware: Hardware) -> RobotUnderTest:
     def assemble(film: str) -> Robot:
         camera = OpenCVCamera(CameraSettings(source=film), EYE.shape)
         arm = DynamixelRobot(bus_config(hardware.bus.port), contract)
-        return RobotWithCameras(arm, {EYE.name: camera}, {GOAL.name: np.zeros(3)})
+        return CompositeRobot(arm, {EYE.name: camera}, {GOAL.name: np.zeros(3)})
 
     return RobotUnderTest(
         lambda: assemble(str(hardware.film)),

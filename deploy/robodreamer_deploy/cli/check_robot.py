@@ -1,4 +1,4 @@
-"""`robodreamer-deploy check-robot POLICY --robot SPEC`: does this robot keep its promises?"""
+"""`robodreamer-deploy check-robot POLICY --robot SPEC`: check a robot, without moving it."""
 
 import argparse
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -18,7 +18,7 @@ from robodreamer_deploy.robots.conformance import CHECKS, Finding, RobotUnderTes
 from robodreamer_deploy.robots.loading import load_robot
 
 CHECK_WITHIN_S = 30.0
-"""How long a check may take, connecting included, before it is broken off."""
+"""Longest time of a check in seconds, connecting included; then it is broken off."""
 LOOK_S = 1.0
 """Shortest time that is watched: that of `hold`."""
 

@@ -11,7 +11,7 @@ from robodreamer_deploy.joint_mapping import JointMapping, Quantity
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
-    """What the policy sends: a vector in [-1, 1], or a one-hot choice.
+    """Action that a policy sends: a vector in [-1, 1], or a one-hot choice.
 
     Continuous: element i stands linearly for [low[i], high[i]] in its unit. Without a `mapping`
     that is what its actuator is sent; with one it is a change, from which the mapping computes
@@ -31,11 +31,11 @@ class ActionSpec:
     units: tuple[str, ...] = ()
     """SI unit of every element's value, such as `rad` or `N m`; empty for what has none."""
     quantities: tuple[Quantity, ...] = ()
-    """What every element's value is; empty if nobody said."""
+    """Kind of value of every element; empty if unknown."""
     frames: tuple[str, ...] = ()
     """Coordinate frame of every element, such as `world`, or `joint`; empty if nobody said."""
     mapping: JointMapping | None = None
-    """How an action that is a change becomes what the actuators are sent."""
+    """Conversion of an action that is a change into actuator commands; None for other actions."""
 
     def __post_init__(self) -> None:
         """Refuse a map that has not one finite interval per element."""
@@ -76,19 +76,19 @@ class ActionSpec:
 
     @property
     def actuator_labels(self) -> tuple[str, ...]:
-        """Name of what each actuator moves, (U,); empty if nobody said."""
+        """Name of what each actuator moves, (U,); empty if unknown."""
         return self.labels if self.mapping is None else self.mapping.labels
 
     @property
     def actuator_units(self) -> tuple[str, ...]:
-        """Unit of what each actuator is sent, (U,); empty if nobody said."""
+        """Unit of what each actuator is sent, (U,); empty if unknown."""
         if self.mapping is None:
             return self.units
         return tuple(target.unit for target in self.mapping.targets)
 
     @property
     def actuator_quantities(self) -> tuple[Quantity, ...]:
-        """What each actuator is sent, (U,); empty if nobody said."""
+        """Kind of value that each actuator is sent, (U,); empty if unknown."""
         if self.mapping is None:
             return self.quantities
         return tuple(target.quantity for target in self.mapping.targets)

@@ -21,14 +21,14 @@ class Camera:
     `world axes at` a place that moves. Empty if the pose is not known, or changes with what the
     camera looks at."""
     position: Vector | None = None
-    """Of the optical centre in `frame`, m; None if it is not known."""
+    """Position of the optical centre in `frame`, m; None if unknown."""
     quaternion: Quaternion | None = None
-    """How the camera is turned in `frame`: w, x, y, z. Its axes are MuJoCo's and OpenGL's: x to the
-    right, y up, and it looks along -z."""
+    """Orientation of the camera in `frame`: w, x, y, z. Its axes are MuJoCo's and OpenGL's: x to
+    the right, y up, and it looks along -z."""
     color_order: Literal["rgb"] = "rgb"
     depth_range_m: float | None = None
-    """For a picture of depth (one channel), the distance along the viewing direction that 255
-    stands for; 0 is the camera itself. None for a picture of colours."""
+    """Distance, for a picture of depth (one channel), along the viewing direction that 255 stands
+    for; 0 is the camera itself. None for a picture of colours."""
 
     def __post_init__(self) -> None:
         """Refuse half a pose."""
@@ -37,7 +37,7 @@ class Camera:
 
     @property
     def opencv_quaternion(self) -> Quaternion | None:
-        """How it is turned in `frame` with OpenCV's and ROS' optical axes, w, x, y, z.
+        """Orientation in `frame` with OpenCV's and ROS' optical axes: w, x, y, z.
 
         There x goes to the right, y down, and it looks along z, as the manifest's pinholes have it.
         """

@@ -24,7 +24,7 @@ class Contract:
     task: str
     """Name of the task, as given on the command line."""
     observations: tuple[Signal, ...]
-    """In declared order; lookups go by name."""
+    """Signals in declared order; lookups go by name."""
     action: ActionSpec
     control_dt_s: float
     """Seconds from one action to the next; the model's time step."""
@@ -39,7 +39,7 @@ class Contract:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Settings the task was made with, plain JSON values, so that it can be made again."""
     knows_success: bool = True
-    """Whether the task can tell that its goal is met. Where it cannot, no success is measured,
+    """True if the task can tell that its goal is met. Where it cannot, no success is measured,
     written or shown. A contract saved before there was this field lacks it, and reads as True."""
     version: int = CONTRACT_VERSION
 
@@ -90,12 +90,12 @@ class Contract:
 
     @property
     def inputs(self) -> tuple[Signal, ...]:
-        """What the policy may see: everything but the privileged signals."""
+        """Signals that the policy may see: all but the privileged ones."""
         return tuple(s for s in self.observations if s.family != "privileged")
 
     @property
     def privileged(self) -> tuple[Signal, ...]:
-        """What only training may see."""
+        """Signals that only training may see."""
         return tuple(s for s in self.observations if s.family == "privileged")
 
     def check(self, observation: Observation, *, inputs_only: bool = False) -> None:

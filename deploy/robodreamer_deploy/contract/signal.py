@@ -48,7 +48,7 @@ class Signal:
     num_classes: int = 0
     """Number of classes of a discrete signal; 0 for a measurement."""
     rate_hz: float | None = None
-    """How often the sensor delivers; None means once per control step."""
+    """Rate of the sensor; None means once per control step."""
     max_age_s: float | None = None
     """Oldest value that may still be acted on; None means one control step, or one period of a
     slower sensor."""

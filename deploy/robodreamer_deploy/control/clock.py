@@ -58,7 +58,7 @@ class Grid:
 
     @property
     def lateness_s(self) -> float:
-        """How far behind the current tick's time it is now."""
+        """Seconds that have passed since the current tick's time."""
         return self._clock.now() - (self._start + self._index * self._period)
 
     @property

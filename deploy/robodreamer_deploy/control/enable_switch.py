@@ -1,4 +1,4 @@
-"""The dead-man's switch: the robot moves only while somebody keeps saying that it may.
+"""The dead-man's switch: the robot moves only while somebody confirms that it may.
 
 A callable that is asked right before every command. Where its answer is no, late or an error, the
 robot holds; when it is yes again, the robot goes on through a ramp.
@@ -91,7 +91,7 @@ class EnableSwitch:
 
     @property
     def fault(self) -> str | None:
-        """Why the robot could not move at all; None where the switch once said True or False."""
+        """Reason why the robot never moved; None where the switch once returned True or False."""
         if self._has_answered or not self._told:
             return None
         return (

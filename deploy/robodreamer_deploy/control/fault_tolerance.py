@@ -1,4 +1,4 @@
-"""What must not last: held ticks, lost frames, skipped periods; and for how long it may."""
+"""Fault tolerance: how many held ticks, lost frames and skipped periods a drive may have."""
 
 import logging
 from collections import deque
@@ -10,7 +10,7 @@ from robodreamer_deploy.errors import SignalError
 logger = logging.getLogger(__name__)
 
 NONE_CAME = "none came"
-"""Why a frame is missing that was not among the observation."""
+"""Reason for a missing frame that was not part of the observation."""
 WARNED_SHARE = 0.1
 """Share of ticks without a frame from which on there is a warning."""
 JUDGED_FROM_S = 1.0
@@ -19,20 +19,21 @@ JUDGED_FROM_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class FaultTolerance:
-    """How long what must not last may last, in ticks unless the name says otherwise."""
+    """Bounds on faults within a drive, in consecutive ticks unless the name says otherwise."""
 
     faults_in_a_row: int = 10
-    """Held ticks, after which the robot is stopped."""
+    """Consecutive held ticks that are tolerated; one more stops the robot."""
     first_frames_s: float = 2.0
     """Seconds for which the robot may hold at the beginning of an episode because a camera has not
     delivered anything yet; that is no fault. `check-robot` gives cameras as long."""
     missing_in_a_row: int = 10
-    """Ticks without a camera's frame through which the model may dream; the robot holds then."""
+    """Consecutive ticks without a camera's frame that the model dreams through; then the robot
+    holds."""
     missing_of_window: tuple[int, int] = (25, 50)
-    """As many of so many ticks may lack a frame, in whatever order; the robot holds beyond. A
-    camera that is always a little too old delivers a good frame now and then."""
+    """Ticks without a frame among so many of the last ones; with more, the robot holds. A camera
+    that is always a little too old delivers a good frame now and then."""
     skipped_in_a_row: int = 5
-    """Periods in one overrun that the model can make up for; it begins anew beyond."""
+    """Periods of one overrun that the model makes up for; after more, it resets."""
     skipped_share: float = 0.1
     """Share of the periods of the last `rate_window_s` that may be skipped; then it is stopped."""
     rate_window_s: float = 5.0
@@ -42,11 +43,11 @@ class FaultTolerance:
 
 
 class Window:
-    """The last periods, and in how many of them something happened."""
+    """Sliding window over the last periods that counts those in which something happened."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        """How many periods it holds."""
+        """Number of periods in a full window."""
         self._periods: deque[bool] = deque(maxlen=size)
         self.count = 0
         """Periods of the window in which it happened."""
@@ -56,7 +57,7 @@ class Window:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many periods have passed as it holds."""
+        """True if as many periods have passed as it holds."""
         return len(self._periods) == self.size
 
     def add(self, happened: bool) -> None:
@@ -68,7 +69,7 @@ class Window:
 
 
 class Patience:
-    """Counts what must not last, from the beginning of an episode."""
+    """Counters of faults since the beginning of an episode, compared with a `FaultTolerance`."""
 
     def __init__(self, tolerance: FaultTolerance, control_dt_s: float) -> None:
         self.tolerance = tolerance
@@ -80,7 +81,7 @@ class Patience:
         self._faults_in_a_row = self._missing_in_a_row = 0
         self._ticks_to_wait = round(self.tolerance.first_frames_s / self._dt)
         self.is_waiting = False
-        """Whether this tick is held for nothing but the first frame of a camera."""
+        """True if this tick is held for nothing but the first frame of a camera."""
         self._missing = Window(self.tolerance.missing_of_window[1])
         self._skipped = Window(max(100, round(self.tolerance.rate_window_s / self._dt)))
         self._last_missing = ("", "")
@@ -153,7 +154,7 @@ class Patience:
 
     @property
     def why_too_slow(self) -> str | None:
-        """Why the rate of the last seconds is no rate to drive at; None if it is one."""
+        """Reason why the rate of the last seconds is too low; None if it is high enough."""
         periods, skipped = len(self._skipped), self._skipped.count
         if periods * self._dt < JUDGED_FROM_S or skipped <= self.tolerance.skipped_share * periods:
             return None

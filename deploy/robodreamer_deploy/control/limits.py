@@ -1,4 +1,4 @@
-"""How far and how fast each element of the action may go; from the contract, or from a file.
+"""Limits of each action element: range, rate, acceleration; from the contract or from a file.
 
 The file is JSON, in the actuators' units, with an entry for every element that it limits, by the
 label that `inspect` prints, or by its number where there are no labels:
@@ -26,7 +26,7 @@ RETURN_RATE = FULL_RANGE
 """Largest change per second on the way back from outside the range, where no other rate is asked
 for: the whole range in a second, which is what the longest ramp that is the default allows."""
 ROUNDING = 1e-6
-"""Of an executed action, which is float32, near 1."""
+"""Rounding error of an executed action, which is float32, near 1."""
 RESTING_UNITS = ("rad/s", "m/s", "N", "N m")
 """Units of what rests at 0, where the contract says no quantity."""
 
@@ -53,7 +53,7 @@ class ElementLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitsFile:
-    """What a file of limits holds."""
+    """Contents of a limits file."""
 
     elements: Mapping[str, ElementLimits] = field(default_factory=dict[str, ElementLimits])
     surprise_nats: float | None = None
@@ -213,7 +213,7 @@ class Limiter:
 
     @property
     def has_rate(self) -> bool:
-        """Whether every element's rate is limited, so that all can be slowed down."""
+        """True if every element's rate is limited, so that all can be slowed down."""
         return bool(np.isfinite(self._rate).all())
 
     def apply(

@@ -30,11 +30,11 @@ from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Ste
 logger = logging.getLogger(__name__)
 
 HOLD_WITHIN_S = 1.0
-"""How long a hold may take before the watchdog breaks it off."""
+"""Longest time of a hold in seconds; then the watchdog breaks it off."""
 
 
 class Decision(NamedTuple):
-    """What came of thinking about it; either a step or a fault."""
+    """Policy output for one tick, or the reason there is none."""
 
     step: Step | None
     fault: str | None
@@ -57,14 +57,14 @@ class ControlLoop:
         is_stepped: bool = False,
         max_ages_s: Mapping[str, float] | None = None,
     ) -> None:
-        """Put a loop together.
+        """Make a loop.
 
         Args:
             controller: Decides; its contract sets the rate and what a good observation is.
             safety: Acts.
             clock: Paces the ticks; the machine's own by default. Stamps are on this clock.
             stopwatch: Measures sense-to-act in seconds, also where `clock` is not real.
-            tolerance: What is tolerated for how long.
+            tolerance: Fault tolerance with the watchdog's setting.
             surprise: Acts on surprise; None only measures it.
             watchdog: Started by the caller; None for a robot that cannot be left alone.
             listeners: Told of every tick.
@@ -98,17 +98,17 @@ class ControlLoop:
 
     @property
     def contract(self) -> Contract:
-        """What the policy reads and sends, and how often."""
+        """Contract of the policy."""
         return self.controller.policy.bundle.contract
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes have begun; the newest one's number is one less."""
+        """Number of episodes that have begun; the newest one's number is one less."""
         return self._num_runs
 
     @property
     def why_too_slow(self) -> str | None:
-        """Why the rate of the last seconds is no rate to drive at; None if it is one."""
+        """Reason why the rate of the last seconds is too low; None if it is high enough."""
         return self._patience.why_too_slow
 
     def run(self, sensors: Sensors, should_stop: Callable[[], str | None], *, seed: int = 0) -> str:

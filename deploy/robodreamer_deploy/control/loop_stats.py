@@ -1,4 +1,4 @@
-"""What happened in one drive, as it is gathered tick by tick; `summary` makes figures of it."""
+"""Statistics of a drive, gathered tick by tick; `drive_summary` computes figures from them."""
 
 import math
 from array import array
@@ -16,7 +16,7 @@ class Series(Sequence[float]):
 
     def __init__(self, kept: int = KEPT) -> None:
         self.largest = -math.inf
-        """Of all that were ever appended."""
+        """Largest value that was ever appended."""
         self._values, self._kept, self._oldest = array("d"), kept, 0
 
     def append(self, value: float) -> None:
@@ -48,7 +48,7 @@ class Series(Sequence[float]):
 
 @dataclass(kw_only=True)
 class LoopStats:
-    """What happened in one drive, over all its episodes."""
+    """Statistics of one drive, over all its episodes."""
 
     ticks: int = 0
     """Periods in which the robot was sent something, holds included."""
@@ -62,7 +62,7 @@ class LoopStats:
     partial_steps: int = 0
     """Steps of the model with the other signals alone, in place of a camera's frame."""
     model_resets: int = 0
-    """How often the model had to begin anew within an episode."""
+    """Number of times that the model was reset within an episode."""
     elapsed_s: float = 0.0
     """Time of the loop's clock from the first tick on, resets excluded."""
     sense_to_act_s: Series = field(default_factory=Series)
@@ -73,12 +73,13 @@ class LoopStats:
     lateness_s: Series = field(default_factory=Series)
     """From the grid's time until the tick began, per tick."""
     surprise: Series = field(default_factory=Series)
-    """In nats, per step of the model with an observation."""
+    """Surprise in nats, per step of the model with an observation."""
     limits: Counter[str] = field(default_factory=Counter[str])
-    """How often each of `Safety`'s limits changed an action."""
+    """Number of actions that each of `Safety`'s limits changed."""
     bad_observations: Counter[str] = field(default_factory=Counter[str])
-    """How often each signal was refused, by key; `observation` counts failed readings."""
+    """Number of refusals of each signal; `observation` counts failed readings."""
     missing_frames: Counter[str] = field(default_factory=Counter[str])
-    """How often each camera had no frame, or one that was too old."""
+    """Number of ticks in which each camera had no frame, or one that was too old."""
     listener_fault: str | None = None
-    """Why a listener, such as the recorder of a log, is told no more; None while all are."""
+    """Reason why a listener, such as the recorder of a log, was dropped; None while all are
+    called."""

@@ -1,4 +1,4 @@
-"""What may enter the model: checks every observation, and tells lost pictures from bad sensors.
+"""Checks of every observation before it enters the model: lost frames, and sensors that failed.
 
 A camera without a frame, or with one that is too old, leaves a gap that the model can dream
 through. Everything else that is missing, old, not finite, impossible or of the wrong shape is a
@@ -35,7 +35,7 @@ class Sensors(Protocol):
 
 
 class Reading(NamedTuple):
-    """What came of asking the robot."""
+    """Reading of a robot's sensors, checked."""
 
     observation: Mapping[str, Array]  # as read; empty if it was not
     stamps: Mapping[str, float]  # when its values were measured, as far as known
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
 
 
 class ObservationMonitor:
-    """Asks a robot and checks its observations against one contract."""
+    """Reader of a robot's sensors that checks every observation against one contract."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ObservationMonitor:
         has_ages: bool,
         max_ages_s: Mapping[str, float] | None = None,
     ) -> None:
-        """Put a monitor together.
+        """Make a monitor.
 
         Args:
             contract: What is expected.

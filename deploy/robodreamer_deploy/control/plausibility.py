@@ -21,7 +21,8 @@ from robodreamer_deploy.robots.pose_check import POSITION_MARGIN
 
 POSITION_UNITS = ("m", "rad")
 OTHER_MARGIN = 10.0
-"""How far beyond its range a value may lie that is no position, in spans of that range."""
+"""Distance beyond its range at which a value that is no position is refused, in spans of the
+range."""
 LARGEST_JUMP = 2.0
 """Spans by which a position in metres may differ from the one before; 1.34 was the most seen."""
 HALF_TURN = math.pi

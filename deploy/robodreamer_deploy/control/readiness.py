@@ -1,4 +1,4 @@
-"""What a dry run looks for: that which would stop the drive, or spoil it, in its first minute."""
+"""Verdict of a dry run: faults that would stop a drive, or spoil it, in its first minute."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ MISSING_SHARE = 0.5
 
 
 class Readiness:
-    """A `Listener` of a dry run, and a judge of it."""
+    """Listener of a dry run that finds what would stop the drive."""
 
     def __init__(self, loop: ControlLoop) -> None:
         """Judge what `loop` reports."""
@@ -37,7 +37,7 @@ class Readiness:
 
     @property
     def fault(self) -> str | None:
-        """Why the robot is not ready to be driven; None if nothing was found."""
+        """Reason why the robot is not ready to be driven; None if nothing was found."""
         stats = self._loop.stats
         found: list[str] = []
         if (slow := self._loop.why_too_slow) is not None:

@@ -1,4 +1,4 @@
-"""What can be asked of the operating system so that ticks come on time; Linux only.
+"""Real-time privileges of the operating system, for ticks that come on time; Linux only.
 
 Every privilege is attempted, and whether it was granted is told; none is needed. Only the thread
 that asks becomes a real-time one: threads that it starts later are ordinary.
@@ -14,12 +14,13 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 PRIORITY = 40
-"""Of SCHED_FIFO: below what kernels use for interrupts (50), and one below the watchdog's."""
+"""Priority under SCHED_FIFO: below that of the kernel's interrupts (50), one below the
+watchdog's."""
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # <sys/mman.h>
 
 
 class Privilege(NamedTuple):
-    """One thing that was asked for."""
+    """Privilege that was asked for, and the answer."""
 
     name: str
     is_granted: bool

@@ -30,7 +30,7 @@ NOT_FINITE = "not finite"
 ROBOT_TOLERANCE = 1e-5
 """Difference between sent and executed that is the robot's rounding, not its own limit."""
 WRITE_PATIENCE_S = 0.05
-"""How long a hold waits for a command of the other thread to return, before it is sent anyway."""
+"""Seconds that a hold waits for a command of the other thread to return; then it is sent anyway."""
 
 RANGES = {"continuous": "within [-1, 1]", "discrete": "one-hot"}
 
@@ -48,7 +48,7 @@ class Writable(Protocol):
 
 
 class Executed(NamedTuple):
-    """What the robot was told in the end."""
+    """Command that the robot really executed."""
 
     action: Array  # float32 (A,)
     limits: tuple[str, ...]  # which limits changed it, of `Safety`'s list; () if none
@@ -56,7 +56,7 @@ class Executed(NamedTuple):
 
 
 class SafetySnapshot(NamedTuple):
-    """Everything that decides what becomes of the next action, but the action."""
+    """State that decides, with the next action, which command is sent."""
 
     state: State
     warm_up_left: int  # ticks
@@ -67,7 +67,7 @@ class SafetySnapshot(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StartupProfile:
-    """How a robot is set in motion."""
+    """Warm-up and ramp at the beginning of motion."""
 
     warm_up_ticks: int = 0
     """Ticks in which the model watches before the robot moves."""
@@ -77,7 +77,7 @@ class StartupProfile:
 
 
 class ReadOnly:
-    """Stands in for a robot in a dry run: accepts every command and moves nothing."""
+    """Stand-in for a robot in a dry run: it accepts every command and moves nothing."""
 
     def __init__(self, action: ActionSpec) -> None:
         self._last = np.zeros(action.size, np.float32)
@@ -95,7 +95,7 @@ class ReadOnly:
 
 
 class Safety:
-    """Owner of the write handle.
+    """Owner of the robot's write handle, through which every command passes.
 
     Limits, as they are named in reports: `disarmed`, `stopped`, `not finite`, `dead-man` and
     `warming` (refused, held); `ramp`, `range`, `one-hot`, `rate`, `acceleration` (changed);
@@ -125,9 +125,9 @@ class Safety:
             is_enabled: Asked before every command whether the robot may move; must not block.
         """
         self.limits = limits or contract_limits(action)
-        """What is allowed."""
+        """Limits that apply."""
         self.startup = startup = startup or StartupProfile()
-        """How it is set in motion."""
+        """Warm-up and ramp that apply."""
         is_choice = action.kind == "discrete"
         self._robot = robot
         self._spec = action
@@ -145,22 +145,22 @@ class Safety:
 
     @property
     def state(self) -> State:
-        """What the robot may do now."""
+        """State of the drive."""
         return self._states.state
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the robot was stopped; None while it may move."""
+        """Reason why the robot was stopped; None while it may move."""
         return self._states.stop_reason
 
     @property
     def switch_fault(self) -> str | None:
-        """Why the dead-man's switch let nothing move at all; None if it is one."""
+        """Reason why the dead-man's switch let nothing move at all; None if it is one."""
         return None if self._switch is None else self._switch.fault
 
     @property
     def can_slow_down(self) -> bool:
-        """Whether there are rate limits that `send` can scale."""
+        """True if there are rate limits that `send` can scale."""
         return self._limiter.has_rate
 
     def arm(self) -> None:

@@ -21,18 +21,18 @@ HOLD_PAUSE_S = 0.1
 HOLD_WITHIN_S = 2.0
 """No further attempt to hold begins later than this after the first."""
 ATTEMPT_WITHIN_S = 1.0
-"""What one attempt to hold may take before the watchdog breaks it off."""
+"""Longest time of one attempt to hold in seconds; then the watchdog breaks it off."""
 ANSWER_WITHIN_S = 1.0
-"""How long the robot may take to answer whether its motors go off."""
+"""Longest time in seconds for the answer whether the motors go off."""
 DISCONNECT_WITHIN_S = 5.0
-"""What disconnecting may take before the watchdog breaks it off."""
+"""Longest time of disconnecting in seconds; then the watchdog breaks it off."""
 MOTORS_ARE_OFF = "its motors are off now"
 
 logger = logging.getLogger(__name__)
 
 
 class Holdable(Protocol):
-    """What can be told to hold: a `Safety`, or a robot itself."""
+    """Anything that can be told to hold: a `Safety`, or a robot itself."""
 
     def hold(self) -> object:
         """Bring the robot to rest; raise where that fails."""
@@ -41,23 +41,23 @@ class Holdable(Protocol):
 
 @dataclass
 class ShutdownResult:
-    """How a robot was left."""
+    """Result of holding and disconnecting a robot at the end of a drive."""
 
     connect_error: BaseException | None = None
-    """Why it could not be connected, and so neither drive nor hold; None if it was."""
+    """Reason why it could not be connected, and so neither drive nor hold; None if it was."""
     was_interrupted: bool = False
-    """Whether a second signal cut the drive short."""
+    """True if a second signal cut the drive short."""
     interrupt: KeyboardInterrupt | None = None
     """An interrupt that none of our signals caused: the robot's own, or that of a library which has
     taken Ctrl-C for itself."""
     was_told_to_hold: bool = False
-    """Whether the attempts to hold are over; `hold_fault` is final then."""
+    """True if the attempts to hold are over; `hold_fault` is final then."""
     hold_fault: str | None = None
-    """Why the last attempt to hold failed; None if the robot holds."""
+    """Reason why the last attempt to hold failed; None if the robot holds."""
     disconnect_fault: str | None = None
-    """Why it could not be disconnected."""
+    """Reason why it could not be disconnected."""
     is_limp: bool = False
-    """Whether disconnecting it switched its motors off, so that nothing holds it any more."""
+    """True if disconnecting it switched its motors off, so that nothing holds it any more."""
 
     def give_up(self, reason: str, is_held: bool) -> None:
         """Take down that the process ends because something hangs.

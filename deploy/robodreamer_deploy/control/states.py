@@ -1,4 +1,4 @@
-"""In which state a drive is, and which state may follow which; `docs/onboard.md` draws it."""
+"""States of a drive and the transitions between them; `docs/onboard.md` draws them."""
 
 import threading
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """What the robot may do now."""
+    """State of the drive."""
 
     DISARMED = "disarmed"
     """No drive: whatever is sent, the robot holds."""
@@ -52,7 +52,7 @@ class StateMachine:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the robot was stopped; None while it may move."""
+        """Reason why the robot was stopped; None while it may move."""
         return self._stop_reason
 
     def enter(self, state: State) -> bool:

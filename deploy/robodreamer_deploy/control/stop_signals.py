@@ -16,21 +16,21 @@ from contextlib import contextmanager
 from types import FrameType
 
 SHIELD_S = 2.0
-"""How long holding, and then disconnecting, is undisturbed; what hangs for longer can be broken
-off by one more signal."""
+"""Seconds for which holding, and then disconnecting, is undisturbed; what hangs for longer can be
+broken off by one more signal."""
 
 
 ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
-"""What people, terminals, service managers and containers send to have a program stop."""
+"""Signals that people, terminals, service managers and containers send to stop a program."""
 FROM_TERMINAL = (signal.SIGTTIN, signal.SIGTTOU)
-"""What a terminal sends to a background process that reads, or prints where it may not."""
+"""Signals of a terminal to a background process that reads, or prints where it may not."""
 CRASHES = (
     signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
     signal.SIGSYS,
 )  # fmt: skip
-"""What a process gets from its own mistake, after which no line of it can be trusted."""
+"""Signals that a process causes by its own mistake, after which none of its code can be trusted."""
 HARMLESS = (signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
-"""What is ignored unless somebody asks for it, and is sent all the time."""
+"""Signals that are ignored by default and sent all the time."""
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class StopSignals:
 
     @property
     def was_taken(self) -> bool:
-        """Whether a library has put, or had put, a handler of its own in the place of one here."""
+        """True if a library has put, or had put, a handler of its own in the place of one here."""
         if any(signal.getsignal(number) != self.handle for number in self.kept):
             self._was_taken = True
         return self._was_taken

@@ -1,4 +1,4 @@
-"""What to do when the world is not as the model expects: slow down, or stop. Off by default."""
+"""Response to surprise, the gap between world and model: slow down, or stop. Off by default."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ Response = Literal["slow", "stop"]
 RESPONSES: tuple[Response, ...] = ("slow", "stop")
 WINDOW = 10
 SLOW_RATE = 0.25
-"""What is left of the rate limits while the robot is slowed down."""
+"""Factor on the rate limits while the robot is slowed down."""
 
 
 class SurpriseGuard:
-    """Compares the mean surprise of the last steps with a limit.
+    """Guard that compares the mean surprise of the last steps with a limit.
 
     The limit is a quantile of single steps, above which a few steps lie in every good drive; their
     mean over `WINDOW` steps does not.
@@ -30,7 +30,7 @@ class SurpriseGuard:
         return sum(self._last) / WINDOW if len(self._last) == WINDOW else 0.0
 
     def forget(self) -> None:
-        """Begin anew, as the model does."""
+        """Forget all steps, as the model does at a reset."""
         self._last.clear()
 
     def judge(self, surprise: float) -> Response | None:

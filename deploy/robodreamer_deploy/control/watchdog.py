@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 GRACE_S = 1.0
 """From the interrupt until the process is given up."""
 LAST_WORDS_S = 3.0
-"""What is said and written when the process is given up may take so long."""
+"""Longest time in seconds for the last lines and files of a process that is given up."""
 LOOKS = 4
-"""How often the watchdog looks within the shortest time that it watches."""
+"""Number of looks within the shortest time that is watched."""
 
 
 HYPOTHESES = {
@@ -41,13 +41,13 @@ HYPOTHESES = {
     "hold": "is the bus alive, and has the robot power?",
     "disconnect": "has the bus been unplugged?",
 }
-"""What to look at when something hangs, by what hangs."""
+"""Likely causes of a hang, by what hangs."""
 OVERLOADED = "is this computer overloaded, or was this process suspended?"
-"""What to look at where nothing of the robot's hangs."""
+"""Likely causes of a hang outside the robot."""
 
 
 class Watched(NamedTuple):
-    """What is being watched."""
+    """Deadline of an activity, and the action when it has passed."""
 
     until: float
     seconds: float
@@ -56,7 +56,7 @@ class Watched(NamedTuple):
 
 
 class Watchdog:
-    """Watches one thing at a time; use it as a context, in the main thread."""
+    """Watchdog over one activity at a time; a context manager for the main thread."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Watchdog:
         give_up: Callable[[str, bool], None],
         now: Callable[[], float] = time_with_sleep,
     ) -> None:
-        """Put a watchdog together.
+        """Make a watchdog.
 
         Args:
             look_s: Shortest time that will be watched.
@@ -74,7 +74,7 @@ class Watchdog:
             now: Monotonic time in seconds, which goes on while the computer sleeps.
         """
         self.doing = ""
-        """What the loop is busy with, for the message."""
+        """Activity of the loop, for the message."""
         self._look_s = look_s / LOOKS
         self._give_up = give_up
         self._now = now

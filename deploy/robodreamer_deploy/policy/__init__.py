@@ -1,1 +1,1 @@
-"""The policy: its folder read and checked, its graphs, and the state carried between ticks."""
+"""The policy: reading and checking its folder, running its graphs, carrying its state."""

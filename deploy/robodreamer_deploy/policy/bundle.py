@@ -42,7 +42,7 @@ NPY_HEADER_BYTES = 1 << 12  # more than numpy writes before an array
 
 
 class Carry(NamedTuple):
-    """What a recurrent policy remembers from one step to the next; no batch axis."""
+    """Recurrent state that a policy carries from one step to the next; no batch axis."""
 
     deter: Array  # float32 (D,)
     stoch: Array  # float32 (S, K), one-hot along K
@@ -56,13 +56,13 @@ class Bundle:
     folder: Path
     manifest: Manifest
     initial: Carry
-    """Where every episode starts."""
+    """State at the start of every episode."""
     is_sealed: bool = True
-    """Whether the manifest lists the files; false only while a policy is being exported."""
+    """True if the manifest lists the files; false only while a policy is being exported."""
 
     @property
     def contract(self) -> Contract:
-        """What the policy reads and sends."""
+        """Contract of the policy."""
         return self.manifest.contract
 
     def read(self, name: str) -> bytes:

@@ -23,7 +23,7 @@ from robodreamer_deploy.policy.manifest import ActionSelection
 from robodreamer_deploy.policy.policy import Policy, surprise
 
 StepKind = Literal["posterior", "partial", "prior"]
-"""What the model knew of the world: everything, all but some cameras, or nothing."""
+"""Kind of a step, by the model's knowledge of the world: all, all but some cameras, or none."""
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -32,7 +32,7 @@ class NotFiniteError(ArithmeticError):
 
 
 class Step(NamedTuple):
-    """What one tick of a controller yields."""
+    """Output of one tick of a controller."""
 
     action: Array  # float32 (A,), what the policy wants done
     surprise: float  # nats, see `policy.surprise`; NaN in a prior step, which sees nothing
@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Everything that makes a controller's next step what it is, but the observation."""
+    """State that determines, with the observation, a controller's next step."""
 
     carry: Carry
     seed: int

@@ -25,7 +25,7 @@ from robodreamer_deploy.policy.bundle import (
 OBSERVATION = "observation/"
 MAX_STEPS = 10_000
 LATENTS = {"stoch_next": "posterior_logits", "stoch_prior": "prior_logits"}
-"""What is drawn by class, and the logs of the probabilities that it is drawn from."""
+"""Latents that are drawn by class, and the log-probabilities that they are drawn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,9 @@ class Golden:
     """Inputs and the reference's outputs of n steps. float32 unless said."""
 
     observations: Mapping[str, Array]
-    """By signal name, (n, ...), of the contract's types; in the file as `observation/<signal>`.
-    Where the policy reads such bits, `is_valid/<camera>` as well, bool (n,)."""
+    """Observations by signal, (n, ...), of the contract's types; in the file as
+    `observation/<signal>`. Where the policy reads such bits, `is_valid/<camera>` as well, bool
+    (n,)."""
     is_first: Array
     """bool (n,)."""
     action_previous: Array

@@ -27,9 +27,9 @@ GRAPHS = tuple(dict.fromkeys(name for names in SEQUENCES.values() for name in na
 FEEDBACK: Mapping[str, str] = {
     "deter_next": "deter", "stoch_next": "stoch", "action": "action_previous",
 }  # fmt: skip
-"""Which value of a step is which of the next one. Of the action it is what was executed."""
+"""Value of a step that each value of the next one is; the action is the executed one."""
 DREAM: Mapping[str, str] = {"stoch_prior": "stoch_next"}
-"""In a step without an observation the prior's draw takes the place of the posterior's."""
+"""Values of a step without an observation: the prior's draw replaces the posterior's."""
 
 Dtype = Literal["float32", "uint8", "int32", "bool"]
 NoiseKind = Literal["gumbel", "normal"]
@@ -40,9 +40,9 @@ class TensorSpec:
     """An input or output of a graph."""
 
     name: str
-    """In the graph."""
+    """Name of the tensor in the graph."""
     value: str
-    """What it carries: a signal's name, or another value of the step."""
+    """Name of the value that it carries: a signal, or another value of the step."""
     shape: tuple[int, ...]
     """With the batch axis of 1."""
     dtype: Dtype

@@ -32,8 +32,8 @@ METADATA = "robodreamer.manifest"
 """Under this key the metadata of every graph holds the manifest."""
 MAX_FILE_BYTES = 8 << 30
 SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 1e-3, 10.0
-"""Of control. Below, no loop in Python keeps it; above, a command stands for longer than a robot
-should be left to it."""
+"""Range of control periods. Python cannot keep a shorter one; with a longer one a command stands
+longer than a robot should be left to it."""
 
 ActionSelection = Literal["mode", "sample"]
 ACTION_SELECTIONS: tuple[ActionSelection, ...] = ("mode", "sample")
@@ -42,7 +42,7 @@ Precision = Literal["float32", "int8", "float16"]
 
 @dataclass(frozen=True, kw_only=True)
 class DrawResult:
-    """What one way of drawing achieved in closed loop when the policy was exported."""
+    """Closed-loop result of one way of drawing, measured when the policy was exported."""
 
     num_episodes: int
     return_mean: float
@@ -56,9 +56,9 @@ class FileRecord:
     """Fingerprint of one file of the bundle."""
 
     size: int
-    """In bytes."""
+    """Size in bytes."""
     sha256: str
-    """In lower-case hexadecimal."""
+    """SHA-256 in lower-case hexadecimal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class ActionMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Pinhole:
-    """How a camera projects: u = fx x / z + cx, v = fy y / z + cy.
+    """Pinhole projection of a camera: u = fx x / z + cx, v = fy y / z + cy.
 
     x points to the right, y down, z ahead; the picture's upper left corner is (0, 0), so that the
     first pixel's middle is (0.5, 0.5). Nothing is cropped, nothing is distorted.
@@ -89,7 +89,7 @@ class Pinhole:
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction:
-    """What fewer bits cost: a policy of reduced precision beside the float32 one it comes from."""
+    """Cost of reduced precision: the policy compared with the float32 one it comes from."""
 
     num_choices: int
     """Latents drawn on recorded steps, each from the state that the float32 agent had."""
@@ -100,13 +100,14 @@ class Reduction:
     golden_flip_rate: float
     """Flip rate of the golden steps, on the machine that exported."""
     golden_action_error: float
-    """Likewise; what a robot may reach is told by `selftest`."""
+    """Action error of the golden steps, on the machine that exported; `selftest` derives its
+    bound."""
     float32_draws: Mapping[str, DrawResult]
     """Closed-loop results of the float32 policy on the same episodes."""
     float32_interval: tuple[float, float]
     """95 % interval of its mean return, with the draw that is the default."""
     is_loss_accepted: bool
-    """Whether the exporter was told to go on with a return below that interval."""
+    """True if the exporter was told to go on with a return below that interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ class Manifest:
     """Version of the bundle's layout."""
     robodreamer_version: str
     created: str
-    """When it was exported, ISO 8601 in UTC."""
+    """Time of the export, ISO 8601 in UTC."""
     run: str
     """Name of the training run."""
     commit: str
@@ -133,25 +134,25 @@ class Manifest:
     opset: int
     """ONNX operator set of the graphs."""
     precision: Precision
-    """What the weights are kept in; inputs and outputs are those of `graphs`."""
+    """Precision of the weights; inputs and outputs are those of `graphs`."""
     reduction: Reduction | None
-    """What that cost; None in float32."""
+    """Cost of reduced precision; None in float32."""
     state: StateShapes
     token_size: int
     """Elements E of the encoder's output."""
     validity: Mapping[str, str]
-    """By camera, the value that tells whether its frame is there: where it is false, what the
+    """Name, by camera, of the value that marks its frame as there: where it is false, what the
     picture holds does not matter. Empty if the policy was not trained to do without frames."""
     graphs: Mapping[str, GraphSpec]
     """Tensors of every graph, by file name."""
     sequences: Mapping[str, tuple[str, ...]]
     """Orders in which to run graphs; each is a whole step."""
     feedback: Mapping[str, str]
-    """Which value of a step is which of the next; the action is the executed one."""
+    """Value of a step that each value of the next one is; the action is the executed one."""
     dream: Mapping[str, str]
-    """Which value takes the place of which in a step without an observation."""
+    """Replacements of values in a step without an observation."""
     noise: Mapping[str, NoiseKind]
-    """What to draw every noise value from, element by element; zeros take the mode."""
+    """Distribution of every noise value, element by element; zeros take the mode."""
     draws: Mapping[str, DrawResult]
     """Closed-loop result by draw, `mode` and `sample`; empty if not measured."""
     default_draw: ActionSelection

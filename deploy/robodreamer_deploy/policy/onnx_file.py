@@ -14,13 +14,13 @@ from typing import NamedTuple
 VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
 """Wire types; groups, which no ONNX file has, are refused."""
 DOMAINS = {"", "ai.onnx", "com.microsoft"}
-"""Of operators that onnxruntime brings along."""
+"""Domains of operators that onnxruntime brings along."""
 READS_FILES = {"EPContext"}
 """Operators that load something from a path that they are given."""
 
 
 class OnnxFile(NamedTuple):
-    """What is told about a graph beside its computation."""
+    """Description of an ONNX file beside its computation."""
 
     metadata: dict[str, str]
 

@@ -48,7 +48,7 @@ class Policy:
 
     @property
     def is_discrete(self) -> bool:
-        """Whether an action is a choice."""
+        """True if an action is a choice."""
         return self.bundle.contract.action.kind == "discrete"
 
     def step(self, values: Mapping[str, Array]) -> dict[str, Array]:

@@ -26,8 +26,8 @@ TIE_MARGIN = 1e-4
 """Lead of the reference's best class over its second, in perturbed logits, under which rounding
 on another CPU may choose the other one."""
 REDUCED_FACTOR, REDUCED_SLACK = 2.0, 0.02
-"""Of the flip rate and the action's error that a policy of reduced precision had when exported, as
-much may be reached elsewhere: so many times, and so much more."""
+"""Allowance over the flip rate and the action error that a policy of reduced precision had when
+exported; as much may be reached elsewhere: so many times, and so much more."""
 GOLDEN = "golden self-test"
 
 
@@ -41,7 +41,7 @@ class SelfTest(NamedTuple):
 
 
 class Flips(NamedTuple):
-    """How far reduced precision is from the reference."""
+    """Distance of reduced precision from the reference."""
 
     num_choices: int
     num_ties: int
@@ -95,7 +95,7 @@ FROM_LATENTS = ("action_logits", "action")
 
 
 class Checked(NamedTuple):
-    """What a comparison found; only ties, or it would have been refused."""
+    """Result of a comparison that passed: errors, and latents that differ by a tie."""
 
     errors: dict[str, float]  # by continuous output
     num_ties: int

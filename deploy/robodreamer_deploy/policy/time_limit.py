@@ -11,7 +11,7 @@ from typing import TypeVar
 from robodreamer_deploy.errors import BundleError
 
 LOOK_S = 0.1
-"""How often the main thread looks whether the time is over."""
+"""Seconds between two looks at the time, in the main thread."""
 Result = TypeVar("Result")
 
 

@@ -1,4 +1,4 @@
-"""What a robot is to the onboard loop; `loading` finds the one that `--robot` names.
+"""Interface of a robot to the control loop; `loading` finds the one that `--robot` names.
 
 The shape is LeRobot's (features, connect, get_observation, send_action, disconnect) plus `hold`.
 Observations carry the contract's names, shapes and types. Actions are the policy's: float32 (A,),
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Robot(Protocol):
-    """What the loop needs from hardware, and from a simulator standing in for it."""
+    """Robot as the loop needs it: hardware, or a simulator standing in for it."""
 
     @property
     def observation_features(self) -> Mapping[str, tuple[int, ...]]:
@@ -86,7 +86,7 @@ class StampedRobot(Robot, Protocol):
 
     @property
     def observation_stamps(self) -> Mapping[str, float]:
-        """When each value of the newest observation was measured, in monotonic seconds.
+        """Monotonic times in seconds at which each value of the newest observation was measured.
 
         A signal that is not listed counts as measured when `get_observation` returned it.
         """
@@ -111,7 +111,7 @@ class EnabledRobot(Robot, Protocol):
 
     @property
     def is_enabled(self) -> bool:
-        """Whether it may move now; returns at once. The robot holds while this is not `True`.
+        """True if it may move now; returns at once. The robot holds while this is not `True`.
 
         Every other value is no: of what numpy compares, return `bool(...)`.
         """
@@ -127,7 +127,7 @@ class EpisodicRobot(Robot, Protocol):
 
     @property
     def is_episode_over(self) -> bool:
-        """Whether the task has ended, or its time is out; `get_observation` still works."""
+        """True if the task has ended, or its time is out; `get_observation` still works."""
         ...
 
     @property
@@ -137,7 +137,7 @@ class EpisodicRobot(Robot, Protocol):
 
     @property
     def episode_success(self) -> bool | None:
-        """Whether the goal is met by now; None if the task does not know success."""
+        """True if the goal is met by now; None if the task does not know success."""
         ...
 
 
@@ -146,7 +146,7 @@ class LimpRobot(Robot, Protocol):
 
     @property
     def is_limp_when_disconnected(self) -> bool:
-        """Whether `disconnect` switches the motors off; readable while connected.
+        """True if `disconnect` switches the motors off; readable while connected.
 
         Every answer but False, and none, means that they may go off.
         """
@@ -154,7 +154,7 @@ class LimpRobot(Robot, Protocol):
 
 
 METHODS = ("connect", "get_observation", "send_action", "hold", "disconnect")
-"""What every robot can be told."""
+"""Methods of every robot."""
 
 
 def has(robot: object, name: str) -> bool:

@@ -29,7 +29,7 @@ LATE_PERIODS = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class CameraSettings:
-    """Where pictures come from, and which part of them the policy sees."""
+    """Source of a camera's pictures, and the part of them that the policy sees."""
 
     source: str
     """A device (`0` or `/dev/video0`), a file, or the URL of a stream."""
@@ -61,14 +61,14 @@ class Frame(NamedTuple):
 
 @dataclass
 class CameraReport:
-    """What a camera did since it was connected."""
+    """Statistics of a camera since it was connected."""
 
     num_frames: int = 0
     """Frames captured."""
     num_dropped: int = 0
-    """Of these, replaced by a newer one before anybody had asked."""
+    """Frames that a newer one replaced before they were read."""
     num_late: int = 0
-    """Of these, that came later than the camera's rate promises."""
+    """Frames that came later than the camera's rate promises."""
 
 
 class OpenCVCamera:
@@ -101,7 +101,7 @@ class OpenCVCamera:
 
     @property
     def fault(self) -> str | None:
-        """Why no more frames come; None while they do."""
+        """Reason why no more frames come; None while they do."""
         return self._fault
 
     def connect(self) -> None:

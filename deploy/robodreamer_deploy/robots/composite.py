@@ -40,11 +40,11 @@ PASSED_ON = (
     "episode_return",
     "episode_success",
 )
-"""What a robot may have or not: a dead-man's switch, its own time, motors that go off, episodes."""
+"""Optional members of a robot: dead-man's switch, own time, motors that go off, episodes."""
 
 
 class PictureSource(Protocol):
-    """What `OpenCVCamera` is to a robot; other cameras may be it too."""
+    """Source of pictures for a robot; `OpenCVCamera` is one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,7 +53,7 @@ class PictureSource(Protocol):
 
     @property
     def fault(self) -> str | None:
-        """Why no more frames come; None while they do."""
+        """Reason why no more frames come; None while they do."""
         ...
 
     def connect(self) -> None:
@@ -69,12 +69,12 @@ class PictureSource(Protocol):
         ...
 
 
-class RobotWithCameras:
+class CompositeRobot:
     """A robot whose pictures come from cameras of its own, and whose goals are set by hand.
 
     Args:
         robot: Delivers everything else, and moves.
-        cameras: By signal, such as `image/scene`.
+        cameras: Cameras by signal, such as `image/scene`.
         goals: First value of each goal by signal, such as `goal/position`.
 
     Raises (when it is made):
@@ -111,7 +111,7 @@ class RobotWithCameras:
 
     @property
     def observation_stamps(self) -> Mapping[str, float]:
-        """When the values of the newest observation were measured, in monotonic seconds."""
+        """Monotonic times in seconds at which the newest observation was measured."""
         return self._stamps
 
     def set_goal(self, name: str, values: Array | Sequence[float]) -> None:
@@ -195,18 +195,18 @@ def _connect(name: str, camera: PictureSource) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rig:
-    """What the file behind `--robot composite:FILE` says."""
+class CompositeFile:
+    """Contents of the file behind `--robot composite:FILE`."""
 
     robot: str
-    """As `--robot` takes it."""
+    """Robot of the joints, in the form that `--robot` takes."""
     cameras: Mapping[str, CameraSettings] = field(default_factory=dict[str, CameraSettings])
     """By signal, such as `image/scene`."""
     goals: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
-    """By signal, such as `goal/position`."""
+    """Goals by signal, such as `goal/position`."""
 
 
-def make_robot(path: str, contract: Contract) -> RobotWithCameras:
+def make_robot(path: str, contract: Contract) -> CompositeRobot:
     """Make the robot of `--robot composite:FILE` for a policy's contract.
 
     Raises:
@@ -215,13 +215,15 @@ def make_robot(path: str, contract: Contract) -> RobotWithCameras:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        rig = read_record(Rig, read_object(parse_json(text), path), path)
+        parts = read_record(CompositeFile, read_object(parse_json(text), path), path)
     except (OSError, ValueError) as error:
-        raise RobotError(f"the rig {path} cannot be read: {error}") from error
+        raise RobotError(f"the composite robot {path} cannot be read: {error}") from error
     shapes = {signal.name: signal.shape for signal in contract.inputs}
-    for name in (*rig.cameras, *rig.goals):
+    for name in (*parts.cameras, *parts.goals):
         if name not in shapes:
             raise RobotError(f"{path} has {name}; the policy reads {', '.join(sorted(shapes))}")
-    cameras = {name: OpenCVCamera(settings, shapes[name]) for name, settings in rig.cameras.items()}
-    goals = {name: np.array(values, np.float32) for name, values in rig.goals.items()}
-    return RobotWithCameras(load_robot(rig.robot, contract), cameras, goals)
+    cameras = {
+        name: OpenCVCamera(settings, shapes[name]) for name, settings in parts.cameras.items()
+    }
+    goals = {name: np.array(values, np.float32) for name, values in parts.goals.items()}
+    return CompositeRobot(load_robot(parts.robot, contract), cameras, goals)

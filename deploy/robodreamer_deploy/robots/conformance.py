@@ -305,7 +305,7 @@ CHECKS: Mapping[str, Check] = {
 
 
 class Finding(NamedTuple):
-    """What came of one check."""
+    """Result of one check."""
 
     name: str
     fault: str | None  # None if the promise is kept, or the check does not apply

@@ -22,7 +22,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     "rad/s": "velocity",
     "m/s": "velocity",
 }
-"""What a joint's value is, by its unit."""
+"""Kind of a joint's value, by its unit."""
 
 LEAD_S = 0.25
 """A commanded velocity moves the goal ahead of the joint by at most what the fastest one covers in
@@ -43,7 +43,7 @@ class JointScale:
     factor: float | None = None
     """Rad or m per unit of theirs; None for what that library usually has."""
     offset: float = 0.0
-    """Where the policy's joint is when theirs reads 0; velocities have none."""
+    """Position of the policy's joint when theirs reads 0; velocities have none."""
     low: float | None = None
     """Lowest position it is sent to, in rad or m; None for the policy's own range."""
     high: float | None = None
@@ -173,7 +173,7 @@ def _largest_changes(action: ActionSpec) -> Array:
 
 
 class _Asked(NamedTuple):
-    """What an action asked of the joints."""
+    """Motion that an action asked of the joints."""
 
     action: Array  # (A,), the policy's
     measured: Array  # (U,), where the joints were
@@ -225,7 +225,7 @@ class GoalPositions:
 
     @property
     def starts_from_measured(self) -> bool:
-        """Whether goals are reckoned from where the joints are, so that an old reading misleads."""
+        """True if goals are reckoned from where the joints are, so that an old reading misleads."""
         return self._mapping is not None
 
     def held_at(self, positions: Array) -> Array:

@@ -1,4 +1,4 @@
-"""How `--robot` finds a robot, and makes it.
+"""Loading of the robot that `--robot` names.
 
 It takes one of
 
@@ -36,7 +36,7 @@ from robodreamer_deploy.utils.suggest import closest
 BUILT_IN = {
     "dynamixel": "robodreamer_deploy.robots.dynamixel.robot",
     "lerobot": "robodreamer_deploy.robots.lerobot.robot",
-    "rig": "robodreamer_deploy.robots.composite",
+    "composite": "robodreamer_deploy.robots.composite",
     "ros2": "robodreamer_deploy.robots.ros2.robot",
     "tcp": "robodreamer_deploy.robots.remote.robot",
 }

@@ -1,4 +1,4 @@
-"""Which measured pose a robot may be driven from, or held at.
+"""Check of measured poses before a robot is driven from one, or held at it.
 
 An encoder that loses a bit or wraps from +180 to -180 degrees tells a pose that is finite, and that
 the joint does not have. A goal beside such a pose, and a hold at it, would send the joint there. So
@@ -29,7 +29,7 @@ moved: under the load of an arm it gives way by less. Sent back, it would leap."
 
 
 class PoseCheck:
-    """A judge of measured positions, by how they go on from those before.
+    """Check of measured positions, by how they go on from those before.
 
     Args:
         labels: Names of the joints.
@@ -56,7 +56,7 @@ class PoseCheck:
 
     @property
     def wants_another(self) -> bool:
-        """Whether a second reading that agrees with the newest one would have both believed."""
+        """True if a second reading that agrees with the newest one would have both believed."""
         return self._candidate is not None
 
     def reset(self) -> None:

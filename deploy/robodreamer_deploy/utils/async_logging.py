@@ -15,7 +15,7 @@ from robodreamer_deploy.utils.suggest import printable_lines
 
 STDERR = 2
 MAX_LINES = 1000
-"""That wait to be printed; what is logged beyond is lost."""
+"""Largest number of lines that wait to be printed; further ones are lost."""
 FLUSH_WITHIN_S = 1.0
 
 

@@ -27,7 +27,7 @@ from typing import (
 
 Record = TypeVar("Record")
 NOTHING = object()
-"""In place of a JSON value that is not there."""
+"""Mark of a JSON value that is not there."""
 
 
 def parse_json(text: str) -> object:

@@ -1,4 +1,4 @@
-"""Cameras: a film, a stream over HTTP, and devices that hang or vanish; and a rig of parts."""
+"""Cameras: a film, a stream over HTTP, and devices that hang or vanish; and a robot of parts."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from robodreamer_deploy.robots.base import (
     is_episodic,
 )
 from robodreamer_deploy.robots.camera import CameraSettings, OpenCVCamera
-from robodreamer_deploy.robots.composite import RobotWithCameras
+from robodreamer_deploy.robots.composite import CompositeRobot
 from robodreamer_deploy.robots.image_fit import make_fit
 from robodreamer_deploy.robots.loading import load_robot
 from toy_robot import CONTRACT, IMAGE, Bench, Point
@@ -161,7 +161,7 @@ def device(capture: Capture) -> OpenCVCamera:
 
 def test_an_unplugged_camera_is_told_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     capture = Capture(unplugged_after=3)
-    robot = RobotWithCameras(Bench("", CONTRACT), {"image/side": device(capture)})
+    robot = CompositeRobot(Bench("", CONTRACT), {"image/side": device(capture)})
     robot.connect()
     with caplog.at_level(logging.ERROR):
         wait_until(lambda: bool(caplog.text))
@@ -262,20 +262,20 @@ class Blind(Bench):
         return {"proprio/position": self.position.astype(np.float32)}
 
 
-def rig(tmp_path: Path, **parts: Any) -> str:
-    path = tmp_path / "rig.json"
+def composite(tmp_path: Path, **parts: Any) -> str:
+    path = tmp_path / "parts.json"
     path.write_text(json.dumps({"robot": f"{__file__}:Blind", **parts}))
     return f"composite:{path}"
 
 
 def test_robot_camera_and_goal_form_one_robot(film: Path, tmp_path: Path) -> None:
-    spec = rig(
+    spec = composite(
         tmp_path,
         cameras={"image/eye": {"source": str(film)}},
         goals={"goal/target": [0.25, -0.5]},
     )
     robot = load_robot(spec, CONTRACT)
-    assert isinstance(robot, RobotWithCameras)
+    assert isinstance(robot, CompositeRobot)
     check_features(robot, CONTRACT)
     robot.connect()
     observation = robot.get_observation()
@@ -291,7 +291,7 @@ def test_robot_camera_and_goal_form_one_robot(film: Path, tmp_path: Path) -> Non
 
 
 def test_a_goal_that_is_none_is_refused() -> None:
-    robot = RobotWithCameras(Blind("", CONTRACT), {}, {"goal/target": np.zeros(2)})
+    robot = CompositeRobot(Blind("", CONTRACT), {}, {"goal/target": np.zeros(2)})
     with pytest.raises(ValueError, match="there is no goal/place; there are goal/target"):
         robot.set_goal("goal/place", [0, 0])
     for bad in ([0.0], [np.nan, 0.0]):
@@ -309,9 +309,9 @@ def test_a_part_that_fails_leaves_no_other_connected() -> None:
         (Dead("", CONTRACT), device(Capture())),
     ):
         capture = Capture()
-        rig = RobotWithCameras(robot, {"image/eye": device(capture), "image/side": other})
+        composite = CompositeRobot(robot, {"image/eye": device(capture), "image/side": other})
         with pytest.raises(RobotError, match=r"no power|no camera"):
-            rig.connect()
+            composite.connect()
         assert capture.is_released
         assert not robot.is_connected
 
@@ -320,18 +320,18 @@ def test_a_rig_has_the_dead_mans_switch_and_the_episodes_of_its_robot() -> None:
     class Careful(Blind):
         is_enabled = False
 
-    rig: Any = RobotWithCameras(Careful("", CONTRACT), {})
-    assert is_enabling(rig)
-    assert not rig.is_enabled
-    assert not is_episodic(rig)
-    assert not is_enabling(RobotWithCameras(Blind("", CONTRACT), {}))
-    assert is_episodic(RobotWithCameras(Point("", CONTRACT), {}))
-    with pytest.raises(AttributeError, match="RobotWithCameras has no wheels"):
-        _ = RobotWithCameras(Blind("", CONTRACT), {}).wheels
+    composite: Any = CompositeRobot(Careful("", CONTRACT), {})
+    assert is_enabling(composite)
+    assert not composite.is_enabled
+    assert not is_episodic(composite)
+    assert not is_enabling(CompositeRobot(Blind("", CONTRACT), {}))
+    assert is_episodic(CompositeRobot(Point("", CONTRACT), {}))
+    with pytest.raises(AttributeError, match="CompositeRobot has no wheels"):
+        _ = CompositeRobot(Blind("", CONTRACT), {}).wheels
 
 
 def test_a_missing_camera_leaves_no_part_connected(tmp_path: Path) -> None:
-    spec = rig(tmp_path, cameras={"image/eye": {"source": "/dev/video99"}})
+    spec = composite(tmp_path, cameras={"image/eye": {"source": "/dev/video99"}})
     robot: Any = load_robot(spec, CONTRACT)
     with pytest.raises(RobotError, match="image/eye: there is no camera /dev/video99"):
         robot.connect()
@@ -350,4 +350,4 @@ def test_a_missing_camera_leaves_no_part_connected(tmp_path: Path) -> None:
 )
 def test_a_rig_that_cannot_be_is_refused(tmp_path: Path, parts: dict[str, Any], words: str) -> None:
     with pytest.raises(RobotError, match=words):
-        load_robot(rig(tmp_path, **parts), CONTRACT)
+        load_robot(composite(tmp_path, **parts), CONTRACT)

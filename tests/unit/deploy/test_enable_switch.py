@@ -12,7 +12,7 @@ import pytest
 from robodreamer_deploy.control.enable_switch import HEARTBEAT_S, HeartbeatFile, enabling
 from robodreamer_deploy.control.safety import Safety
 from robodreamer_deploy.control.states import State
-from robodreamer_deploy.robots.composite import RobotWithCameras
+from robodreamer_deploy.robots.composite import CompositeRobot
 from toy_robot import CONTRACT, Bench
 
 
@@ -225,7 +225,7 @@ class Pedal(Bench):
 
 
 def rig_with(robot: Bench) -> Any:
-    return RobotWithCameras(robot, {})
+    return CompositeRobot(robot, {})
 
 
 @pytest.mark.parametrize("made", [lambda robot: robot, rig_with])

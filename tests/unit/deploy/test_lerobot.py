@@ -18,7 +18,7 @@ from robodreamer_deploy.robots.base import (
     is_limp_when_disconnected,
     is_stamped,
 )
-from robodreamer_deploy.robots.composite import RobotWithCameras
+from robodreamer_deploy.robots.composite import CompositeRobot
 from robodreamer_deploy.robots.joints import LEAD_S
 from robodreamer_deploy.robots.lerobot.mapping import Joint, LeRobotFile, Picture
 from robodreamer_deploy.robots.lerobot.robot import LeRobotAdapter
@@ -245,7 +245,7 @@ def test_that_its_motors_go_off_in_the_end_is_told(caplog: pytest.LogCaptureFixt
         robot, arm = adapt(disable_torque_on_disconnect=goes_off)
         caplog.clear()
         robot.connect()
-        assert is_limp_when_disconnected(RobotWithCameras(robot, {})) is goes_off
+        assert is_limp_when_disconnected(CompositeRobot(robot, {})) is goes_off
         assert ("switches its motors off" in caplog.text) is goes_off
         robot.disconnect()
         assert arm.are_motors_on is not goes_off

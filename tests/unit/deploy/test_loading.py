@@ -9,7 +9,7 @@ import pytest
 
 from robodreamer_deploy.cli.main import main
 from robodreamer_deploy.errors import RobotError
-from robodreamer_deploy.robots.composite import RobotWithCameras
+from robodreamer_deploy.robots.composite import CompositeRobot
 from robodreamer_deploy.robots.loading import load_robot
 from toy_policy import write_bundle
 from toy_robot import CONTRACT
@@ -100,10 +100,10 @@ def test_a_file_is_executed_once_however_it_is_named(
     spec = write(tmp_path, REGISTERS_ITSELF)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.py").symlink_to("arm.py")
-    rig = tmp_path / "rig.json"
-    rig.write_text(json.dumps({"robot": spec}))
+    composite = tmp_path / "parts.json"
+    composite.write_text(json.dumps({"robot": spec}))
     kinds = {type(load_robot(other, CONTRACT)) for other in (spec, "arm.py:Arm:x", "link.py:Arm:x")}
-    kinds.add(type(cast("RobotWithCameras", load_robot(f"composite:{rig}", CONTRACT)).robot))
+    kinds.add(type(cast("CompositeRobot", load_robot(f"composite:{composite}", CONTRACT)).robot))
     assert len(kinds) == 1
 
 

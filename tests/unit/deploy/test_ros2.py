@@ -430,12 +430,12 @@ def test_at_ctrl_c_the_hold_is_published(tmp_path: Path, number: signal.Signals)
         "command": {"topic": "/commands", "joints": ["y", "x"]},
         "pictures": {"image/eye": {"topic": "/camera"}},
     }))  # fmt: skip
-    (tmp_path / "rig.json").write_text(json.dumps({
+    (tmp_path / "parts.json").write_text(json.dumps({
         "robot": f"{tmp_path / 'driven.py'}:make_robot:{tmp_path / 'arm.json'}",
         "goals": {"goal/target": [0.1, 0.1]},
     }))  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, ROOT / "deploy", policy, "--robot", f"composite:{tmp_path / 'rig.json'}",
+        [sys.executable, ROOT / "deploy", policy, "--robot", f"composite:{tmp_path / 'parts.json'}",
          "--no-real-time"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -13,7 +13,7 @@ import pytest
 from robodreamer_deploy.cli.main import find_command, main
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.bundle import load_bundle
-from robodreamer_deploy.robots.composite import Rig
+from robodreamer_deploy.robots.composite import CompositeFile
 from robodreamer_deploy.robots.dynamixel.config import ServoBus
 from robodreamer_deploy.robots.lerobot.mapping import LeRobotFile
 from robodreamer_deploy.utils.strict_json import read_record
@@ -89,7 +89,7 @@ def test_every_command_of_the_page_is_understood() -> None:
 
 def test_the_files_of_the_page_are_understood(tmp_path: Path) -> None:
     blocks = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    for text, kind in zip(blocks, (LeRobotFile, ServoBus, Rig), strict=True):
+    for text, kind in zip(blocks, (LeRobotFile, ServoBus, CompositeFile), strict=True):
         assert read_record(kind, json.loads(text), "the page")
 
 

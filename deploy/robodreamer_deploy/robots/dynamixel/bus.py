@@ -81,7 +81,7 @@ class DynamixelBus:
     def __init__(self, config: ServoBus) -> None:
         self.config = config
         self.last_instruction_s = 0.0
-        """When the last instruction went out, in monotonic seconds."""
+        """Monotonic time in seconds of the last instruction."""
         self.alerted: tuple[Servo, ...] = ()
         """Servos that reported a hardware error in the last reading."""
         self.num_repeated = 0
@@ -91,7 +91,7 @@ class DynamixelBus:
 
     @property
     def is_open(self) -> bool:
-        """Whether the port is open; a cable may have been pulled since."""
+        """True if the port is open; a cable may have been pulled since."""
         return self._port is not None
 
     def open(self) -> None:

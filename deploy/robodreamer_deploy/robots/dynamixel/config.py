@@ -1,4 +1,4 @@
-"""What the file behind `--robot dynamixel:FILE` says: a bus, and a servo per joint."""
+"""Contents of the file behind `--robot dynamixel:FILE`: a bus, and a servo per joint."""
 
 import math
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class Servo:
     label: str
     """The joint's name in the policy's signals and action."""
     id: int
-    """On the bus, 0 to 252."""
+    """Number on the bus, 0 to 252."""
     low: float
     """Lowest position the joint is ever sent to, in rad (m for a slide)."""
     high: float
     """Highest one."""
     zero_ticks: int = TICKS_PER_TURN // 2
-    """What the servo reads where the joint's position is 0."""
+    """Reading of the servo where the joint's position is 0."""
     direction: int = 1
     """1, or -1 where the joint turns against the servo."""
     units_per_tick: float = 2.0 * math.pi / TICKS_PER_TURN
@@ -54,22 +54,22 @@ class ServoBus:
     """A serial port with servos on it."""
 
     port: str
-    """Such as /dev/ttyUSB0."""
+    """Path of the serial port, such as /dev/ttyUSB0."""
     servos: tuple[Servo, ...]
-    """In any order."""
+    """Servos on the bus, in any order."""
     baud_rate: int = 1_000_000
-    """As set in the servos."""
+    """Baud rate that is set in the servos."""
     command: Literal["position", "velocity"] | None = None
-    """What the policy's actions are, if their unit does not say."""
+    """Kind of the policy's actions, if their unit does not determine it."""
     watchdog_s: float = 0.2
     """The servos stop by themselves when no instruction has come for this long while they are
     being driven; in steps of 0.02 s, at most 2.54 s."""
     response_timeout_s: float = 0.02
-    """How long to wait for answers beyond the time that the bytes take on the wire."""
+    """Longest wait for answers in seconds, beyond the time that the bytes take on the wire."""
     num_retries: int = 1
-    """How often a reading that failed is tried again at once."""
+    """Number of immediate retries of a reading that failed."""
     release_at_disconnect: bool = False
-    """Whether the joints are let go (torque off) in the end; else they keep holding."""
+    """True if the joints are let go (torque off) in the end; else they keep holding."""
 
     def __post_init__(self) -> None:
         """Refuse a bus on which two servos cannot be told apart, and times that bound nothing."""

@@ -118,12 +118,12 @@ class DynamixelRobot:
 
     @property
     def is_limp_when_disconnected(self) -> bool:
-        """Whether the joints are let go in the end."""
+        """True if the joints are let go in the end."""
         return self.bus.config.release_at_disconnect
 
     @property
     def observation_stamps(self) -> Mapping[str, float]:
-        """When the servos were asked for the newest observation, in monotonic seconds."""
+        """Monotonic time in seconds at which the servos were asked for the newest observation."""
         return dict.fromkeys(self._signals, self._stamp)
 
     def connect(self) -> None:
@@ -245,7 +245,7 @@ class DynamixelRobot:
                 self._is_watched = False
 
     def _is_stale(self) -> bool:
-        """Whether an action is a change of a pose that was measured more than a period ago."""
+        """True if an action is a change of a pose that was measured more than a period ago."""
         age_s = time.monotonic() - self._stamp
         return self._goals.starts_from_measured and age_s > self._contract.control_dt_s
 
@@ -290,7 +290,7 @@ class DynamixelRobot:
             self._measured = ticks
 
     def _was_moved(self, goal: Array) -> bool:
-        """Whether the joints are far from where they are held; measures after a pause."""
+        """True if the joints are far from where they are held; measures after a pause."""
         if time.monotonic() - self._stamp > PAUSE_S:
             self._try_to_measure("holding at the last known pose")
         if self._measured is None or self._doubt:

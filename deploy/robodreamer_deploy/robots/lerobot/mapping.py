@@ -1,4 +1,4 @@
-"""What the policy's names mean to a LeRobot class: motors, units, cameras.
+"""Mapping of the policy's names to those of a LeRobot class: motors, units, cameras.
 
 The policy's labels find motors (`shoulder_pan` is `shoulder_pan.pos`), its picture signals cameras
 of the same name. What cannot be known from names, a `LeRobotFile` says.
@@ -19,7 +19,7 @@ from robodreamer_deploy.robots.joints import JointScale, given, known_ranges
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
 SUFFIXES = {"rad": ".pos", "m": ".pos", "rad/s": ".vel", "m/s": ".vel"}
-"""Of LeRobot's keys, by the unit of the policy's value."""
+"""Suffix of LeRobot's keys, by the unit of the policy's value."""
 ANGLES = ("rad", "rad/s")
 DEGREE = math.pi / 180.0
 
@@ -38,7 +38,7 @@ class Joint(JointScale):
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Which camera of the LeRobot class shows what the policy saw."""
+    """Camera of the LeRobot class that shows a signal of the policy."""
 
     camera: str | None = None
     """Its key; None for the part of the policy's name after the slash."""
@@ -48,18 +48,18 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class LeRobotFile:
-    """What a JSON file given as the argument says; without one, everything has its default."""
+    """Contents of the JSON file given as the argument; without one, everything has its default."""
 
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Fields of the class's `config_class`, plain values."""
     argument: str = ""
-    """For a function that makes the robot, in place of `config`."""
+    """Arguments of a function that makes the robot, in place of `config`."""
     joints: Mapping[str, Joint] = field(default_factory=dict[str, Joint])
-    """By the policy's label."""
+    """Joints by the policy's label."""
     pictures: Mapping[str, Picture] = field(default_factory=dict[str, Picture])
-    """By the policy's signal, such as `image/front`."""
+    """Pictures by the policy's signal, such as `image/front`."""
     command: Literal["position", "velocity"] | None = None
-    """What the policy's actions are, if their unit does not say."""
+    """Kind of the policy's actions, if their unit does not determine it."""
 
 
 def read_lerobot_file(path: Path) -> LeRobotFile:
@@ -125,7 +125,7 @@ class NameMapping:
         """The motors, as positions, behind each velocity that the robot does not measure."""
         self._find_signals()
         self.pictures = self._find_pictures()
-        """By signal, the camera's key and what makes its pictures fit."""
+        """Key of the camera and fit of its pictures, by signal."""
         self.driven = self._find_driven()
         """The motor behind each actuator of the action, as a position."""
         labels = contract.action.actuator_labels
@@ -133,14 +133,14 @@ class NameMapping:
         """Between which positions (U,) the policy's driven joints are; infinite if unknown."""
         lowest, highest = known_ranges(contract, labels, "velocity")
         self.speed = np.maximum(np.abs(lowest), np.abs(highest))
-        """How fast they are at most (U,), by the range of the policy's signals; or infinite."""
+        """Largest speeds (U,), by the range of the policy's signals; or infinite."""
         own = [settings.joints.get(label, Joint()) for label in labels]
         self.lowest_goals = given([joint.low for joint in own], self.low)
         """Between which positions they may be sent (U,): what the file says, else their range."""
         self.highest_goals = given([joint.high for joint in own], self.high)
         known, goals = self.high - self.low, self.highest_goals - self.lowest_goals
         self.span = np.where(np.isfinite(known), known, goals)
-        """How far they go (U,): by the policy, else by the file; or infinite."""
+        """Largest extents (U,): by the policy, else by the file; or infinite."""
 
     def _find_signals(self) -> None:
         for signal in self._contract.inputs:

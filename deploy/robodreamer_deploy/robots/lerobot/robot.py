@@ -35,7 +35,7 @@ from robodreamer_deploy.robots.velocity_filter import VelocityFilter
 logger = logging.getLogger(__name__)
 
 LIMP = "disable_torque_on_disconnect"
-"""What the field of a config is called, or how its name ends, that has motors switched off."""
+"""Names, or ends of names, of the config field that has motors switched off."""
 HANGING_S = 0.2
 """A call of another thread that goes on for so long is not waited for when holding."""
 
@@ -55,7 +55,7 @@ class LeRobotLike(Protocol):
 
     @property
     def is_connected(self) -> bool:
-        """Whether it can be read and written."""
+        """True if it can be read and written."""
         ...
 
     def connect(self, calibrate: bool = True) -> None:
@@ -141,7 +141,7 @@ class LeRobotAdapter:
 
     @property
     def is_limp_when_disconnected(self) -> bool:
-        """Whether `disconnect` switches motors off, by LeRobot's own setting, True there.
+        """True if `disconnect` switches motors off, by LeRobot's own setting, True there.
 
         A robot of two arms has one for each, by a longer name or within another config.
         """
@@ -249,7 +249,7 @@ class LeRobotAdapter:
         return self.robot.send_action(dict(command))
 
     def _is_stale(self) -> bool:
-        """Whether an action is a change of a pose that was measured more than a period ago."""
+        """True if an action is a change of a pose that was measured more than a period ago."""
         age_s = self._now() - self._measured_s
         return self._goals.starts_from_measured and age_s > self._contract.control_dt_s
 

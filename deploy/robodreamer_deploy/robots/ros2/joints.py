@@ -21,7 +21,7 @@ from robodreamer_deploy.robots.ros2.settings import Ros2File, Ros2Joint
 
 
 class Ros2Joints:
-    """What the policy's labels are in ROS.
+    """Mapping of the policy's labels to joints in ROS.
 
     Raises (when it is made):
         RobotError: The action names no joints, one that the controller lacks, or is of positions
@@ -32,7 +32,7 @@ class Ros2Joints:
         action, command = contract.action, settings.command
         self._settings = settings
         self.quantities = commanded_quantities(action, settings.action)
-        """What the policy commands each actuator, (U,)."""
+        """Kind of value that the policy commands each actuator, (U,)."""
         if command.quantity == "velocity" and {*self.quantities} != {"velocity"}:
             raise RobotError("the policy commands positions; the controller takes velocities")
         if command.quantity == "velocity" and action.mapping is not None:
@@ -48,7 +48,7 @@ class Ros2Joints:
                 f"the action drives {missing[0]}; the controller has {', '.join(self.controlled)}"
             )
         self.places = [self.controlled.index(name) for name in driven]
-        """Where the action's joints (U,) stand among them."""
+        """Places of the action's joints (U,) among them."""
         self.factors = np.array([self._joint(label).factor for label in labels])
         self.offsets = np.array([self._joint(label).offset for label in labels])
         joints = [self._joint(label) for label in labels]

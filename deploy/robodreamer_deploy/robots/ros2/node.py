@@ -34,7 +34,7 @@ class Ros2Node:
     ) -> None:
         self._settings, self._joints = settings, joints
         self.fault: str | None = None
-        """Why no more messages arrive; None while they do."""
+        """Reason why no more messages arrive; None while they do."""
         self._rclpy = import_ros("rclpy")
         self._context = self._rclpy.Context()
         self._rclpy.init(
@@ -66,7 +66,7 @@ class Ros2Node:
 
     @property
     def has_listener(self) -> bool:
-        """Whether somebody takes the commands."""
+        """True if somebody takes the commands."""
         return self._publisher.get_subscription_count() > 0
 
     def publish(self, goals: Array, period_s: float) -> None:

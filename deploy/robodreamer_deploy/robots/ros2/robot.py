@@ -34,7 +34,7 @@ HANGING_S = 0.2
 """A call of another thread that goes on for so long is not waited for when holding."""
 POLL_S = 0.02
 ANOTHER_WITHIN_S = 0.2
-"""How long to wait for the message that tells whether to believe the newest one."""
+"""Longest wait in seconds for the message that decides whether to believe the newest one."""
 OLDEST_S = 0.1
 """A pose may be so old that a change starts from it, or two control periods if they are longer."""
 Observed = tuple[dict[str, Array], dict[str, float]]
@@ -99,7 +99,7 @@ class Ros2Robot:
 
     @property
     def observation_stamps(self) -> Mapping[str, float]:
-        """When each value was measured, by its header's stamp, in monotonic seconds."""
+        """Monotonic time in seconds at which each value was measured, by its header's stamp."""
         return self._stamps
 
     def open_node(self) -> Ros2Node:
@@ -281,7 +281,7 @@ class Ros2Robot:
             self._measure(node)
 
     def _was_moved(self) -> bool:
-        """Whether the joints are far from where they are held."""
+        """True if the joints are far from where they are held."""
         if self._pose is None or self._sent is None or self._doubt:
             return False
         held, measured = self._joints.driven(self._sent), self._joints.driven(self._pose)
@@ -289,7 +289,7 @@ class Ros2Robot:
 
     @property
     def _starts_from_measured(self) -> bool:
-        """Whether what is published is reckoned from where the joints are."""
+        """True if what is published is reckoned from where the joints are."""
         return self._goals.starts_from_measured or self.settings.command.quantity == "velocity"
 
     def _is_old(self) -> bool:

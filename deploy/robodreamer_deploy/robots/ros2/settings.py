@@ -1,4 +1,4 @@
-"""What a ROS 2 robot's file says: topics, joints, and how the robot is commanded."""
+"""Contents of a ROS 2 robot's file: topics, joints, and commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ class Ros2Joint(JointScale):
     factor: float = 1.0
     """-1 turns its direction round. ROS speaks rad and m, as policies do."""
     name: str | None = None
-    """In JointState and JointTrajectory; None for the policy's label."""
+    """Name in JointState and JointTrajectory; None for the policy's label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ros2Picture:
-    """Where the pictures of a signal are published, as sensor_msgs/Image."""
+    """Topic of a signal's pictures, as sensor_msgs/Image."""
 
     topic: str
     crop: tuple[int, int, int, int] | None = None
@@ -31,14 +31,14 @@ class Ros2Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Ros2Command:
-    """How the robot is commanded."""
+    """Commands of the robot: topic, message and kind of value."""
 
     topic: str
     type: Literal["Float64MultiArray", "JointTrajectory"] = "Float64MultiArray"
-    """Of std_msgs: one number per joint, in the order of `joints`. Of trajectory_msgs: one point,
-    to be reached within a control period."""
+    """Message: of std_msgs, one number per joint, in the order of `joints`; of trajectory_msgs, one
+    point, to be reached within a control period."""
     quantity: Literal["position", "velocity"] = "position"
-    """What the controller takes. Velocities that a policy commands become positions for a
+    """Kind of value that the controller takes. Velocities of a policy become positions for a
     controller of positions."""
     joints: tuple[str, ...] = ()
     """Names of the controller's joints, in its order; empty for those of the policy's action.
@@ -58,15 +58,15 @@ class Ros2File:
     joint_states: str = "/joint_states"
     """Topic of sensor_msgs/JointState; any number of nodes may publish parts there."""
     joints: Mapping[str, Ros2Joint] = field(default_factory=dict[str, Ros2Joint])
-    """By the policy's label, where names, directions or zeros differ."""
+    """Joints by the policy's label, where names, directions or zeros differ."""
     pictures: Mapping[str, Ros2Picture] = field(default_factory=dict[str, Ros2Picture])
-    """By the policy's signal, such as `image/front`."""
+    """Pictures by the policy's signal, such as `image/front`."""
     vectors: Mapping[str, str] = field(default_factory=dict[str, str])
     """Topics of std_msgs/Float64MultiArray by the policy's signal, such as `goal/position`."""
     action: Literal["position", "velocity"] | None = None
-    """What the policy's actions are, if their unit does not say."""
+    """Kind of the policy's actions, if their unit does not determine it."""
     connect_within_s: float = 5.0
-    """How long to wait for the first message of every topic, and for the controller."""
+    """Longest wait in seconds for the first message of every topic, and for the controller."""
 
     def __post_init__(self) -> None:
         """Refuse a wait that never ends."""
