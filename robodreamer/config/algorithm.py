@@ -51,7 +51,7 @@ class AlgorithmConfig(Settings):
     free_nats: NonNegativeFloat = 1.0
     """KL below which dynamics and representation losses do not push."""
     actor_gradient: Literal["reinforce"] = "reinforce"
-    """How the actor learns from imagined returns."""
+    """Estimator of the actor's gradient from imagined returns."""
     horizon: PositiveInt = 15
     """Imagined steps H."""
     imagination_last: NonNegativeInt = 0

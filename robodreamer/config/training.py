@@ -30,14 +30,14 @@ class TrainConfig(Settings):
     """Task to learn, such as fetch_reach, dmc_walker_walk, gym:HalfCheetah-v5 or, of a package that
     registers it, gym:gym_pusht:gym_pusht/PushT-v0?obs_type=state (docs/tasks.md)."""
     observe: Literal["camera", "proprio", "both", "state"] = "both"
-    """What the agent sees; `state` adds object poses to proprioception, without cameras."""
+    """Families of signals that the agent observes; `state` adds object poses to proprioception, without cameras."""
     cameras: tuple[str, ...] | None = None
     """Cameras to use; the task's own choice by default."""
     control_dt: PositiveFloat | None = None
     """Seconds of one step of a Gymnasium environment (`gym:ID`, `module:Class`) that tells none, or
     a wrong one; `robodreamer tasks NAME` says what it tells. All other tasks know their own."""
     randomize: str = "none"
-    """What is randomised in every episode: none, mild, strong, or a JSON file of a preset and
+    """Randomisation of every episode: none, mild, strong, or a JSON file of a preset and
     entries (docs/randomization.md)."""
     size: str
     """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m."""
@@ -45,12 +45,12 @@ class TrainConfig(Settings):
     """Algorithm: dreamer_v3 (the published one), multimodal, quick (for some thousand updates) or
     debug."""
     protocol: str
-    """How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu or debug."""
+    """Collection and replay of data: default, dmc_vision, dmc_proprio, cpu or debug."""
     network: NetworkConfig
     algorithm: AlgorithmConfig
     data: DataConfig
     seed: NonNegativeInt = 0
-    """Of weights, environments and every random draw."""
+    """Seed of weights, environments and every random draw."""
     steps: PositiveInt = 1_000_000
     """Environment steps (times `action_repeat` simulator steps) after which training ends."""
     minutes: PositiveFloat | None = None
@@ -66,8 +66,8 @@ class TrainConfig(Settings):
     """Processes that simulate, each its share of the environments; by default one for every core
     but the learner's. 0 simulates while the learner waits. The run stays the same, to the bit."""
     on_crash: Literal["stop", "restart"] = "stop"
-    """What becomes of a simulator that crashed, hung or yielded NaN: it stops the run, or it is
-    started anew and the episodes that it was in break off; at most 20 times."""
+    """Reaction to a simulator that crashed, hung or yielded NaN: it stops the run, or it is restarted
+    and the episodes that it was in break off; at most 20 times."""
     env_timeout_s: PositiveFloat = 120.0
     """Seconds that one environment may take to be made, reset, stepped or drawn; it hangs if it
     takes longer."""

@@ -25,7 +25,7 @@ HORIZON = 95
 
 
 class Dream(NamedTuple):
-    """What happened and what the model made of it, in the same units.
+    """Truth and the model's version of it, in the same units.
 
     Pictures are float32 in [0, 1], measurements in their own unit, classes int64.
     """

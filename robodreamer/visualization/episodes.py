@@ -25,11 +25,11 @@ class Footage(NamedTuple):
     observations: dict[str, Array]
     """Every signal of the contract by name, (T, ...)."""
     actions: Array
-    """What the policy did after each observation, (T, A); the last was not carried out."""
+    """Action after each observation, (T, A); the last was not carried out."""
     rewards: Array
-    """What was received on arriving at each observation, (T,)."""
+    """Reward received with each observation, (T,)."""
     success: Array
-    """Whether the goal is met, (T,) bool."""
+    """Flags that are set while the goal is met, (T,) bool."""
     pictures: Array | None = None
     """Larger pictures for people, uint8 (T, H, W, 3), where the task can be drawn."""
 

@@ -161,7 +161,7 @@ def _colors(groups: Sequence[Group]) -> list[str]:
 
 
 def _has_values(groups: Sequence[Group], figure: str) -> bool:
-    """Whether a figure was reported, and success was ever more than 0."""
+    """Return whether a figure was reported and success was ever more than 0."""
     keys = (f"episode/{figure}", f"evaluation/{figure}")
     values = [
         line[k] for g in groups for lines in g.metrics for line in lines for k in keys if k in line

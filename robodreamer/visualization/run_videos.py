@@ -45,7 +45,7 @@ from robodreamer_sim.options import EnvOptions
 DREAM_FPS = 10.0
 """Dreams are never shown faster, so that one can compare."""
 PAUSE_S = 0.8
-"""How long an episode's last picture stays."""
+"""Seconds for which an episode's last picture stays."""
 SHORT, LARGE, SMALL = 200, (360, 480), (240, 320)
 """Episodes of at most so many steps are drawn large, longer ones small, to spare memory."""
 EPISODE_SIDE = 360
