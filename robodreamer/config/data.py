@@ -40,7 +40,7 @@ class DataConfig(Settings):
     meshes: Literal["full", "thin"] = "full"
     """`thin` draws at most 2,000 triangles of each mesh, for models from CAD programs."""
     decode_fraction: PositiveFloat = 1.0
-    """Share of the replayed frames that the image decoder reconstructs, drawn again for each update."""
+    """Share of the replayed frames that the image decoder reconstructs, drawn for each update."""
     replay_capacity: PositiveInt = 1_000_000
     """Steps kept; memory is allocated as it fills."""
 

@@ -47,7 +47,7 @@ class NetworkConfig(Settings):
     """Blocks of the layer from `deter` to the decoder's first feature map, or as many of them as
     divide its channels."""
     pooling: Literal["max", "stride"] = "max"
-    """Operation by which a stage halves the picture: 2x2 max-pool (reference) or a stride of 2 (faster)."""
+    """Operation that halves the picture: 2x2 max-pool (reference) or a stride of 2 (faster)."""
     reward_layers: PositiveInt = 1
     continue_layers: PositiveInt = 1
     critic_layers: PositiveInt = 3

@@ -30,7 +30,7 @@ class TrainConfig(Settings):
     """Task to learn, such as fetch_reach, dmc_walker_walk, gym:HalfCheetah-v5 or, of a package that
     registers it, gym:gym_pusht:gym_pusht/PushT-v0?obs_type=state (docs/tasks.md)."""
     observe: Literal["camera", "proprio", "both", "state"] = "both"
-    """Families of signals that the agent observes; `state` adds object poses to proprioception, without cameras."""
+    """Families of signals that the agent observes; `state` is proprioception and object poses."""
     cameras: tuple[str, ...] | None = None
     """Cameras to use; the task's own choice by default."""
     control_dt: PositiveFloat | None = None
@@ -66,8 +66,8 @@ class TrainConfig(Settings):
     """Processes that simulate, each its share of the environments; by default one for every core
     but the learner's. 0 simulates while the learner waits. The run stays the same, to the bit."""
     on_crash: Literal["stop", "restart"] = "stop"
-    """Reaction to a simulator that crashed, hung or yielded NaN: it stops the run, or it is restarted
-    and the episodes that it was in break off; at most 20 times."""
+    """Reaction to a simulator that crashed, hung or yielded NaN: it stops the run, or it is
+    restarted and the episodes that it was in break off; at most 20 times."""
     env_timeout_s: PositiveFloat = 120.0
     """Seconds that one environment may take to be made, reset, stepped or drawn; it hangs if it
     takes longer."""
