@@ -169,7 +169,7 @@ def dream(
     """
     for name, value in (("episodes", episodes), ("context", context)):
         if value < 1:
-            raise ValueError(f"{name} has to be at least 1, got {value}")
+            raise ValueError(f"--{name} is at least 1, got {value}")
     return prepare_films(
         Path(run),
         checkpoint,

@@ -80,7 +80,7 @@ def require_new(folder: Path) -> None:
     """
     if (folder / "config.json").exists():
         raise ValueError(
-            f"{folder} holds a run already; resume it (--resume), or choose another folder (--run)"
+            f"{folder} holds a run already; resume it (--resume), or choose another --run"
         )
     if left := [name for name in ("checkpoints", "metrics.jsonl") if (folder / name).exists()]:
         raise ValueError(

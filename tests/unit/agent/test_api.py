@@ -95,7 +95,7 @@ def test_settings_of_parts_are_changed_together_and_lists_become_tuples() -> Non
         (lambda: api.train(CONFIG, steps=3, size="cpu"), "leave out steps, size"),
         (lambda: api.resume("nowhere"), "nowhere is not a run folder"),
         (lambda: api.evaluate("nowhere"), "nowhere is neither a run"),
-        (lambda: api.dream("nowhere", context=0), "context has to be at least 1, got 0"),
+        (lambda: api.dream("nowhere", context=0), "--context is at least 1, got 0"),
         (lambda: robodreamer.Run("nowhere"), "nowhere is not a run folder"),
         (lambda: robodreamer.load("nowhere"), "nowhere"),
     ],

@@ -114,7 +114,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(
     assert main(["dream", str(run), "--checkpoint", "step-000000121"]) == 2
     assert STEM in capsys.readouterr().err
     assert main(["dream", str(run), "--context", "0"]) == 2
-    assert "context has to be at least 1, got 0" in capsys.readouterr().err
+    assert "--context is at least 1, got 0" in capsys.readouterr().err
 
 
 def test_a_task_that_has_changed_is_refused(tmp_path: Path) -> None:
