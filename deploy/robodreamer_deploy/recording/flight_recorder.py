@@ -18,6 +18,7 @@ from robodreamer_deploy.recording.log_metadata import LogMetadata
 from robodreamer_deploy.recording.private_files import make_folder, open_new
 from robodreamer_deploy.recording.ring import Ring
 from robodreamer_deploy.recording.writer import LogWriter, require_mcap
+from robodreamer_deploy.utils.atomic_write import replacing
 
 SECONDS = 20.0
 MAX_BYTES = 32 << 20
@@ -75,12 +76,8 @@ class FlightRecorder:
             folder = self._made_folder()
             stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
             path = folder / f"flight-{stamp}.mcap"
-            draft = folder / f".{path.name}.tmp"
-            try:
+            with replacing(path) as draft:
                 self._write(draft, events, fault)
-                draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
             _forget_oldest(folder)
             return path
 
@@ -103,8 +100,6 @@ class FlightRecorder:
             for event in events:
                 writer.write(event)
             writer.finish(0, fault)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _forget_oldest(folder: Path) -> None:

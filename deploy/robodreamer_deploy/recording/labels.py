@@ -5,13 +5,13 @@ The log itself stays as it was recorded.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from robodreamer_deploy.errors import RobotError
+from robodreamer_deploy.utils.atomic_write import write_atomic
 from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
 Outcome = Literal["success", "failure"]
@@ -74,13 +74,7 @@ def write_label(log: Path, episode: int, label: EpisodeLabel) -> None:
         dataclasses.asdict(EpisodeLabels(episodes=ordered)), indent=2, allow_nan=False
     )
     path = labels_path(log)
-    draft = path.with_name(f".{path.name}.tmp")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_atomic(path, f"{text}\n".encode())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise RobotError(f"{path} cannot be written: {error.strerror}") from error
