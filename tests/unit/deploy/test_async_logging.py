@@ -68,7 +68,7 @@ def test_the_last_line_is_printed_before_the_program_ends(tmp_path: Path) -> Non
     script = tmp_path / "script.py"
     script.write_text(
         "import logging, sys\n"
-        "from robodreamer_deploy import cli\n"
+        "from robodreamer_deploy.cli import main as cli\n"
         "class Command:\n"
         "    parser = staticmethod(__import__('argparse').ArgumentParser)\n"
         "    run = staticmethod(lambda *_: logging.getLogger('x').error('the last word') or 3)\n"

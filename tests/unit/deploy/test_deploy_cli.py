@@ -543,7 +543,7 @@ def test_a_robot_that_cannot_be_interrupted_is_held_and_given_up(
 
 CLINGING = """
 import signal, sys, time
-from robodreamer_deploy import cli
+from robodreamer_deploy.cli import main
 from robodreamer_deploy.control import shutdown
 from toy_robot import Bench
 shutdown.DISCONNECT_WITHIN_S = 0.2
