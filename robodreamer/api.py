@@ -47,7 +47,7 @@ def train(
             take no other names beside them.
         run: Folder for everything that comes of it; runs/TASK by default.
         size: Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m.
-        preset: Algorithm and optimizer: dreamer_v3, multimodal or quick.
+        preset: Algorithm with its optimizer: dreamer_v3, multimodal, quick or debug.
         protocol: How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu, debug.
         view: Show the newest policy in MuJoCo's viewer while it learns.
         settings: Any other field of `TrainConfig`, such as `minutes=15`, `steps=100_000`,
@@ -57,9 +57,9 @@ def train(
         The run: where it lies, how far it came and how good it is.
 
     Raises:
-        ValueError: Something cannot be used; nothing was overwritten.
+        ValueError: There is no such task or setting, or the folder holds a run already.
         TrainingDivergedError: The agent computes with numbers that are no longer finite.
-        EnvironmentFault: An environment failed; what was learnt before was saved.
+        EnvironmentFault: An environment failed; the agent was saved before.
     """
     named = {"size": size, "preset": preset, "protocol": protocol}
     if isinstance(task, str):
@@ -122,7 +122,8 @@ def evaluate(
         The figures by draw; `summary()` of each has means and 95 % intervals.
 
     Raises:
-        ValueError: Something of it cannot be used; says what there is.
+        ValueError: The folder holds neither, or a camera or a setting does not exist; the message
+            lists those that do.
     """
     from robodreamer_sim.randomization import read_word
 
