@@ -1,6 +1,5 @@
 """What every test shares: one thread, no display, no traces, and how hard hypothesis tries."""
 
-import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -30,12 +29,6 @@ settings.register_profile(
     database=None if IN_CI else settings.get_profile("quick").database,
 )
 settings.load_profile("ci" if IN_CI else "quick")
-
-
-def pytest_collection_finish() -> None:
-    """Spare the collector what was imported: it would go through all of it again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
