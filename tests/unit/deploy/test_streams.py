@@ -38,7 +38,7 @@ def test_a_command_whose_streams_are_closed_does_its_work(name: str, closed: str
 def test_a_mistake_keeps_its_exit_status_whatever_takes_the_words_in(
     name: str, closed: str
 ) -> None:
-    done = run(name, "evaluate nowhere" if name == "robodreamer" else "inspect nowhere", closed)
+    done = run(name, "tasks nowhere" if name == "robodreamer" else "inspect nowhere", closed)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert bool(done.stderr) == (closed == ">&-")
