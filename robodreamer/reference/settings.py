@@ -1,11 +1,11 @@
-"""The settings of an agent of the public JAX code, turned into ours."""
+"""Conversion of an agent's settings from the public JAX code of DreamerV3."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robodreamer.config import AlgorithmConfig, LossScales, NetworkConfig, OptimizerConfig
 
-# Options that can only have one value here, by their path in the reference's agent settings.
+# Options that have a single value here, by their path in the reference's agent settings.
 FIXED_OPTIONS: dict[str, Any] = {
     "enc.typ": "simple", "enc.simple.act": "silu", "enc.simple.norm": "rms",
     "enc.simple.outer": False, "enc.simple.symlog": True,
@@ -24,7 +24,7 @@ FIXED_OPTIONS: dict[str, Any] = {
     "retnorm.debias": False, "slowvalue.every": 1,
     "opt.momentum": True, "opt.wd": 0.0, "opt.schedule": "const", "opt.anneal": 0,
 }  # fmt: skip
-# Options that exist once here and several times there.
+# Options of the reference that are one setting here.
 SHARED_OPTIONS = (
     ("enc.simple.units", "dec.simple.units", "rewhead.units", "conhead.units", "value.units",
      "policy.units"),
@@ -33,7 +33,7 @@ SHARED_OPTIONS = (
     ("enc.simple.kernel", "dec.simple.kernel"),
     ("rewhead.bins", "value.bins"),
 )  # fmt: skip
-# Options that older settings leave out, and what they mean then.
+# Options that older settings leave out, with the value that they had then.
 ABSENT_OPTIONS: dict[str, Any] = {"dec.simple.symlog": True, "opt.nesterov": False}
 POSITIVE_OPTIONS = ("dec.simple.bspace", "opt.agc")  # 0 switches a part off there
 
@@ -41,13 +41,13 @@ POSITIVE_OPTIONS = ("dec.simple.bspace", "opt.agc")  # 0 switches a part off the
 def config_from_reference(
     config: Mapping[str, Any],
 ) -> tuple[NetworkConfig, AlgorithmConfig]:
-    """Turn the reference's agent settings (its `agent:` section, nested) into ours.
+    """Convert the reference's agent settings (its `agent:` section, nested).
 
-    Options of initialisation and reporting are passed over; the batch's `replay_context` belongs
-    to the protocol.
+    Options of initialisation and reporting are ignored; the batch's `replay_context` belongs to the
+    protocol.
 
     Raises:
-        ValueError: An option is missing, or has a value that nothing here corresponds to.
+        ValueError: An option is missing, or its value has no counterpart here.
     """
     options = {**ABSENT_OPTIONS, **dict(_flatten(config))}
     try:
@@ -66,7 +66,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse what has no counterpart, everything in one message."""
+    """Refuse options without a counterpart, all in one message."""
     problems = [
         f"{name} is {options[name]!r}, only {value!r} is possible"
         for name, value in (FIXED_OPTIONS | ABSENT_OPTIONS).items()

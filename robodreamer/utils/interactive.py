@@ -4,5 +4,5 @@ import sys
 
 
 def is_interactive() -> bool:
-    """Whether a person types into this process: at Python's prompt, in IPython or in a notebook."""
+    """Return True if a person types into this process: at a prompt, in IPython or in a notebook."""
     return hasattr(sys, "ps1")

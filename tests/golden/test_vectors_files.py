@@ -1,4 +1,4 @@
-"""The files themselves: all there, nothing in them that no test compares."""
+"""The golden files: none is missing, and a test compares everything in them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The golden vectors: where they lie, how they are read, and how close is close enough.
+"""Golden vectors: their files, their reading, and the tolerances of comparisons.
 
 Every size and option comes from the files' `meta`, so that other files of the same format can be
 run through the same tests: ROBODREAMER_GOLDEN names their folder.
@@ -28,7 +28,7 @@ NOT_OBSERVED = ("reward", "is_first", "is_last", "is_terminal")
 
 
 class Limits(NamedTuple):
-    """How far a float32 result may be from the vectors (section 2 of their README)."""
+    """Tolerance of float32 results (section 2 of the vectors' README)."""
 
     elementwise: float
     """Largest |a - b| / (|b| + 0.01 max |b|)."""

@@ -1,4 +1,4 @@
-"""The best state of a run: what is kept, what decides, and what a resumed run goes on with."""
+"""Best checkpoint: its ranking, the states that are kept, and the effect of a resume."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Rewards and returns beyond the outer bins: a run, an evaluation and a page say so in words."""
+"""Rewards and returns beyond the outer bins cause a warning in a run, an evaluation, a page."""
 
 import json
 import math

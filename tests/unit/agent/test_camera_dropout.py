@@ -1,4 +1,4 @@
-"""Camera dropout: which frames are lost, and that nothing of a lost frame is seen or taught."""
+"""Camera dropout: the statistics of gaps; lost frames reach neither encoder nor acting."""
 
 import dataclasses
 from collections.abc import Callable, Iterator

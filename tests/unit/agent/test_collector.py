@@ -1,4 +1,4 @@
-"""Collection: what is filed, which episodes count, and how many updates are due."""
+"""Collection: stored records, counted episodes, and the number of updates."""
 
 import math
 from collections.abc import Iterator

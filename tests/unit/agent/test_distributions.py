@@ -1,4 +1,4 @@
-"""Distributions: what draws follow, what is exact, and where gradients go."""
+"""Distributions and latents: frequencies of samples, exact values, and the ways of gradients."""
 
 import math
 

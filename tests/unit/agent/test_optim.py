@@ -1,4 +1,4 @@
-"""LaProp: what it computes, when it warms up, and that it can be interrupted."""
+"""LaProp: its formula, its warm-up, and saving and restoring it."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The processor: how OpenMP's threads wait, what share this process got, and when it says so."""
+"""Processor: spinning of OpenMP's threads, this process's share, and the warning about it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Loading agents of the public JAX code: what is accepted, what is refused, and in which words."""
+"""Conversion of agents of the public JAX code: accepted and refused settings and parameters."""
 
 import copy
 import json

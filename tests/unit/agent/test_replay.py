@@ -1,4 +1,4 @@
-"""Replay: what is drawn is what was added, everything can be drawn, and the newest comes first."""
+"""Replay: sampled sequences equal the added ones, all can be drawn, the newest come first."""
 
 from collections import deque
 from collections.abc import Iterator

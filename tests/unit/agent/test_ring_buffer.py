@@ -1,4 +1,4 @@
-"""RingBuffer: memory that is not taken before it is used, and snapshots that do not move."""
+"""Ring buffer: memory is not taken before it is used, and snapshots do not change."""
 
 from pathlib import Path
 

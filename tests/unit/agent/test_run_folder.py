@@ -1,4 +1,4 @@
-"""A run folder: what it records, and what is brought back from it."""
+"""Run folder: its records, and loading an agent from it."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Schedule: what is due at which time or step, and how a stop is asked for."""
+"""Schedule: times and steps at which things are due, and the signals that stop a run."""
 
 import os
 import queue

@@ -1,4 +1,4 @@
-"""Unknown rewards and privileged signals: they teach nothing, and what is known teaches as ever."""
+"""Target masks: unknown rewards and signals train nothing, known ones train as always."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The page of training: what one round of it does with the replay."""
+"""Training loop: one round's use of the replay, and saving and restoring around it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
