@@ -138,6 +138,7 @@ class Collector:
     def _count(self, record: Mapping[str, Array]) -> list[Episode]:
         self._returns = np.where(record["is_first"], 0.0, self._returns + record["reward"])
         self._lengths = np.where(record["is_first"], 0, self._lengths + 1)
+        # No action has earned the reward of a first record.
         rewards = np.where(record["is_first"], 0.0, record["reward"])
         self.largest_reward = max(self.largest_reward, float(np.abs(rewards).max()))
         if self._was_cut:

@@ -162,6 +162,7 @@ class Replay:
         with self._ring.lock:
             held = np.flatnonzero(steps >= self._ring.steps.start)
             rows = self._ring.rows(batch.env[:, None], steps)[held]
+            # Where sequences overlap, `unique` keeps the first one, so it looks from the end.
             rows, from_end = np.unique(rows[::-1], return_index=True)
             chosen = torch.from_numpy(held[::-1][from_end]).to(self._ring.device)
             flat = {name: value.flatten(0, 1) for name, value in encoded.items()}
@@ -199,7 +200,7 @@ class Replay:
     def _draw(self, batch_size: int) -> tuple[Int64[np.ndarray, " B"], Int64[np.ndarray, " B"]]:
         """Choose environments and first steps: from the online queue, then uniformly."""
         length, steps, num_envs = self.sequence_length, self._ring.steps, self.num_envs
-        oldest_whole = -(-steps.start // length)
+        oldest_whole = -(-steps.start // length)  # rounded up: the chunk before is overwritten
         self._served = max(self._served, oldest_whole * num_envs)
         complete = steps.stop // length * num_envs
         chunks = np.arange(self._served, min(self._served + batch_size, complete))

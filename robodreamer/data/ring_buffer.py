@@ -203,7 +203,7 @@ class RingBuffer:
         storage = {}
         try:
             for name, field in self.fields.items():
-                if field.onehot and field.shape[-1] > 255:
+                if field.onehot and field.shape[-1] > 255:  # a byte, in which 0 means none
                     raise ValueError(f"{name}: {field.shape[-1]} classes; a one-hot has up to 255")
                 memory = torch.UntypedStorage(num_rows * field.num_bytes, device=self.device)
                 flat = torch.empty(0, dtype=field.stored.dtype, device=self.device)

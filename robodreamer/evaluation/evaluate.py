@@ -80,7 +80,7 @@ def evaluate(policy: VectorPolicy, envs: VectorEnv, episodes: int) -> Evaluation
         lengths = np.where(record["is_first"], 0, lengths + 1)
         largest = np.where(record["is_first"], 0.0, np.maximum(largest, np.abs(record["reward"])))
         for i in np.flatnonzero(record["is_last"]):
-            if len(finished[i]) < share:
+            if len(finished[i]) < share:  # a fast environment's further episodes do not count
                 success = bool(record["success"][i])
                 finished[i].append((returns[i], success, int(lengths[i]), largest[i]))
         if all(len(done) == share for done in finished):

@@ -118,9 +118,11 @@ class ActorCritic(nn.Module):
         # Steps count by the probability that the episode gets there; the start's own is included,
         # as in the reference, so that starts in terminal states count little.
         weight = predicted.continuation.cumprod(1)[:, :-1]
+        # Trajectories whose start is unknown must not set the scale for the others either.
         counted = returns if is_known is None else returns[is_known]
         scale = self.return_range.update(counted) if len(counted) else self.return_range.scale
         magnitude = counted.abs() if len(counted) else returns.new_zeros(1)
+        # Divided by the range of returns, so that one entropy scale suits all tasks.
         advantage = (returns - value[:, :-1]) / scale
         value_loss = self._value_loss(
             feature[:-1], value_logits[:-1], returns.T, self.config.slow_critic_scale
@@ -169,6 +171,7 @@ class ActorCritic(nn.Module):
         loss = self._value_loss(
             feature[:, :-1], logits, returns, self.config.replay_slow_critic_scale
         )
+        # After a last step comes another episode, so the return of that step means nothing.
         return (~is_last[:, :-1]).float() * loss
 
     @torch.no_grad()

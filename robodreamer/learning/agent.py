@@ -87,6 +87,7 @@ class Agent(nn.Module):
             self.predict_rewards(imagined),
             None if is_known is None else is_known.flatten(),
         )
+        # Means over the horizon, so that scales of losses do not depend on its length.
         batch_shape = recent.deter.shape[:2]
         losses |= {k: v.mean(1).reshape(batch_shape) for k, v in imagined_losses.items()}
         losses["replay_value"] = self.actor_critic.replay_loss(

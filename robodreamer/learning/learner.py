@@ -47,6 +47,7 @@ class Learner:
         replay.
         """
         device = next(self.agent.parameters()).device
+        # Asynchronous: the copy from the host's memory overlaps with work already queued.
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         sequence = split_context(batch, self.agent, self.replay_context)
         if self.has_unknown:

@@ -106,7 +106,7 @@ class CameraDecoder(nn.Module):
         x = F.silu(self.start_norm(x))
         for conv, norm in zip(self.convs[:-1], self.norms, strict=True):
             x = F.silu(norm(conv(x)))
-        images = torch.sigmoid(self.convs[-1](x).float())
+        images = torch.sigmoid(self.convs[-1](x).float())  # bfloat16 has 8 bits, fewer than pixels
         images = images.reshape(*batch_shape, *images.shape[1:])
         return dict(zip(self.names, images.split(self.channels, -1), strict=True))
 

@@ -86,6 +86,8 @@ def symexp_bins(count: int, limit: float = 20.0) -> Float[Tensor, " N"]:
 
     An even count has 0 twice in the middle.
     """
+    # From one half: computed separately, the two would differ in their last bits, and the mean of
+    # uniform probabilities would not be exactly 0.
     half = symexp(torch.linspace(-limit, 0.0, (count + 1) // 2))
     mirrored = -half.flip(0)
     return torch.cat([half, mirrored if count % 2 == 0 else mirrored[1:]])
@@ -130,6 +132,7 @@ def twohot_losses(
     below = below.clamp(min=0)
     gap_below = (targets - bins[below]).abs()
     gap_above = (bins[above] - targets).abs()
+    # Beyond the outer bins both neighbours are the same one, and the quotient can be 0 / 0.
     share = torch.where(below == above, 0.5, gap_below / (gap_below + gap_above))
     log_probs = F.log_softmax(logits.float(), -1)
     log_below, log_above = log_probs.gather(-1, torch.cat([below, above], -1)).chunk(2, -1)

@@ -26,7 +26,7 @@ from robodreamer.models.distributions import symexp, symlog
 from robodreamer.models.layers import MLP, ConvStage
 from robodreamer_deploy.contract import Signal, validity_name
 
-MIN_SIDE, MAX_SIDE = 3, 16
+MIN_SIDE, MAX_SIDE = 3, 16  # of the last feature map; the reference's is 4 (64 pixels, 4 stages)
 
 
 class VectorScale(nn.Module):
@@ -82,7 +82,7 @@ class VectorInput(nn.Module):
             else:
                 is_missing = torch.isneginf(flat).any(-1, keepdim=True)
                 row = scale(value.float()).reshape(*batch_shape, -1)
-            rows.append(row.masked_fill(is_missing, 0.0))
+            rows.append(row.masked_fill(is_missing, 0.0))  # masked, because 0 * inf is NaN
         return torch.cat(rows, -1)
 
 
@@ -116,6 +116,7 @@ class CameraEncoder(nn.Module):
         Pixels of cameras that are not valid do not influence it.
         """
         images = torch.cat([observation[name] for name in self.names], -1)
+        # Centred, so that the zeros of padding and of lost frames are grey, not black.
         flat = images.reshape(-1, *images.shape[-3:]).float() / 255.0 - 0.5
         if is_valid is not None:
             bits = {name: is_valid[name].reshape(-1, 1, 1, 1) for name in self.names}

@@ -35,6 +35,8 @@ class TwoHotHead(nn.Module):
     def __init__(self, feature_size: int, network: NetworkConfig, layers: int) -> None:
         super().__init__()
         self.mlp = MLP(feature_size, network.units, layers)
+        # Zeros, as in the reference: rewards and values that are imagined at random early on would
+        # teach the actor something that has to be unlearned.
         self.output = Linear(network.units, network.bins, scale=0.0)
         bins = symexp_bins(network.bins, network.bin_limit)
         self.register_buffer("bins", bins, persistent=False)
