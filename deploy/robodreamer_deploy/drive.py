@@ -26,7 +26,7 @@ from robodreamer_deploy.control.shutdown import drive_connected
 from robodreamer_deploy.control.stop_signals import StopSignals, catch_stop_signals, tell_on_request
 from robodreamer_deploy.control.watchdog import Watchdog, end_process
 from robodreamer_deploy.drive_options import Options, check_max_age, make_guard, make_safety
-from robodreamer_deploy.drive_outcome import Outcome, Say, Teller
+from robodreamer_deploy.drive_outcome import Outcome, Teller
 from robodreamer_deploy.drive_summary import format_privileges
 from robodreamer_deploy.errors import RobotError, describe_error
 from robodreamer_deploy.policy.bundle import load_bundle
@@ -44,6 +44,7 @@ from robodreamer_deploy.robots.base import (
     is_stepped,
 )
 from robodreamer_deploy.robots.loading import load_robot
+from robodreamer_deploy.utils.streams import Say
 
 WARM_UP_STEPS = 10
 LOAD_WITHIN_S: Mapping[Provider, float] = {"cpu": 120.0, "cuda": 120.0, "tensorrt": 1800.0}

@@ -6,7 +6,7 @@ the robot has to know whether it holds.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,8 +23,7 @@ from robodreamer_deploy.drive_summary import (
 )
 from robodreamer_deploy.errors import describe_error, full_traceback
 from robodreamer_deploy.policy.policy import Policy
-
-Say = Callable[[str], None]
+from robodreamer_deploy.utils.streams import Say
 
 
 class Outcome:

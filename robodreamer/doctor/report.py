@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robodreamer.doctor.checks import Finding, check_machine, check_packages, check_simulation
 from robodreamer.version import __version__
+from robodreamer_deploy.utils.streams import Say
 from robodreamer_deploy.utils.table import format_row
 
 Check = Callable[[], Iterator[Finding]]
@@ -16,7 +17,7 @@ LABELS = {"ok": "ok", "warning": "warning", "failure": "FAILURE"}
 
 
 def prepare_examination(
-    say: Callable[[str], None], json_file: Path | None = None, checks: Sequence[Check] = CHECKS
+    say: Say, json_file: Path | None = None, checks: Sequence[Check] = CHECKS
 ) -> Callable[[], int]:
     """Return the function that runs all checks, reports each finding, and returns the exit status.
 

@@ -15,10 +15,10 @@ from robodreamer.evaluation.targets import EvaluationTarget, camera_signals, loa
 from robodreamer.models.bin_range import describe_range
 from robodreamer.runs.files import write_json_atomic
 from robodreamer_deploy.policy.manifest import ActionSelection
+from robodreamer_deploy.utils.streams import Say
 from robodreamer_sim.randomization import describe
 from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
-Say = Callable[[str], None]
 HEADER = f"{'draw':<8}{'return':<30}{'success':<22}{'steps':>7}"
 
 

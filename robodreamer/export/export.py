@@ -54,12 +54,11 @@ from robodreamer_deploy.policy.manifest import (
 )
 from robodreamer_deploy.policy.policy import Policy, surprise
 from robodreamer_deploy.policy.selftest import replay_golden
+from robodreamer_deploy.utils.streams import Say
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 MIN_STEPS = 200
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
-
-Say = Callable[[str], None]
 
 
 def prepare_export(

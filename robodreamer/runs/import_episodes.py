@@ -28,11 +28,10 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.recording.labels import read_labels
 from robodreamer_deploy.recording.reader import LogReader
+from robodreamer_deploy.utils.streams import Say
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
-
-Say = Callable[[str], None]
 
 
 class Imported(NamedTuple):

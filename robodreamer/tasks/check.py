@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from robodreamer.config import TrainConfig
 from robodreamer.tasks.figures import find_oddities, format_figures
+from robodreamer_deploy.utils.streams import Say
 from robodreamer_deploy.utils.table import format_row
 from robodreamer_sim.registry import make_with_what_it_has
 from robodreamer_sim.tasks.gymnasium.foreign_errors import describe
@@ -12,9 +13,7 @@ from robodreamer_sim.testing.conformance import CHECKS, ConformanceError, TaskUn
 from robodreamer_sim.testing.random_policy import meet
 
 
-def prepare_check(
-    names: Sequence[str], say: Callable[[str], None], config: TrainConfig
-) -> Callable[[], int]:
+def prepare_check(names: Sequence[str], say: Say, config: TrainConfig) -> Callable[[], int]:
     """Make tasks; return the function that checks them and returns the exit status.
 
     The status is 1 if a promise is broken, else 0; an unusual figure does not change it.
@@ -51,7 +50,7 @@ def prepare_check(
     return job
 
 
-def _check(task: TaskUnderTest, say: Callable[[str], None]) -> int:
+def _check(task: TaskUnderTest, say: Say) -> int:
     """Report each promise; return the number of broken ones."""
     say(task.contract.task)
     num_broken = 0
@@ -69,7 +68,7 @@ def _check(task: TaskUnderTest, say: Callable[[str], None]) -> int:
     return num_broken
 
 
-def _measure(task: TaskUnderTest, config: TrainConfig, say: Callable[[str], None]) -> int:
+def _measure(task: TaskUnderTest, config: TrainConfig, say: Say) -> int:
     """Report the figures of random actions; return the number of unusual ones."""
     met = meet(task.env)
     episodes = f"{len(met.rewards)} episode{'' if len(met.rewards) == 1 else 's'}"

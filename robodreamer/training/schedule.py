@@ -10,6 +10,7 @@ from typing import Any
 
 from robodreamer.config import TrainConfig
 from robodreamer.utils.interactive import is_interactive
+from robodreamer_deploy.utils.streams import Say
 
 CONFIRMED_STOP_CODE = 130  # 128 + SIGINT, as shells count
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -120,7 +121,7 @@ class StopRequest:
         say: Prints an acknowledgement; the update of a large network takes a while.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Say) -> None:
         self.is_requested = False
         self._say = say
         self._handlers: dict[int, Any] = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from robodreamer.visualization.curves import Axis, Curve, Group, read_groups, read_published
 from robodreamer.visualization.video import BLUE, DPI, GREEN, ORANGE, Pictures, rasterize, write_png
+from robodreamer_deploy.utils.streams import Say
 
 COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 PUBLISHED_COLOR = "#666666"
@@ -24,7 +25,7 @@ NARROW = "-narrow"
 
 
 def prepare_plots(
-    runs: Sequence[Path], published: Path | None, out: Path, say: Callable[[str], None]
+    runs: Sequence[Path], published: Path | None, out: Path, say: Say
 ) -> Callable[[], None]:
     """Read runs and published curves; return what plots them into the folder `out`.
 

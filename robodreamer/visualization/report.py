@@ -16,8 +16,8 @@ from robodreamer.utils.formatting import format_duration
 from robodreamer.visualization.report_data import RANDOM, ReportData, prepare_report_data
 from robodreamer_deploy.contract import Contract, Signal
 from robodreamer_deploy.utils.atomic_write import write_atomic
+from robodreamer_deploy.utils.streams import Say
 
-Say = Callable[[str], None]
 TEMPLATE = "report.html.jinja"
 
 

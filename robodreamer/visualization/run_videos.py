@@ -39,6 +39,7 @@ from robodreamer.visualization.video_layout import (
     strip_frames,
 )
 from robodreamer_deploy.contract import Contract
+from robodreamer_deploy.utils.streams import Say
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 
@@ -50,8 +51,6 @@ SHORT, LARGE, SMALL = 200, (360, 480), (240, 320)
 """Episodes of at most so many steps are drawn large, longer ones small, to spare memory."""
 EPISODE_SIDE = 360
 """Small pictures of an episode are enlarged to at most this height."""
-
-Say = Callable[[str], None]
 
 
 class Films(NamedTuple):

@@ -12,6 +12,7 @@ from robodreamer.tasks.costs import Clock, cost_rows, measure_costs
 from robodreamer.tasks.table import format_details
 from robodreamer.visualization.video import BLUE, Pictures, to_rgb, write_mp4, write_png
 from robodreamer.visualization.video_layout import Row, sheet
+from robodreamer_deploy.utils.streams import Say
 from robodreamer_sim import EnvOptions, TaskEnv
 from robodreamer_sim.cameras.images import resize
 from robodreamer_sim.registry import make_with_what_it_has
@@ -37,7 +38,7 @@ def prepare_task_view(
     task: str,
     text: str,
     folder: Path | None,
-    say: Callable[[str], None],
+    say: Say,
     options: EnvOptions,
     clock: Clock = time.perf_counter,
 ) -> Callable[[], None]:

@@ -1,7 +1,7 @@
 """`robodreamer-deploy check-robot POLICY --robot SPEC`: check a robot, without moving it."""
 
 import argparse
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from robodreamer_deploy.errors import HungError, describe_error
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.conformance import CHECKS, Finding, RobotUnderTest, examine
 from robodreamer_deploy.robots.loading import load_robot
+from robodreamer_deploy.utils.streams import Say
 
 CHECK_WITHIN_S = 30.0
 """Longest time of a check in seconds, connecting included; then it is broken off."""
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+def run(arguments: argparse.Namespace, say: Say) -> int:
     """Examine the robot; return the exit code, as `check_robot` does."""
     return check_robot(arguments.policy, arguments.robot, say, dict(arguments.max_age))
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
 def check_robot(
     policy: Path,
     robot: str,
-    say: Callable[[str], None],
+    say: Say,
     max_age: Mapping[str, float] | None = None,
 ) -> int:
     """Examine a robot for a policy; say what came of every check; return the exit code.
@@ -95,7 +96,7 @@ def _conclude(
     specimen: RobotUnderTest,
     findings: list[Finding],
     robot: str,
-    say: Callable[[str], None],
+    say: Say,
     watchdog: Watchdog,
 ) -> int:
     broken = [finding.name for finding in findings if finding.fault is not None]
@@ -115,7 +116,7 @@ def _conclude(
 
 
 def _examine(
-    specimen: RobotUnderTest, signals: StopSignals, say: Callable[[str], None], watchdog: Watchdog
+    specimen: RobotUnderTest, signals: StopSignals, say: Say, watchdog: Watchdog
 ) -> list[Finding]:
     """Say what came of every check; one that hangs is broken off."""
     findings: list[Finding] = []

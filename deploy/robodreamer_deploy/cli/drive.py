@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ from robodreamer_deploy.cli.arguments import (
     positive_int,
     seed,
 )
+from robodreamer_deploy.utils.streams import Say
 
 BENCH_SECONDS = 5.0
 OBEYED = {"replay": {"provider"}, "bench": {"provider", "seconds", "report"}}
 """Options by what is done in place of driving, where all others would change nothing."""
-
-Say = Callable[[str], None]
 
 
 class _Version(argparse.Action):

@@ -1,12 +1,12 @@
 """`robodreamer-deploy inspect POLICY`: all that is known about a policy."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from robodreamer_deploy.cli.arguments import POLICY
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.describe import describe
+from robodreamer_deploy.utils.streams import Say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+def run(arguments: argparse.Namespace, say: Say) -> int:
     """Print it; return the exit code.
 
     Raises:

@@ -1,10 +1,10 @@
 """`robodreamer-deploy keys FOLDER`: make the keys of a robot and of its driver."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from robodreamer_deploy.robots.remote.keys import make_keys
+from robodreamer_deploy.utils.streams import Say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+def run(arguments: argparse.Namespace, say: Say) -> int:
     """Make the keys; return the exit code.
 
     Raises:

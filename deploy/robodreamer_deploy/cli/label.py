@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from robodreamer_deploy.control.events import EpisodeStart
@@ -10,6 +10,7 @@ from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.recording.event_stream import LogEvent
 from robodreamer_deploy.recording.labels import OUTCOMES, EpisodeLabel, labels_path, write_label
 from robodreamer_deploy.recording.reader import LogReader
+from robodreamer_deploy.utils.streams import Say
 
 REWARDS = {"success": 1.0, "failure": 0.0}
 
@@ -47,7 +48,7 @@ def episode_numbers(events: Iterable[LogEvent]) -> set[int]:
     return {start.number for start in starts if isinstance(start, EpisodeStart)}
 
 
-def run(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+def run(arguments: argparse.Namespace, say: Say) -> int:
     """Write a label and print it; return the exit code.
 
     Raises:

@@ -24,6 +24,7 @@ from robodreamer_deploy.robots.remote.command_timeout import CommandTimeout
 from robodreamer_deploy.robots.remote.keys import Key, load_key
 from robodreamer_deploy.robots.remote.server import Server, announce
 from robodreamer_deploy.utils.async_logging import LineThread
+from robodreamer_deploy.utils.streams import Say
 
 SILENCE_PERIODS = 5
 """Control periods without a command after which a robot is held, also if its class hangs."""
@@ -31,8 +32,6 @@ WITHIN_S = 1.0
 """Time in seconds for which a robot may block its process before the process ends."""
 EPISODE_WITHIN_S = 30.0
 """Time in seconds that it may take to start an episode."""
-
-Say = Callable[[str], None]
 
 
 def parser() -> argparse.ArgumentParser:

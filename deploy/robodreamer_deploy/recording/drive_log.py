@@ -1,6 +1,6 @@
 """Recording of one drive: the log, if one is wanted, and the flight recorder, always."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ from robodreamer_deploy.recording.flight_recorder import SECONDS, FlightRecorder
 from robodreamer_deploy.recording.log_metadata import describe_drive
 from robodreamer_deploy.recording.recorder import CLOSING_S, Recorder
 from robodreamer_deploy.recording.writer import require_mcap
+from robodreamer_deploy.utils.streams import Say
 
 SNAPSHOT_S = 1.0
 """Seconds between two snapshots: after a gap in a log, repeating it goes on from the next one."""
-
-Say = Callable[[str], None]
 
 
 class DriveLog:

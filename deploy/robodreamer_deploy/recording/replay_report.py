@@ -1,6 +1,6 @@
 """Report of a replay: `robodreamer-deploy POLICY --replay LOG`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from robodreamer_deploy.errors import BundleError, RobotError
@@ -8,8 +8,7 @@ from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.recording.log_metadata import LogMetadata, read_manifest, versions
 from robodreamer_deploy.recording.reader import LogReader, shortened
 from robodreamer_deploy.recording.replay import Replay, ReplayResult
-
-Say = Callable[[str], None]
+from robodreamer_deploy.utils.streams import Say
 
 SAME, DIFFERENT = 0, 1
 

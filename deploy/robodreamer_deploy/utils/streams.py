@@ -2,7 +2,11 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+Say = Callable[[str], None]
+"""Printer of one line for the user."""
 
 
 def open_closed_streams() -> None:

@@ -29,6 +29,7 @@ from robodreamer_deploy.robots.remote.command_timeout import may_move
 from robodreamer_deploy.robots.remote.keys import Key
 from robodreamer_deploy.robots.remote.server_socket import LARGEST_NUMBER, Request, ServerSocket
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, encode, error_fields
+from robodreamer_deploy.utils.streams import Say
 
 SILENT_S = 2.0
 IDLE_S = 0.5
@@ -295,7 +296,7 @@ class Server:
         return self._last_status
 
 
-def announce(server: Server, key: Key | None, say: Callable[[str], None]) -> None:
+def announce(server: Server, key: Key | None, say: Say) -> None:
     """Print who can drive a server's robot, and with which command."""
     who = "this machine's processes, without a key" if key is None else "who has the driver's key"
     suffix = "" if key is None else ":driver"

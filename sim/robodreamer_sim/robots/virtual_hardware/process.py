@@ -4,7 +4,6 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from robodreamer_deploy.control.realtime import real_time
@@ -25,8 +24,6 @@ from robodreamer_sim.robots.virtual_hardware.firmware import Firmware
 from robodreamer_sim.robots.virtual_hardware.sensors import SensorModel
 
 USER_ERROR = 2
-
-Say = Callable[[str], None]
 
 
 def run(arguments: argparse.Namespace, prog: str) -> int:
