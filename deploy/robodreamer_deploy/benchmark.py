@@ -9,7 +9,7 @@ those of the golden sequence, over and over.
 import os
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from robodreamer_deploy.contract import Observation
 from robodreamer_deploy.control.clock import Clock, Grid, MonotonicClock
-from robodreamer_deploy.drive_summary import QUANTILES
+from robodreamer_deploy.drive_summary import QUANTILES, quantiles
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.policy import Policy
@@ -63,8 +63,8 @@ def format_bench(figures: Mapping[str, Any]) -> list[str]:
         pace = f"paced at {figures['rate_hz']:g} Hz" if condition["is_paced"] else "flat out"
         title = f"{cores}, {pace}"
         lines.append(f"{title:<36}" + "".join(f"{name:>10}" for name in QUANTILES))
-        for name, quantiles in condition["milliseconds"].items():
-            values = "".join(f"{quantiles[q]:>10.3f}" for q in QUANTILES)
+        for name, found in condition["milliseconds"].items():
+            values = "".join(f"{found[q]:>10.3f}" for q in QUANTILES)
             lines.append(f"  {name:<34}{values}")
     return lines
 
@@ -82,7 +82,7 @@ def _measure_all(
         "num_cores": len(cores),
         "is_paced": is_paced,
         "num_steps": len(measured["sense to act"]),
-        "milliseconds": {name: _quantiles(values) for name, values in measured.items()},
+        "milliseconds": {name: quantiles(values) for name, values in measured.items()},
     }
 
 
@@ -161,10 +161,6 @@ def _measure(
             grid.advance()
             grid.wait()
     return found
-
-
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
-    return {name: float(np.quantile(values, q)) for name, q in QUANTILES.items()}
 
 
 def _core_sets() -> list[set[int]]:

@@ -133,12 +133,15 @@ def format_privileges(privileges: Sequence[Privilege]) -> list[str]:
     return ["real time", *lines]
 
 
+def quantiles(values: Sequence[float], scale: float = 1.0) -> dict[str, float]:
+    """Return the quantiles of `QUANTILES` by name, each times `scale`."""
+    found = np.quantile(np.asarray(values[:]), list(QUANTILES.values())) * scale
+    return dict(zip(QUANTILES, found.tolist(), strict=True))
+
+
 def _quantiles(series: Series, scale: float = 1.0) -> dict[str, float] | None:
     """Return quantiles of the values that are kept; the largest one is that of the whole drive."""
-    if not series:
-        return None
-    found = np.quantile(np.array(series[:]), list(QUANTILES.values())) * scale
-    return {**dict(zip(QUANTILES, found.tolist(), strict=True)), "max": series.largest * scale}
+    return {**quantiles(series, scale), "max": series.largest * scale} if series else None
 
 
 def _beyond(surprise: Series, quantiles: Mapping[str, float]) -> dict[str, float] | None:

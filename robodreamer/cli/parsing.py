@@ -7,7 +7,6 @@ box of several lines, names no command that is close, and of `evaluate --epsiode
 """
 
 import dataclasses
-import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from robodreamer_deploy.utils.suggest import printable_lines
+from robodreamer_deploy.utils.suggest import printable_lines, similar
 
 Job = Callable[[], object]
 """Work of a command, prepared; an int that it returns is the exit status, all else means 0."""
@@ -42,7 +41,7 @@ def parse(
     )
     if unknown:
         word = unknown[0].partition("=")[0]
-        close = difflib.get_close_matches(word, list(options_of(kind)), n=3)
+        close = similar(word, options_of(kind))
         hint = f"the closest are {', '.join(close)}; " if close else ""
         raise ValueError(f"{command} does not know {word!r}; {hint}{program} --help lists all")
     return arguments

@@ -3,11 +3,11 @@
 Nothing here imports the simulator, so the list of names appears at once.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 from robodreamer_deploy.contract import ActionSpec, Camera, Contract, Signal
 from robodreamer_deploy.policy.describe import element_words, mapping_words
+from robodreamer_deploy.utils.suggest import similar
 from robodreamer_deploy.utils.table import format_row
 
 OTHERS = (
@@ -36,7 +36,7 @@ def matching(tasks: Mapping[str, str], word: str) -> dict[str, str]:
     wanted = word.lower()
     shown = {k: v for k, v in tasks.items() if wanted in k.lower() or wanted in v.lower()}
     if not shown:
-        close = difflib.get_close_matches(word, tasks, n=3, cutoff=0.4)
+        close = similar(word, tasks)
         hint = f"; the closest are {', '.join(close)}" if close else ""
         raise ValueError(f"no task has {word!r} in it{hint}; `robodreamer tasks` lists all")
     return shown

@@ -3,9 +3,9 @@
 import dataclasses
 import importlib
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from robodreamer_deploy.utils.suggest import similar
 from robodreamer_sim.compat import import_mujoco
 from robodreamer_sim.errors import NoPictureError
 from robodreamer_sim.options import DEFAULT_OPTIONS, EnvOptions
@@ -85,7 +85,7 @@ def _place(task: str) -> tuple[str, str]:
     named = named_tasks()
     if task in named:
         return named[task].module, named[task].maker
-    close = get_close_matches(task, named, n=3, cutoff=0.4) or ["fetch_reach"]
+    close = similar(task, named) or ["fetch_reach"]
     raise ValueError(
         f"there is no task {task!r}; the closest are {', '.join(close)}. "
         "robodreamer_sim.list_tasks() lists all; any Gymnasium environment is gym:ID or "

@@ -1,4 +1,4 @@
-"""Names and other people's text in what users are told."""
+"""Names close to an unknown one, and other people's text, in messages to users."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,6 +8,11 @@ def closest(name: str, known: Iterable[str]) -> str:
     """Return all known names, those like `name` first, separated by commas; empty without any."""
     names = list(known)
     return ", ".join(get_close_matches(name, names, n=len(names) or 1, cutoff=0.0))
+
+
+def similar(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names that resemble `name`, the closest first."""
+    return get_close_matches(name, list(known), n=3, cutoff=0.4)  # 0.6, the default, is too strict
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,6 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
+from robodreamer_deploy.utils.suggest import similar
 from robodreamer_sim.compat import import_gymnasium_robotics
 
 RENDER_MODE = "render_mode"
@@ -131,7 +131,7 @@ def import_module(task: str, name: str) -> ModuleType:
 def _unknown_id(name: str, module: str, complaint: str) -> str:
     """Return why an id is not there, and what would work."""
     words = [complaint.strip().rstrip(".")]
-    close = get_close_matches(name, gymnasium.registry, n=3, cutoff=0.4)
+    close = similar(name, gymnasium.registry)
     if close and name not in close:
         words.append(f"the closest ids are {', '.join(close)}")
     if not module:
