@@ -1,4 +1,4 @@
-"""Domain randomisation as data, and what carries it out. Importing this costs no simulator.
+"""Domain randomisation as data, and its application. Importing this loads no simulator.
 
 robodreamer_sim.make("fetch_reach", EnvOptions(randomize="mild"))
 """

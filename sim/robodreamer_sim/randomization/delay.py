@@ -40,7 +40,7 @@ def delay_s(model: Any, steps: int) -> float:
 
 
 def keep_history(element: Any, longest: int) -> None:
-    """Let an actuator or sensor of an `MjSpec` keep what a delay needs; it is not delayed yet.
+    """Give an actuator or sensor of an `MjSpec` the history that a delay needs, without a delay.
 
     Args:
         element: The actuator or sensor.
@@ -87,7 +87,7 @@ def delay(spec: Any, kind: str, steps: Mapping[str, int]) -> None:
 
 
 class DelayLine(Generic[Value]):
-    """Passes values on later, by a number of steps that may differ at each.
+    """Delay line, which returns values after a number of steps that may vary.
 
     Args:
         longest: The longest delay, in steps.
@@ -99,7 +99,7 @@ class DelayLine(Generic[Value]):
 
     @property
     def newest(self) -> Value:
-        """What went in last."""
+        """Latest value."""
         return self._past[-1]
 
     def send(self, value: Value, delay: int) -> Value:

@@ -1,4 +1,4 @@
-"""Distributions as data: what a randomised quantity is drawn from. Needs numpy only.
+"""Distributions as data, which randomised quantities are drawn from. Needs numpy only.
 
 {"kind": "uniform", "low": 0.8, "high": 1.2}      as JSON
 Uniform(low=0.8, high=1.2)                        as code
@@ -22,7 +22,7 @@ NORMAL_CUT = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """What values are drawn from; all of them lie in `bounds`."""
+    """Distribution with bounded values."""
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -44,7 +44,7 @@ class Distribution:
 
 @dataclass(frozen=True, kw_only=True)
 class Uniform(Distribution):
-    """Every value from `low` to `high` alike."""
+    """Uniform distribution from `low` to `high`."""
 
     low: float
     high: float
@@ -65,7 +65,7 @@ class Uniform(Distribution):
 
 @dataclass(frozen=True, kw_only=True)
 class LogUniform(Distribution):
-    """The logarithm is uniform: a factor of 1/2 is as likely as one of 2."""
+    """Log-uniform distribution: a factor of 1/2 is as likely as one of 2."""
 
     low: float
     high: float
@@ -89,7 +89,7 @@ class LogUniform(Distribution):
 
 @dataclass(frozen=True, kw_only=True)
 class Normal(Distribution):
-    """Gaussian; what falls beyond three standard deviations is moved there."""
+    """Normal distribution, clipped at three standard deviations."""
 
     mean: float
     std: float
@@ -111,7 +111,7 @@ class Normal(Distribution):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Distribution):
-    """One of a few values, all alike."""
+    """Choice among a few equally likely values."""
 
     values: tuple[float, ...]
 

@@ -1,4 +1,4 @@
-"""The reality gap of one environment: a randomised model behind imperfect signals."""
+"""Domain randomizer of one environment: a randomised model and imperfect signals."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ Handles = tuple[mujoco.MjModel, mujoco.MjData]
 
 
 class DomainRandomizer:
-    """Randomises an environment, episode by episode.
+    """Randomizer of an environment, episode by episode.
 
     Args:
         randomization: What is randomised.
@@ -67,12 +67,12 @@ class DomainRandomizer:
             mujoco.mj_forward(*handles)
 
     def act(self, action: Array) -> Array:
-        """Let a control step begin; return the action (A,) that arrives at the actuators."""
+        """Begin a control step; return the action (A,) that arrives at the actuators."""
         self._signals.advance(self._control_dt_s)
         if self._model_randomizer is not None:
             self._model_randomizer.advance(self._control_dt_s)
         return self._signals.act(action)
 
     def observe(self, observation: Observation) -> dict[str, Array]:
-        """Return what the policy gets to see of an observation."""
+        """Return an observation as the policy receives it."""
         return self._signals.observe(observation)

@@ -1,6 +1,6 @@
-"""What a real camera does to a picture: pure functions of bytes to bytes.
+"""Image noise of a real camera: pure functions of bytes to bytes.
 
-Pictures are uint8 (H, W, C).
+Images are uint8 (H, W, C).
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def change_brightness(picture: Picture, factor: float) -> Picture:
 
 
 def change_contrast(picture: Picture, factor: float) -> Picture:
-    """Multiply every pixel's distance to the mean of the picture."""
+    """Multiply every pixel's distance to the mean of the image."""
     mean = picture.mean(dtype=np.float32)
     return _to_bytes(mean + (picture - mean) * np.float32(factor))
 

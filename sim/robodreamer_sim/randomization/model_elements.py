@@ -1,4 +1,4 @@
-"""The elements of a MuJoCo model that can be randomised, by name, field by field."""
+"""Elements of a MuJoCo model that can be randomised, by name and field."""
 
 from collections.abc import Callable, Mapping
 
@@ -82,4 +82,4 @@ CONDITIONS: Mapping[str, Callable[[Model, int], bool]] = {
     "geom_color": _has_own_color,
     "texture_repeat": lambda model, index: bool((model.mat_texid[index] >= 0).any()),
 }
-"""Which elements have a field, where not all do."""
+"""Conditions of fields that not all elements have."""

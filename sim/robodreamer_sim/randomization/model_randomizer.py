@@ -1,4 +1,4 @@
-"""Writes randomised values into a MuJoCo model, always starting from its nominal ones."""
+"""Randomizer of a MuJoCo model, which starts from the nominal values every time."""
 
 from collections.abc import Sequence
 
@@ -27,11 +27,11 @@ something else; it stays as it is, unless a field that was written asks for it."
 
 
 LATER = ("control_jitter", "actuator_delay", "sensor_delay")
-"""Fields that the current state does not depend on."""
+"""Fields that do not change the current state."""
 
 
 class ModelRandomizer:
-    """Randomises one model; what has no entry keeps its bits.
+    """Randomizer of one model; values without an entry keep their bits.
 
     Args:
         model: Changed in place. Its values now are the nominal ones.
@@ -56,7 +56,7 @@ class ModelRandomizer:
 
     @property
     def draws(self) -> tuple[EntrySampler, ...]:
-        """What every entry draws, in the order of `FIELDS`."""
+        """Samplers of all entries, in the order of `FIELDS`."""
         return tuple(change.draws for change in self._changes)
 
     def begin(self, start_seed: int, episode_seed: int) -> None:
@@ -66,7 +66,7 @@ class ModelRandomizer:
         self._write(self._changes)
 
     def advance(self, dt_s: float) -> None:
-        """Let a control step of `dt_s` begin: draw what is due, and push."""
+        """Begin a control step of `dt_s`: draw what is due, and push."""
         due = [change for change in self._changes if change.draws.advance(dt_s)]
         if not due:
             return
@@ -120,7 +120,7 @@ class ModelRandomizer:
 
 
 class _Change:
-    """One entry at the model: what it draws, and the rows that it changes."""
+    """Entry that is bound to the model: its sampler, and the rows that it changes."""
 
     def __init__(self, model: Model, entry: Entry) -> None:
         index = elements(model, entry.field)
@@ -131,14 +131,14 @@ class _Change:
         self.rows = np.array([index[name] for name in self.draws.names], np.intp)
         """Rows in its arrays."""
         self.places = np.arange(len(self.rows))
-        """The row of what is drawn that belongs to each."""
+        """Row of the sampled values for each."""
         if any(path.startswith("dof_") for path in self.arrays):
             self.rows, self.places = degrees_of_freedom(model, self.rows)
         _check_history(model, entry, self.draws.names, self.rows)
 
 
 def set_constants(model: Model, scratch: mujoco.MjData, derived: set[str]) -> None:
-    """Let MuJoCo compute again what follows from the masses, and of the rest only `derived`."""
+    """Recompute what MuJoCo derives from the masses, and of the rest only `derived`."""
     kept = {path: get_array(model, path).copy() for path in KEPT if path not in derived}
     mujoco.mj_setConst(model, scratch)
     for path, values in kept.items():

@@ -1,4 +1,4 @@
-"""How each field is written into a MuJoCo model.
+"""Writers of fields into a MuJoCo model.
 
 A writer changes some rows of the model's arrays. They hold the nominal values when the first entry
 of a field is written, and what the entries before made of them when further ones are.
@@ -29,13 +29,13 @@ SHAPE_DERIVED = ("body_sameframe", "geom_sameframe", "site_sameframe", "bvh_aabb
 
 
 class Writer(NamedTuple):
-    """How a field is written."""
+    """Writer of one field."""
 
     arrays: tuple[str, ...]
-    """What it changes, only in the rows of its elements."""
+    """Arrays that it changes, in the rows of its elements."""
     write: Write
     derived: tuple[str, ...] = ()
-    """What MuJoCo computes from it (`mj_setConst`) and has to compute again."""
+    """Arrays that MuJoCo derives from it (`mj_setConst`) and has to recompute."""
 
 
 def get_array(model: Model, path: str) -> Array:
@@ -175,4 +175,4 @@ WRITERS: Mapping[str, Writer] = {
     "material_color": _plain("material_color", "mat_rgba", columns=3),
     "texture_repeat": _plain("texture_repeat", "mat_texrepeat"),
 }
-"""Of every field that is written into the model; a push acts on the state."""
+"""Writers of all fields of the model; a push acts on the state."""

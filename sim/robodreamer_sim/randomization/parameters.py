@@ -1,4 +1,4 @@
-"""What can be randomised: every field with its elements, operations and units. Needs no simulator.
+"""Parameters that can be randomised: fields with elements, operations and units, as data.
 
 A field is a quantity of some kind of element: of geoms, bodies, joints, ... of the MuJoCo model, of
 the observed cameras (`image`), of the robot's measurements, of its actions, or of the whole model.
@@ -12,7 +12,7 @@ from typing import Literal
 Operation = Literal["scale", "add", "set"]
 """The nominal value times, plus, or replaced by what is drawn."""
 When = Literal["start", "reset", "interval"]
-"""Once per environment; at every reset; or at every reset and again while the episode runs."""
+"""Time of a draw: once per environment, at every reset, or also during the episode."""
 Kind = Literal[
     "geom", "body", "root", "joint", "actuator", "sensor", "camera", "light", "material", "model",
     "image", "measurement", "component", "action",
@@ -26,25 +26,25 @@ SIGNAL_KINDS = {"image", "measurement", "component", "action"}
 
 @dataclass(frozen=True)
 class Field:
-    """A quantity that can be randomised."""
+    """Field: a quantity that can be randomised."""
 
     kind: Kind
     about: str
-    """What it is and its unit."""
+    """Description with the unit."""
     operations: tuple[Operation, ...] = OPERATIONS
     size: int = 1
-    """How many numbers are drawn per element."""
+    """Numbers that are drawn per element."""
     low: float = -math.inf
     """Smallest value that makes sense; what is scaled or added to ends here."""
     high: float = math.inf
     """Largest value that makes sense."""
     when: tuple[When, ...] = ("start", "reset", "interval")
     is_whole: bool = False
-    """Whether what is drawn is rounded to a whole number."""
+    """True if values are rounded to whole numbers."""
 
     @property
     def is_of_model(self) -> bool:
-        """Whether it changes the simulation, not what is observed or commanded."""
+        """True if it changes the simulation, not observations or commands."""
         return self.kind not in SIGNAL_KINDS
 
 

@@ -133,7 +133,7 @@ PRESETS: Mapping[str, tuple[Entry, ...]] = {"none": (), "mild": MILD, "strong": 
 
 
 class Difference(NamedTuple):
-    """In what some tasks differ from a preset."""
+    """Difference of some tasks from a preset."""
 
     tasks: str
     """Their names, with `*`."""
@@ -173,7 +173,7 @@ DIFFERENCES = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Own:
-    """A user's JSON."""
+    """Randomisation in a user's JSON."""
 
     preset: str = "none"
     entries: tuple[Entry, ...] = ()

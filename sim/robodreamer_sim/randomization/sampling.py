@@ -1,4 +1,4 @@
-"""One entry at work: for which elements it draws, when, and what it drew last.
+"""Sampler of one entry: its elements, its schedule, and the values drawn last.
 
 What is drawn depends on the seed and the entry only, so that a further entry shifts no other's.
 
@@ -17,14 +17,14 @@ Values = NDArray[np.float64]
 
 
 class EntrySampler:
-    """What one entry draws for its elements."""
+    """Sampler of the values of one entry."""
 
     def __init__(self, entry: Entry, names: Sequence[str]) -> None:
         self.entry = entry
         self.names = entry.choose(names)
         """The selected elements (n,)."""
         self.values: Values = np.zeros((len(self.names), entry.about.size))
-        """What was drawn last, (n, s)."""
+        """Values drawn last, (n, s)."""
         self._rng = np.random.default_rng()
         self._stream: np.random.Generator | None = None
         self._episode_seed = 0
@@ -32,7 +32,7 @@ class EntrySampler:
 
     @property
     def stream(self) -> np.random.Generator:
-        """Generator of this episode, for what is drawn anew at every step, as noise."""
+        """Generator of this episode, for values that are drawn at every step, such as noise."""
         if self._stream is None:
             self._stream = _generator(self._episode_seed, self.entry, 1)
         return self._stream
@@ -45,7 +45,7 @@ class EntrySampler:
         self._draw()
 
     def advance(self, dt_s: float) -> bool:
-        """Let time pass; return whether something was drawn anew."""
+        """Let time pass; return whether values were redrawn."""
         self._wait_s -= dt_s
         is_due = self._wait_s <= 1e-9
         if is_due:

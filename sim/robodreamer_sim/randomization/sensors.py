@@ -1,6 +1,6 @@
-"""What lies between the simulation and the policy: imperfect cameras, measurements and actions.
+"""Imperfect cameras, measurements and actions, between the simulation and the policy.
 
-Measurements are biased, noisy and late; pictures are altered, lost and late; actions arrive late.
+Measurements are biased, noisy and late; images are altered, lost and late; actions arrive late.
 Rewards, goals and privileged signals stay true. Everything counts control steps.
 """
 
@@ -19,11 +19,11 @@ from robodreamer_sim.randomization.spec import Randomization
 from robodreamer_sim.utils.rates import is_due
 
 Frames = dict[str, Array]
-"""What one camera takes at once, by signal: the picture, and depth where it is measured."""
+"""Frame of one camera by signal: the image, and depth where it is measured."""
 
 
 class SignalRandomizer:
-    """Passes observations and actions on as a robot's sensors and actuators would.
+    """Randomizer of observations and actions, like a robot's sensors and actuators.
 
     Raises:
         ValueError: An entry that selects a camera or measurement which is not observed.
@@ -44,7 +44,7 @@ class SignalRandomizer:
             for entry in randomization.entries
             if not entry.about.is_of_model
         ]
-        """What every entry draws, in their order."""
+        """Samplers of all entries, in their order."""
         self._step = 0
         self._biases: dict[str, Array] = {}
         self._pictures: dict[str, DelayLine[Frames]] = {}
@@ -52,7 +52,7 @@ class SignalRandomizer:
         self._actions = DelayLine(self._longest("action_delay"), _neutral(contract))
 
     def begin(self, start_seed: int, episode_seed: int) -> None:
-        """Draw for a new episode; nothing of the last one is left."""
+        """Draw for a new episode, and clear the state of the last."""
         for draws in self.draws:
             draws.begin(start_seed, episode_seed)
         self._biases = {name: self._bias(name) for name in self._measurements}
@@ -62,7 +62,7 @@ class SignalRandomizer:
         self._actions = DelayLine(self._longest("action_delay"), _neutral(self._contract))
 
     def advance(self, dt_s: float) -> None:
-        """Let a control step of `dt_s` begin."""
+        """Begin a control step of `dt_s`."""
         self._step += 1
         due = [draws for draws in self.draws if draws.advance(dt_s)]
         if any(draws.entry.field == "measurement_bias" for draws in due):
@@ -73,7 +73,7 @@ class SignalRandomizer:
         return self._actions.send(action.copy(), self._delay("action_delay", "action"))
 
     def observe(self, observation: Observation) -> dict[str, Array]:
-        """Return what the policy gets to see of an observation."""
+        """Return an observation as the policy receives it."""
         seen = dict(observation)
         for camera, signals in self._cameras.items():
             frames = {signal.name: observation[signal.name] for signal in signals}
@@ -97,7 +97,7 @@ class SignalRandomizer:
         return {name: frame.copy() for name, frame in late.items()}
 
     def _retouch(self, camera: str, frames: Frames) -> Frames:
-        """Alter the picture of a camera as a lens and a chip do; depth stays."""
+        """Alter the image of a camera as a lens and a chip do; depth stays."""
         name = f"image/{camera}"
         picture = frames[name]
         if found := self._find("image_blur", camera):
@@ -132,7 +132,7 @@ class SignalRandomizer:
         return bias.reshape(signal.shape)
 
     def _find(self, field: str, element: str) -> tuple[EntrySampler, float] | None:
-        """Return who drew an element's value last in the entries' order, and the value."""
+        """Return the last sampler of an element in the entries' order, and its value."""
         for draws in reversed(self.draws):
             if draws.entry.field == field and element in draws.names:
                 return draws, float(draws.values[draws.names.index(element), 0])

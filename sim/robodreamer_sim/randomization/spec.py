@@ -1,4 +1,4 @@
-"""Domain randomisation as data: which field of which elements is drawn from what, and when.
+"""Specification of domain randomisation: fields, elements, distributions and times, as data.
 
     Randomization(entries=(
         Entry(field="friction", operation="scale", distribution=Uniform(low=0.5, high=1.2)),
@@ -28,12 +28,12 @@ MAX_DELAY = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing that is randomised."""
+    """Entry: one field that is randomised."""
 
     field: str
     """A name of `FIELDS`."""
     operation: Operation
-    """How what is drawn meets the nominal value."""
+    """Operation on the nominal value."""
     distribution: Distribution
     when: When = "reset"
     """`start`: once per environment; `reset`: at every reset; `interval`: also during episodes."""
@@ -41,13 +41,13 @@ class Entry:
     """Names of the elements, with `*` and `?` as in file names. A name has to exist; `*` alone
     takes what there is, also nothing. One without a name is called by its kind, as `geom_3`."""
     is_shared: bool = False
-    """Whether all elements get the same draw instead of one each."""
+    """True if all elements share one draw."""
     interval_s: float | None = None
     """Mean time between draws, which come after half to one and a half times this; 0 draws at
     every control step. Only, and always, for `interval`."""
 
     def __post_init__(self) -> None:
-        """Refuse what no simulation could do."""
+        """Check all values."""
         if self.field not in FIELDS:
             raise ValueError(f"no field {self.field!r}; there are {closest(self.field, FIELDS)}")
         self._require("operation", self.operation, self.about.operations)
@@ -67,12 +67,12 @@ class Entry:
 
     @property
     def about(self) -> Field:
-        """What the field is."""
+        """Description of the field."""
         return FIELDS[self.field]
 
     @property
     def name(self) -> str:
-        """What tells it from other entries: field, moment and selection; seeds its draws."""
+        """Unique name of field, time and selection; it seeds the draws."""
         return f"{self.field} at {self.when} of {' '.join(self.select)}"
 
     def choose(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Entry:
         return tuple(name for name in names if self.matches(name))
 
     def matches(self, name: str) -> bool:
-        """Whether an element of this name is selected."""
+        """Return whether an element of this name is selected."""
         return any(fnmatchcase(name, pattern) for pattern in self.select)
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Randomization:
-    """Everything that is randomised; entries of the same field act in their order."""
+    """Randomisation of a task; entries of the same field act in their order."""
 
     entries: tuple[Entry, ...] = ()
 
@@ -140,7 +140,7 @@ class Randomization:
                 raise ValueError(f"two entries are called {name!r}; select different elements")
 
     def __bool__(self) -> bool:
-        """Whether anything is randomised."""
+        """Return whether anything is randomised."""
         return bool(self.entries)
 
     def with_entries(

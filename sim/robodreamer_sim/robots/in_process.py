@@ -1,4 +1,4 @@
-"""A simulated robot for the onboard loop: `robodreamer-deploy POLICY --robot sim:TASK`.
+"""Simulated robot for the onboard loop: `robodreamer-deploy POLICY --robot sim:TASK`.
 
 The environment is made as the policy's contract says it was made for training; it is randomised in
 another way with `sim:TASK:randomize=WORD`, such as `none`. It runs in this process and advances by
@@ -26,7 +26,7 @@ FORMS = "sim:TASK or sim:TASK:randomize=WORD, WORD being none, mild, strong or a
 
 
 class SimulatedRobot:
-    """A task as a robot that can start episodes and judge them.
+    """Robot that is a simulated task; it can start and evaluate episodes.
 
     An action is one of the policy's, float32 (A,). Privileged signals are not measured.
     """
@@ -44,7 +44,7 @@ class SimulatedRobot:
 
     @property
     def contract(self) -> Contract:
-        """What the simulated task promises."""
+        """Contract of the simulated task."""
         return self._env.contract
 
     @property
@@ -59,7 +59,7 @@ class SimulatedRobot:
 
     @property
     def is_episode_over(self) -> bool:
-        """Whether the task has ended, or its time is out."""
+        """True if the task has ended, or its time is out."""
         return self._is_over
 
     @property
@@ -69,7 +69,7 @@ class SimulatedRobot:
 
     @property
     def episode_success(self) -> bool | None:
-        """Whether the goal is met now; None if the task cannot tell."""
+        """True if the goal is met now; None if the task does not know."""
         return self._success if self.contract.knows_success else None
 
     def connect(self) -> None:
@@ -107,7 +107,7 @@ class SimulatedRobot:
 
     @property
     def rest_action(self) -> Array:
-        """The action (A,) that keeps it where it is.
+        """Action (A,) that keeps it where it is.
 
         A servo that is commanded a position is commanded the one that it has; other actuators the
         middle of their range, and of choices it is the first.

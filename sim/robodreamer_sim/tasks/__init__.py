@@ -1,1 +1,1 @@
-"""Tasks by family; `registry` knows their names and imports a family only when it is made."""
+"""Tasks by family. `catalog` has their names; a family is imported when a task of it is made."""

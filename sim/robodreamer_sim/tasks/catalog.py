@@ -1,21 +1,21 @@
-"""The named tasks, as data. Importing this costs no simulator.
+"""Catalog of the named tasks, as data. Importing this loads no simulator.
 
-A plain name has the dense reward, `_sparse` the one that only tells whether the goal is met.
+A plain name has the dense reward, `_sparse` the one that depends only on whether the goal is met.
 """
 
 from typing import NamedTuple
 
 
 class Named(NamedTuple):
-    """A task: who makes it, and what it is about."""
+    """Named task: its maker and a summary."""
 
     module: str
-    """The one here that makes it."""
+    """Module that makes it."""
     maker: str
-    """What is called there, with (task, options, renderers)."""
+    """Function or class of that module, called with (task, options, renderers)."""
     text: str
     gymnasium_id: str = ""
-    """What gymnasium-robotics calls it, unless its module derives that from the name."""
+    """Id in gymnasium-robotics, unless its module derives it from the name."""
 
 
 FETCH_TASKS = {

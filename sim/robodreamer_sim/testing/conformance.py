@@ -1,4 +1,4 @@
-"""The conformance suite: what every task promises, whoever wrote it.
+"""Conformance suite: checks of what every task guarantees.
 
 `robodreamer tasks check NAME` runs it on any task that `make` can make, so also on a user's own;
 the tests run it on all that are listed. A check is a function that takes a `TaskUnderTest`
@@ -23,11 +23,11 @@ OPTIONS = EnvOptions(image_size=(48, 64))
 
 
 class ConformanceError(Exception):
-    """A task breaks one of its promises."""
+    """Error of a task that fails a check."""
 
 
 class Step(NamedTuple):
-    """What one step of an episode showed."""
+    """Result of one step of an episode."""
 
     observation: Mapping[str, Array]
     reward: float
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 class TaskUnderTest:
-    """A task under examination.
+    """Task under test, which the checks examine.
 
     Args:
         make: Makes it with given options.
@@ -52,16 +52,16 @@ class TaskUnderTest:
 
     @cached_property
     def env(self) -> TaskEnv:
-        """One environment of it, shared by the checks."""
+        """Environment that the checks share."""
         return self.make(self.options)
 
     @property
     def contract(self) -> Contract:
-        """What it promises."""
+        """Contract of the task."""
         return self.env.contract
 
     def make_without_pictures(self) -> TaskEnv:
-        """Return one without cameras where the task can be had so, else one as the shared."""
+        """Return an environment without cameras where the task allows it, else the shared kind."""
         try:
             return self.make(
                 EnvOptions(observe="proprio", action_repeat=self.options.action_repeat)

@@ -1,4 +1,4 @@
-"""What random actions meet in a task, as any policy does before it has learnt something.
+"""Statistics of random actions in a task, which is how every untrained policy acts.
 
 `robodreamer tasks check` prints it: a task may keep every promise and yet not be learnable, because
 a range is in another unit, a reward is always the same, or an arm begins inside the table.
@@ -20,17 +20,17 @@ from robodreamer_sim.testing.conformance import random_action
 
 NUM_EPISODES = 10
 ENOUGH_STEPS = 1000
-"""Steps after which no further episode is played to its end, as those of 1000 steps take long."""
+"""Steps after which no further episode is played, because episodes of 1000 steps take long."""
 NUM_STARTS = 5
-"""Episodes that are begun at least, whether or not they are played."""
+"""Least number of episodes that are begun, played or not."""
 AT_LIMIT = 1e-6
-"""Share of a force range within which a force counts as being at its end."""
+"""Share of a force range within which a force counts as at its limit."""
 
 Vector = NDArray[np.float64]
 
 
 class SignalRange(NamedTuple):
-    """The values of one signal that were met, element by element."""
+    """Range of the values of one signal, element by element."""
 
     signal: Signal
     smallest: Vector
@@ -38,7 +38,7 @@ class SignalRange(NamedTuple):
 
 
 class Penetration(NamedTuple):
-    """Two geoms, one inside the other."""
+    """Contact of two geoms that penetrate each other."""
 
     depth_m: float
     geoms: tuple[str, str]
@@ -46,19 +46,19 @@ class Penetration(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Encounter:
-    """What a policy of random actions met."""
+    """Statistics of a policy of random actions."""
 
     num_starts: int
     signals: tuple[SignalRange, ...]
     """All but pictures."""
     blind: tuple[str, ...]
-    """One sentence for every camera that showed nothing at all starts."""
+    """Sentence for every camera that was blank at all starts."""
     rewards: tuple[Vector, ...]
-    """Of every episode that was played, (steps,)."""
+    """Rewards of every played episode, (steps,)."""
     num_terminated: int
     """Episodes that ended by themselves, not by their length."""
     successes: tuple[bool, ...]
-    """Whether each reached its goal at some step; empty where the task does not tell."""
+    """True for each episode that reached its goal; empty where the task has no success."""
     at_force_limit: Mapping[str, float]
     """Share of steps at which a force is at a limit, by actuator or joint that has one."""
     contacts: tuple[int, ...]
@@ -105,7 +105,7 @@ def _play(env: TaskEnv, rng: np.random.Generator, notes: "_Notes") -> None:
 
 @dataclass
 class _Notes:
-    """What was seen so far."""
+    """Statistics collected so far."""
 
     smallest: dict[str, Vector] = field(default_factory=dict)
     largest: dict[str, Vector] = field(default_factory=dict)

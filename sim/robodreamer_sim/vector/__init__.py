@@ -1,1 +1,1 @@
-"""Many environments at once, in worker processes; `vector_env` is what others use."""
+"""Vector environments: many environments in worker processes. The interface is `vector_env`."""

@@ -1,4 +1,4 @@
-"""Where a shard runs, as VectorEnv sees it: in this process or in a worker."""
+"""Back ends of a shard: this process, or a worker process."""
 
 import atexit
 import ctypes
@@ -25,34 +25,34 @@ SLICE_S = 1.0
 """Longest uninterrupted wait. Only slices are counted: a process that was stopped in one (Ctrl-Z, a
 debugger, a paused container) or hardly ran has not waited any longer than that."""
 REQUESTS = {request: pickle.dumps(request) for request in (NAME_RENDERER, 0, 1)}
-"""What `Connection.send` would make of each, once for all: there is one at every step."""
+"""Requests, pickled once as `Connection.send` would: one is sent at every step."""
 
 
 STARTUP_S = 120.0
-"""Least time for a process to start and import what it needs, before it comes to an environment."""
+"""Least time for a process to start and import, before it makes the first environment."""
 
 
 class Made(NamedTuple):
-    """What a shard tells when its environments are made."""
+    """Message of a shard whose environments are made."""
 
     contract: Contract
     notes: tuple[str, ...]
-    """What people should know of the task; see `TaskEnv.notes`."""
+    """Sentences for people about the task; see `TaskEnv.notes`."""
 
 
 class ShardHandle(Protocol):
-    """One shard, wherever it runs. Every `wait` follows one request."""
+    """Interface of a shard in any process. Every `wait` follows one request."""
 
     def wait_until_made(self, timeout_s: float) -> Made:
         """Wait until the environments are made; `timeout_s` is for each of them."""
         ...
 
     def attach(self, buffers: RecordBuffers, descriptor: int) -> None:
-        """Tell the shard where to write: the buffers, or the shared file they lie in."""
+        """Give the shard its buffers, or the shared file that holds them."""
         ...
 
     def send(self, buffer: int) -> None:
-        """Let the shard do what buffer 0 or 1 requests, and write its records there."""
+        """Send the request in buffer 0 or 1; the shard writes its records there."""
         ...
 
     def wait(self, timeout_s: float) -> None:
@@ -64,7 +64,7 @@ class ShardHandle(Protocol):
         ...
 
     def renderer_name(self, timeout_s: float) -> str:
-        """Return what draws the cameras; empty if nothing was drawn. No request is open."""
+        """Return the name of the renderer; empty if nothing was drawn. No request is open."""
         ...
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class ShardHandle(Protocol):
 
 
 class LocalShard:
-    """A shard in this process, which simulates inside `wait`."""
+    """Shard in this process, which simulates inside `wait`."""
 
     def __init__(self, spec: ShardSpec) -> None:
         self._shard = Shard(spec)
@@ -82,7 +82,7 @@ class LocalShard:
         self._spec = spec
 
     def wait_until_made(self, timeout_s: float) -> Made:  # noqa: ARG002
-        """Return what the environments promise."""
+        """Return the contract and notes of the environments."""
         return Made(self._shard.contract, self._shard.notes)
 
     def attach(self, buffers: RecordBuffers, descriptor: int) -> None:  # noqa: ARG002
@@ -94,11 +94,11 @@ class LocalShard:
         self._buffer = buffer
 
     def wait(self, timeout_s: float) -> None:  # noqa: ARG002
-        """Do it."""
+        """Execute the request."""
         self._shard.step(self._rows[self._buffer])
 
     def renderer_name(self, timeout_s: float) -> str:  # noqa: ARG002
-        """Return what draws the cameras."""
+        """Return the name of the renderer."""
         return self._shard.renderer_name
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class LocalShard:
 
 
 class WorkerShard:
-    """A shard in a process of its own; always spawned, because GL does not survive a fork."""
+    """Shard in its own process; always spawned, because GL does not survive a fork."""
 
     def __init__(self, spec: ShardSpec) -> None:
         context = multiprocessing.get_context("spawn")
@@ -132,7 +132,7 @@ class WorkerShard:
         atexit.register(_close_if_alive, weakref.ref(self))
 
     def wait_until_made(self, timeout_s: float) -> Made:
-        """Wait until the environments are made; return what they promise."""
+        """Wait until the environments are made; return their contract and notes."""
         return Made(*self._answer("ready", timeout_s))
 
     def attach(self, buffers: RecordBuffers, descriptor: int) -> None:
@@ -153,12 +153,12 @@ class WorkerShard:
         self._answer("done", timeout_s)
 
     def renderer_name(self, timeout_s: float) -> str:
-        """Ask the worker what draws the cameras."""
+        """Ask the worker for the name of the renderer."""
         self.send(NAME_RENDERER)
         return self._answer("done", timeout_s)
 
     def close(self) -> None:
-        """Close the pipe, at which the worker ends; end it by force if it does not."""
+        """Close the pipe, which ends the worker; kill it if it does not end."""
         self._connection.close()
         self._process.join(CLOSE_TIMEOUT_S)
         if self._process.is_alive():
@@ -215,7 +215,7 @@ def _close_if_alive(reference: "weakref.ref[WorkerShard]") -> None:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Start a process that never sees Ctrl-C or the like, not even while Python is still loading.
+    """Block Ctrl-C and similar signals for a process that starts, even while Python is loading.
 
     Such signals often go to a whole process group, and the parent decides what becomes of workers.
     """

@@ -16,7 +16,7 @@ from robodreamer_deploy.contract import Array, Contract
 
 FLAGS = ("is_first", "is_last", "is_terminal", "success")
 REQUEST = ("action", "begins", "episode", "seed", "start_seed")
-"""What VectorEnv writes and a shard reads; everything else is the other way round."""
+"""Entries that VectorEnv writes and a shard reads; the shard writes all others."""
 ALIGNMENT = 64  # a cache line, so that two workers seldom write to the same one
 
 

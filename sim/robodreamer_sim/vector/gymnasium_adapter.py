@@ -1,9 +1,9 @@
-"""Our vector environments as Gymnasium's, for libraries that expect those.
+"""Adapter of vector environments to Gymnasium's interface.
 
     environments = GymnasiumVectorEnv(VectorEnv("fetch_reach", num_envs=8, num_workers=2, seed=0))
     observation, info = environments.reset()
 
-An episode that is over begins anew with the next `step`, which ignores that environment's action
+After the end of an episode the next `step` begins another, and ignores that environment's action
 (`AutoresetMode.NEXT_STEP`). Every array that is returned is the caller's own.
 
 N environments, A action size.
@@ -25,7 +25,7 @@ Observation = dict[str, Array]
 
 
 class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Observation, Array, Array]):
-    """Owns a `VectorEnv`. `info["success"]` (N,) tells whether the goal is met now."""
+    """Gymnasium vector environment that owns a `VectorEnv`; `info["success"]` (N,) is current."""
 
     def __init__(self, environments: VectorEnv) -> None:
         if environments.on_crash == "restart":
@@ -45,7 +45,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Observation, Array, Array]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode in every environment, whatever became of the last one.
+        """Begin an episode in every environment.
 
         Args:
             seed: Of all environments, each of which makes its own of it; begins with their first
@@ -90,5 +90,5 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Observation, Array, Array]):
         return {signal.name: record[signal.name].copy() for signal in signals}, record
 
     def _info(self, record: dict[str, Array]) -> dict[str, Any]:
-        """Return infos in Gymnasium's form: each with a mask of the environments that told it."""
+        """Return infos in Gymnasium's form, each with a mask of the environments that have it."""
         return {"success": record["success"].copy(), "_success": np.ones(self.num_envs, np.bool_)}

@@ -1,4 +1,4 @@
-"""What a shard is doing, in memory that its process shares with the one that waits for it.
+"""Progress of a shard, in memory shared with the process that waits for it.
 
 A wait is for one environment at a time: whenever the shard goes on to the next one, or to the next
 thing to do, it begins again. So many slow environments in one process are not one long silence.
@@ -15,14 +15,14 @@ NUM_CELLS = 3
 
 
 class Doing(NamedTuple):
-    """What a shard began last."""
+    """Latest activity of a shard."""
 
     number: int
-    """How many things it has begun."""
+    """Number of activities so far."""
     environment: int
-    """With which environment."""
+    """Index of the environment."""
     phase: Phase
-    """What the environment is being."""
+    """Phase of the environment: made, reset, stepped or drawn."""
 
     def __str__(self) -> str:
         if self.phase == "started":
@@ -31,7 +31,7 @@ class Doing(NamedTuple):
 
 
 class Progress:
-    """A record of what a shard is doing.
+    """Record of a shard's activity.
 
     Args:
         memory: `NUM_CELLS` integers of 64 bits, shared or not.
@@ -42,12 +42,12 @@ class Progress:
         self._cells: NDArray[np.int64] = np.frombuffer(memory, np.int64)
 
     def begin(self, environment: int, phase: Phase) -> None:
-        """Note what is begun now."""
+        """Note the start of an activity."""
         self._cells[1] = environment
         self._cells[2] = PHASES.index(phase)
         self._cells[0] += 1
 
     def read(self) -> Doing:
-        """Return what was begun last."""
+        """Return the latest activity."""
         number, environment, phase = self._cells.tolist()
         return Doing(number, environment, PHASES[phase])

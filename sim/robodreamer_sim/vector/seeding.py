@@ -1,4 +1,4 @@
-"""The seed of every episode, so that an interrupted run can take up exactly where it was."""
+"""Seeds of episodes, from which an interrupted run resumes exactly."""
 
 import numpy as np
 
@@ -10,5 +10,5 @@ def episode_seed(seed: int, environment: int, episode: int) -> int:
 
 
 def start_seed(seed: int, environment: int) -> int:
-    """Return the 32-bit seed of what an environment keeps through all its episodes."""
+    """Return the 32-bit seed of quantities that an environment keeps through all its episodes."""
     return int(np.random.SeedSequence((seed, environment)).generate_state(1, np.uint32)[0])

@@ -1,7 +1,7 @@
-"""A shard: the environments of one process, stepped one after the other.
+"""Shard: the environments of one process, stepped one after the other.
 
-It writes what they yield into records, arrays (K, ...) that the caller provides, and checks every
-value against the contract, so that a NaN is reported where it arose.
+It writes their observations into records, arrays (K, ...) of the caller, and checks every value
+against the contract, so that a NaN is reported at its source.
 
 K environments in this shard, A action size.
 """
@@ -31,16 +31,16 @@ Records = Mapping[str, Array]
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSpec:
-    """What a shard is built from; travels to its process."""
+    """Specification of a shard, which is sent to its process."""
 
     task: str
     options: EnvOptions
     indices: Sequence[int]
-    """Numbers of its environments among all."""
+    """Indices of its environments among all."""
 
 
 class Shard:
-    """K environments which share one renderer."""
+    """Shard of K environments that share one renderer."""
 
     def __init__(self, spec: ShardSpec, progress: Progress | None = None) -> None:
         import_mujoco()
@@ -59,12 +59,12 @@ class Shard:
 
     @property
     def contract(self) -> Contract:
-        """What every environment of the shard promises."""
+        """Contract of every environment."""
         return self._slots[0].env.contract
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What people should know of the task."""
+        """Sentences for people about the task."""
         env = self._slots[0].env
         if env.mujoco_handles is None:
             return env.notes
@@ -75,7 +75,7 @@ class Shard:
 
     @property
     def renderer_name(self) -> str:
-        """What draws the cameras, as OpenGL calls it; empty if nothing was drawn."""
+        """Name of the renderer; empty if nothing was drawn."""
         return self._renderers.name if self._renderers is not None else ""
 
     def step(self, records: Records) -> None:
@@ -106,7 +106,7 @@ class Shard:
 
 
 class _Slot:
-    """One environment and where it stands."""
+    """Environment of a shard, with its episode and step."""
 
     def __init__(self, env: "TaskEnv", index: int, progress: Progress) -> None:
         self.env = env
@@ -127,7 +127,7 @@ class _Slot:
         self._write_flags(records, row, is_first=True)
 
     def step(self, records: Records, row: int) -> None:
-        """Advance by the record's action and write what it earned."""
+        """Advance by the record's action and write reward and flags."""
         self._progress.begin(self._index, "stepped")
         self._step += 1
         action = self._action = records["action"][row].copy()
@@ -143,13 +143,13 @@ class _Slot:
         )
 
     def stage_images(self) -> None:
-        """Let the cameras stage_images at what is to be observed."""
+        """Stage the images of the next observation."""
         self._progress.begin(self._index, "drawn")
         with self._faults_reported():
             self.env.stage_images()
 
     def observe(self, records: Records, row: int) -> None:
-        """Write what there is to observe, if it is as the contract says."""
+        """Write the observation after checking it against the contract."""
         self._progress.begin(self._index, "drawn")
         with self._faults_reported():
             observation = self.env.observe()
@@ -165,7 +165,7 @@ class _Slot:
 
     @contextmanager
     def _faults_reported(self) -> Iterator[None]:
-        """Say of what is raised in which environment and step it was."""
+        """Report errors with the environment, episode and step."""
         try:
             yield
         except GraphicsError:
@@ -203,5 +203,5 @@ class _Slot:
 
 
 def _with_traceback(error: BaseException) -> str:
-    """Return an exception in words with its traceback, which cannot travel between processes."""
+    """Return an exception as text with its traceback, which cannot be pickled."""
     return f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"

@@ -1,4 +1,4 @@
-"""Many environments at once: W worker processes with K environments each.
+"""Vector environment: W worker processes with K environments each.
 
 What an environment does depends on its index and the seed only, never on W, K or the others. The
 records appear in memory that the workers share with this process; nothing is copied on the way.
@@ -43,7 +43,7 @@ __all__ = ["EnvironmentFault", "OnCrash", "VectorEnv"]
 
 
 class VectorEnv:
-    """N environments of one task, stepped together.
+    """Vector environment of N environments of one task.
 
     A record holds, per environment, every signal of the contract and
 
@@ -101,9 +101,9 @@ class VectorEnv:
             self.episodes[:] = first_episodes
         self.on_crash: OnCrash = on_crash
         self.faults: list[EnvironmentFault] = []
-        """Why workers were restarted, oldest first."""
+        """Faults that restarted workers, oldest first."""
         self.dropped_episodes: NDArray[np.int64] = np.zeros(num_envs, np.int64)
-        """How many episodes (N,) each environment lost that way."""
+        """Number of episodes (N,) that each environment lost in restarts."""
         self._max_restarts = max_restarts
         self._timeout_s = timeout_s
         self._seed, self._first_episodes = seed, self.episodes.copy()
@@ -114,8 +114,8 @@ class VectorEnv:
         self._has_arrived = False
         self._handle = WorkerShard if num_workers else LocalShard
         self.back_end = settle_back_end() if options.uses_cameras else None
-        """What MuJoCo draws through, and why; None without cameras. Settled here, before there are
-        workers, so that one probe answers for all of them."""
+        """Back end of the cameras, and the reason; None without cameras. It is settled before
+        the workers start, so that one probe serves all of them."""
         groups = np.array_split(np.arange(num_envs), max(self.num_workers, 1))
         self._specs = [
             ShardSpec(task=task, options=options, indices=group.tolist()) for group in groups
@@ -126,9 +126,9 @@ class VectorEnv:
             for spec in self._specs:
                 self._shards.append(self._handle(spec))
             self.contract: Contract
-            """What every environment promises."""
+            """Contract of every environment."""
             self.notes: tuple[str, ...]
-            """What people should know of the task; see `TaskEnv.notes`."""
+            """Sentences for people about the task; see `TaskEnv.notes`."""
             self.contract, self.notes = self._wait_until_made()
             self._share_memory()
         self._blank_check = BlankCameraCheck(self.contract)
@@ -136,7 +136,7 @@ class VectorEnv:
     def start(
         self, *, seed: int | None = None, first_episodes: Sequence[int] | None = None
     ) -> None:
-        """Begin the first episode of every environment, anew if need be; then `recv`.
+        """Begin (or restart) the first episode of every environment; then `recv`.
 
         Args:
             seed: As for the constructor, which sets the default.
@@ -202,7 +202,7 @@ class VectorEnv:
         return records
 
     def renderer_name(self) -> str:
-        """Return what draws the cameras, as OpenGL calls it; follows `wait` or `recv`.
+        """Return the name of the renderer; follows `wait` or `recv`.
 
         It is empty where nothing was drawn yet, or not by MuJoCo.
         """
@@ -254,7 +254,7 @@ class VectorEnv:
             request["start_seed"][i] = start_seed(self._seed, i)
 
     def _wait_for_records(self, index: int) -> None:
-        """Wait for one shard; restart it where that is wanted.
+        """Wait for one shard; restart it if `on_crash` is `restart`.
 
         Raises:
             EnvironmentFault: It failed, and is not to be restarted (again).
@@ -271,7 +271,7 @@ class VectorEnv:
                 return
 
     def _restart(self, index: int) -> None:
-        """Put a new shard in the place of one that failed, and let it begin the next episodes."""
+        """Replace a failed shard; the new one begins the next episodes."""
         self._shards[index].close()
         environments = self._specs[index].indices
         self.dropped_episodes[environments] += 1
@@ -287,7 +287,7 @@ class VectorEnv:
         shard.send(1 - self._buffer)
 
     def _wait_until_made(self) -> Made:
-        """Wait for all shards; return what all promise."""
+        """Wait for all shards; return their common contract."""
         first: Made | None = None
         for spec, shard in zip(self._specs, self._shards, strict=True):
             made = shard.wait_until_made(self._timeout_s)

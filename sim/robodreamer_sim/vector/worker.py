@@ -1,4 +1,4 @@
-"""The process of one shard: takes commands from a pipe, writes records into shared memory.
+"""Worker process of one shard: requests from a pipe, records into shared memory.
 
 It ends with its parent, however that ends: a thread waits for the parent's death and leaves at
 once, even while the simulator or the GL driver hangs. On Linux the kernel ends it, too, also where
@@ -28,7 +28,7 @@ from robodreamer_sim.vector.shard import Shard, ShardSpec
 NAME_RENDERER = -1
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""What a terminal or a service manager sends to a whole group when it wants its end."""
+"""Signals that a terminal or a service manager sends to a whole process group."""
 DONE = pickle.dumps(("done", None))
 
 

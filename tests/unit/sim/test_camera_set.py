@@ -1,4 +1,4 @@
-"""The camera_set: which cameras a policy sees, how large, how often, and how far they measure."""
+"""Camera sets: which cameras a policy observes, their sizes, rates and depth ranges."""
 
 from collections.abc import Iterator
 from itertools import pairwise

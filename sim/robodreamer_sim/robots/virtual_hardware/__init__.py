@@ -1,7 +1,7 @@
-"""A simulated robot in a process of its own, in place of hardware: `robodreamer robot TASK`.
+"""Virtual hardware: a simulated robot in a process of its own, `robodreamer robot TASK`.
 
-`firmware` is the robot, `sensors` how it measures, `monitor` who judges what it is commanded,
-`process` all of it behind an address.
+`firmware` is the robot, `sensors` delays and drops its measurements, `command_monitor` checks its
+commands, and `process` serves all of it at an address.
 """
 
 WATCHDOG_PERIODS = 5

@@ -1,4 +1,4 @@
-"""The command line of the simulated hardware; help must not wait for a simulator."""
+"""Command line of the virtual hardware; its help loads no simulator."""
 
 import argparse
 from pathlib import Path

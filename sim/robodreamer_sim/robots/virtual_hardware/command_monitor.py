@@ -1,8 +1,8 @@
-"""An independent judge of what a robot is commanded.
+"""Independent monitor of the commands that a robot receives.
 
 It shares no code with the driver's `Safety`, has its limits from a file of its own, and sees what
-arrives at the robot. It prevents nothing: it counts what should never have been sent, and keeps
-the worst of each kind. Everything is in the policy's units.
+arrives at the robot. It prevents nothing: it counts unsafe commands and keeps the worst of each
+kind. Everything is in the policy's units.
 """
 
 from collections import Counter
@@ -17,16 +17,16 @@ from robodreamer_deploy.contract import ActionSpec, Array
 from robodreamer_deploy.utils.strict_json import parse_json, read_record
 
 State = Literal["free", "ceased", "stopped"]
-"""What commands meet: a robot that may move, one held since commands had ceased, a stopped one."""
+"""State of the robot: free to move, held because commands ceased, or stopped."""
 TOLERANCE = 1e-4
-"""Of an action in [-1, 1]: single precision, and limits that are computed in another order."""
+"""Tolerance of an action in [-1, 1], for single precision and another order of computation."""
 LONGEST_GAP = 5
-"""Control periods after which what was commanded before no longer says how fast it changed."""
+"""Control periods after which the change since the last command is not checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandLimits:
-    """What a robot's commands may be, per element; None where there is no limit."""
+    """Limits of a robot's commands, per element; None where there is no limit."""
 
     max_rate: tuple[float, ...] | None = None
     """Change per second; the full range is 2."""
@@ -51,7 +51,7 @@ class CommandLimits:
 
 
 class CommandMonitor:
-    """Judges commands; see the module.
+    """Monitor of commands; see the module.
 
     Args:
         action: What is commanded.
@@ -77,25 +77,25 @@ class CommandMonitor:
         self._is_told = False
         self.num_actions = self.num_holds = 0
         self.longest_blind_s = 0.0
-        """Longest time that it moved on without a command."""
+        """Longest time that the robot moved without a command."""
         self.unsafe: Counter[str] = Counter()
-        """How many commands were unsafe, by what was wrong."""
+        """Number of unsafe commands by kind."""
         self.worst: dict[str, tuple[float, str]] = {}
-        """The worst of each kind: by how much, and in words."""
+        """Worst command of each kind: the excess, and a sentence."""
 
     def begin(self) -> None:
-        """An episode begins: what comes next follows nothing."""
+        """Begin an episode: the next command has no predecessor."""
         self._last, self._rates, self._heard_s, self._is_told = None, [], None, False
 
     def held(self, now_s: float, executed: Array) -> None:
-        """The robot was told to hold, which amounts to an action (A,)."""
+        """Note a hold, given as the action (A,) that it equals."""
         self.num_holds += 1
         jump = [] if self._last is None else [(executed - self._last) / self._dt_s]
         self._last, self._last_s, self._heard_s = executed.astype(float), now_s, None
         self._rates = [np.zeros(self._action.size), *jump]  # at rest, or on the way there
 
     def commanded(self, now_s: float, action: Array, state: State) -> None:
-        """Judge an action (A,) that came when the robot was in a state.
+        """Check an action (A,) that arrived in a state of the robot.
 
         A stop of the robot's own the driver learns of by its next command being refused.
         """
@@ -116,7 +116,7 @@ class CommandMonitor:
             self._heard_s = now_s
 
     def applied(self, now_s: float, *, is_rest: bool) -> None:
-        """The actuators are given something now, the action of rest or another."""
+        """Note that the actuators get an action now, the rest action or another."""
         if is_rest or self._heard_s is None:
             return
         blind_s = now_s - self._heard_s
@@ -126,7 +126,7 @@ class CommandMonitor:
             self._blame("moves without commands", blind_s, text)
 
     def verdict(self) -> dict[str, Any]:
-        """Return what it thinks, as plain JSON values."""
+        """Return the verdict as plain JSON values."""
         return {
             "num_actions": self.num_actions,
             "num_holds": self.num_holds,
@@ -146,7 +146,7 @@ class CommandMonitor:
             self._blame("out of range", off, f"the action {action.tolist()}")
 
     def _judge_change(self, now_s: float, action: Array) -> None:
-        """Judge what lies between two actions, in the driver's favour where periods were missed.
+        """Check the change between two actions, in the driver's favour where periods were missed.
 
         Messages take a while each, so that time is counted in whole control periods; who limits
         the change per command, and who limits it per period passed, are both right.
@@ -171,7 +171,7 @@ class CommandMonitor:
         self._blame_element("accelerates too much", np.min(excess, axis=0), "acceleration")
 
     def _blame_element(self, kind: str, excess: Array, what: str) -> None:
-        """Blame the element that exceeds its limit most, if one does."""
+        """Record the element that exceeds its limit most, if one does."""
         index = int(np.argmax(excess))
         if excess[index] > 1.0:
             name = self._action.labels[index] if self._action.labels else str(index)

@@ -1,9 +1,9 @@
-"""A simulated robot with a clock of its own, which moves whether or not somebody commands it.
+"""Firmware of a simulated robot: its own clock, on which it moves with or without commands.
 
 Time goes in cycles of the control period, as on a field bus: the newest command is taken over at
 `LATCH` of a cycle, and what is measured is there at its end. The driver's ticks lie anywhere in
 between. When commands cease the firmware holds, by itself; then, and after a stop, it refuses
-actions in words. Nothing here runs in a thread: `advance` does what is due.
+actions with a reason. Nothing here runs in a thread: `advance` does what is due.
 """
 
 import math
@@ -36,16 +36,16 @@ right away finds what was just measured in every tick."""
 
 
 class Plant(EpisodicRobot, Robot, Protocol):
-    """What the firmware moves: it advances by one control period with each `send_action`."""
+    """Interface of the moved robot, which advances by one control period at each `send_action`."""
 
     @property
     def rest_action(self) -> Array:
-        """The action (A,) that keeps it where it is."""
+        """Action (A,) that keeps it where it is."""
         ...
 
 
 class Firmware:
-    """A robot; see `robots.Robot`, `StampedRobot`, `EpisodicRobot`, `remote.server.Commands`.
+    """Firmware; see `robots.Robot`, `StampedRobot`, `EpisodicRobot`, `remote.server.Commands`.
 
     Args:
         plant: What it moves.
@@ -98,17 +98,17 @@ class Firmware:
 
     @property
     def command_within_s(self) -> float:
-        """How long after an action the next command has to come."""
+        """Time within which the next command has to follow an action, seconds."""
         return self._within_s
 
     @property
     def observation_stamps(self) -> Mapping[str, float]:
-        """When the newest values were measured."""
+        """Times at which the newest values were measured."""
         return self.sensors.stamps
 
     @property
     def is_episode_over(self) -> bool:
-        """Whether the task has ended, or its time is out."""
+        """True if the task has ended, or its time is out."""
         return self._plant.is_episode_over
 
     @property
@@ -118,7 +118,7 @@ class Firmware:
 
     @property
     def episode_success(self) -> bool | None:
-        """Whether the goal is met by now."""
+        """True if the goal is met by now."""
         return self._plant.episode_success
 
     def connect(self) -> None:
@@ -163,7 +163,7 @@ class Firmware:
         return executed
 
     def hold(self) -> Array:
-        """Keep it where it is; return the action this amounts to. Ends what a cease began."""
+        """Hold; return the equivalent action. It also ends the hold after a cease."""
         self._keep()
         if self._state == "ceased":
             self._state = "free"
@@ -171,13 +171,13 @@ class Firmware:
         return self._rest.copy()
 
     def stop(self, reason: str) -> None:
-        """Hold, and refuse to move until it is made anew. The first reason is kept."""
+        """Hold, and refuse to move until it is restarted. The first reason is kept."""
         self._keep()
         if self._state != "stopped":
             self._state, self._stop_reason = "stopped", reason
 
     def verdict(self) -> dict[str, Any]:
-        """Return what the monitor thinks so far, and how the robot itself did."""
+        """Return the monitor's verdict so far, and the firmware's own counts."""
         own = {"num_ceased": self.num_ceased, "num_late_cycles": self.num_late_cycles}
         return {**self.monitor.verdict(), **own}
 
@@ -186,7 +186,7 @@ class Firmware:
         self._plant.disconnect()
 
     def advance(self) -> float:
-        """Do what is due; return how many seconds there are until something is again."""
+        """Do what is due; return the seconds until the next thing is."""
         now = self._now()
         if not self._is_latched and now >= self._cycle_s + LATCH * self._period_s:
             self._latch(now)

@@ -1,4 +1,4 @@
-"""The simulated hardware as a process: `robodreamer robot TASK --listen tcp://127.0.0.1:5555`."""
+"""Process of the virtual hardware: `robodreamer robot TASK --listen tcp://127.0.0.1:5555`."""
 
 import argparse
 import logging
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace, prog: str, lines: LineThread) -> int:
 
 
 def make_plant(task: str, policy: Path | None, randomize: str | None) -> SimulatedRobot:
-    """Make what is simulated, as a policy was trained with it or as the task is by default.
+    """Make the simulated task, as for a policy's training or with default options.
 
     Raises:
         RobotError: The task is not what the policy was trained for.
@@ -85,7 +85,7 @@ def make_plant(task: str, policy: Path | None, randomize: str | None) -> Simulat
 
 
 def make_firmware(plant: SimulatedRobot, arguments: argparse.Namespace) -> Firmware:
-    """Put the firmware that the command line asks for around a plant.
+    """Make the firmware of a plant, as the command line says.
 
     Raises:
         ValueError: A number that cannot be, or a file of limits that holds none.

@@ -1,6 +1,6 @@
-"""How a robot measures: late, and with frames that never come. Every value knows how old it is.
+"""Sensors of the virtual hardware: delays and dropped frames, with a time stamp for every value.
 
-What alters the values themselves (noise, bias, blur, brightness) is `EnvOptions.randomize`'s.
+Noise, bias, blur and brightness are altered by `EnvOptions.randomize`.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from robodreamer_sim.randomization.delay import DelayLine
 
 @dataclass(frozen=True, kw_only=True)
 class SensorModel:
-    """What happens to measurements and commands on their way; delays in control periods."""
+    """Model of delays and drops of measurements and commands; delays in control periods."""
 
     camera_drop: float = 0.0
-    """Part of the pictures that never come; until the next one does, the last stays, and ages."""
+    """Share of dropped images; until the next arrives, the last one stays and ages."""
     camera_delay: int = 0
     measurement_delay: int = 0
     action_delay: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what no robot does."""
+        """Check all values."""
         if not 0.0 <= self.camera_drop <= 1.0:
             raise ValueError(f"camera_drop lies between 0 and 1, got {self.camera_drop}")
         for name in ("camera_delay", "measurement_delay", "action_delay"):
@@ -33,14 +33,14 @@ class SensorModel:
 
 
 class Stamped(NamedTuple):
-    """A value, and when it was measured."""
+    """Value with the time of its measurement."""
 
     value: Array
     stamp_s: float
 
 
 class Sensors:
-    """Keeps the newest of every signal that has come through."""
+    """Buffer of the newest value of every signal that has arrived."""
 
     def __init__(self, contract: Contract, sensor_model: SensorModel) -> None:
         self._sensor_model = sensor_model
@@ -51,22 +51,22 @@ class Sensors:
 
     @property
     def values(self) -> dict[str, Array]:
-        """The newest of every signal; a camera whose first picture has not come is left out."""
+        """Newest value of every signal; without cameras whose first image has not arrived."""
         return {name: stamped.value for name, stamped in self._newest.items()}
 
     @property
     def stamps(self) -> dict[str, float]:
-        """When each was measured."""
+        """Time stamp of every newest value."""
         return {name: stamped.stamp_s for name, stamped in self._newest.items()}
 
     def begin(self, seed: int) -> None:
-        """Forget what was measured; what gets lost is a function of the seed from now on."""
+        """Clear all values; drops depend on the seed from now on."""
         self._random = np.random.default_rng(seed)
         self._lines.clear()
         self._newest.clear()
 
     def measure(self, observation: Mapping[str, Array], now_s: float) -> None:
-        """Take in what there is to measure now."""
+        """Measure all signals now."""
         for name, is_image in self._are_images.items():
             if is_image and self._random.random() < self._sensor_model.camera_drop:
                 continue

@@ -1,4 +1,4 @@
-"""How a task's actions move its robot: from where it is (`Relative`), or its hand (`Cartesian`).
+"""Relative actions of a task: of its joints (`Relative`), or of its hand (`Cartesian`).
 
 Both become a `JointMapping` of the contract, which a robot computes as the simulator does.
 """
@@ -24,7 +24,7 @@ DISPLACED = Meaning("displacement", "")
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """An actuator that holds a joint at a position, and where that joint is measured."""
+    """Position servo of a joint, and the element that measures the joint."""
 
     actuator: int
     joint: int
@@ -36,7 +36,7 @@ class _Place:
 
 
 class _Robot:
-    """What actions have to know of a model: its servos, and the signal that measures its joints."""
+    """Facts about a model that actions need: its servos, and the signal of its joints."""
 
     def __init__(self, model: mujoco.MjModel, signals: Mapping[str, Signal], signal: str) -> None:
         self.model = model
@@ -96,7 +96,7 @@ class _Robot:
         )  # fmt: skip
 
     def _range(self, actuator: int, joint: int) -> tuple[float, float]:
-        """Return where a joint may be sent: within its own range and its actuator's."""
+        """Return the range of a joint's targets: within its own range and its actuator's."""
         ends = np.array([[-np.inf, np.inf]] * 2)
         if self.model.jnt_limited[joint]:
             ends[0] = self.model.jnt_range[joint]
@@ -118,7 +118,7 @@ class _Robot:
 
 @dataclass(frozen=True)
 class Relative:
-    """Actions that are changes: every joint is sent to where it is measured, plus the action.
+    """Actions that are changes: every joint goes to its measured position plus the action.
 
     Args:
         change: What an action of 1 adds in a control period, in rad or m: one number for all
@@ -253,7 +253,7 @@ class Cartesian:
 
 @dataclass(frozen=True)
 class _Element:
-    """An element of an action."""
+    """Element of an action."""
 
     label: str
     low: float

@@ -1,4 +1,4 @@
-"""What a robot measures: named readings of a MuJoCo simulation, with units, labels and ranges.
+"""Measurements of a robot: named readings of a MuJoCo simulation, with units, labels and ranges.
 
 A task names its measurements; each is bound to the model once, which looks up addresses and working
 ranges, and then reads an array at every step.
@@ -21,18 +21,18 @@ ONE_AXIS = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 
 
 class Bound(NamedTuple):
-    """A measurement of one model."""
+    """Measurement that is bound to one model."""
 
     signal: Signal
     read: Read
 
 
 class Measurement(NamedTuple):
-    """One signal of a task: its name without the family, and how it is bound to a model."""
+    """Measurement of a task: the signal's name without its family, and a function that binds it."""
 
     name: str
     bind: Callable[[str, mujoco.MjModel], Bound]
-    """Takes the signal's full name, such as `proprio/joint_position`."""
+    """Function of the signal's full name, such as `proprio/joint_position`, and the model."""
 
 
 def joint_positions(
@@ -89,7 +89,7 @@ def joint_velocities(
 def sensor(
     sensor_name: str, *, unit: str, limit: float | None = None, name: str | None = None
 ) -> Measurement:
-    """Measure what a sensor of the model does; `limit` is the working range, plus and minus."""
+    """Measure a sensor of the model; `limit` is the working range, plus and minus."""
 
     def bind(signal: str, model: mujoco.MjModel) -> Bound:
         index = find(model, "sensor", sensor_name)
@@ -118,7 +118,7 @@ def position(
     high: Sequence[float],
     name: str | None = None,
 ) -> Measurement:
-    """Measure where a body, geom or site is in the world, in metres.
+    """Measure the place of a body, geom or site in the world, in metres.
 
     Args:
         kind: `body`, `geom` or `site`.

@@ -1,6 +1,6 @@
-"""A task of your own: a robot from MJCF, URDF or `MjSpec`, what it measures, sees and should do.
+"""Base class of a user's task: a robot from MJCF, URDF or `MjSpec`, its signals and its reward.
 
-Subclass `RobotTask`, say what the class attributes ask for, and write `build`, `begin` and
+Subclass `RobotTask`, set the class attributes, and write `build`, `begin` and
 `reward`. The result is a task like any other: `robodreamer train my_module:MyTask`. See
 docs/your-task.md.
 """
@@ -28,10 +28,10 @@ from robodreamer_sim.tasks.custom.measurements import Bound, Measurement
 
 
 class RobotTask(TaskEnv):
-    """A robot in MuJoCo and what it should do.
+    """Task of a robot in MuJoCo.
 
     Actions in [-1, 1] go linearly to the control range of every actuator, in the model's order,
-    unless `action` says that they are changes.
+    unless `action` makes them changes.
     `self.model` and `self.data` are the simulation. Episodes are cut after `max_episode_steps`.
     """
 
@@ -39,26 +39,26 @@ class RobotTask(TaskEnv):
     """Seconds from one action to the next; a whole multiple of the model's time step."""
     max_episode_steps: ClassVar[int]
     proprio: ClassVar[Sequence[Measurement]]
-    """What the robot measures of itself."""
+    """Measurements of the robot itself."""
     action: ClassVar[Relative | Cartesian | None] = None
-    """How actions move the robot: None over the control ranges, else from where it is measured."""
+    """Action mapping: None maps to the control ranges, others to changes of measured positions."""
     goals: ClassVar[Sequence[Measurement]] = ()
-    """What it is told to do."""
+    """Measurements of the goal."""
     privileged: ClassVar[Sequence[Measurement]] = ()
-    """What only the simulator knows, as the poses of objects: a target of learning, measured by the
-    policy only where it has no camera (`observe` proprio or state)."""
+    """Measurements that only the simulator has, such as poses of objects: a target of learning, and
+    observed by the policy only without a camera (`observe` proprio or state)."""
     cameras: ClassVar[Mapping[str, CameraPose | BodyCamera]] = {}
     """Cameras to add to those of the model; the first of all is the default."""
     geom_groups: ClassVar[tuple[int, ...] | None] = None
     """Groups of geoms that are drawn, such as (1, 2) where the model keeps its collision geoms in
     group 0; None draws 0 to 2. The option of that name goes before."""
     knows_success: ClassVar[bool] = True
-    """Whether `is_success` tells anything."""
+    """False if `is_success` is not implemented."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None
     ) -> None:
-        if options.geom_groups is None:  # so that the contract tells what was seen
+        if options.geom_groups is None:  # so that the contract records what was drawn
             options = dataclasses.replace(options, geom_groups=self.geom_groups)
         self.model = self._compile()
         self.data = mujoco.MjData(self.model)
@@ -103,10 +103,10 @@ class RobotTask(TaskEnv):
         return False
 
     def set_state_from_signals(self, signals: Mapping[str, Array]) -> bool:
-        """Put `self.data` into the state that a real robot's signals tell, to judge its logs.
+        """Set `self.data` to the state that a real robot's signals describe, to evaluate its logs.
 
-        Return whether they tell all that `reward`, `is_success` and `is_over` look at. Positions
-        are enough for what follows from them: places are computed afterwards.
+        Return whether they determine all that `reward`, `is_success` and `is_over` read. Joint
+        positions are enough for places, which are computed afterwards.
         """
         del signals
         return False

@@ -1,4 +1,4 @@
-"""What a module has, as a task: `module:Class` or `module:function`, with `?key=value` if need be.
+"""Tasks from a user's module: `module:Class` or `module:function`, with optional `?key=value`.
 
 The module is found in the current folder, too. A `TaskEnv` is made as the tasks here are, with
 (task, options, renderers); a Gymnasium environment or wrapper, or a function that returns one, with
@@ -87,12 +87,12 @@ def _is_environment(kind: Any) -> bool:
 
 
 def _is_maker(kind: Any) -> bool:
-    """Whether it can be called to make something; a class or an environment cannot."""
+    """Return whether an object is a function that may make an environment."""
     return callable(kind) and not inspect.isclass(kind) and not isinstance(kind, gymnasium.Env)
 
 
 def _is_likely(name: str, kind: Any) -> bool:
-    """Whether something that a module has looks like an environment, or like what makes one."""
+    """Return whether an object of a module looks like an environment or its maker."""
     return _is_environment(kind) or (_is_maker(kind) and ("make" in name or "env" in name))
 
 

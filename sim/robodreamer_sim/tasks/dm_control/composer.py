@@ -5,7 +5,7 @@ what it measures of them is privileged with a camera on. `locomotion`: a CMU hum
 or a rodent. Rewards lie in [0, 1] (`locomotion_rodent_two_touch`: 25 for each touch); there is no
 notion of success. Reaching the time limit truncates; only a discount of 0 terminates.
 
-A model is compiled anew for every episode, for bricks and terrain change. dm_control's own renderer
+A model is compiled for every episode, because bricks and terrain change. dm_control's own renderer
 is never started: the observations that would need it are left out.
 """
 
@@ -39,7 +39,7 @@ USUAL_CAMERAS = {
     "locomotion_rodent": "side_alt",
 }
 BLIND = {"locomotion_rodent_two_touch": "top_camera"}
-"""Of which task a camera sees nothing."""
+"""Blank camera of a task, by task name."""
 PREFIXES = {"jaco_arm/jaco_hand/": "hand_", "jaco_arm/": "arm_", "walker/": "", "/": "_"}
 GOALS = {"target_position": "position", "desired_order": "order", "walker/target": "target"}
 UNITS = {
@@ -59,11 +59,11 @@ UNITS = {
     "target": "m",
     "origin": "m",
 }
-"""Of signals that end so; the arm's joints are given by sine and cosine."""
+"""Units of signals by the end of their name; the arm's joints are sines and cosines."""
 
 
 class ComposerTask(TaskEnv):
-    """A composed task, by name; see the module."""
+    """Composed task, by name; see the module."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None
@@ -108,7 +108,7 @@ class ComposerTask(TaskEnv):
 
     @property
     def mujoco_handles(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Model and data of the simulation; others after every reset."""
+        """Model and data of the simulation; they are replaced at every reset."""
         physics = self._composed.physics
         return physics.model.ptr, physics.data.ptr
 
@@ -189,7 +189,7 @@ def _without_pictures() -> Iterator[None]:
 
 @contextmanager
 def _global_generator(state: np.random.RandomState) -> Iterator[None]:
-    """Let NumPy's global generator be this one; dm_control uses it here and there."""
+    """Replace NumPy's global generator, which parts of dm_control draw from."""
     before = np.random.get_state()  # noqa: NPY002
     np.random.set_state(state.get_state())  # noqa: NPY002
     try:

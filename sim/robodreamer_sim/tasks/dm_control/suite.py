@@ -27,7 +27,7 @@ DEFAULT_CAMERAS = {"quadruped": 2}
 
 
 class DmControlTask(TaskEnv):
-    """A task of the suite; see the module."""
+    """Task of the suite; see the module."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None

@@ -10,14 +10,14 @@ from robodreamer_sim.env import Transition
 
 
 class Entry(NamedTuple):
-    """An observation of dm_control's, and the signal it becomes."""
+    """Entry of a dm_control observation, and the signal that it becomes."""
 
     key: str
     signal: Signal
 
 
 def to_transition(step: Any) -> Transition:
-    """Return what a step (a `dm_env.TimeStep`) brought about; it knows no success.
+    """Convert a `dm_env.TimeStep` to a transition; it knows no success.
 
     Reaching the time limit truncates; only a discount of 0 terminates.
     """

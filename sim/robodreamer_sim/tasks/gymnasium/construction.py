@@ -1,7 +1,6 @@
-"""Makes other people's environments: a Gymnasium id, a class, or a function that returns one.
+"""Construction of other people's environments from a Gymnasium id, a class or a function.
 
-ImageSource are asked for where they can be had: with `render_mode="rgb_array"` where what is called
-takes that word, and without where it does not.
+Images are requested where possible: with `render_mode="rgb_array"` if the callee takes it.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """Any Gymnasium environment: `gym:ID`, `gym:MODULE:ID` for one that a module registers, or made.
 
-Observation and action spaces are taken apart as `spaces` says. ImageSource in an observation are
+Observation and action spaces are taken apart as `spaces` says. Images in an observation are
 scaled as drawn ones are; where it holds none and one is wanted, `image/camera` shows what the
 environment's `render()` would. The task succeeds when `info` says so under `is_success` or
 `success`.
@@ -158,7 +158,7 @@ class GymnasiumTask(TaskEnv):
         """Return the cameras: those that are observed where there are some, else a drawn one.
 
         Raises:
-            NoPictureError: ImageSource are wanted and there are none.
+            NoPictureError: Images are observed and there are none.
         """
         pictures: ImageSource = image_source_of(self._env, options.appearance, renderers)
         channels = {name: leaf.signal.shape[-1] for name, leaf in self._pictures.items()}
@@ -179,12 +179,12 @@ class GymnasiumTask(TaskEnv):
 
 
 class Trial(NamedTuple):
-    """What one step of an environment shows that its spaces do not tell."""
+    """Facts that only a step of the environment shows."""
 
     knows_success: bool
-    """Whether `info` tells success."""
+    """True if `info` reports success."""
     elapsed_s: float | None
-    """What the simulation's clock advanced by; None without one."""
+    """Time by which the simulation's clock advanced; None without a clock."""
 
 
 def make_gymnasium(task: str, options: EnvOptions, renderers: RendererPool | None) -> GymnasiumTask:
@@ -252,7 +252,7 @@ def _period(env: Any, options: EnvOptions, elapsed_s: float | None) -> Period:
 
 
 def _is_seen(leaf: Leaf) -> bool:
-    """Whether it is a picture that a policy may see."""
+    """Return whether a leaf is an image that a policy may observe."""
     return leaf.signal.family == "image"
 
 

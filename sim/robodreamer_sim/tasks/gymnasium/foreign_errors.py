@@ -1,4 +1,4 @@
-"""What other people's code raises while a task is made of it, in one sentence."""
+"""Errors of other people's code, reported as one sentence."""
 
 import re
 import sys
@@ -11,13 +11,13 @@ from robodreamer_sim.errors import EnvironmentFault, GraphicsError
 
 OURS = ("robodreamer_sim", "robodreamer_deploy", "robodreamer")
 CARRIERS = ("numpy", "gymnasium", "contextlib", *sys.stdlib_module_names)
-"""Packages that raise on behalf of whoever called them."""
+"""Packages that raise on behalf of their callers."""
 LONGEST = 400
 
 
 @contextmanager
 def told_in_a_sentence(task: str, hint: str = "") -> Iterator[None]:
-    """Turn whatever is raised inside into a `ValueError` that names the task and the package.
+    """Convert any error raised inside to a `ValueError` that names the task and the package.
 
     Our own sentences pass as they are, as do the failures that somebody reacts to.
 
@@ -41,7 +41,7 @@ def told_in_a_sentence(task: str, hint: str = "") -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error in one line: its type, what it says, and the package that raised it."""
+    """Return an error in one line: its type, message, and the package that raised it."""
     text = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
     name = type(error).__name__
     where = [package for package in _raising_packages(error) if package not in OURS]

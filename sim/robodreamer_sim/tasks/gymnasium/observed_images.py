@@ -1,6 +1,6 @@
-"""ImageSource that an environment observes itself: how they lie in its arrays, and their scaling.
+"""Images in an environment's own observations: their array layout and scaling.
 
-These spaces are pictures; everything else is a vector:
+These spaces hold images; everything else is a vector:
 
     uint8 (H, W, C)      of 1 to 16 channels, the fewest; 0 to 255, or any three channels
     uint8 (C, H, W)      the same with channels first, 1, 3 or 4 of them
@@ -29,7 +29,7 @@ SMALLEST_SIDE = 8
 
 
 class ImageLayout(NamedTuple):
-    """Where the rows, columns and channels of a picture lie in an array."""
+    """Array layout of an image: its rows, columns and channels."""
 
     source: tuple[int, ...]
     """Shape of the array as the environment returns it."""
@@ -38,7 +38,7 @@ class ImageLayout(NamedTuple):
     shape: tuple[int, int, int]
     """(H, W, C)"""
     scale: float = 1.0
-    """What a value is multiplied by to become a byte."""
+    """Factor from a value to a byte."""
 
     def read(self, value: Any) -> Array:
         """Return a picture, uint8 (H, W, C); an array of another shape is returned as it is.
@@ -58,7 +58,7 @@ class ImageLayout(NamedTuple):
 
 
 def image_layout(space: spaces.Space[Any], where: str) -> ImageLayout | None:
-    """Return how a space holds a picture; None if it holds none.
+    """Return the layout of an image in a space; None if it holds none.
 
     Args:
         space: Any space.
@@ -115,12 +115,12 @@ def _of_floats(space: spaces.Box, shape: tuple[int, ...]) -> ImageLayout | None:
 
 
 class ObservedImages:
-    """The pictures in an environment's observation, and behind them those that can be drawn of it.
+    """Image source of the images in an observation, followed by those that can be drawn.
 
     Args:
-        read: Returns the observed picture of a name as it is now, uint8 (H, W, C).
-        channels: Number of channels of each observed picture, by name.
-        drawn: What can be drawn besides; an observed picture goes before one of its name.
+        read: Returns the current observed image of a name, uint8 (H, W, C).
+        channels: Number of channels of each observed image, by name.
+        drawn: Source of drawn images; an observed image hides a drawn one of the same name.
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class ObservedImages:
         self._read, self._channels, self._drawn = read, channels, drawn
 
     def draw(self, name: str, height: int, width: int) -> NDArray[np.uint8]:
-        """Return a picture for people, uint8 (height, width, 3)."""
+        """Return an image for people, uint8 (height, width, 3)."""
         if name not in self._channels:
             return self._drawn.draw(name, height, width)
         return resize(to_color(self._read(name)), height, width)
 
     def stage(self, name: str, height: int, width: int, *, has_depth: bool) -> Callable[[], Image]:
-        """Scale what is observed now, or look at what can be drawn."""
+        """Scale the observed image, or stage a drawn one."""
         if name not in self._channels:
             return self._drawn.stage(name, height, width, has_depth=has_depth)
         frame = self._read(name)
@@ -146,11 +146,11 @@ class ObservedImages:
         return lambda: picture
 
     def describe(self, name: str) -> Camera:
-        """Return what is known of a camera."""
+        """Return the known geometry of a camera."""
         if name not in self._channels:
             return self._drawn.describe(name)
         return Camera(signal=f"image/{name}")
 
     def close(self) -> None:
-        """Free what drawing needs."""
+        """Free the resources for drawing."""
         self._drawn.close()

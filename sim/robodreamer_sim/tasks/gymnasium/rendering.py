@@ -1,4 +1,4 @@
-"""How a Gymnasium environment is shown: MuJoCo by our renderer, others by their `render()`."""
+"""Image sources of Gymnasium environments: our renderer for MuJoCo, else their own `render()`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from robodreamer_sim.options import Appearance
 def image_source_of(
     env: Any, appearance: Appearance, renderers: RendererPool | None
 ) -> ImageSource:
-    """Return how a Gymnasium environment is shown best.
+    """Return the best image source for a Gymnasium environment.
 
-    Of MuJoCo the model's cameras can be drawn, and first the view that `render()` would show.
+    With MuJoCo these are the model's cameras, after the view that `render()` would show.
 
     Raises:
-        ValueError: What the appearance asks for is not drawn by us.
+        ValueError: The environment draws itself and cannot follow the drawing options.
     """
     base = env.unwrapped
     model: Any = getattr(base, "model", None)
@@ -46,10 +46,10 @@ def image_source_of(
 
 @contextmanager
 def _markers_placed(base: Any) -> Iterator[None]:
-    """Let gymnasium-robotics place its goal markers, and take back what else that changes.
+    """Let gymnasium-robotics place its goal markers, and undo all other changes by that.
 
     It runs the dynamics once more to do so, after which the next step would differ in its
-    last bits from that of a run without pictures.
+    last bits from that of a run without images.
     """
     callback = getattr(base, "_render_callback", None)
     if callback is None:

@@ -1,8 +1,8 @@
-"""Gymnasium's spaces in the contract's words.
+"""Conversion of Gymnasium's spaces to signals and actions of a contract.
 
 A space is taken apart into leaves, each of which becomes one signal:
 
-    Box, pictures            image/<name>, (H, W, C) as it was declared; see `observed_pictures`
+    Box, pictures            image/<name>, (H, W, C) as it was declared; see `observed_images`
     other Box, MultiBinary   float32 vector; () stays a scalar, more axes are flattened
     Discrete, MultiDiscrete  int32 class indices
 
@@ -27,14 +27,14 @@ ZERO = np.zeros(())
 
 
 class Leaf(NamedTuple):
-    """One array inside an observation, and the signal it becomes."""
+    """Leaf of an observation space: an array and the signal that it becomes."""
 
     path: tuple[str, ...]
     signal: Signal
     start: Array
     """Smallest class index, subtracted from the value; 0 for everything else."""
     layout: ImageLayout | None = None
-    """How a picture lies in its array; None for everything else."""
+    """Layout of an image; None for everything else."""
 
     def read(self, observation: Any) -> Array:
         """Return the signal's value, a copy of its type and shape."""
@@ -73,7 +73,7 @@ def leaves(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[Lea
 
 
 def action_spec(space: spaces.Space[Any]) -> ActionSpec:
-    """Return how a policy's action maps to an action space.
+    """Return the action spec of an action space.
 
     Raises:
         ValueError: Neither Box nor Discrete.
@@ -95,7 +95,7 @@ def to_action(space: spaces.Space[Any], actuators: Array) -> Any:
 
 
 def unbounded_note(space: spaces.Space[Any]) -> str:
-    """Say which elements of an action have no limits, and what they get; empty if all have."""
+    """Return a sentence about elements of an action without limits; empty if all have limits."""
     if not isinstance(space, spaces.Box):
         return ""
     low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)

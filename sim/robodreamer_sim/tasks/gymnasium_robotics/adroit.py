@@ -38,11 +38,11 @@ SCENES = {
 WRIST = CameraPose((0.0, -0.12, -0.05), (0.0, -0.03, 0.10), 75), "palm"
 OWN_CAMERAS = ("fixed", "vil_camera")
 TABLE = (-0.4, -0.4, 0.0), (0.4, 0.4, 0.5)
-"""Where hand and objects are."""
+"""Lowest and highest places of hand and objects, metres."""
 
 
 class AdroitTask(RoboticsTask):
-    """A task of the Adroit hand, by name; see the module."""
+    """Task of the Adroit hand, by name; see the module."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None
@@ -131,7 +131,7 @@ def _relocate_parts(model: mujoco.MjModel) -> tuple[Part, ...]:
 
 
 TURNING = ("ARR", "WR", "FF", "MF", "RF", "LF", "TH")
-"""How the names of joints that turn begin."""
+"""Prefixes of the names of joints that turn."""
 PARTS = {
     "adroit_door": _door_parts,
     "adroit_hammer": _hammer_parts,

@@ -1,4 +1,4 @@
-"""What the tasks of gymnasium-robotics have in common.
+"""Base class of the tasks of gymnasium-robotics.
 
 The physics is the package's own class, unchanged, with cameras added to its model. What it returns
 as vectors is taken apart into named signals (`parts`); the achieved goal, which relabelling needs,
@@ -33,27 +33,27 @@ from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
 )
 
 UNDRAWN_GROUP = 5
-"""Geoms and sites of this group are not drawn."""
+"""Group of geoms and sites that are not drawn."""
 SUCCESS_KEYS = ("is_success", "success")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How an environment's numbers are named, and how it is seen."""
+    """Layout of an environment's vectors as signals, and its cameras."""
 
     parts: tuple[Part, ...]
-    """Of the observation vector, in order."""
+    """Parts of the observation vector, in order."""
     goal: tuple[Part, ...] = ()
-    """Of the desired goal, and of the achieved one that it is compared with."""
+    """Parts of the desired goal, and of the achieved goal that it is compared with."""
     action: ActionSpec
     dt_s: float
     max_steps: int
     cameras: tuple[str, ...]
-    """All that can be asked for."""
+    """All cameras that can be observed."""
     default_cameras: tuple[str, ...]
-    """Those that are observed where none is named."""
+    """Cameras that are observed where none is named."""
     hides_goal: bool = False
-    """Whether the goal is given in the pictures only."""
+    """True if the goal is shown in the images only."""
 
     @property
     def all_parts(self) -> tuple[Part, ...]:
@@ -62,7 +62,7 @@ class Layout:
 
 
 class RoboticsTask(TaskEnv):
-    """A gymnasium-robotics environment behind the contract; see the module."""
+    """gymnasium-robotics environment behind the contract; see the module."""
 
     def __init__(
         self,
@@ -149,11 +149,11 @@ class RoboticsTask(TaskEnv):
 
     @contextmanager
     def _markers_placed(self) -> Iterator[None]:
-        """Put what marks the goal into its place, around every picture; physics stays untouched."""
+        """Place goal markers, around every image; physics stays untouched."""
         yield
 
     def _vector_signals(self) -> Iterator[Signal]:
-        """Declare what the robot measures, what only the simulator knows, and goals."""
+        """Declare measured signals, privileged signals, and goals."""
         pairs = zip(self._names, self._layout.all_parts, strict=True)
         named = [(name, part) for name, part in pairs if name]
         named.sort(key=lambda pair: (pair[1].of == "goal", pair[0].startswith("privileged")))
@@ -167,7 +167,7 @@ class RoboticsTask(TaskEnv):
 def make_physics(
     gymnasium_id: str, edit_model: Callable[[Any], None], settings: Mapping[str, Any] | None = None
 ) -> Any:
-    """Return gymnasium-robotics' environment with its model edited, such as cameras added."""
+    """Create gymnasium-robotics' environment with an edited model, such as with added cameras."""
     import_gymnasium_robotics()
     with models_edited(edit_model):
         return gymnasium.make(gymnasium_id, disable_env_checker=True, **(settings or {})).unwrapped

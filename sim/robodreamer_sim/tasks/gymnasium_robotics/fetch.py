@@ -37,7 +37,7 @@ MAX_STEPS = 50
 # `scene` stands in front of the robot, above the table, as close as all goals and the gripper at
 # work allow: the goal sphere (4 cm) is about 4 of 64 pixels wide, 3 at the far end and 7 at the
 # near one. From the front the arm hides the fewest goals, about one in ten. `side` stands on the
-# arm's left and tells what is far from what is high, which from the front lie in one direction.
+# arm's left and separates far from high, which from the front lie in one direction.
 FIXED_CAMERAS = {
     "fetch_reach": {
         "scene": CameraPose((1.75, 0.75, 1.00), (1.33, 0.75, 0.53), 48),
@@ -74,7 +74,7 @@ GYMNASIUM_NAMES = {
 }
 FINGERS = ("right", "left")
 WORKSPACE = (1.19, 0.60, 0.38), (1.49, 0.90, 0.68)
-"""Where goals are; the gripper begins in its middle."""
+"""Lowest and highest places of goals, metres; the gripper begins in the middle."""
 PARTS = (
     Part("gripper_position", "m", XYZ, *WORKSPACE),
     Part("object_position", "m", XYZ, *WORKSPACE, of="object"),
@@ -88,13 +88,13 @@ PARTS = (
 )
 GOAL = Part("position", "m", XYZ, *WORKSPACE, of="goal")
 DISPLACEMENT_M = 0.05
-"""How far an action of 1 sends the gripper in each simulator step, as gymnasium-robotics has it."""
+"""Displacement of the gripper per simulator step for an action of 1, as in gymnasium-robotics."""
 FINGER_DISPLACEMENT_M = 1.0
-"""How far from where it is an action of 1 sends a finger, which has a way of 5 cm."""
+"""Displacement of a finger for an action of 1; its range is 5 cm."""
 
 
 class FetchTask(RoboticsTask):
-    """A Fetch task, by name; see the module."""
+    """Fetch task, by name; see the module."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None
@@ -157,7 +157,7 @@ class FetchTask(RoboticsTask):
 
 
 def _action(repeat: int, *, moves_fingers: bool) -> ActionSpec:
-    """Return how the gripper moves along the world's axes; fingers that are blocked stay shut."""
+    """Return the action spec: the gripper along the world's axes, and the fingers if they move."""
     high = (*(repeat * DISPLACEMENT_M,) * 3, FINGER_DISPLACEMENT_M if moves_fingers else 0.0)
     return ActionSpec(
         size=4,
@@ -180,7 +180,7 @@ def _make_physics(kind: str, render_quality: RenderQuality, *, is_dense: bool) -
 def _edit_model(
     spec: Any, cameras: Mapping[str, CameraPose], render_quality: RenderQuality
 ) -> None:
-    """Add the cameras, and with `fast` leave out what no picture needs."""
+    """Add the cameras; with `fast`, leave out what no image needs."""
     if render_quality == "fast":
         for name in HARDLY_SEEN:
             spec.geom(name).group = UNDRAWN_GROUP

@@ -52,7 +52,7 @@ WIDE = {
     "wrist": WRIST,
 }
 IGNORED_POSITION_OFFSET = (0.15, 0.0, 0.0)
-"""Where the goal is shown whose position does not matter, as in gymnasium-robotics."""
+"""Place of a shown goal whose position does not matter, as in gymnasium-robotics."""
 FINGERS = ("ff", "mf", "rf", "lf", "th")
 TIPS = tuple(f"{finger}_{axis}" for finger in FINGERS for axis in XYZ)
 AROUND_PALM = (0.9, 0.75, 0.05), (1.1, 0.95, 0.25)
@@ -61,7 +61,7 @@ TIP_GOAL = (Part("fingertip_position", "m", TIPS, *TIP_LIMITS, of="goal"),)
 
 
 class HandTask(RoboticsTask):
-    """A task of the Shadow hand, by name; see the module."""
+    """Task of the Shadow hand, by name; see the module."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None
@@ -109,7 +109,7 @@ class HandTask(RoboticsTask):
 def place_body(
     model: mujoco.MjModel, data: mujoco.MjData, name: str, position: Any, quaternion: Any
 ) -> None:
-    """Draw a body somewhere else until the simulation goes on, which puts it back.
+    """Draw a body at another place, until the next simulation step puts it back.
 
     Args:
         model: The model.
@@ -178,7 +178,7 @@ def _object_goal(physics: Any) -> tuple[Part, ...]:
 def _edit_model(
     spec: Any, cameras: dict[str, tuple[CameraPose, str]], render_quality: RenderQuality
 ) -> None:
-    """Add the cameras, and with `fast` leave out what is drawn over the pressure sensors."""
+    """Add the cameras; with `fast`, leave out the drawn pressure sensors."""
     if render_quality == "fast":
         for site in spec.sites:
             if site.name.startswith("robot0:T_"):

@@ -49,7 +49,7 @@ FASTEST = 2.0
 
 
 class KitchenTask(RoboticsTask):
-    """A kitchen task, by name; see the module."""
+    """Kitchen task, by name; see the module."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None
@@ -118,7 +118,7 @@ def _slides(model: mujoco.MjModel, joint: int) -> bool:
 
 
 def _goal(model: mujoco.MjModel, goal: str) -> Part:
-    """Return where the joints that belong to a thing are wanted."""
+    """Return the goal positions of the joints of a thing."""
     if goal == "kettle":
         low, high = (limit + (one,) * 4 for limit, one in zip(KETTLE, (-1.0, 1.0), strict=True))
         return Part(goal, "", (*XYZ, *(f"q{axis}" for axis in QUATERNION)), low, high, of="goal")

@@ -35,16 +35,16 @@ from robodreamer_sim.tasks.gymnasium_robotics.vector_layout import (
 XY = ("x", "y")
 FOVY_DEG = 40.0
 FOLLOWED_CELLS = 1.4
-"""Half the side of the square that `follow` sees, in cells of the maze."""
+"""Half the side of the square in the image of `follow`, in cells of the maze."""
 CELL_M = {"point": 1.0, "ant": 4.0}
 SEEN_OF_WALL = 0.3
-"""How far into the outer cells, which are walls, `scene` does not look."""
+"""Margin of the outer cells, which are walls, that `scene` leaves out."""
 FORCES = ("torque", "force")
 BODY = {"point": "particle", "ant": "torso"}
 
 
 class MazeTask(RoboticsTask):
-    """A maze task, by name; see the module."""
+    """Maze task, by name; see the module."""
 
     def __init__(
         self, task: str, options: EnvOptions, renderers: RendererPool | None = None
@@ -69,7 +69,7 @@ class MazeTask(RoboticsTask):
         super().__init__(task, physics, layout, options, renderers)
 
     def _vector(self) -> Array:
-        """Return all that is measured; where an ant is, only its achieved goal tells."""
+        """Return the whole measured vector; an ant's place is in its achieved goal only."""
         vector = super()._vector()
         return np.concatenate([self._raw["achieved_goal"], vector]) if self._is_ant else vector
 
@@ -99,7 +99,7 @@ def _motors(model: mujoco.MjModel) -> tuple[str, ...]:
 
 
 def _add_cameras(spec: Any, runner: str) -> None:
-    """RenderQuality down at the whole maze, and at the cells around who runs through it."""
+    """Return a camera above the whole maze, and one above the cells around the runner."""
     cell = CELL_M[runner]
     walls = [geom.pos for geom in spec.geoms if geom.name.startswith("block_")]
     half = np.abs(walls)[:, :2].max() - SEEN_OF_WALL * cell
@@ -109,6 +109,6 @@ def _add_cameras(spec: Any, runner: str) -> None:
 
 
 def _from_above(half: float) -> CameraPose:
-    """RenderQuality down at a square of twice `half` metres, y upwards in the picture."""
+    """Return a camera above a square of twice `half` metres, y upwards in the image."""
     height = half / math.tan(math.radians(FOVY_DEG / 2.0))
     return CameraPose((0.0, -0.01 * height, height), (0.0, 0.0, 0.0), FOVY_DEG)

@@ -1,4 +1,4 @@
-"""Parts: how a simulator's one long vector becomes named signals.
+"""Parts of a simulator's observation vector, which become named signals.
 
 A part is a stretch of the vector with a name, a unit and a label per element. What the robot
 measures of itself is proprioception. What is of an object is measured too where no camera is on;
@@ -20,17 +20,17 @@ Limit = float | tuple[float, ...]
 
 
 class Part(NamedTuple):
-    """A stretch of a vector."""
+    """Part of a vector, with a name, a unit and a label per element."""
 
     name: str
     unit: str
     labels: tuple[str, ...]
     low: Limit
-    """Of its working range, per element or for all."""
+    """Lower end of the working range, per element or for all."""
     high: Limit
     frame: str = "world"
     of: Literal["robot", "object", "goal", "nothing"] = "robot"
-    """What it tells about; `nothing` is not observed."""
+    """Owner of the measurement; `nothing` is not observed."""
 
     def signal(self, name: str) -> Signal:
         """Declare it as a signal."""
@@ -82,7 +82,7 @@ def signal_name(part: Part, options: EnvOptions, *, hides_goal: bool = False) ->
 
 
 def split(parts: Sequence[Part], vector: Array) -> Iterator[Array]:
-    """Take a vector apart: yield the stretch of every part."""
+    """Split a vector: yield the slice of every part."""
     named = sum(len(part.labels) for part in parts)
     assert named == len(vector), f"{named} elements are named, {len(vector)} were measured"
     end = 0
@@ -92,7 +92,7 @@ def split(parts: Sequence[Part], vector: Array) -> Iterator[Array]:
 
 
 def joined(name: str, parts: Sequence[Part]) -> Part:
-    """Return one part that holds several, one after the other."""
+    """Join several parts, one after the other."""
     is_single = len(parts) == 1
     labels = tuple(
         label if is_single else f"{part.name}_{label}" for part in parts for label in part.labels
