@@ -47,7 +47,7 @@ class CameraConfig:
     rate_hz: float | None = None
     """Images per second; None takes one at every control step. Between two the last is repeated."""
     has_depth: bool = False
-    """Whether `image/<name>_depth` is observed as well."""
+    """True if `image/<name>_depth` is observed as well."""
     depth_range_m: float | None = None
     """Depth that is encoded as 255; None takes twice the distance to the model's centre."""
 
@@ -161,12 +161,12 @@ class EnvOptions:
 
     @property
     def uses_cameras(self) -> bool:
-        """Whether images are observed."""
+        """True if images are observed."""
         return self.observe in {"camera", "both"}
 
     @property
     def uses_vectors(self) -> bool:
-        """Whether measurements (proprioception) are observed."""
+        """True if measurements (proprioception) are observed."""
         return self.observe != "camera"
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,8 +22,8 @@ KEPT = (
     "cam_pos0", "cam_poscom0", "cam_mat0", "light_pos0", "light_poscom0", "light_dir0",
     "dof_length", "tendon_length0", "actuator_length0", "tree_sleep_policy",
 )  # fmt: skip
-"""What `mj_setConst` computes from more than the masses, for which tasks and compiler may have set
-something else; it stays as it is, unless a field that was written asks for it."""
+"""Arrays that `mj_setConst` computes from more than the masses. Tasks and the compiler may have set
+other values, so they stay, unless a written field needs them."""
 
 
 LATER = ("control_jitter", "actuator_delay", "sensor_delay")

@@ -133,7 +133,7 @@ class Randomization:
     entries: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse two entries whose draws could not be told apart."""
+        """Check that no two entries share their draws."""
         names = [entry.name for entry in self.entries]
         for name in names:
             if names.count(name) > 1:

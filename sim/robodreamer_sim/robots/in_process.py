@@ -1,6 +1,6 @@
 """Simulated robot for the onboard loop: `robodreamer-deploy POLICY --robot sim:TASK`.
 
-The environment is made as the policy's contract says it was made for training; it is randomised in
+The environment is made as for the policy's training, from its contract; it is randomised in
 another way with `sim:TASK:randomize=WORD`, such as `none`. It runs in this process and advances by
 one control step at each `send_action`, however long that takes.
 """

@@ -127,7 +127,7 @@ LOCOMOTION = {
 
 
 def list_tasks() -> dict[str, str]:
-    """Return every named task with a line that says what it is about."""
+    """Return every named task with a one-line summary."""
     return {name: named.text for name, named in named_tasks().items()}
 
 

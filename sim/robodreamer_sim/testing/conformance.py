@@ -268,7 +268,7 @@ CHECKS: Mapping[str, Callable[[TaskUnderTest], None]] = {
     "actions": check_actions,
     "end": check_end,
 }
-"""All checks by name, in the order of how basic they are; the docstrings say what holds."""
+"""All checks by name, the most basic first; their docstrings are printed."""
 
 
 def _step(env: TaskEnv, action: Array) -> Step:

@@ -1,4 +1,4 @@
-"""What actions stand for: the positions, velocities and forces that MuJoCo makes of them."""
+"""Physical meaning of actions: the positions, velocities and forces in MuJoCo."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Where the contract says that cameras stand is where MuJoCo draws from."""
+"""Camera poses of the contract, which are those that MuJoCo draws from."""
 
 import mujoco
 import numpy as np

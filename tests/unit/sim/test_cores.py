@@ -1,4 +1,4 @@
-"""How many cores there are to share."""
+"""Number of usable processor cores."""
 
 import os
 

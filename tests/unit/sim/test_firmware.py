@@ -1,4 +1,4 @@
-"""The simulated hardware keeps its own time, holds by itself, and tells the age of what it saw."""
+"""Virtual hardware: its own clock, its own hold, and time stamps of its measurements."""
 
 from collections.abc import Iterator
 
@@ -21,13 +21,13 @@ ACTION = np.array([0.5, -0.5], np.float32)
 
 
 class Plant(Point):
-    """The point, as what firmware moves; its rest is told from a command of 0."""
+    """Point robot that the firmware moves; its rest action differs from a command of 0."""
 
     rest_action = np.array([0.0, 0.125], np.float32)
 
 
 class Clock:
-    """Time that passes as a test says."""
+    """Clock that a test advances."""
 
     def __init__(self) -> None:
         self.time_s = 100.0

@@ -1,4 +1,4 @@
-"""What is drawn of a model: its groups of geoms, and meshes with fewer triangles than it has."""
+"""Drawn parts of a model: its geom groups, and meshes with fewer triangles."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Randomised models: every field moves what it says, by as much as it says, and nothing else."""
+"""Randomised models: every field changes its own arrays by the drawn amount, and no others."""
 
 from typing import Any
 
@@ -68,8 +68,8 @@ MOVES: dict[str, tuple[str, float, str, dict[str, str], set[str]]] = {
     "material_color": ("set", 0.1, "plain", {"mat_rgba": "material"}, set()),
     "texture_repeat": ("scale", 2.0, "tiled", {"mat_texrepeat": "material"}, set()),
 }  # fmt: skip
-"""Of every field: operation, value, element, arrays of which only the element's row may change
-(named by what their rows are), and arrays that MuJoCo derives from it."""
+"""Cases of every field: operation, value, element, arrays in which only the element's row may
+change (with the kind of their rows), and arrays that MuJoCo derives from it."""
 
 
 def entry(field: str, operation: Any, value: float, *select: str, **settings: Any) -> Entry:

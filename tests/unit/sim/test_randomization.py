@@ -1,4 +1,4 @@
-"""Domain randomisation as data: what can be said, what is refused, and how it is kept."""
+"""Domain randomisation as data: accepted and refused values, and the stored form."""
 
 import json
 from pathlib import Path

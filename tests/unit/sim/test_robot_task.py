@@ -1,4 +1,4 @@
-"""A task of one's own: what its class says is what the contract holds and the simulation does."""
+"""A user's task: contract and simulation follow the class attributes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an entry draws depends on the seed and on itself, and on nothing else."""
+"""Samples of an entry depend on the seed and the entry only."""
 
 from typing import Any
 

@@ -51,7 +51,7 @@ SEEN = {
     "measurement_delay": {"proprio/angle"},
     "action_delay": set[str](),
 }
-"""What may differ when a field of `eye` or `angle` is randomised."""
+"""Signals that may differ when a field of `eye` or `angle` is randomised."""
 
 
 def entry(field: str, value: float, *select: str, **settings: Any) -> Entry:
@@ -65,7 +65,7 @@ def entry(field: str, value: float, *select: str, **settings: Any) -> Entry:
 
 
 def truth(step: int) -> dict[str, Array]:
-    """Return an observation of which everything tells the step."""
+    """Return an observation whose values all encode the step."""
     rng = np.random.default_rng(step)
     values: dict[str, Array] = {}
     for signal in CONTRACT.observations:

@@ -1,4 +1,4 @@
-"""What keeps a robot where it is: a position for servos, the middle of the range for the rest."""
+"""Rest actions: present positions for servos, the middle of the range for other actuators."""
 
 import mujoco
 import numpy as np

@@ -1,4 +1,4 @@
-"""`module:Class`: classes of the user's as tasks, and what is said where there is none."""
+"""`module:Class`: a user's classes as tasks, and the errors where there is none."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the flags of a record say, for every way in which an episode can end."""
+"""Flags of a record, for every way in which an episode can end."""
 
 from itertools import product
 
@@ -16,7 +16,7 @@ TASKS = {
     (True, False): "ToyTerminates",
     (True, True): "ToyBoth",
 }
-"""Whether a toy terminates, and is truncated, at its third step."""
+"""True if a toy terminates, and is truncated, at its third step."""
 ACTION = np.ones((2, 1), np.float32)
 
 

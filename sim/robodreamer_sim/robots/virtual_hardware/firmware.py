@@ -29,10 +29,10 @@ from robodreamer_sim.robots.virtual_hardware.command_monitor import (
 from robodreamer_sim.robots.virtual_hardware.sensors import SensorModel, Sensors
 
 LATCH = 0.6
-"""Of a cycle; the rest of it is for computing what will have happened at its end."""
+"""Share of a cycle before commands are latched; the rest is for computing its end."""
 FIRST = 0.9
-"""Of a cycle until the first measurement of an episode, so that a driver that begins its first tick
-right away finds what was just measured in every tick."""
+"""Share of a cycle until the first measurement of an episode, so that a driver that begins at
+once finds a fresh measurement in every tick."""
 
 
 class Plant(EpisodicRobot, Robot, Protocol):
@@ -141,7 +141,7 @@ class Firmware:
         return self.sensors.values
 
     def send_action(self, action: Array) -> Array:
-        """Take an action over at the next latch; return it as far as the actuators go.
+        """Accept an action for the next latch; return it clipped to the actuators' range.
 
         Raises:
             RobotError: It was stopped, commands had ceased, or the action is not finite, which

@@ -85,7 +85,7 @@ def make_plant(task: str, policy: Path | None, randomize: str | None) -> Simulat
 
 
 def make_firmware(plant: SimulatedRobot, arguments: argparse.Namespace) -> Firmware:
-    """Make the firmware of a plant, as the command line says.
+    """Make the firmware of a plant from command-line arguments.
 
     Raises:
         ValueError: A number that cannot be, or a file of limits that holds none.

@@ -135,7 +135,7 @@ class Relative:
         """Return the action for a model whose measurements are `signals`.
 
         Raises:
-            ValueError: The model's actuators, joints or signals do not allow it; says why.
+            ValueError: The model's actuators, joints or signals do not allow it; with the reason.
         """
         robot = _Robot(model, signals, self.signal)
         absolute = robot.find(self.absolute)
@@ -207,7 +207,7 @@ class Cartesian:
         """Return the action for a model whose measurements are `signals`.
 
         Raises:
-            ValueError: The model's actuators, joints or signals do not allow it; says why.
+            ValueError: The model's actuators, joints or signals do not allow it; with the reason.
         """
         self._check()
         robot = _Robot(model, signals, self.signal)

@@ -27,7 +27,7 @@ def make_registered(task: str, name: str, arguments: Mapping[str, Any]) -> Any:
     """Make the environment of an id, `ID` or `MODULE:ID`, without Gymnasium's run-time checks.
 
     Raises:
-        ValueError: No such module or id; says what would work.
+        ValueError: No such module or id; lists what would work.
     """
     module, _, name = name.removeprefix("gym:").rpartition(":")
     if module:
@@ -54,10 +54,10 @@ def call_with_pictures(
     *positional: Any,
     **settings: Any,
 ) -> Any:
-    """Call what makes an environment, with pictures if it offers them.
+    """Call the maker of an environment, with images if it offers them.
 
     Args:
-        creator: A class or function; tells whether it takes `render_mode`.
+        creator: A class or function; its signature is checked for `render_mode`.
         arguments: What the user gives it; a `render_mode` among them is kept.
         call: What is called: `creator` itself, or what calls it.
         positional: Its other arguments.
@@ -76,7 +76,7 @@ def call_with_pictures(
 
 
 def _offers_pictures(creator: Any) -> bool | None:
-    """Return whether it makes an environment with pictures if told to; None if it may."""
+    """Return whether it makes an environment with images on request; None if unknown."""
     metadata = getattr(creator, "metadata", None)
     modes = metadata.get("render_modes") if isinstance(metadata, Mapping) else None
     takes = _takes(creator, RENDER_MODE)

@@ -1,10 +1,9 @@
-"""How many seconds of an environment one of its steps takes: measured, told, or guessed.
+"""Control period of an environment: measured, declared, or guessed.
 
-MuJoCo's clock is read over one step. Other environments tell `dt`, which may be the step of their
-physics, several of which make one of control, and a frame rate, of which a step may show several
-frames. Neither is longer than a step, so the longer is taken, and that is also the slower way to
-drive a robot: Pendulum-v1 tells 0.05 s and 30 Hz and has 0.05 s, PushT tells 0.01 s and 10 Hz and
-has 0.1 s.
+MuJoCo's clock is read over one step. Other environments declare `dt`, which may be a physics step
+(several make a control step), and a frame rate (a step may show several frames). Neither is longer
+than a step, so the longer one is taken, which is also the slower way to drive a robot: Pendulum-v1
+declares 0.05 s and 30 Hz and has 0.05 s, PushT declares 0.01 s and 10 Hz and has 0.1 s.
 """
 
 import math

@@ -103,7 +103,7 @@ class GymnasiumTask(TaskEnv):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was guessed about the task, or limits it, in sentences for people."""
+        """Sentences for people about guesses and limits of the task."""
         cut = (f"{note}; {HOW_TO_CUT}" for note in super().notes)
         return *self._notes, *cut
 
@@ -191,7 +191,7 @@ def make_gymnasium(task: str, options: EnvOptions, renderers: RendererPool | Non
     """Make the task of a Gymnasium id, `gym:ID` or `gym:MODULE:ID`, with `?key=value` if need be.
 
     Raises:
-        ValueError: No such module or id, or it cannot be made; says what would work.
+        ValueError: No such module or id, or it cannot be made; lists what would work.
     """
     name, arguments = split_arguments(task)
     with told_in_a_sentence(task, f"arguments are given as '{name}?key=value'"):
@@ -214,7 +214,7 @@ def one_number(reward: Any) -> float:
 
 
 def _try_out(task: str, env: Any, find_data: Callable[[], Sequence[mujoco.MjData]]) -> Trial:
-    """Take one step to see what `info` tells; there is no other way to learn it.
+    """Take one step to see what `info` holds; there is no other way to find out.
 
     Raises:
         ValueError: It is of another interface than Gymnasium's, or its reward is no number.

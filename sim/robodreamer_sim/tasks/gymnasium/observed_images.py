@@ -41,10 +41,10 @@ class ImageLayout(NamedTuple):
     """Factor from a value to a byte."""
 
     def read(self, value: Any) -> Array:
-        """Return a picture, uint8 (H, W, C); an array of another shape is returned as it is.
+        """Return an image, uint8 (H, W, C); an array of another shape is returned as it is.
 
         Raises:
-            ValueError: A value is not finite, which bytes could not tell.
+            ValueError: A value is not finite, which bytes cannot represent.
         """
         array = np.asarray(value)
         if array.shape != self.source:
