@@ -89,7 +89,7 @@ class ActorCritic(nn.Module):
 
         The states lie in memory time first, as `Imagined.feature` reads them.
         """
-        weights = rssm.core.prepare()
+        weights = rssm.core.cut_weights()
         states, actions = [start], []
         for _ in range(self.config.horizon):
             actions.append(self.actor(states[-1].feature).sample(sampler))

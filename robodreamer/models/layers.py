@@ -244,7 +244,7 @@ class BlockGRU(nn.Module):
         self.hidden_norms = cast("Sequence[RMSNorm]", norms)
         self.gates = BlockLinear(deter, 3 * deter, blocks)
 
-    def prepare(self) -> Weights:
+    def cut_weights(self) -> Weights:
         """Cut the first block layer, so that its inputs need not be repeated for every block."""
         weight = self.hidden[0].weight
         blocks, _, slice_size = weight.shape

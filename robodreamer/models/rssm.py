@@ -97,7 +97,7 @@ class RSSM(nn.Module):
         `actions[:, t]` led to `tokens[:, t]`. Where `is_first` is set, the action and the incoming
         state belong to another episode and are zeroed.
         """
-        weights = self._prepare()
+        weights = self._cut_weights()
         inputs = self._project(actions, tokens, is_first, weights)
         state, states, posteriors = start, [], []
         for action, token, first in zip(
@@ -117,7 +117,7 @@ class RSSM(nn.Module):
         sampler: Sampler,
     ) -> tuple[State, Float[Tensor, "B S K"]]:
         """Advance one step with an observation; one step of `observe`."""
-        weights = self._prepare()
+        weights = self._cut_weights()
         inputs = self._project(action, tokens, is_first, weights)
         return self._filter(state, inputs, is_first, weights, sampler)
 
@@ -130,9 +130,9 @@ class RSSM(nn.Module):
     ) -> State:
         """Advance one step without an observation, on the prior alone.
 
-        `weights` is `self.core.prepare()`, for callers that take many steps.
+        `weights` is `self.core.cut_weights()`, for callers that take many steps.
         """
-        weights = weights or self.core.prepare()
+        weights = weights or self.core.cut_weights()
         deter = self._advance(state, self.core.project_action(action, weights), weights)
         return State(deter, self.latent.sample(self.prior_log_probs(deter), sampler))
 
@@ -140,9 +140,9 @@ class RSSM(nn.Module):
         """Return log-probabilities of the latents before the observation."""
         return self.latent.log_probs(self.prior_output(self.prior(deter)))
 
-    def _prepare(self) -> Weights:
+    def _cut_weights(self) -> Weights:
         first = self.posterior.layers[0].linear
-        return Weights(self.core.prepare(), first.weight[:, : self.deter_size])
+        return Weights(self.core.cut_weights(), first.weight[:, : self.deter_size])
 
     def _project(
         self, action: Tensor, tokens: Tensor, is_first: Tensor, weights: Weights

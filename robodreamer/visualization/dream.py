@@ -99,7 +99,7 @@ def imagine_from(agent: Agent, observations: Mapping[str, Array], actions: Array
     before = torch.cat([torch.zeros_like(done[:, :1]), done[:, : context - 1]], 1)
     observed, _ = model.rssm.observe(model.rssm.initial(1), before, tokens, is_first, sampler)
     states = [State(*(value[:, i] for value in observed)) for i in range(context)]
-    weights = model.rssm.core.prepare()
+    weights = model.rssm.core.cut_weights()
     for action in done[:, context - 1 :].unbind(1):
         states.append(model.rssm.imagine_step(states[-1], action, sampler, weights))
     return State(*(value[0] for value in stack_time(states)))

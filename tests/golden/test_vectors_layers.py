@@ -109,7 +109,7 @@ def test_the_recurrent_core_is_the_references(name: str) -> None:
     core = make_rssm(case.options, 1, inputs["action"].shape[-1]).core
     counterparts = match(core, (), path="world_model.rssm.core")
     fill(counterparts, case.section("param"))
-    weights = core.prepare()
+    weights = core.cut_weights()
     action = core.project_action(inputs["action"], weights)
     deter = core(inputs["deter"], inputs["stoch"].flatten(-2), action, weights)
     compare(case.section("out"), {"deter": deter})

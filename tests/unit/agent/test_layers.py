@@ -76,7 +76,7 @@ def test_the_recurrent_core_computes_what_every_block_would_from_its_own_inputs(
     core = BlockGRU(deter_size, 6, 2, hidden=5, blocks=blocks, layers=layers)
     randomise(core)
     deter, stoch, action = noise(3, deter_size), noise(3, 6, seed=1), 3 * noise(3, 2, seed=2)
-    weights = core.prepare()
+    weights = core.cut_weights()
     fast = core(deter, stoch, core.project_action(action, weights), weights)
     assert torch.allclose(fast, plain_core(core, deter, stoch, action), atol=1e-5)
 
@@ -108,7 +108,7 @@ def test_the_divisor_of_a_large_action_carries_no_gradient() -> None:
     core = BlockGRU(8, 4, 2, hidden=5, blocks=2, layers=1)
     action = torch.tensor([[4.0, 0.5]], requires_grad=True)
     clipped = torch.tensor([[1.0, 0.5]], requires_grad=True)
-    weights = core.prepare()
+    weights = core.cut_weights()
     (found,) = torch.autograd.grad(core.project_action(action, weights).sum(), action)
     (inside,) = torch.autograd.grad(core.project_action(clipped, weights).sum(), clipped)
     assert found.all()
