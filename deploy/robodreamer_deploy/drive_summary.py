@@ -107,7 +107,7 @@ def format_loop(figures: dict[str, Any], *, is_paced: bool) -> list[str]:
         *_lines("ticks", f"{figures['ticks']}, skipped {figures['skipped_ticks']}, "
                        f"held {figures['held_ticks']}"),
         *_lines("model", f"prior steps {figures['prior_steps']}, without a camera "
-                       f"{figures['partial_steps']}, begun anew {figures['model_resets']}"),
+                       f"{figures['partial_steps']}, resets {figures['model_resets']}"),
         *_lines("rate", rate),
         *_lines("sense to act", _format_quantiles(figures["sense_to_act_ms"], "ms")),
         *_lines("  policy", _format_quantiles(figures["policy_ms"], "ms")),

@@ -281,7 +281,7 @@ def make_blow_wrapped() -> Any:
 
 
 class Hidden(Base):
-    """A simulation under names that Gymnasium does not know, made anew with every episode."""
+    """A simulation under names that Gymnasium does not know, made again with every episode."""
 
     action_space = spaces.Box(-1, 1, (1,), np.float32)
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)

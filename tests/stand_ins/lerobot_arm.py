@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 REGISTERED = cast("Any", builtins).__dict__.setdefault("registered_robots", {})
-"""Of the process, as LeRobot's registry is: it outlives a module that is executed anew."""
+"""Of the process, as LeRobot's registry is: it outlives a module that is executed again."""
 
 
 def register_subclass(name: str) -> Callable[[type], type]:

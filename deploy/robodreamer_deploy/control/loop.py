@@ -215,7 +215,7 @@ class ControlLoop:
         if decision.step is not None:
             self._is_first = False
             if NOT_FINITE in executed.limits:
-                self._begin_anew()
+                self._reset_model()
 
     def _decide(self, reading: Reading) -> Decision:
         """Let the policy think; what it may not think about, or cannot, is a fault."""
@@ -231,7 +231,7 @@ class ControlLoop:
                 self.stats.bad_observations[error.key] += 1
             return Decision(None, str(error))
         except NotFiniteError as error:
-            self._begin_anew()  # whatever state led there is not to be trusted either
+            self._reset_model()  # whatever state led there is not to be trusted either
             return Decision(None, str(error))
         self.stats.policy_s.append(self._stopwatch() - start)
         return Decision(step, None)
@@ -294,7 +294,7 @@ class ControlLoop:
     def _pass_over(self, skipped: int) -> int:
         """Let the model catch up with skipped ticks; return how many the robot has lived through.
 
-        While it has nothing to go on from, or when there were too many, it begins anew.
+        While it has nothing to go on from, or when there were too many, it is reset.
         """
         self.stats.skipped_ticks += skipped
         if self._is_stepped:
@@ -302,8 +302,8 @@ class ControlLoop:
         if (reason := self._patience.count_period(skipped)) is not None:
             self.safety.stop(reason)
         if skipped > self._patience.tolerance.skipped_in_a_row:
-            logger.warning("%d ticks skipped in a row: the model begins anew", skipped)
-            self._begin_anew()
+            logger.warning("%d ticks skipped in a row: the model is reset", skipped)
+            self._reset_model()
         self._dream(skipped)
         return skipped
 
@@ -315,15 +315,15 @@ class ControlLoop:
             try:
                 self.controller.skip()
             except NotFiniteError:
-                self._begin_anew()
+                self._reset_model()
             else:
                 self.stats.prior_steps += 1
 
-    def _begin_anew(self) -> None:
+    def _reset_model(self) -> None:
         """Forget everything at the next step, and warm up and ramp in as at the start."""
         self._is_first = True
         self.stats.model_resets += 1
-        self.safety.begin_anew()
+        self.safety.restart()
         if self._surprise is not None:
             self._surprise.forget()
 

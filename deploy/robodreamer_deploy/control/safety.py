@@ -176,8 +176,8 @@ class Safety:
         self._states.enter(State.DISARMED)
         return self.hold()
 
-    def begin_anew(self) -> None:
-        """Warm up and ramp in again, as the model begins anew after a fault."""
+    def restart(self) -> None:
+        """Warm up and ramp in again, as the model is reset after a fault."""
         if self.state in (State.RAMPING, State.DRIVING):
             self._states.enter(State.HOLDING)
         self._begin()

@@ -227,7 +227,7 @@ class Replay:
         """Return the executed action; stops and slow-downs are taken from the log."""
         self._robot.answer, self._robot.is_enabled = tick.executed, "dead-man" not in tick.limits
         if tick.is_first:
-            safety.begin_anew()
+            safety.restart()
         if tick.step is None:
             return safety.hold()
         if "stopped" in tick.limits:

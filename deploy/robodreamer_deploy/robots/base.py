@@ -119,7 +119,7 @@ class EnabledRobot(Robot, Protocol):
 
 
 class EpisodicRobot(Robot, Protocol):
-    """A robot that can start a task anew and judge how it went: a simulator, or a test rig."""
+    """Robot that can restart a task and judge how it went: a simulator, or a test bench."""
 
     def start_episode(self, seed: int) -> None:
         """Begin a new episode; the same seed gives the same one whatever came before."""

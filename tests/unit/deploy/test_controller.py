@@ -92,7 +92,7 @@ def test_controllers_of_one_policy_do_not_touch_each_other(policy: Policy) -> No
     np.testing.assert_array_equal(alone, together)
 
 
-def test_a_reset_starts_the_noise_of_its_seed_anew(policy: Policy) -> None:
+def test_a_reset_restarts_the_noise_of_its_seed(policy: Policy) -> None:
     controller = Controller(policy, draw="sample", seed=1)
     first = actions(controller, observations(10))
     assert not np.array_equal(first, actions(controller, observations(10)))

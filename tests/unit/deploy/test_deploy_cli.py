@@ -401,7 +401,7 @@ def test_a_bare_copy_of_the_folder_drives_without_torch(policy: Path, tmp_path: 
     assert run.returncode == 0, run.stderr[-2000:]
     assert "all episodes are over" in run.stdout
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert {"onnxruntime", "robodreamer_deploy.control.loop"} <= imported
+    assert {"onnxruntime.capi", "robodreamer_deploy.control.loop"} <= imported
     assert not {"torch", "robodreamer", "robodreamer_sim", "mujoco", "gymnasium"} & imported
 
 

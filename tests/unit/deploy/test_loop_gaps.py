@@ -171,7 +171,7 @@ def test_a_camera_that_never_starts_and_one_that_stopped_are_not_waited_for(poli
         "3 faults in a row, the last one: image/eye: no frame to begin with: none came"
     ]
     assert (len(witness.ticks), loop.stats.held_ticks) == (5 + 3, 3)
-    # The model begins anew in the middle: the camera has been there before.
+    # The model is reset in the middle: the camera has been there before.
     robot = Patchy(blind=range(3, 99), seconds={2: 9.0 * DT})
     loop, witness = drive(policy, robot, 100, tolerance=tolerance)
     assert loop.stats.model_resets == 1
@@ -193,7 +193,7 @@ def test_a_skipped_tick_is_a_step_of_the_model(policy: Policy) -> None:
     assert (loop.stats.skipped_ticks, loop.stats.prior_steps) == (3, 3)
 
 
-def test_after_too_many_skipped_ticks_the_model_begins_anew(policy: Policy) -> None:
+def test_after_too_many_skipped_ticks_the_model_is_reset(policy: Policy) -> None:
     robot = Patchy(seconds={4: 7.5 * DT})
     safety = Safety(
         robot, CONTRACT.action, control_dt_s=DT, startup=StartupProfile(warm_up_ticks=2)

@@ -60,7 +60,7 @@ def test_a_drive_is_repeated_to_the_bit(drive: RecordedDrive, events: list[LogEv
     assert limits >= {"rate", "ramp", "warming"}
     assert {tick.skipped for tick in ticks} >= {0, 1, 2}
     assert {None, "posterior", "prior"} == {tick.step and tick.step.kind for tick in ticks}
-    assert sum(tick.is_first for tick in ticks) > 3  # the long stall begins the model anew
+    assert sum(tick.is_first for tick in ticks) > 3  # the long stall resets the model
     result = replayed(drive, events)
     assert result == ReplayResult(num_ticks=len(ticks), num_repeated=len(ticks))
 

@@ -137,7 +137,7 @@ class InMillimetres(Fit):
 
 
 class Sinking(Fit):
-    """Measures the pose anew with each hold, while it sinks."""
+    """Measures the pose again with each hold, while it sinks."""
 
     depth = 0.0
 

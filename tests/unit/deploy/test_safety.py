@@ -361,10 +361,10 @@ def test_a_fault_in_the_warm_up_does_not_cut_it_short() -> None:
 
 
 @pytest.mark.parametrize("num_sent", [2, 4, 9])
-def test_a_model_that_begins_anew_is_warmed_up_again(num_sent: int) -> None:
+def test_a_model_that_is_reset_is_warmed_up_again(num_sent: int) -> None:
     safety = armed(Recorder(), startup=StartupProfile(warm_up_ticks=2, ramp_s=3 * DT))
     states_of(safety, [FAR] * num_sent)
-    safety.begin_anew()
+    safety.restart()
     assert states_of(safety, [FAR] * 6) == [
         *[State.WARMING] * 2, *[State.RAMPING] * 3, State.DRIVING,
     ]  # fmt: skip
@@ -384,7 +384,7 @@ def test_a_stop_holds_from_every_state(num_sent: int) -> None:
     assert states_of(safety, [FAR] * 3) == [State.STOPPED] * 3
     safety.arm()
     safety.disarm()
-    safety.begin_anew()
+    safety.restart()
     assert safety.send(FAR).limits == ("stopped",)
     assert len(robot.sent) == moved
     assert robot.commands[-1] == "hold"
