@@ -77,9 +77,7 @@ SIGHT = {
     "light_direction": Field("light", "rad about the axes of what carries it", ADD, 3),
     "light_color": Field("light", "red, green, blue", **RED_GREEN_BLUE),
     "headlight": Field("model", "red, green, blue of the light at every camera", SCALE, 3),
-    "geom_color": Field(
-        "geom", "red, green, blue, where its material does not say", **RED_GREEN_BLUE
-    ),
+    "geom_color": Field("geom", "red, green, blue, where its material sets none", **RED_GREEN_BLUE),
     "material_color": Field("material", "red, green, blue", **RED_GREEN_BLUE),
     "texture_repeat": Field("material", "how often its pattern repeats", SCALE),
 }
