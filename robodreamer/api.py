@@ -45,7 +45,7 @@ def train(
     Args:
         task: Name of a task (`list_tasks`), `gym:ID` or `module:Class`; or complete settings, which
             take no other names beside them.
-        run: Folder for everything that comes of it; runs/TASK by default.
+        run: Run folder; runs/TASK by default.
         size: Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m.
         preset: Algorithm with its optimizer: dreamer_v3, multimodal, quick or debug.
         protocol: How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu, debug.

@@ -49,7 +49,7 @@ class Origin(NamedTuple):
 
 
 def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Manifest:
-    """Write graphs and initial state; return the manifest as far as it is known."""
+    """Write graphs and initial state; return the manifest with what is known so far."""
     carry = agent.initial_carry(1)
     arrays = [value[0].numpy() for value in (*carry.state, carry.action)]
     state = StateShapes(deter=arrays[0].shape, stoch=arrays[1].shape)

@@ -47,7 +47,7 @@ def check_robot(
     say: Say,
     max_age: Mapping[str, float] | None = None,
 ) -> int:
-    """Examine a robot for a policy; say what came of every check; return the exit code.
+    """Examine a robot for a policy; print the result of every check; return the exit code.
 
     The robot is connected and told to hold, again and again; it is sent nothing that moves it. A
     signal ends it after the check that is under way, a second one at once; the robot is held.
@@ -118,7 +118,7 @@ def _conclude(
 def _examine(
     specimen: RobotUnderTest, signals: StopSignals, say: Say, watchdog: Watchdog
 ) -> list[Finding]:
-    """Say what came of every check; one that hangs is broken off."""
+    """Print the result of every check; one that hangs is broken off."""
     findings: list[Finding] = []
     for name in CHECKS:
         try:
@@ -135,7 +135,7 @@ def _examine(
 
 
 def _describe(observation: Mapping[str, Array], contract: Contract) -> Iterator[str]:
-    """Yield every signal's value in words, to be compared with the robot as it stands there."""
+    """Yield every signal's value as text, to be compared with the robot as it stands there."""
     for signal in contract.inputs:
         if signal.name not in observation:
             yield f"{signal.name}: nothing yet"

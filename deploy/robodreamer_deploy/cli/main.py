@@ -1,4 +1,4 @@
-"""The program `robodreamer-deploy`: finds the command that is meant, tells mistakes in words."""
+"""The program `robodreamer-deploy`: runs the command that is named, prints mistakes as one line."""
 
 import contextlib
 import importlib

@@ -38,7 +38,7 @@ class Reading(NamedTuple):
     """Reading of a robot's sensors, checked."""
 
     observation: Mapping[str, Array]  # as read; empty if it was not
-    stamps: Mapping[str, float]  # when its values were measured, as far as known
+    stamps: Mapping[str, float]  # when its values were measured, where that is known
     passed: Mapping[str, Array]  # what the policy reads of it, checked
     missing: Mapping[str, str]  # why, by camera without a frame to trust, which `passed` lacks
     fault: SignalError | None  # why nothing of it may be used; None if it may

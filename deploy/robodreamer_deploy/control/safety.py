@@ -43,7 +43,7 @@ class Writable(Protocol):
         ...
 
     def hold(self) -> Array:
-        """Bring the robot to rest; return the action (A,) this amounts to."""
+        """Bring the robot to rest; return the equivalent action (A,)."""
         ...
 
 
@@ -185,7 +185,7 @@ class Safety:
     def send(
         self, action: Array, *, rate_scale: float = 1.0, look: Callable[[], None] = lambda: None
     ) -> Executed:
-        """Send one action (A,) as far as it is safe.
+        """Send one action (A,) within all limits.
 
         Args:
             action: In the policy's units.
@@ -213,14 +213,14 @@ class Safety:
                     f"send_action returned {done}, expected the executed action "
                     f"{RANGES[self._spec.kind]}, not actuator values"
                 )
-            if self.stop_reason is not None:  # stopped meanwhile: that command came too late
+            if self.stop_reason is not None:  # stopped while it was sent: too late
                 return self._hold_because("stopped")
             if np.abs(done - safe).max() > ROBOT_TOLERANCE:
                 limits.append("robot")
             return Executed(self._remember(done), tuple(limits), safe)
 
     def hold(self) -> Executed:
-        """Bring the robot to rest; return the action (A,) this amounts to.
+        """Bring the robot to rest; return the equivalent action (A,).
 
         Raises:
             RobotError: The robot reports what makes no sense; what it raises itself is passed on.

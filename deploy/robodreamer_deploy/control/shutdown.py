@@ -114,7 +114,7 @@ def drive_connected(
 
 
 def describe_shutdown(result: ShutdownResult) -> str:
-    """Return whether the robot holds, in words for whoever stands beside it."""
+    """Return a line that says whether the robot holds, for whoever stands beside it."""
     if result.hold_fault is None:
         return f"the robot held; {MOTORS_ARE_OFF}" if result.is_limp else "the robot holds"
     return f"holding the robot FAILED ({result.hold_fault}): CUT ITS POWER"

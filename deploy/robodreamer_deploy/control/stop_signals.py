@@ -86,7 +86,7 @@ class StopSignals:
         return self._was_taken
 
     def keep(self) -> None:
-        """Take back what a library has taken, as far as Python knows; in the main thread."""
+        """Reinstall the handlers that a library has replaced; in the main thread."""
         for number in self.kept:
             if signal.getsignal(number) != self.handle:
                 self._was_taken = True
@@ -137,7 +137,7 @@ def _is_ignored(number: int) -> bool:
 
 @contextmanager
 def tell_on_request(tell: Callable[[], None]) -> Generator[None, None, None]:
-    """Call `tell` at every SIGUSR1, in a thread of its own: the loop goes on meanwhile."""
+    """Call `tell` at every SIGUSR1, in a thread of its own: the loop goes on."""
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()  # may be filled by a signal's handler
 
     def answer() -> None:

@@ -224,7 +224,7 @@ def _does(act: Callable[[str], None], reason: str) -> bool:
 
 
 def end_process(tell: Callable[[], object], code: int) -> None:
-    """Give the process up, from the watchdog's thread: `tell`, as far as that comes back, and end.
+    """Give the process up, from the watchdog's thread: call `tell` within a bound, and end.
 
     A disk and a terminal may hang as well.
     """

@@ -1,4 +1,4 @@
-"""A policy bundle in words: what it reads, sends and remembers, and how good it was."""
+"""Description of a policy bundle: what it reads, sends and remembers, and how good it was."""
 
 import textwrap
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Loading and testing a policy within a time, whatever its graphs compute.
 
 onnxruntime does not come back before a graph has been computed, or folded while it is loaded, and
-Python hears no Ctrl-C meanwhile. A thread of its own waits for it; the main one hears everything.
+Python hears no Ctrl-C until then. A thread of its own waits for it; the main one hears everything.
 """
 
 import threading

@@ -68,7 +68,7 @@ class Robot(Protocol):
         ...
 
     def hold(self) -> Array:
-        """Bring the robot to rest and keep it there; return the action (A,) this amounts to.
+        """Bring the robot to rest and keep it there; return the equivalent action (A,).
 
         Must work at any time, more than once, and while `send_action` fails. A simulator
         advances by one control step, unless its episode is over. If this raises, it is called

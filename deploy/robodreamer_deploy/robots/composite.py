@@ -167,7 +167,7 @@ class CompositeRobot:
         return self.robot.send_action(action)
 
     def hold(self) -> Array:
-        """Bring the robot to rest; return the action this amounts to."""
+        """Bring the robot to rest; return the equivalent action."""
         return self.robot.hold()
 
     def __getattr__(self, name: str) -> Any:

@@ -267,7 +267,7 @@ def check_disconnect(specimen: RobotUnderTest) -> None:
 
 
 def check_failed_connect(specimen: RobotUnderTest) -> None:
-    """A robot that is not there is refused in words, and can be disconnected nevertheless."""
+    """Check that a robot that is not there raises a clear error, and can be disconnected."""
     if specimen.make_unreachable is None:
         raise SkippedCheckError("tried in tests alone, with hardware that is not there")
     robot = specimen.make_unreachable()
@@ -313,7 +313,7 @@ class Finding(NamedTuple):
 
 
 def examine(name: str, specimen: RobotUnderTest) -> Finding:
-    """Run the check `name`, on a robot that is made for it; return what came of it."""
+    """Run the check `name`, on a robot that is made for it; return the finding."""
     try:
         CHECKS[name](specimen)
     except SkippedCheckError as reason:

@@ -21,7 +21,7 @@ class DeviceLock:
 
     @contextmanager
     def use(self) -> Generator[None, None, None]:
-        """Keep other threads out meanwhile.
+        """Keep other threads out.
 
         Raises:
             RobotError: Another one does not come out.

@@ -229,7 +229,7 @@ class GoalPositions:
         return self._mapping is not None
 
     def held_at(self, positions: Array) -> Array:
-        """Restart at `positions` (U,); return the action (A,) that staying there amounts to."""
+        """Restart at `positions` (U,); return the action (A,) of staying there."""
         self._last = positions
         return self._to_action(np.where(self._is_velocity, 0.0, positions), positions)
 
@@ -256,7 +256,7 @@ class GoalPositions:
         return np.where(is_as_asked, asked.action, nearest).astype(np.float32)
 
     def _to_action(self, actuators: Array, measured: Array) -> Array:
-        """Return the action (A,) that what the actuators were sent (U,) amounts to."""
+        """Return the action (A,) that is equivalent to the actuators' commands (U,)."""
         if self._mapping is not None:
             actuators = self._mapping.to_values(actuators, measured)
         return self._action.from_values(actuators)

@@ -70,7 +70,7 @@ class PoseCheck:
         """Return why positions (J,) measured at `time_s` are not to be believed; None if they are.
 
         Those that are become what the next ones are compared with. Readings in doubt give a joint
-        no time to get further: it is held meanwhile.
+        no time to get further: it is held until then.
         """
         if (fault := self._find_impossible(positions)) is not None:
             return fault

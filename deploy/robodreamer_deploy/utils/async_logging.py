@@ -58,7 +58,7 @@ class ThreadHandler(logging.Handler):
         self._lines.say(printable_lines(self.format(record)))
 
     def close(self) -> None:
-        """Print what is left, as far as somebody takes it within `FLUSH_WITHIN_S`."""
+        """Print what is left, for at most `FLUSH_WITHIN_S`."""
         self._lines.close()
         super().close()
 

@@ -3,7 +3,7 @@
 Packets are ROBOTIS' own: the package dynamixel-sdk (extra `dynamixel`). What is added here is what
 a control loop needs: waits that are bounded by the monotonic clock and do not spin, damaged and
 missing answers told apart by servo, retries on a bus that has fallen silent, and a port that
-vanishes as an error in words. Registers are those of the X series and of MX with protocol 2.0.
+vanishes as a clear error. Registers are those of the X series and of MX with protocol 2.0.
 """
 
 import termios

@@ -179,7 +179,7 @@ class DynamixelRobot:
         }
 
     def send_action(self, action: Array) -> Array:
-        """Send goal positions, within the file's limits; return the action this amounts to.
+        """Send goal positions, within the file's limits; return the equivalent action.
 
         Servos that have stopped by themselves are held instead; so are all where the action is a
         change of a pose that is not to be believed.
@@ -205,7 +205,7 @@ class DynamixelRobot:
             return self._goals.executed(goals)
 
     def hold(self) -> Array:
-        """Have every servo stay where it is; return the action this amounts to.
+        """Have every servo stay where it is; return the equivalent action.
 
         The pose is measured once, however often this is called: a joint that gives way under a
         load does not sink further with every call. One that was moved far away, as by hand, is held

@@ -204,7 +204,7 @@ class LeRobotAdapter:
             return self._goals.executed(self._driven_positions({**asked, **sent}))
 
     def hold(self) -> Array:
-        """Send the measured pose; return the action this amounts to.
+        """Send the measured pose; return the equivalent action.
 
         The pose is measured once, however often this is called, and again where the arm was moved
         far from it, as by hand; where measuring fails, a joint seems to have jumped, or another

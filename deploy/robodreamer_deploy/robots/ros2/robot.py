@@ -182,7 +182,7 @@ class Ros2Robot:
             return self._send_positions(node, action, self._joints.driven(self._pose))
 
     def hold(self) -> Array:
-        """Publish the measured pose, or velocities of 0; return the action that this amounts to.
+        """Publish the measured pose, or velocities of 0; return the equivalent action.
 
         The pose is the newest one to be believed, and is taken once, and again where the robot was
         moved far from it, as by hand; joints that the policy does not drive stay where they were
