@@ -40,7 +40,7 @@ class DemoArguments:
     """
 
     minutes: float = 15.0
-    """Minutes of training; everything else takes about six more."""
+    """Minutes of training; everything else takes about two more."""
     task: str = "fetch_reach"
     """Task to learn."""
     out: Path = Path("runs/demo")
@@ -95,7 +95,7 @@ def demonstrate(arguments: DemoArguments) -> None:
         clear(out)
     out.mkdir(parents=True, exist_ok=True)
     say(
-        f"Demo of {arguments.task}: {arguments.minutes:g} min of training, then about 6 min for\n"
+        f"Demo of {arguments.task}: {arguments.minutes:g} min of training, then about 2 min for\n"
         f"the rest on two cores. Everything goes into {out}.\n"
         "Ctrl-C stops; the same command goes on."
     )

@@ -32,13 +32,13 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   plot RUN...       learning curves of one or more runs
   report RUN        one HTML page about a run and its policy
   import-log LOG    add what a robot recorded to a run, which then trains on
-  tasks [FILTER]    list the tasks; tasks check NAME holds one to its promises
+  tasks [FILTER]    list the tasks; tasks check NAME tests one
   doctor            what works on this machine, and what to do about the rest
   robot TASK        a simulated robot in a process of its own, driven over tcp
-  demo              all of it on fetch_reach, in about a quarter of an hour
+  demo              all of it on fetch_reach, in 17 minutes on two CPU cores
 
-robodreamer COMMAND --help tells more, robodreamer --version which release this is.
-source <(robodreamer --print-completion bash) lets the shell complete words; zsh likewise.
+robodreamer COMMAND --help lists the options of a command.
+source <(robodreamer --print-completion bash) completes words in the shell; zsh likewise.
 ROBODREAMER_TRACEBACK=1 shows where in the code a mistake was noticed.
 robodreamer-deploy drives a robot.
 """

@@ -15,17 +15,17 @@ USUAL_FOLDER = Path("runs/tasks")
 
 @dataclass(frozen=True, kw_only=True)
 class TasksArguments:
-    """List the tasks; show of a few, or of one by name, all that they observe and accept.
+    """List the tasks; of up to four, print all that they observe and accept.
 
-    `robodreamer tasks check NAME ...` holds tasks, also your own, against what every task promises.
+    `robodreamer tasks check NAME ...` tests tasks, also your own, against what every task promises.
     """
 
     filter: Annotated[str, tyro.conf.Positional] = ""
-    """Only those whose name or text holds this, or the one of this name."""
+    """Task to show, or part of the names or texts to list."""
     show: bool = False
-    """Save a sheet of every camera and a short clip of a random policy, for each of a few."""
+    """Save a sheet of every camera and a short clip of a random policy, of up to four tasks."""
     out: Path | None = None
-    """The folder for what `--show` saves, runs/tasks if none is named."""
+    """Folder for what `--show` saves; runs/tasks by default."""
     geom_groups: tuple[int, ...] | None = None
     """Groups of geoms that are drawn; by default the task's own choice. `train` takes the same as
     `--data.geom-groups`."""
@@ -83,7 +83,7 @@ def tasks(words: Sequence[str]) -> Job:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckArguments:
-    """Hold tasks against what every task promises: values, seeds, pictures, actions, ends.
+    """Test tasks against what every task promises: values, seeds, pictures, actions, ends.
 
     The exit status is 1 if a promise is broken.
     """

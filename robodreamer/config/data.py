@@ -32,8 +32,8 @@ class DataConfig(Settings):
     action_repeat: PositiveInt = 1
     image_size: PositiveInt = 64
     """Height and width of every camera."""
-    render_quality: Literal["fast", "reference"] = "fast"
-    """Rendering: without shadows and reflections, or as the published scores."""
+    render_quality: Literal["fast", "shadows", "reference"] = "fast"
+    """Rendering: without shadows and reflections, with shadows, or as the published scores."""
     geom_groups: tuple[int, ...] | None = None
     """Groups of geoms that are drawn, such as 1 2 where a model keeps collision geoms in group 0;
     by default the task's own choice, mostly 0 to 2."""

@@ -20,6 +20,14 @@ from robodreamer_deploy.cli.arguments import (
 from robodreamer_deploy.utils.streams import Say
 
 BENCH_SECONDS = 5.0
+OTHER_COMMANDS = """\
+other commands, each with a --help: inspect, check-robot, label, serve, keys
+
+examples:
+  robodreamer-deploy inspect policies/reach
+  robodreamer-deploy check-robot policies/reach --robot my_robot.py:MyRobot
+  robodreamer-deploy policies/reach --robot sim:fetch_reach --fast
+  robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run"""
 OBEYED = {"replay": {"provider"}, "bench": {"provider", "seconds", "report"}}
 """Options by what is done in place of driving, where all others would change nothing."""
 
@@ -42,14 +50,10 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     result = argparse.ArgumentParser(
         prog="robodreamer-deploy",
-        description="Drive a robot, or a simulator in its place, with an exported policy. "
+        description="Drive a robot, or a simulator in its place, with an exported policy.\n"
         "Needs numpy and onnxruntime, no torch.",
-        epilog="other commands, with a --help of their own: inspect, check-robot, label, serve, "
-        "keys. "
-        "Examples: robodreamer-deploy inspect policies/reach; "
-        "robodreamer-deploy check-robot policies/reach --robot my_robot.py:MyRobot; "
-        "robodreamer-deploy policies/reach --robot sim:fetch_reach --fast; "
-        "robodreamer-deploy policies/reach --robot my_robot.py:MyRobot --dry-run",
+        epilog=OTHER_COMMANDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # examples can be copied by the line
     )
     add = result.add_argument
     version = "print the version, and stop"

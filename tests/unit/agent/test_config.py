@@ -2,11 +2,14 @@
 
 import dataclasses
 import itertools
+from typing import get_args, get_type_hints
 
 import pytest
 
 from robodreamer.config import PRESETS, PROTOCOLS, SIZES, default_words, named_config
+from robodreamer.config.data import DataConfig
 from robodreamer.config.settings import Settings, replaced
+from robodreamer_sim.options import RenderQuality
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "debug")
 REFUSED = {
@@ -84,6 +87,11 @@ def test_every_number_has_a_lower_bound() -> None:
     assert numbers_without_bound(dataclasses.replace(CONFIG, minutes=5.0)) == set()
     layers = [name for name in REFUSED if name.endswith("_layers")]
     assert len(layers) == 9, "each layer count is refused at 0"
+
+
+def test_a_run_can_choose_every_render_quality_of_the_simulator() -> None:
+    hints = get_type_hints(DataConfig)
+    assert get_args(hints["render_quality"]) == get_args(RenderQuality)
 
 
 def test_each_word_chooses_its_own_part_and_nothing_else() -> None:

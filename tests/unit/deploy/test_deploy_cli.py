@@ -419,6 +419,7 @@ def test_help_loads_nothing_heavy() -> None:
         env=environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "--robot SPEC" in run.stdout
+    assert "  robodreamer-deploy inspect policies/reach" in run.stdout.splitlines(), "can be copied"
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "argparse" in imported
     assert not {"numpy", "onnxruntime"} & imported

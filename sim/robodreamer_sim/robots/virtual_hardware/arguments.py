@@ -12,8 +12,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog=prog,
         description="A simulated robot in a process of its own, in place of hardware: it has its "
-        "own clock, imperfect sensors, and a watchdog that holds it when commands cease. It judges "
-        "what it is commanded, and tells at its end.",
+        "own clock, imperfect sensors, and a watchdog that holds it when commands cease. It checks "
+        "every command, and prints the verdict at its end.",
     )
     add = result.add_argument
     add("task", metavar="TASK", help="what is simulated; `robodreamer tasks` lists all")
@@ -24,19 +24,19 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--randomize", metavar="PRESET",
-        help="noise, and other sensor_model of signals and simulation: none, mild, strong, or a "
-        "JSON file; by default what the policy was trained with",
+        help="randomisation of signals and physics: none, mild, strong, or a JSON file; by default "
+        "what the policy was trained with",
     )  # fmt: skip
-    add("--camera-drop", type=float, default=0.0, metavar="P", help="part of pictures that is lost")
+    add("--camera-drop", type=float, default=0.0, metavar="P", help="share of lost pictures")
     for name, what in {
         "camera-delay": "age of every picture",
         "measurement-delay": "age of every measurement",
-        "action-delay": "time that an action takes to the actuators",
+        "action-delay": "delay of every action",
     }.items():
         add(f"--{name}", type=int, default=0, metavar="N", help=f"{what}, in control periods")
     add(
         "--watchdog", type=int, default=WATCHDOG_PERIODS, metavar="N",
-        help=f"control periods without a command until it holds (default {WATCHDOG_PERIODS})",
+        help=f"control periods without a command before it holds (default {WATCHDOG_PERIODS})",
     )  # fmt: skip
     add(
         "--check-limits", type=Path, metavar="FILE",
