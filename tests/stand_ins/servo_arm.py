@@ -21,6 +21,8 @@ ARM = Path(robodreamer_sim.__file__).parent / "assets" / "arm.xml"
 JOINTS = (
     "base_yaw", "shoulder_pitch", "elbow_pitch", "wrist_roll", "wrist_pitch", "tool_roll",
 )  # fmt: skip
+RESPONSE_TIMEOUT_S = 0.2
+"""Ten times the default: the thread that answers shares its cores with other tests."""
 HOME = np.radians([0.0, 20.0, 90.0, 0.0, 60.0, 0.0])
 LOW, HIGH = np.radians([-90, -20, 5, -150, -90, -150]), np.radians([90, 90, 140, 150, 90, 150])
 
@@ -55,7 +57,8 @@ def bus_config(port: str, *, watchdog_s: float = 1.0, **settings: Any) -> ServoB
         Servo(label=label, id=11 + i, low=float(LOW[i]), high=float(HIGH[i]))
         for i, label in enumerate(JOINTS)
     )
-    return ServoBus(port=port, servos=servos, watchdog_s=watchdog_s, **settings)
+    given = {"response_timeout_s": RESPONSE_TIMEOUT_S, **settings}
+    return ServoBus(port=port, servos=servos, watchdog_s=watchdog_s, **given)
 
 
 def write_bus_file(path: Path, port: str) -> Path:
@@ -64,7 +67,8 @@ def write_bus_file(path: Path, port: str) -> Path:
         {"label": label, "id": 11 + i, "low": float(LOW[i]), "high": float(HIGH[i])}
         for i, label in enumerate(JOINTS)
     ]
-    path.write_text(json.dumps({"port": port, "servos": servos}))
+    settings = {"port": port, "response_timeout_s": RESPONSE_TIMEOUT_S, "servos": servos}
+    path.write_text(json.dumps(settings))
     return path
 
 
