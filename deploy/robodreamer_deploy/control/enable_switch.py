@@ -50,7 +50,7 @@ class HeartbeatFile:
         self._until = now()
 
     def __call__(self) -> bool:
-        """Tell whether it was touched in time."""
+        """Return whether it was touched in time."""
         modified_ns, now, day_ns = self._read(), self._now(), self._day_ns()
         if modified_ns is not None and modified_ns != self._modified_ns:
             self._until = self._touched_s(modified_ns, now, day_ns) + self._within_s
@@ -86,7 +86,7 @@ class EnableSwitch:
         self._has_answered = False
 
     def __call__(self) -> bool:
-        """Tell whether the robot may move now."""
+        """Return whether the robot may move now."""
         return permits(self._look, self._told)
 
     @property

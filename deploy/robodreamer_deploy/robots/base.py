@@ -158,7 +158,7 @@ METHODS = ("connect", "get_observation", "send_action", "hold", "disconnect")
 
 
 def has(robot: object, name: str) -> bool:
-    """Tell whether `robot` has a property, also where it cannot be read yet.
+    """Return whether `robot` has a property, also where it cannot be read yet.
 
     `hasattr` would take a dead-man's switch that opens with `connect` for none at all.
     """
@@ -174,12 +174,12 @@ def has(robot: object, name: str) -> bool:
 
 
 def is_episodic(robot: Robot) -> TypeGuard[EpisodicRobot]:
-    """Tell whether `robot` can start episodes and judge them."""
+    """Return whether `robot` can start episodes and judge them."""
     return hasattr(robot, "start_episode")
 
 
 def is_stamped(robot: object) -> TypeGuard[StampedRobot]:
-    """Tell whether `robot` knows how old its readings are."""
+    """Return whether `robot` knows how old its readings are."""
     return has(robot, "observation_stamps")
 
 
@@ -197,12 +197,12 @@ def as_time(stamp: object) -> object:
 
 
 def is_stepped(robot: Robot) -> bool:
-    """Tell whether the time of `robot` passes only with its commands."""
+    """Return whether the time of `robot` passes only with its commands."""
     return getattr(robot, "is_stepped", False) is True
 
 
 def is_limp_when_disconnected(robot: object) -> bool:
-    """Tell whether nothing may hold `robot` any more once it has been disconnected.
+    """Return whether nothing may hold `robot` any more once it has been disconnected.
 
     No is False alone, numpy's included: somebody may rely on a robot that is said to hold.
     """
@@ -215,7 +215,7 @@ def is_limp_when_disconnected(robot: object) -> bool:
 
 
 def is_enabling(robot: object) -> TypeGuard[EnabledRobot]:
-    """Tell whether `robot` has a dead-man's switch."""
+    """Return whether `robot` has a dead-man's switch."""
     return has(robot, "is_enabled")
 
 

@@ -1,4 +1,4 @@
-"""A camera read through OpenCV: a device, a file, or a stream; `composed` adds it to a robot.
+"""A camera read through OpenCV: a device, a file, or a stream; `composite` adds it to a robot.
 
 A thread of its own captures, so that no control step ever waits for a picture. Each frame is
 stamped with the monotonic clock the moment it was grabbed: the exposure and the transport to this

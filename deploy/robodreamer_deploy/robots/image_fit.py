@@ -71,7 +71,7 @@ def _crop(picture: Array, shape: tuple[int, ...], crop: tuple[int, int, int, int
 
 
 def is_one_colour(picture: Any) -> bool:
-    """Tell whether every pixel of a picture of colours (H, W, 3 or more) is the same.
+    """Return whether every pixel of a picture of colours (H, W, 3 or more) is the same.
 
     That is a covered lens, a light that is off, a buffer that nobody fills. Depth (one channel)
     may show nothing for good reason.

@@ -89,7 +89,7 @@ class PoseCheck:
         return fault
 
     def is_far(self, held: Array, measured: Array) -> bool:
-        """Tell whether a joint `measured` (J,) was moved from where it is held (J,)."""
+        """Return whether a joint `measured` (J,) was moved from where it is held (J,)."""
         return bool((np.abs(self._differences(held, measured)) > self._far).any())
 
     def _find_impossible(self, positions: Array) -> str | None:

@@ -1,7 +1,7 @@
-"""Joints moved by Dynamixel servos: `--robot dynamixel:FILE`, described by `servo_config`.
+"""Joints moved by Dynamixel servos: `--robot dynamixel:FILE`, described by `config`.
 
 Signals are those of the policy whose labels are the servos' and whose unit tells a position or a
-velocity; `composed` adds cameras and goals. Servos run in position mode. While they are driven,
+velocity; `composite` adds cameras and goals. Servos run in position mode. While they are driven,
 each one's own watchdog stops it when instructions cease: a program that hangs or dies, a cable that
 is pulled. Holding means that every servo's goal is where it was when holding began.
 """
@@ -345,7 +345,7 @@ class DynamixelRobot:
         raise RobotError(f"{_names(deaf or servos)} did not take the pose to hold")
 
     def _has_watchdog_struck(self) -> bool:
-        """Tell whether a servo has stopped by itself; asks only after half the time for it."""
+        """Return whether a servo has stopped by itself; asks only after half the time for it."""
         silence_s = time.monotonic() - self.bus.last_instruction_s
         if not self._is_watched or silence_s < self.bus.config.watchdog_s / 2:
             return False

@@ -154,7 +154,7 @@ class NameMapping:
                 self.derived[signal.name] = [self._channel(k, unit) for k in signal.labels]
 
     def _has_all(self, signal: Signal, suffix: str) -> bool:
-        """Tell whether the robot measures every element of a signal, rather than none."""
+        """Return whether the robot measures every element of a signal, rather than none."""
         keys = [self._motor(label) + suffix for label in signal.labels]
         missing = [key for key in keys if key not in self._measured]
         if missing and len(missing) < len(keys):

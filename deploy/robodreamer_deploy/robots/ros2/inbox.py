@@ -97,7 +97,7 @@ class Inbox:
         return values, min(stamps)
 
     def knows(self, field: str, names: Sequence[str]) -> bool:
-        """Tell whether a value of every joint has come."""
+        """Return whether a value of every joint has come."""
         with self._lock:
             return all(name in self._joints[field] for name in names)
 

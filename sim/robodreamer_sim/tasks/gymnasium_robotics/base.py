@@ -1,7 +1,7 @@
 """Base class of the tasks of gymnasium-robotics.
 
 The physics is the package's own class, unchanged, with cameras added to its model. What it returns
-as vectors is taken apart into named signals (`parts`); the achieved goal, which relabelling needs,
+as vectors is taken apart into named signals (`vector_layout`); the achieved goal, which relabelling needs,
 is privileged. Episodes are cut after the number of steps that the package registers.
 """
 
