@@ -269,7 +269,7 @@ def _pinholes(contract: Contract) -> dict[str, Pinhole]:
 
 
 def _agree(actual: object, expected: object) -> bool:
-    """Return whether two values are the same, up to the last digits of another machine's tangent."""
+    """Return whether two values agree, up to the last digits of another machine's tangent."""
     if isinstance(expected, Mapping):
         pairs = cast("Mapping[str, object]", expected)
         others = cast("Mapping[str, object]", actual)

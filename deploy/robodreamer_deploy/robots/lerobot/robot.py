@@ -5,8 +5,8 @@ degrees), a picture per camera (`front`). The policy's labels find the motors an
 signals the cameras; what cannot be known from names stands in a JSON file given as the argument
 (`LeRobotFile`). Such a robot does not tell when its values were measured: their age is unknown and
 counts from when they were returned. Velocities that it does not measure are derived from its
-positions (`velocity_filter`). It has no `hold` either: it is sent the pose that it measured, unless that
-is not to be believed (`pose_check`).
+positions (`velocity_filter`). It has no `hold` either: it is sent the pose that it measured, unless
+that is not to be believed (`pose_check`).
 """
 
 import logging

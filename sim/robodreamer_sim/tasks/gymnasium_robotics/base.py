@@ -1,8 +1,8 @@
 """Base class of the tasks of gymnasium-robotics.
 
 The physics is the package's own class, unchanged, with cameras added to its model. What it returns
-as vectors is taken apart into named signals (`vector_layout`); the achieved goal, which relabelling needs,
-is privileged. Episodes are cut after the number of steps that the package registers.
+as vectors is taken apart into named signals (`vector_layout`); the achieved goal, which relabelling
+needs, is privileged. Episodes are cut after the number of steps that the package registers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
