@@ -133,6 +133,6 @@ def _action_lines(action: ActionSpec) -> Iterator[str]:
     for words, members in list(groups.items())[:MAX_GROUPS]:
         yield f"{', '.join(members[:MAX_LABELS])}{', ...' * (len(members) > MAX_LABELS)}: {words}"
     if len(groups) > MAX_GROUPS:
-        yield f"and {len(groups) - MAX_GROUPS} other ranges"
+        yield f"and {len(groups) - MAX_GROUPS} more"
     if action.mapping is not None:
         yield mapping_words(action.mapping)[0].partition(",")[0]

@@ -28,7 +28,7 @@ def test_the_page_can_be_followed_from_an_empty_folder(
         package = words[0].replace("-", "_")
         if package == "robodreamer_deploy":
             words += ["--episodes", "1", "--fast"]
-        start = f"import sys, {package}.cli; sys.exit({package}.cli.main())"
+        start = f"import sys, {package}.cli.main as cli; sys.exit(cli.main())"
         done = subprocess.run(
             [sys.executable, "-c", start, *words[1:]],
             cwd=tmp_path,
