@@ -2,7 +2,7 @@
 
 Each is a command that one could type, in a process of its own, so that what drives the policy has
 neither torch nor the simulator of training in it. A command is skipped where the file that it
-writes last is newer than all that it reads; the same words go on after an interruption.
+writes last is newer than all that it reads; the same command goes on after an interruption.
 """
 
 import json
@@ -36,7 +36,7 @@ LAUNCHERS: Mapping[str, Sequence[str]] = {
 class DemoArguments:
     """Learn, evaluate, export, drive and report, one public command after the other.
 
-    What is done already is not repeated, so the same words go on after an interruption.
+    Finished parts are not repeated, so the same command goes on after an interruption.
     """
 
     minutes: float = 15.0

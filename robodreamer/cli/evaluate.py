@@ -19,8 +19,8 @@ class EvaluateArguments:
     draw: Literal["mode", "sample", "both"] = "both"
     """Take the most likely latents and action, draw them at random, or try one after the other."""
     checkpoint: str | None = None
-    """Checkpoint of a run, such as step-000012000; newest, the default; or best, the one that
-    evaluated best during training."""
+    """Checkpoint of a run, such as step-000012000, or best, the one that evaluated best during
+    training; by default the newest."""
     blank: tuple[str, ...] = ()
     """Cameras that show black, to see how much the policy depends on them."""
     randomize: str | None = None

@@ -15,11 +15,11 @@ class ExportArguments:
     run: Folder
     """Run folder."""
     out: Path | None = None
-    """Policy folder, in which an older policy is replaced; policies/ and the run folder's name by
-    default, where only one of the same run is."""
+    """Policy folder, in which an older policy is replaced; by default policies/ and the run
+    folder's name, where only a policy of the same run is replaced."""
     checkpoint: str | None = None
-    """Checkpoint, such as step-000012000; newest, the default; or best, the one that evaluated best
-    during training."""
+    """Checkpoint, such as step-000012000, or best, the one that evaluated best during training; by
+    default the newest."""
     opset: int = 18
     """ONNX operator set, 18 to 23."""
     quantize: Literal["int8"] | None = None

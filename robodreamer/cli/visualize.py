@@ -15,8 +15,8 @@ class DreamArguments:
     run: Folder
     """Run folder."""
     checkpoint: str | None = None
-    """Checkpoint, such as step-000012000; newest, the default; or best, the one that evaluated best
-    during training."""
+    """Checkpoint, such as step-000012000, or best, the one that evaluated best during training; by
+    default the newest."""
     episodes: int = 1
     """Evaluation episodes to film, one after the other."""
     context: int = 5

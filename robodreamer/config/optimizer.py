@@ -16,9 +16,9 @@ class OptimizerConfig(Settings):
     warmup: NonNegativeInt = 1000
     """Updates over which the learning rate rises linearly from 0."""
     actor_start: NonNegativeInt = 0
-    """Updates before the actor begins to warm up. Where rewards are negative, a critic that has yet
-    to learn so thinks best of what nobody has visited, and an actor that follows it spends most of
-    few updates on finding its way back (RESULTS.md)."""
+    """Updates before the actor begins to warm up. With negative rewards an untrained critic
+    overrates states that nobody has visited, and an actor that follows it spends most of a short
+    run on the way back (RESULTS.md)."""
     clip: NonNegativeFloat = 0.3
     """Largest ratio of gradient norm to parameter norm, per tensor."""
     clip_floor: NonNegativeFloat = 1e-3

@@ -34,8 +34,8 @@ class TrainConfig(Settings):
     cameras: tuple[str, ...] | None = None
     """Cameras to use; the task's own choice by default."""
     control_dt: PositiveFloat | None = None
-    """Seconds of one step of a Gymnasium environment (`gym:ID`, `module:Class`) that tells none, or
-    a wrong one; `robodreamer tasks NAME` says what it tells. All other tasks know their own."""
+    """Seconds of one step, for a Gymnasium environment (`gym:ID`, `module:Class`) that declares
+    none or a wrong one; `robodreamer tasks NAME` prints it. All other tasks know their own."""
     randomize: str = "none"
     """Randomisation of every episode: none, mild, strong, or a JSON file of a preset and
     entries (docs/randomization.md)."""
@@ -56,34 +56,37 @@ class TrainConfig(Settings):
     minutes: PositiveFloat | None = None
     """Minutes of training after which it ends, if that comes first; resumed time counts."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Processor of the learner; `auto` takes CUDA if torch finds it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters and losses stay in float32."""
     threads: NonNegativeInt = 0
-    """CPU threads of the learner; 0 takes one for networks as small as `--size cpu`, which more do
-    not make faster, and torch's choice for others. Another number rounds differently, so a
-    deterministic run that is resumed with it is not repeated to the bit, which it says."""
+    """CPU threads of the learner; 0 takes one for networks as small as `--size cpu`, which are not
+    faster with more, and torch's choice for others. Another number rounds differently, so a
+    deterministic run that is resumed with it warns that it is not repeated to the bit."""
     num_workers: NonNegativeInt | None = None
     """Processes that simulate, each its share of the environments; by default one for every core
     but the learner's. 0 simulates while the learner waits. The run stays the same, to the bit."""
     on_crash: Literal["stop", "restart"] = "stop"
-    """Reaction to a simulator that crashed, hung or yielded NaN: it stops the run, or it is
-    restarted and the episodes that it was in break off; at most 20 times."""
+    """Reaction to a simulator that crashed, hung or yielded NaN: stop the run, or
+    restart the simulator at most 20 times; its episodes then break off."""
     env_timeout_s: PositiveFloat = 120.0
-    """Seconds that one environment may take to be made, reset, stepped or drawn; it hangs if it
-    takes longer."""
+    """Seconds that one environment may take to be made, reset, stepped or drawn; with more it
+    counts as hanging."""
     deterministic: bool = False
     """Repeatable to the bit on a CPU, also when killed and resumed: the run saves, reports and
     evaluates at fixed steps. Ctrl-C saves in between, which ends all episodes early."""
     checkpoint_minutes: PositiveFloat = 15.0
+    """Minutes between checkpoints."""
     checkpoint_steps: PositiveInt = 10_000
     """Environment steps between checkpoints of a deterministic run."""
     keep_checkpoints: PositiveInt = 2
     """Newest checkpoints that stay on disk."""
     evaluate_minutes: NonNegativeFloat = 5.0
-    """Minutes between evaluations; 0 evaluates never."""
+    """Minutes between evaluations; 0 turns them off."""
     evaluate_steps: PositiveInt = 10_000
     """Environment steps between evaluations of a deterministic run."""
     evaluate_episodes: PositiveInt = 10
+    """Episodes of an evaluation."""
     log_seconds: PositiveFloat = 10.0
     """Seconds between reports."""
     log_steps: PositiveInt = 1_000

@@ -164,7 +164,7 @@ def _add(
     with locked(run):
         checkpoints = Checkpoints(run, keep=config.keep_checkpoints)
         if checkpoints.latest() != checkpoint:
-            raise CheckpointError(f"{run} has a newer checkpoint meanwhile; import the logs again")
+            raise CheckpointError(f"{run} has a newer checkpoint by now; import the logs again")
         loaded = checkpoints.load(checkpoint)
         checkpoints.restore_replay(loaded, replay)
         tensors, state = loaded.tensors, loaded.state

@@ -112,7 +112,7 @@ MANIPULATION = {
     "stack_3_bricks": "a Jaco arm stacks three bricks",
     "stack_3_bricks_random_order": "a Jaco arm stacks three bricks in a given order",
     "stack_2_of_3_bricks_random_order": "a Jaco arm stacks two given bricks of three",
-    "reassemble_3_bricks_fixed_order": "a Jaco arm takes a stack of 3 apart and builds it anew",
+    "reassemble_3_bricks_fixed_order": "a Jaco arm takes a stack of 3 apart and builds it again",
     "reassemble_5_bricks_random_order": "a Jaco arm rebuilds a stack of 5 in a given order",
 }
 LOCOMOTION = {
