@@ -27,12 +27,19 @@ class LossScales(Settings):
     """Prediction of each privileged vector from the encoder's tokens alone, so that the camera's
     network learns what matters before the latent state does; 0 leaves that head out."""
     reward: NonNegativeFloat = 1.0
+    """Prediction of the reward."""
     continuation: NonNegativeFloat = 1.0
+    """Prediction that the episode goes on."""
     dynamics: NonNegativeFloat = 1.0
+    """KL that pulls the prior towards the posterior."""
     representation: NonNegativeFloat = 0.1
+    """KL that pulls the posterior towards the prior."""
     policy: NonNegativeFloat = 1.0
+    """Actor, on imagined steps."""
     value: NonNegativeFloat = 1.0
+    """Critic, on imagined steps."""
     replay_value: NonNegativeFloat = 0.3
+    """Critic, on replayed steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +66,11 @@ class AlgorithmConfig(Settings):
     discount_horizon: PositiveInt = 333
     """Continue targets and replay returns use a discount of 1 - 1/this."""
     return_lambda: NonNegativeFloat = 0.95
+    """Lambda of the imagined returns."""
     entropy_scale: NonNegativeFloat = 3e-4
+    """Weight of the actor's entropy."""
     slow_critic_rate: NonNegativeFloat = 0.02
+    """Share of the critic that the slow critic takes over at each update."""
     slow_critic_scale: NonNegativeFloat = 1.0
     """Weight of the critic's pull towards the slow critic."""
     replay_lambda: NonNegativeFloat = 0.95
@@ -70,13 +80,15 @@ class AlgorithmConfig(Settings):
     return_rate: NonNegativeFloat = 0.01
     """Rate of the running percentiles of the returns."""
     return_low: NonNegativeFloat = 5.0
+    """Lower percentile of the returns."""
     return_high: NonNegativeFloat = 95.0
-    """Percentiles of the returns; the distance between them divides the advantages."""
+    """Upper percentile; its distance from the lower one divides the advantages."""
     return_limit: NonNegativeFloat = 1.0
     """Smallest distance assumed, so that small returns are not enlarged."""
     min_std: NonNegativeFloat = 0.1
+    """Smallest standard deviation of the continuous actor."""
     max_std: NonNegativeFloat = 1.0
-    """Bounds of the continuous actor's standard deviation."""
+    """Largest standard deviation of the continuous actor."""
     camera_dropout: NonNegativeFloat = 0.0
     """Share of camera frames that the agent learns to do without, each camera for itself; the
     encoder then reads a bit per camera that says whether its frame is there. 0 leaves that bit out:

@@ -19,6 +19,7 @@ class DataConfig(Settings):
     OPTION: ClassVar[str] = "--data."
 
     num_envs: PositiveInt = 16
+    """Environments that are simulated side by side."""
     batch_size: PositiveInt = 16
     """Sequences B per update."""
     batch_length: PositiveInt = 64
@@ -30,6 +31,7 @@ class DataConfig(Settings):
     prefill: NonNegativeInt = 0
     """Environment steps before the first update; at least one batch is always collected."""
     action_repeat: PositiveInt = 1
+    """Simulator steps for which each action is repeated."""
     image_size: PositiveInt = 64
     """Height and width of every camera."""
     render_quality: Literal["fast", "shadows", "reference"] = "fast"

@@ -49,9 +49,13 @@ class NetworkConfig(Settings):
     pooling: Literal["max", "stride"] = "max"
     """Operation that halves the picture: 2x2 max-pool (reference) or a stride of 2 (faster)."""
     reward_layers: PositiveInt = 1
+    """Hidden layers of the reward head."""
     continue_layers: PositiveInt = 1
+    """Hidden layers of the continuation head."""
     critic_layers: PositiveInt = 3
+    """Hidden layers of the critic."""
     actor_layers: PositiveInt = 3
+    """Hidden layers of the actor."""
     bins: PositiveInt = 255
     """Bins of the two-hot reward and value."""
     bin_limit: PositiveFloat = 20.0

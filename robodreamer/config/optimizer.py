@@ -13,6 +13,7 @@ class OptimizerConfig(Settings):
     OPTION: ClassVar[str] = "--algorithm.optimizer."
 
     learning_rate: NonNegativeFloat = 4e-5
+    """Learning rate of all networks after the warm-up."""
     warmup: NonNegativeInt = 1000
     """Updates over which the learning rate rises linearly from 0."""
     actor_start: NonNegativeInt = 0
@@ -24,5 +25,8 @@ class OptimizerConfig(Settings):
     clip_floor: NonNegativeFloat = 1e-3
     """Smallest parameter norm the clipping assumes."""
     beta1: NonNegativeFloat = 0.9
+    """Decay of the momentum."""
     beta2: NonNegativeFloat = 0.999
+    """Decay of the mean squared gradient."""
     epsilon: NonNegativeFloat = 1e-20
+    """Term that keeps the division by the root of that mean finite."""

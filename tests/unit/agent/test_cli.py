@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -136,6 +137,19 @@ for command in {["", *COMMANDS]!r}:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "dream", "plot", "report"])
+def test_every_option_has_a_description(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    undescribed = re.findall(r"(--[\w.-]+) (?:[A-Z]+|\{[^ ]+\}) \((?:default|required)", text)
+    assert "(default: " in text
+    assert not undescribed
 
 
 def test_the_list_of_commands_is_that_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
