@@ -11,6 +11,9 @@ def robot(words: Sequence[str]) -> Job:
 
     program = "robodreamer robot"
     arguments = parser(program).parse_args(words)
+    from robodreamer_sim.compat import import_mujoco
+
+    import_mujoco()  # before anything else loads it: MUJOCO_GL may name what MuJoCo does not know
     from robodreamer_sim.robots.virtual_hardware.process import run
 
     return lambda: run(arguments, program)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from robodreamer.evaluation.policies import VectorPolicy
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.drive_summary import Z95, wilson_interval
+from robodreamer_sim.compat import import_mujoco
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.randomization import resolve
-from robodreamer_sim.randomization.sensors import delays_s
 from robodreamer_sim.vector.vector_env import TIMEOUT_S, VectorEnv
 
 EVALUATION_SEED = 1_000_003  # far from any training seed
@@ -109,6 +109,9 @@ def make_evaluation_envs(
     """
     options = EnvOptions.from_dict(contract.options)
     if randomize is not None:
+        import_mujoco()
+        from robodreamer_sim.randomization.sensors import delays_s
+
         randomization = resolve(randomize, contract.task)
         options = dataclasses.replace(options, randomize=randomization or "none")
         contract = dataclasses.replace(

@@ -275,3 +275,16 @@ def test_without_graphics_one_line_says_what_to_do(kind: str, tmp_path: Path) ->
     *_, words = (tmp_path / "log").read_text().splitlines()
     assert words.startswith("robodreamer: ")
     assert "apt-get install" in words or "unset MUJOCO_GL" in words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["robodreamer robot", "robodreamer_sim.robots.virtual_hardware"])
+def test_a_simulated_robot_without_graphics_says_what_to_do(module: str) -> None:
+    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "sim", "deploy"))
+    done = subprocess.run(
+        [sys.executable, "-m", *module.split(), "arm_reach", "--listen", "tcp://127.0.0.1:1"],
+        env=os.environ | {"PYTHONPATH": path, "MUJOCO_GL": "crayons"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "unset MUJOCO_GL" in done.stderr.splitlines()[-1]
