@@ -31,7 +31,7 @@ PYTEST := $(PY) -m pytest -n $(WORKERS) --dist worksteal
 # Tests start many interpreters: without compiled files each would compile the sources again.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-test: $(STAMP)  ## what every change must pass, about four minutes on two cores
+test: $(STAMP)  ## what every change must pass, about five minutes on two cores
 	$(PYTEST) -m 'not slow and not learns and not gpu and not hardware'
 
 test-all: $(STAMP)  ## everything that needs neither GPU nor robot, in depth, with coverage
