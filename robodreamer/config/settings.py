@@ -54,10 +54,3 @@ def _bounds(kind: type[Settings]) -> dict[str, Minimum]:
             if get_origin(part) is Annotated and isinstance(part.__metadata__[0], Minimum):
                 found[name] = part.__metadata__[0]
     return found
-
-
-def replaced(settings: Any, path: str, value: Any) -> Any:
-    """Return settings of which one, named as `network.depth`, has another value."""
-    first, _, rest = path.partition(".")
-    value = replaced(getattr(settings, first), rest, value) if rest else value
-    return dataclasses.replace(settings, **{first: value})

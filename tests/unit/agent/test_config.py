@@ -2,13 +2,13 @@
 
 import dataclasses
 import itertools
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from robodreamer.config import PRESETS, PROTOCOLS, SIZES, default_words, named_config
 from robodreamer.config.data import DataConfig
-from robodreamer.config.settings import Settings, replaced
+from robodreamer.config.settings import Settings
 from robodreamer_sim.options import RenderQuality
 
 CONFIG = named_config("fetch_reach", "debug", "dreamer_v3", "debug")
@@ -47,6 +47,13 @@ ACCEPTED = {
     "algorithm.loss_scales.images": 0.0,
     "minutes": None,
 }
+
+
+def replaced(settings: Any, path: str, value: Any) -> Any:
+    """Return settings of which one, named as `network.depth`, has another value."""
+    first, _, rest = path.partition(".")
+    value = replaced(getattr(settings, first), rest, value) if rest else value
+    return dataclasses.replace(settings, **{first: value})
 
 
 @pytest.mark.parametrize("name", REFUSED)
