@@ -19,6 +19,7 @@ from robodreamer.cli.main import main
 from robodreamer.export import export
 from robodreamer.export.folder import Origin
 from robodreamer.runs.checkpoint import Checkpoints
+from robodreamer.runs.files import FolderInUseError, locked
 from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import read_run
 from robodreamer.training import builder
@@ -105,6 +106,22 @@ def test_a_run_that_another_has_overtaken_while_it_was_built_is_refused(
     assert "holds a run already" in capsys.readouterr().err
     assert before
     assert content(run) == before
+
+
+def test_a_new_run_is_locked_before_a_byte_of_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, present = builder.write_run, list[list[Path]]()
+
+    def checked(folder: Path, *arguments: object) -> None:
+        with pytest.raises(FolderInUseError), locked(folder):
+            pass
+        present.append([path for path in folder.iterdir() if path.stat().st_size])
+        write(folder, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builder, "write_run", checked)
+    assert train(tmp_path / "run", *BLIND, "--steps=40", task=FINE) == 0
+    assert present == [[]]
 
 
 @contextmanager
