@@ -5,8 +5,10 @@ Importing this package costs no torch; the command line builds its help from it.
 
 from robodreamer.config.algorithm import AlgorithmConfig, LossScales
 from robodreamer.config.data import DataConfig
+from robodreamer.config.intrinsic import IntrinsicConfig
 from robodreamer.config.network import NetworkConfig
 from robodreamer.config.optimizer import OptimizerConfig
+from robodreamer.config.parts import PartsConfig
 from robodreamer.config.presets import (
     PRESETS,
     PROTOCOLS,
@@ -24,9 +26,11 @@ __all__ = [
     "SIZES",
     "AlgorithmConfig",
     "DataConfig",
+    "IntrinsicConfig",
     "LossScales",
     "NetworkConfig",
     "OptimizerConfig",
+    "PartsConfig",
     "TrainConfig",
     "choose",
     "default_words",

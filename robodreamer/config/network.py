@@ -1,8 +1,9 @@
 """Sizes of the networks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from robodreamer.config.parts import PartsConfig
 from robodreamer.config.settings import PositiveFloat, PositiveInt, Settings
 
 
@@ -61,6 +62,7 @@ class NetworkConfig(Settings):
     bin_limit: PositiveFloat = 20.0
     """The bins are spaced evenly in symlog space between minus and plus this. A small limit makes
     fine bins, which rewards of centimetres need (RESULTS.md)."""
+    parts: PartsConfig = field(default_factory=PartsConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

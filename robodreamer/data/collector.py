@@ -108,7 +108,8 @@ class Collector:
         inputs = {s.name: self._tensor(record[s.name]) for s in self.envs.contract.inputs}
         is_first = self._tensor(record["is_first"])
         inputs |= self._drop_frames(is_first)
-        self._carry = self.agent.act(self._carry, inputs, is_first, self.sampler)
+        carry = self.agent.act(self._carry, inputs, is_first, self.sampler)
+        self._carry = carry._replace(action=self.agent.explore(carry.action, self.sampler))
         action = self._carry.action.cpu()
         if not action.isfinite().all():
             raise TrainingDivergedError(f"the actions are not finite at step {self.num_steps:,}")

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from robodreamer.export.subgraphs import extract_subgraph
 from robodreamer.learning.agent import Agent
-from robodreamer.models.distributions import Categorical
+from robodreamer.models.action_distributions import Categorical
 from robodreamer.models.rssm import State
 from robodreamer_deploy.policy.graph_spec import GraphSpec
 
@@ -59,7 +59,8 @@ OUTPUTS = (
 class GivenNoise:
     """A `Sampler` whose noise is given: one tensor per draw, in the order the draws are made.
 
-    Gumbel noise for a class, standard normal noise for a normal; zeros are the mode.
+    Gumbel noise for a class, standard normal noise for a normal, and whatever else a distribution
+    draws with; zeros are the mode.
     """
 
     def __init__(self, *noises: Tensor) -> None:
@@ -74,6 +75,14 @@ class GivenNoise:
     ) -> Float[Tensor, "*batch A"]:
         """Return the mean, and the noise times the standard deviation."""
         return mean + std * next(self._noises)
+
+    def gumbel(self, like: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the next noise, which has to be Gumbel's."""
+        return next(self._noises).expand_as(like)
+
+    def uniform(self, like: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the next noise, which has to be uniform in (0, 1), or 0 for the mode."""
+        return next(self._noises).expand_as(like)
 
     def subset(self, total: int, count: int) -> Int[Tensor, " count"]:
         """Acting chooses no subset."""
@@ -111,7 +120,7 @@ class WholeStep(nn.Module):
         state, posterior = self.rssm.observe_step(
             State(deter, stoch), action_previous, tokens, is_first, GivenNoise(noise_stoch)
         )
-        prior = self.rssm.prior_log_probs(state.deter)
+        prior = self.rssm.prior_parameters(state.deter)
         stoch_prior = self.rssm.latent.sample(prior, GivenNoise(noise_stoch))
         distribution = self.actor(state.feature)
         action = distribution.sample(GivenNoise(noise_action)).clamp(-1.0, 1.0)

@@ -25,7 +25,7 @@ from robodreamer.export.torch_trace import (
     trace,
 )
 from robodreamer.learning.agent import Agent, Carry
-from robodreamer.models.distributions import Categorical
+from robodreamer.models.action_distributions import Categorical
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract, Signal
 from robodreamer_deploy.policy.policy import Noise
@@ -110,13 +110,12 @@ def revealing_noise(agent: Agent, state: State, generator: np.random.Generator) 
     in turns by every class, so that it falls when any probability is a little off.
     """
     distribution = agent.actor_critic.actor(state.feature)
+    count, size = distribution.mode.shape
     if isinstance(distribution, Categorical):
-        log_probs = distribution.log_probs.numpy()
-        count, size = log_probs.shape
-        return EDGE * np.eye(size, dtype=np.float32)[np.arange(count) % size] - log_probs
-    mean, std = (value.numpy() for value in distribution)
-    wanted = generator.uniform(-0.9, 0.9, mean.shape).astype(np.float32)
-    return (wanted - mean) / std
+        wanted = EDGE * np.eye(size, dtype=np.float32)[np.arange(count) % size]
+    else:
+        wanted = generator.uniform(-0.9, 0.9, (count, size)).astype(np.float32)
+    return distribution.noise_for(torch.from_numpy(wanted)).numpy()
 
 
 def random_observations(

@@ -14,7 +14,7 @@ import torch
 from robodreamer.evaluation.policies import AgentPolicy
 from robodreamer.export.graphs import GivenNoise
 from robodreamer.learning.agent import Agent, Carry
-from robodreamer.models.distributions import Categorical
+from robodreamer.models.action_distributions import Categorical
 from robodreamer.models.sampling import RandomSampler
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.golden import Golden
@@ -131,7 +131,7 @@ def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tu
         "tokens": tokens,
         "deter_next": state.deter,
         "stoch_next": state.stoch,
-        "prior_logits": model.rssm.prior_log_probs(state.deter),
+        "prior_logits": model.rssm.prior_parameters(state.deter),
         "posterior_logits": posterior,
         "action": action,
     }

@@ -1,16 +1,19 @@
 """Actor and critic, learned from trajectories that the world model imagines.
 
-    A_t = sg(R_t - v_t) / max(1, range(R))                                 advantage
-    actor:   maximise  A log pi  +  entropy                                REINFORCE
-    critic:  cross-entropy to R, and to the slow critic's prediction
+    A_t = sg(R_t - v_t) / S                                            advantage
+    actor:   maximise  A log pi  +  entropy                            REINFORCE
+             or        R / S     +  entropy                            dynamics backpropagation
+    critic:  likelihood of R, and of the slow critic's prediction
 
-Source: DreamerV3 (Hafner et al., 2025), "Critic learning" and "Actor learning"; R is the
-lambda-return of `returns`.
+Sources: DreamerV3 (Hafner et al., 2025), "Critic learning" and "Actor learning"; DreamerV1 (2020),
+eq. 7 and 8; DreamerV2 (2021), eq. 6, which mixes both. R and S are the returns and their range of
+`returns`.
 
 Shapes: N imagined trajectories, H horizon, B batch, T time, A action, F feature.
 """
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,11 +21,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.learning.returns import ReturnRange, lambda_return
-from robodreamer.models.distributions import Categorical, Normal
-from robodreamer.models.heads import Actor, TwoHotHead, make_actor
+from robodreamer.learning.returns import TARGETS, ReturnRange, Targets, lambda_return
+from robodreamer.models.action_distributions import ActionDistribution
+from robodreamer.models.heads import Actor, ScalarHead, make_actor, make_scalar_head
 from robodreamer.models.rssm import RSSM, State
 from robodreamer.models.sampling import Sampler
+from robodreamer.utils.freezing import frozen
 from robodreamer_deploy.contract import ActionSpec
 
 
@@ -40,24 +44,52 @@ class Imagined(NamedTuple):
 
 
 class ImaginedRewards(NamedTuple):
-    """The world model's predictions for imagined states; they carry no gradients."""
+    """The world model's predictions for imagined states.
+
+    They carry gradients to the states where the actor learns through the dynamics.
+    """
 
     reward: Float[Tensor, "N H1"]
     continuation: Float[Tensor, "N H1"]
     """Probability that the episode goes on after the step, discount included."""
 
+    def starting_with(self, continuation: Float[Tensor, " N"]) -> "ImaginedRewards":
+        """Return the same with the continuation of the first step replaced."""
+        rest = self.continuation[:, 1:]
+        return self._replace(continuation=torch.cat([continuation.unsqueeze(1), rest], 1))
 
-def reinforce(
-    policy: Normal | Categorical,
-    actions: Float[Tensor, "*batch A"],
-    advantage: Float[Tensor, "*batch"],
-) -> Float[Tensor, "*batch"]:
+
+class ImaginedActions(NamedTuple):
+    """Actions that are judged, the distributions they come from, and their judgement; time first.
+
+    All but the distribution and the action have shape (A, N), of A steps.
+    """
+
+    policy: ActionDistribution
+    action: Float[Tensor, "A N a"]
+    returns: Float[Tensor, "A N"]
+    """Returns after the action, divided by their range."""
+    advantage: Float[Tensor, "A N"]
+    """The same without the baseline; no gradient."""
+
+
+def reinforce(judged: ImaginedActions) -> Float[Tensor, "A N"]:
     """Return log pi(a) A, which makes better actions than expected likelier (Williams, 1992)."""
-    return policy.log_prob(actions) * advantage
+    return judged.policy.log_prob(judged.action.detach()) * judged.advantage
 
 
-ACTOR_GRADIENTS = {"reinforce": reinforce}
-"""Objectives that the actor maximises, entropy aside, by `AlgorithmConfig.actor_gradient`."""
+def backpropagate(judged: ImaginedActions) -> Float[Tensor, "A N"]:
+    """Return the returns themselves, whose gradient runs through the model (DreamerV1, eq. 7)."""
+    return judged.returns
+
+
+def mix(judged: ImaginedActions, share: float) -> Float[Tensor, "A N"]:
+    """Return the sum of both, `share` of it backpropagated (DreamerV2, eq. 6).
+
+    As in the reference, the log-probability also has a gradient through a continuous action.
+    """
+    likelihood = judged.policy.log_prob(judged.action) * judged.advantage
+    return share * judged.returns + (1 - share) * likelihood
 
 
 class ActorCritic(nn.Module):
@@ -73,9 +105,17 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.config = algorithm
         self.discount = 1 - 1 / algorithm.discount_horizon
-        self.actor_gradient = ACTOR_GRADIENTS[algorithm.actor_gradient]
+        self.make_targets = TARGETS[algorithm.returns]
+        gradient = algorithm.actor_gradient
+        if gradient == "auto":
+            gradient = "reinforce" if action.kind == "discrete" else "dynamics"
+        self.objective = self._objectives()[gradient]
+        self.uses_dynamics = gradient != "reinforce"
+        """True if the actor's gradient runs through the model."""
         self.actor: Actor = make_actor(feature_size, action, network, algorithm)
-        self.critic = TwoHotHead(feature_size, network, network.critic_layers)
+        self.critic: ScalarHead = make_scalar_head(
+            network.parts.critic, feature_size, network, network.critic_layers
+        )
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)  # noqa: FBT003
         self.return_range = ReturnRange(
             algorithm.return_rate,
@@ -83,66 +123,102 @@ class ActorCritic(nn.Module):
             algorithm.return_limit,
         )
 
-    @torch.no_grad()
+    def _objectives(self) -> dict[str, Callable[[ImaginedActions], Tensor]]:
+        """Return what the actor maximises, entropy aside, by `AlgorithmConfig.actor_gradient`."""
+        share = self.config.dynamics_share
+        return {
+            "reinforce": reinforce,
+            "dynamics": backpropagate,
+            "both": lambda judged: mix(judged, share),
+        }
+
     def imagine(self, rssm: RSSM, start: State, sampler: Sampler) -> Imagined:
         """Let the actor drive the model for H steps from N states, then choose one more action.
 
-        The states lie in memory time first, as `Imagined.feature` reads them.
+        The states lie in memory time first, as `Imagined.feature` reads them. They carry gradients
+        to the actions if the actor learns through the dynamics, never to the model.
         """
-        weights = rssm.core.cut_weights()
-        states, actions = [start], []
-        for _ in range(self.config.horizon):
-            actions.append(self.actor(states[-1].feature).sample(sampler))
-            states.append(rssm.imagine_step(states[-1], actions[-1], sampler, weights))
-        actions.append(self.actor(states[-1].feature).sample(sampler))
-        deter, stoch = (torch.stack(values).transpose(0, 1) for values in zip(*states, strict=True))
-        return Imagined(State(deter, stoch), torch.stack(actions, 1))
+        with torch.set_grad_enabled(self.uses_dynamics), frozen(rssm):
+            weights = rssm.core.cut_weights()
+            states, actions = [start], []
+            for _ in range(self.config.horizon):
+                actions.append(self._choose(states[-1], sampler))
+                states.append(rssm.imagine_step(states[-1], actions[-1], sampler, weights))
+            actions.append(self._choose(states[-1], sampler))
+            deter, stoch = (torch.stack(v).transpose(0, 1) for v in zip(*states, strict=True))
+            return Imagined(State(deter, stoch), torch.stack(actions, 1))
 
     def imagined_losses(
         self,
         imagined: Imagined,
         predicted: ImaginedRewards,
+        sampler: Sampler,
         is_known: Bool[Tensor, " N"] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
-        """Return the losses `policy` and `value` (N, H), the lambda-returns (N, H) and metrics.
+        """Return the losses `policy` (N, A) and `value` (N, C), the returns (N, C) and metrics.
 
         Only actor and critic receive gradients. Where `is_known` is given, they learn from the
         trajectories marked in it alone.
         """
-        feature = imagined.feature.detach()
-        value_logits = self.critic(feature)
-        value = self.critic.mean(value_logits.detach()).T  # bootstraps from the fast critic
-        returns = lambda_return(
+        outputs = self.critic(imagined.feature.detach())
+        value = self._return_value(imagined, outputs)
+        targets = self.make_targets(
             predicted.reward, predicted.continuation, value, self.config.return_lambda
         )
-        # Steps count by the probability that the episode gets there; the start's own is included,
-        # as in the reference, so that starts in terminal states count little.
-        weight = predicted.continuation.cumprod(1)[:, :-1]
+        returns = targets.returns.detach()
         # Trajectories whose start is unknown must not set the scale for the others either.
         counted = returns if is_known is None else returns[is_known]
-        scale = self.return_range.update(counted) if len(counted) else self.return_range.scale
+        scale = self.return_range.update(counted)
         magnitude = counted.abs() if len(counted) else returns.new_zeros(1)
-        # Divided by the range of returns, so that one entropy scale suits all tasks.
-        advantage = (returns - value[:, :-1]) / scale
+        losses, advantage = self._policy_loss(imagined, targets, scale, sampler)
+        steps = slice(targets.first, targets.first + returns.shape[1])
         value_loss = self._value_loss(
-            feature[:-1], value_logits[:-1], returns.T, self.config.slow_critic_scale
-        ).T
-        policy = self.actor(feature[:-1])
-        actions = imagined.actions[:, :-1].transpose(0, 1)
-        objective = self.actor_gradient(policy, actions, advantage.T)
-        objective = (objective + self.config.entropy_scale * policy.entropy()).T
-        losses = {"policy": -weight * objective, "value": weight * value_loss}
+            imagined.feature[steps].detach(),
+            outputs[steps],
+            returns.T,
+            self.config.slow_critic_scale,
+        )
+        losses["value"] = targets.weight * value_loss.T
         if is_known is not None:
             losses = {k: torch.where(is_known[:, None], loss, 0.0) for k, loss in losses.items()}
         metrics = {
             "return": returns.mean(),
-            "value": value.mean(),
+            "value": value.detach().mean(),
             "advantage_magnitude": advantage.abs().mean(),
-            "imagined_reward": predicted.reward.mean(),
+            "imagined_reward": predicted.reward.detach().mean(),
             "largest_return": magnitude.max(),
             "returns_beyond_bins": (magnitude > self.critic.reach).float().mean(),
         }
         return losses, returns, metrics
+
+    def _choose(self, state: State, sampler: Sampler) -> Float[Tensor, "N A"]:
+        """Let the actor act; its gradient does not run back through what it sees."""
+        return self.actor(state.feature.detach()).sample(sampler)
+
+    def _return_value(self, imagined: Imagined, outputs: Tensor) -> Float[Tensor, "N H1"]:
+        """Return the values that returns and baselines are made with; critics get no gradient."""
+        if self.config.return_critic == "slow":
+            return self.slow_critic.mean(self.slow_critic(imagined.feature)).T
+        if not self.uses_dynamics:  # the outputs for the critic's own loss serve here too
+            return self.critic.mean(outputs.detach()).T
+        with frozen(self.critic):
+            return self.critic.mean(self.critic(imagined.feature)).T
+
+    def _policy_loss(
+        self, imagined: Imagined, targets: Targets, scale: Tensor, sampler: Sampler
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "N A"]]:
+        """Return the actor's loss and the advantages, both (N, A)."""
+        # Divided by the range of returns, so that one entropy scale suits all tasks.
+        advantage = (targets.action_returns - targets.baseline).detach() / scale
+        num_steps = advantage.shape[1]
+        policy = self.actor(imagined.feature[:num_steps].detach())
+        actions = imagined.actions[:, :num_steps].transpose(0, 1)
+        objective = self.objective(
+            ImaginedActions(policy, actions, targets.action_returns.T / scale, advantage.T)
+        )
+        if self.config.entropy_scale:
+            objective = objective + self.config.entropy_scale * policy.entropy(sampler)
+        return {"policy": -targets.action_weight * objective.T}, advantage
 
     def replay_loss(
         self,
@@ -175,16 +251,28 @@ class ActorCritic(nn.Module):
         return (~is_last[:, :-1]).float() * loss
 
     @torch.no_grad()
-    def update_slow_critic(self) -> None:
-        """Move the slow critic a fraction `slow_critic_rate` of the way to the critic."""
+    def update_slow_critic(self, num_updates: int) -> None:
+        """Move the slow critic a fraction `slow_critic_rate` of the way to the critic.
+
+        It moves in every `slow_critic_every`-th update. Where it stands still in between, the first
+        move goes all the way, as in DreamerV2.
+
+        Args:
+            num_updates: Updates before this one.
+        """
+        if num_updates % self.config.slow_critic_every:
+            return
+        is_copy = self.config.slow_critic_every > 1 and num_updates == 0
         slow: list[Tensor] = list(self.slow_critic.parameters())
         fast: list[Tensor] = list(self.critic.parameters())
-        torch._foreach_lerp_(slow, fast, self.config.slow_critic_rate)
+        torch._foreach_lerp_(slow, fast, 1.0 if is_copy else self.config.slow_critic_rate)
 
     def _value_loss(
         self, feature: Tensor, logits: Tensor, target: Tensor, slow_scale: float
     ) -> Tensor:
         """Return the critic's loss against `target` and against the slow critic's prediction."""
+        if not slow_scale:
+            return self.critic.loss(logits, target)
         with torch.no_grad():
             slow = self.slow_critic.mean(self.slow_critic(feature))
         # Both targets in one call: they share the log-probabilities of the bins.

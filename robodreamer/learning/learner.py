@@ -11,11 +11,11 @@ from torch import Tensor
 
 from robodreamer.config import OptimizerConfig
 from robodreamer.learning.agent import Agent, Carry
-from robodreamer.learning.optim import LaProp
+from robodreamer.learning.optimizers import BEHAVIOR, MODEL, Optimizers
 from robodreamer.models.rssm import State
 from robodreamer.models.sampling import Sampler
 from robodreamer.models.target_masks import mask_targets
-from robodreamer.models.world_model import Sequence
+from robodreamer.models.world_model import Losses, Metrics, Sequence
 
 
 class Learner:
@@ -30,11 +30,11 @@ class Learner:
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.agent = agent
-        self.optimizer = LaProp(
-            agent.parameters(), optimizer, agent.actor_critic.actor.parameters()
-        )
+        self.optimizer = Optimizers(agent, optimizer)
         self.replay_context = replay_context
         self.compute_dtype = compute_dtype
+        self.num_updates = 0
+        """Updates so far."""
         self.has_unknown = False
         """Batches may hold rewards or privileged signals that are unknown; see `target_masks`."""
 
@@ -55,16 +55,39 @@ class Learner:
         if self.agent.camera_dropout is not None:
             is_valid = self.agent.camera_dropout.draw_sequence(sequence.is_first, sampler)
             sequence = sequence._replace(observation={**sequence.observation, **is_valid})
-        with _autocast(self.agent, self.compute_dtype):
-            losses, states, metrics = self.agent.losses(sequence, sampler)
-            total = self.agent.total_loss(losses)
-        self.optimizer.zero_grad()
-        total.backward()  # one sum, one backward pass: each loss has its gradients stopped inside
-        grad_norm = self.optimizer.step()
-        self.agent.actor_critic.update_slow_critic()  # after the step, so that it follows it
+        losses, states, metrics = self._descend(sequence, sampler)
+        # After the step, so that it follows it.
+        self.agent.actor_critic.update_slow_critic(self.num_updates)
+        self.agent.count_update()
+        self.num_updates += 1
         metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
-        metrics |= {"loss/total": total.detach(), "grad_norm": grad_norm}
         return metrics, {"deter": states.deter.detach(), "stoch": states.stoch.detach()}
+
+    def _descend(self, sequence: Sequence, sampler: Sampler) -> tuple[Losses, State, Metrics]:
+        """Take the optimizer's steps: all at once, or the world model's before it imagines."""
+        agent = self.agent
+        with self._autocast():
+            losses, states, metrics = agent.model_losses(sequence, sampler)
+            total = agent.total_loss(losses)
+        if agent.algorithm.model_first:
+            metrics["grad_norm"] = self.optimizer.step(total, MODEL)
+        with self._autocast():
+            behavior, behavior_metrics = agent.behavior_losses(sequence, states, sampler)
+            behavior_total = agent.total_loss(behavior)
+        if agent.algorithm.model_first:
+            metrics["behavior_grad_norm"] = self.optimizer.step(behavior_total, BEHAVIOR)
+            total = total.detach()
+        else:  # one sum, one backward pass: each loss has its gradients stopped inside
+            metrics["grad_norm"] = self.optimizer.step(total + behavior_total)
+        metrics["loss/total"] = (total + behavior_total).detach()
+        return losses | behavior, states, metrics | behavior_metrics
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        """Compute in reduced precision; parameters, norms and losses stay in float32."""
+        device, dtype = next(self.agent.parameters()).device.type, self.compute_dtype
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            yield
 
 
 def split_context(
@@ -100,11 +123,3 @@ def mask_unknown(sequence: Sequence, agent: Agent) -> Sequence:
         sequence.observation, sequence.reward, agent.contract.privileged
     )
     return sequence._replace(observation=observation, reward=reward, target_masks=target_masks)
-
-
-@contextmanager
-def _autocast(agent: Agent, dtype: torch.dtype) -> Iterator[None]:
-    """Compute in reduced precision; parameters, norms and losses stay in float32."""
-    device = next(agent.parameters()).device.type
-    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-        yield

@@ -1,17 +1,12 @@
-"""Distributions of actions, ends, rewards and values, and the transforms of their numbers.
+"""Distributions of ends, rewards and values, and the transforms of their numbers.
 
-Shapes: A action, N bins, M targets; `*batch` is any leading axes.
+Shapes: N bins, M targets; `*batch` is any leading axes.
 """
-
-import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-
-from robodreamer.models.sampling import ModeSampler, Sampler
 
 
 def symlog(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -22,56 +17,6 @@ def symlog(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def symexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Invert `symlog`."""
     return torch.sign(x) * torch.expm1(torch.abs(x))
-
-
-class Normal(NamedTuple):
-    """Independent normals over the action; they are not squashed, because the environment clips."""
-
-    mean: Float[Tensor, "*batch A"]
-    std: Float[Tensor, "*batch A"]
-
-    def sample(self, sampler: Sampler) -> Float[Tensor, "*batch A"]:
-        """Draw an action."""
-        return sampler.normal(self.mean, self.std)
-
-    @property
-    def mode(self) -> Float[Tensor, "*batch A"]:
-        """Most likely action, the mean."""
-        return self.mean
-
-    def log_prob(self, action: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
-        """Return the log-density, summed over the action."""
-        scaled = (action - self.mean) / self.std
-        each = -0.5 * scaled.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
-        return each.sum(-1)
-
-    def entropy(self) -> Float[Tensor, "*batch"]:
-        """Return the entropy in nats, summed over the action."""
-        return (self.std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-
-
-class Categorical(NamedTuple):
-    """Distribution over A actions, as one-hot vectors, without uniform mix."""
-
-    log_probs: Float[Tensor, "*batch A"]
-
-    def sample(self, sampler: Sampler) -> Float[Tensor, "*batch A"]:
-        """Draw a one-hot action; no gradient."""
-        choice = sampler.category(self.log_probs.detach().exp())
-        return F.one_hot(choice, self.log_probs.shape[-1]).to(self.log_probs.dtype)
-
-    @property
-    def mode(self) -> Float[Tensor, "*batch A"]:
-        """Most likely action, one-hot."""
-        return self.sample(ModeSampler())
-
-    def log_prob(self, action: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
-        """Return the log-probability of a one-hot action."""
-        return (self.log_probs * action).sum(-1)
-
-    def entropy(self) -> Float[Tensor, "*batch"]:
-        """Return the entropy in nats."""
-        return -(self.log_probs.exp() * self.log_probs).sum(-1)
 
 
 def bernoulli_loss(

@@ -23,24 +23,27 @@ from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
 from robodreamer.models.distributions import symexp, symlog
-from robodreamer.models.layers import MLP, ConvStage
+from robodreamer.models.layers import MLP, ConvStage, camera_style, layer_style
+from robodreamer.models.valid_cnn import ValidCameraEncoder
 from robodreamer_deploy.contract import Signal, validity_name
 
 MIN_SIDE, MAX_SIDE = 3, 16  # of the last feature map; the reference's is 4 (64 pixels, 4 stages)
 
 
 class VectorScale(nn.Module):
-    """Map between a measurement's own unit and the network's, the symlog of a scaled value.
+    """Map between a measurement's own unit and the network's.
 
     A signal's range in the contract, if it has one, becomes [-1, 1] first, so that centimetres
-    weigh as much as radians; without a range the value is not scaled, as in the reference.
+    weigh as much as radians; without a range the value is not scaled, as in the reference. Then it
+    is compressed by symlog, or left `raw`.
     """
 
     center: Tensor
     half_range: Tensor
 
-    def __init__(self, signal: Signal) -> None:
+    def __init__(self, signal: Signal, transform: str = "symlog") -> None:
         super().__init__()
+        self.is_compressed = transform == "symlog"
         low, high = torch.tensor(-1.0), torch.tensor(1.0)
         if signal.low is not None and signal.high is not None:
             low, high = (torch.tensor(v).reshape(signal.shape) for v in (signal.low, signal.high))
@@ -49,11 +52,13 @@ class VectorScale(nn.Module):
 
     def forward(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Convert a measurement (*batch, ...) to the scale of inputs and predictions."""
-        return symlog((value - self.center) / self.half_range)
+        scaled = (value - self.center) / self.half_range
+        return symlog(scaled) if self.is_compressed else scaled
 
     def inverse(self, scaled: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Convert a prediction to the signal's unit."""
-        return symexp(scaled) * self.half_range + self.center
+        value = symexp(scaled) if self.is_compressed else scaled
+        return value * self.half_range + self.center
 
 
 class VectorInput(nn.Module):
@@ -63,10 +68,10 @@ class VectorInput(nn.Module):
     for a class, as in the reference.
     """
 
-    def __init__(self, signals: Sequence[Signal]) -> None:
+    def __init__(self, signals: Sequence[Signal], transform: str = "symlog") -> None:
         super().__init__()
         self.signals = sorted(signals, key=lambda signal: signal.name)
-        self.scales = nn.ModuleList(VectorScale(signal) for signal in self.signals)
+        self.scales = nn.ModuleList(VectorScale(signal, transform) for signal in self.signals)
         self.size = sum(prod(s.shape) * max(1, s.num_classes) for s in self.signals)
 
     def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch V"]:
@@ -99,7 +104,13 @@ class CameraEncoder(nn.Module):
         channels += [network.depth * factor for factor in multipliers]
         self.stages = nn.Sequential(
             *(
-                ConvStage(before, after, network.kernel, stride=network.pooling == "stride")
+                ConvStage(
+                    before,
+                    after,
+                    network.kernel,
+                    stride=network.pooling == "stride",
+                    style=camera_style(network.parts),
+                )
                 for before, after in pairwise(channels)
             )
         )
@@ -139,14 +150,18 @@ class Encoder(nn.Module):
         self.size = 0
         self.vectors = None
         if vectors:
-            vector_input = VectorInput(vectors)
-            mlp = MLP(vector_input.size, network.units, network.encoder_layers)
+            vector_input = VectorInput(vectors, network.parts.vectors)
+            style = layer_style(network.parts)
+            mlp = MLP(vector_input.size, network.units, network.encoder_layers, style)
             self.vectors = nn.Sequential(vector_input, mlp)
             self.size += network.units
         cameras = nn.ModuleDict(
-            {size: CameraEncoder(group, network) for size, group in group_by_size(signals).items()}
+            {
+                size: make_camera_encoder(group, network)
+                for size, group in group_by_size(signals).items()
+            }
         )
-        self.cameras = cast("Mapping[str, CameraEncoder]", cameras)
+        self.cameras = cast("Mapping[str, CameraEncoder | ValidCameraEncoder]", cameras)
         self.size += sum(camera.size for camera in self.cameras.values())
         images = sorted(signal.name for signal in signals if signal.is_image)
         self.validity = {name: validity_name(name) for name in images if reads_validity}
@@ -177,6 +192,15 @@ class Encoder(nn.Module):
             else bit
             for image, bit in bits.items()
         }
+
+
+def make_camera_encoder(
+    signals: Sequence[Signal], network: NetworkConfig
+) -> CameraEncoder | ValidCameraEncoder:
+    """Build the encoder that `network.parts` names, for cameras of one size."""
+    if network.parts.camera == "valid":
+        return ValidCameraEncoder(signals, network, camera_style(network.parts))
+    return CameraEncoder(signals, network)
 
 
 def group_by_size(signals: Sequence[Signal]) -> dict[str, list[Signal]]:

@@ -3,21 +3,28 @@
 Shapes: F feature, N bins, A action; `*batch` is any leading axes.
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.models.distributions import (
+from robodreamer.models.action_distributions import (
     Categorical,
     Normal,
+    TanhNormal,
+    TruncatedNormal,
+)
+from robodreamer.models.distributions import (
     bernoulli_loss,
     symexp_bins,
     twohot_loss,
     twohot_losses,
     twohot_mean,
 )
-from robodreamer.models.layers import MLP, Linear
+from robodreamer.models.layers import MLP, Linear, layer_style
 from robodreamer_deploy.contract import ActionSpec
 
 POLICY_OUTPUT_SCALE = 0.01  # the reference's: an untrained policy has a mean close to 0
@@ -34,7 +41,7 @@ class TwoHotHead(nn.Module):
 
     def __init__(self, feature_size: int, network: NetworkConfig, layers: int) -> None:
         super().__init__()
-        self.mlp = MLP(feature_size, network.units, layers)
+        self.mlp = MLP(feature_size, network.units, layers, layer_style(network.parts))
         # Zeros, as in the reference: rewards and values that are imagined at random early on would
         # teach the actor something that has to be unlearned.
         self.output = Linear(network.units, network.bins, scale=0.0)
@@ -67,13 +74,60 @@ class TwoHotHead(nn.Module):
         return twohot_losses(logits, targets.detach(), self.bins)
 
 
+class NormalHead(nn.Module):
+    """Predictor of a number as the mean of a normal with unit deviation (DreamerV1, V2)."""
+
+    def __init__(self, feature_size: int, network: NetworkConfig, layers: int) -> None:
+        super().__init__()
+        style = layer_style(network.parts)
+        self.mlp = MLP(feature_size, network.units, layers, style)
+        self.output = Linear(network.units, 1, initializer=style.initializer)
+
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch 1"]:
+        """Return the mean, for `mean` and `loss`."""
+        return self.output(self.mlp(feature)).float()
+
+    @property
+    def reach(self) -> Float[Tensor, ""]:
+        """Largest number that can be predicted: there is none."""
+        return torch.tensor(math.inf)
+
+    def mean(self, outputs: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch"]:
+        """Return the predicted number."""
+        return outputs.squeeze(-1)
+
+    def loss(
+        self, outputs: Float[Tensor, "*batch 1"], target: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Return minus the log-density of `target`, which carries no gradient."""
+        return self.losses(outputs, target.unsqueeze(-1)).squeeze(-1)
+
+    def losses(
+        self, outputs: Float[Tensor, "*batch 1"], targets: Float[Tensor, "*batch M"]
+    ) -> Float[Tensor, "*batch M"]:
+        """Return minus the log-density of each of M targets, which carry no gradient."""
+        return 0.5 * (outputs - targets.detach()).square() + 0.5 * math.log(2 * math.pi)
+
+
+ScalarHead = TwoHotHead | NormalHead
+
+
+def make_scalar_head(
+    kind: str, feature_size: int, network: NetworkConfig, layers: int
+) -> ScalarHead:
+    """Build the predictor of a number that `PartsConfig.reward` or `critic` names."""
+    heads = {"twohot": TwoHotHead, "normal": NormalHead}
+    return heads[kind](feature_size, network, layers)
+
+
 class ContinueHead(nn.Module):
     """Predictor of the probability that the episode goes on, discount included."""
 
-    def __init__(self, feature_size: int, units: int, layers: int) -> None:
+    def __init__(self, feature_size: int, network: NetworkConfig, layers: int) -> None:
         super().__init__()
-        self.mlp = MLP(feature_size, units, layers)
-        self.output = Linear(units, 1)
+        style = layer_style(network.parts)
+        self.mlp = MLP(feature_size, network.units, layers, style)
+        self.output = Linear(network.units, 1, initializer=style.initializer)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """Return the logit."""
@@ -87,7 +141,7 @@ class ContinueHead(nn.Module):
 
 
 class ContinuousActor(nn.Module):
-    """Actor with a normal distribution: mean in (-1, 1), bounded deviation, not squashed."""
+    """Actor with independent distributions over the action's elements, each of two parameters."""
 
     def __init__(
         self,
@@ -97,15 +151,28 @@ class ContinuousActor(nn.Module):
         algorithm: AlgorithmConfig,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(feature_size, network.units, network.actor_layers)
-        self.mean = Linear(network.units, action_size, POLICY_OUTPUT_SCALE)
-        self.std = Linear(network.units, action_size, POLICY_OUTPUT_SCALE)
+        parts, scale = network.parts, ACTOR_OUTPUT_SCALES[network.parts.actor]
+        self.mlp = MLP(feature_size, network.units, network.actor_layers, layer_style(parts))
+        self.mean = Linear(network.units, action_size, scale, initializer=parts.initializer)
+        self.std = Linear(network.units, action_size, scale, initializer=parts.initializer)
         self.min_std, self.max_std = algorithm.min_std, algorithm.max_std
+        self.kind = parts.actor
 
-    def forward(self, feature: Float[Tensor, "*batch F"]) -> Normal:
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> Normal | TanhNormal | TruncatedNormal:
         """Return the distribution of actions."""
         x = self.mlp(feature)
-        return bounded_normal(self.mean(x), self.std(x), self.min_std, self.max_std)
+        raw_mean, raw_std = self.mean(x).float(), self.std(x).float()
+        if self.kind == "tanh_normal":
+            return tanh_normal(raw_mean, raw_std, self.min_std)
+        if self.kind == "truncated_normal":
+            return truncated_normal(raw_mean, raw_std, self.min_std)
+        return bounded_normal(raw_mean, raw_std, self.min_std, self.max_std)
+
+
+ACTOR_OUTPUT_SCALES = {
+    "normal": POLICY_OUTPUT_SCALE, "tanh_normal": 1.0, "truncated_normal": 1.0,
+}  # fmt: skip
+"""Scale of the first weights of the output layer, by `PartsConfig.actor`, as in each original."""
 
 
 class DiscreteActor(nn.Module):
@@ -113,8 +180,9 @@ class DiscreteActor(nn.Module):
 
     def __init__(self, feature_size: int, action_size: int, network: NetworkConfig) -> None:
         super().__init__()
-        self.mlp = MLP(feature_size, network.units, network.actor_layers)
-        self.output = Linear(network.units, action_size, POLICY_OUTPUT_SCALE)
+        parts, scale = network.parts, ACTOR_OUTPUT_SCALES[network.parts.actor]
+        self.mlp = MLP(feature_size, network.units, network.actor_layers, layer_style(parts))
+        self.output = Linear(network.units, action_size, scale, initializer=parts.initializer)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Categorical:
         """Return the distribution of actions."""
@@ -131,6 +199,36 @@ def make_actor(
     if action.kind == "discrete":
         return DiscreteActor(feature_size, action.size, network)
     return ContinuousActor(feature_size, action.size, network, algorithm)
+
+
+def tanh_normal(
+    raw_mean: Float[Tensor, "*batch A"],
+    raw_std: Float[Tensor, "*batch A"],
+    min_std: float,
+) -> TanhNormal:
+    """Return DreamerV1's: mean 5 tanh(raw / 5), deviation softplus(raw + ln(e^5 - 1)) + `min_std`.
+
+    An untrained actor has a deviation of 5 before tanh: nearly all of its actions are at a limit.
+    """
+    std = F.softplus(raw_std + math.log(math.expm1(TANH_STD))) + min_std
+    return TanhNormal(TANH_LIMIT * torch.tanh(raw_mean / TANH_LIMIT), std)
+
+
+TANH_LIMIT = 5.0
+"""Largest mean before tanh (DreamerV1, `ActionDecoder`)."""
+TANH_STD = 5.0
+"""Deviation before tanh of an untrained actor."""
+
+
+def truncated_normal(
+    raw_mean: Float[Tensor, "*batch A"],
+    raw_std: Float[Tensor, "*batch A"],
+    min_std: float,
+    init_std: float = 0.0,
+) -> TruncatedNormal:
+    """Return DreamerV2's: location tanh(raw), deviation 2 sigmoid((raw + `init_std`) / 2) + min."""
+    std = 2 * torch.sigmoid((raw_std + init_std) / 2) + min_std
+    return TruncatedNormal(torch.tanh(raw_mean), std)
 
 
 def bounded_normal(

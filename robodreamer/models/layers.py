@@ -1,12 +1,12 @@
 """Building blocks of every network: layers, norms and the block GRU.
 
-Weights start as in DreamerV3: normal, truncated at two sigma, scaled by the fan-in; biases zero,
-norm scales one. Pictures travel channels-last, (N, H, W, C), from end to end.
+A `LayerStyle` says which norm, activation and first weights a stack is made of. Biases start at
+zero, norm scales at one. Pictures travel channels-last, (N, H, W, C), from end to end.
 
 Shapes: D deter, G blocks, H hidden; `*batch` is any leading axes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
@@ -15,8 +15,34 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from robodreamer.config import PartsConfig
+
 TRUNCATION_SCALE = 1.1368  # restores unit variance after truncation at two sigma
 NORM_EPSILON = 1e-4  # the reference's; 1e-8 would change outputs where activations are small
+LAYER_NORM_EPSILON = 1e-3  # DreamerV2's, Keras' default
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "elu": F.elu, "relu": F.relu}
+
+
+class LayerStyle(NamedTuple):
+    """Norm, activation and first weights of a stack of layers; defaults are DreamerV3's."""
+
+    norm: str = "rms"
+    activation: str = "silu"
+    initializer: str = "truncated_normal"
+
+
+V3_STYLE = LayerStyle()
+
+
+def layer_style(parts: PartsConfig) -> LayerStyle:
+    """Return the style of all layers but the camera's."""
+    return LayerStyle(parts.norm, parts.activation, parts.initializer)
+
+
+def camera_style(parts: PartsConfig) -> LayerStyle:
+    """Return the style of the camera's layers."""
+    return LayerStyle(parts.norm, parts.camera_activation, parts.initializer)
 
 
 def init_weight(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
@@ -27,12 +53,29 @@ def init_weight(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
 
 
 class Linear(nn.Linear):
-    """Linear layer with Dreamer's initialisation; `scale` 0 starts it at zero."""
+    """Linear layer that starts as DreamerV3's, or glorot-uniform; `scale` 0 starts it at zero."""
 
-    def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        scale: float = 1.0,
+        *,
+        initializer: str = V3_STYLE.initializer,
+    ) -> None:
         super().__init__(in_features, out_features)
-        init_weight(self.weight, in_features, scale)
+        if initializer == "glorot":
+            nn.init.xavier_uniform_(self.weight, gain=scale)
+        else:
+            init_weight(self.weight, in_features, scale)
         nn.init.zeros_(self.bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm over the last axis, in float32 (Ba et al., 2016)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, eps=LAYER_NORM_EPSILON)
 
 
 class RMSNorm(nn.Module):
@@ -118,26 +161,43 @@ def join(slices: Float[Tensor, "G N i"]) -> Float[Tensor, "N I"]:
     return slices.transpose(0, 1).flatten(1)
 
 
-class Layer(nn.Module):
-    """Linear, RMSNorm, SiLU."""
+def make_norm(kind: str, size: int) -> nn.Module:
+    """Return a norm over the last axis, by its name in `PartsConfig.norm`."""
+    norms: dict[str, Callable[[int], nn.Module]] = {
+        "rms": RMSNorm,
+        "layer": LayerNorm,
+        "none": lambda _: nn.Identity(),
+    }
+    return norms[kind](size)
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+
+class Layer(nn.Module):
+    """Linear, norm, activation."""
+
+    def __init__(self, in_features: int, out_features: int, style: LayerStyle = V3_STYLE) -> None:
         super().__init__()
-        self.linear = Linear(in_features, out_features)
-        self.norm = RMSNorm(out_features)
+        self.linear = Linear(in_features, out_features, initializer=style.initializer)
+        self.norm = make_norm(style.norm, out_features)
+        self.activation = ACTIVATIONS[style.activation]
 
     def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
         """Apply the layer."""
-        return F.silu(self.norm(self.linear(x)))
+        return self.activate(self.linear(x))
+
+    def activate(self, x: Float[Tensor, "*batch O"]) -> Float[Tensor, "*batch O"]:
+        """Apply norm and activation to a product that the caller has made of the weight's parts."""
+        return self.activation(self.norm(x))
 
 
 class MLP(nn.Module):
     """Stack of hidden layers; the output layer, if any, belongs to the head that owns it."""
 
-    def __init__(self, in_features: int, units: int, layers: int) -> None:
+    def __init__(
+        self, in_features: int, units: int, layers: int, style: LayerStyle = V3_STYLE
+    ) -> None:
         super().__init__()
         sizes = [in_features] + [units] * layers
-        stack = nn.ModuleList(Layer(a, b) for a, b in pairwise(sizes))
+        stack = nn.ModuleList(Layer(a, b, style) for a, b in pairwise(sizes))
         self.layers = cast("Sequence[Layer]", stack)
 
     def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
@@ -154,11 +214,20 @@ class ConvStage(nn.Module):
     quarter.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: bool,
+        style: LayerStyle = V3_STYLE,
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
-        self.norm = RMSNorm(out_channels)
+        self.norm = make_norm(style.norm, out_channels)
+        self.activation = ACTIVATIONS[style.activation]
         init_weight(self.conv.weight, in_channels * kernel**2)
         assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
@@ -171,7 +240,7 @@ class ConvStage(nn.Module):
             x = F.conv2d(x, conv.weight, conv.bias, stride=2)
         else:
             x = F.max_pool2d(conv(x.permute(0, 3, 1, 2)), 2)
-        return F.silu(self.norm(x.permute(0, 2, 3, 1)))
+        return self.activation(self.norm(x.permute(0, 2, 3, 1)))
 
 
 class UpsampleConv(nn.Module):
@@ -231,17 +300,25 @@ class BlockGRU(nn.Module):
         action: Float[Tensor, "H D"]
 
     def __init__(
-        self, deter: int, stoch: int, action: int, hidden: int, blocks: int, layers: int
+        self,
+        deter: int,
+        stoch: int,
+        action: int,
+        hidden: int,
+        blocks: int,
+        layers: int,
+        style: LayerStyle = V3_STYLE,
     ) -> None:
         super().__init__()
-        self.deter_input = Layer(deter, hidden)
-        self.stoch_input = Layer(stoch, hidden)
-        self.action_input = Layer(action, hidden)
+        self.deter_input = Layer(deter, hidden, style)
+        self.stoch_input = Layer(stoch, hidden, style)
+        self.action_input = Layer(action, hidden, style)
         inputs = [deter + 3 * hidden * blocks] + [deter] * (layers - 1)
         stack = nn.ModuleList(BlockLinear(size, deter, blocks) for size in inputs)
         self.hidden = cast("Sequence[BlockLinear]", stack)
-        norms = nn.ModuleList(RMSNorm(deter) for _ in inputs)
-        self.hidden_norms = cast("Sequence[RMSNorm]", norms)
+        norms = nn.ModuleList(make_norm(style.norm, deter) for _ in inputs)
+        self.hidden_norms = cast("Sequence[nn.Module]", norms)
+        self.activation = ACTIVATIONS[style.activation]
         self.gates = BlockLinear(deter, 3 * deter, blocks)
 
     def cut_weights(self) -> Weights:
@@ -274,9 +351,9 @@ class BlockGRU(nn.Module):
         inputs = torch.cat([self.deter_input(deter), self.stoch_input(stoch)], -1)
         x = torch.addmm(projected_action, inputs, weights.inputs)
         old = cut(deter, self.gates.blocks)
-        x = F.silu(self.hidden_norms[0](x + join(torch.bmm(old, weights.deter))))
+        x = self.activation(self.hidden_norms[0](x + join(torch.bmm(old, weights.deter))))
         for layer, norm in zip(self.hidden[1:], self.hidden_norms[1:], strict=True):
-            x = F.silu(norm(layer(x)))
+            x = self.activation(norm(layer(x)))
         gates = self.gates.by_block(cut(x, self.gates.blocks)).unflatten(-1, (3, -1))
         reset, candidate, update = gates.unbind(-2)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)

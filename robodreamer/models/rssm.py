@@ -10,7 +10,8 @@ A state is a deterministic memory h and a set of latent variables z, which have 
 traces `observe_step`; `observe` computes the same, with all that does not depend on the state
 hoisted out of the loop. Source: DreamerV3 (Hafner et al., 2025), "World model learning".
 
-Shapes: B batch, T time, A action, E tokens, D deter, S stoch variables, K classes, F feature.
+Shapes: B batch, T time, A action, E tokens, D deter, S latent variables with K elements and P
+parameters each (`latents`), H hidden, F feature.
 """
 
 from typing import NamedTuple
@@ -21,8 +22,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
+from robodreamer.models.cells import Weights as CellWeights
+from robodreamer.models.cells import make_cell
 from robodreamer.models.latents import Latent
-from robodreamer.models.layers import MLP, BlockGRU, Linear
+from robodreamer.models.layers import MLP, Linear, layer_style
 from robodreamer.models.sampling import Sampler
 
 
@@ -45,20 +48,21 @@ class State(NamedTuple):
 class Inputs(NamedTuple):
     """Action and tokens of one step, already multiplied by their weights."""
 
-    action: Float[Tensor, "*batch D"]
+    action: Tensor
+    """As the cell projects it."""
     tokens: Float[Tensor, "*batch H"]
 
 
 class Weights(NamedTuple):
     """Weights cut by their inputs; made once per sequence."""
 
-    core: BlockGRU.Weights
+    core: CellWeights
     posterior: Float[Tensor, "H D"]
     """Part of the posterior's first layer that multiplies deter."""
 
 
 class RSSM(nn.Module):
-    """RSSM with a block GRU, as in DreamerV3, and an exchangeable family of latents."""
+    """RSSM with an exchangeable recurrent cell and an exchangeable family of latents."""
 
     def __init__(
         self, network: NetworkConfig, latent: Latent, token_size: int, action_size: int
@@ -66,18 +70,18 @@ class RSSM(nn.Module):
         super().__init__()
         self.latent = latent
         self.deter_size = network.deter
-        self.core = BlockGRU(
-            network.deter,
-            latent.num_outputs,
-            action_size,
-            network.hidden,
-            network.blocks,
-            network.dynamics_layers,
+        self.core = make_cell(network, latent.size, action_size)
+        style = layer_style(network.parts)
+        self.prior = MLP(network.deter, network.hidden, network.prior_layers, style)
+        self.prior_output = Linear(
+            network.hidden, latent.num_outputs, initializer=style.initializer
         )
-        self.prior = MLP(network.deter, network.hidden, network.prior_layers)
-        self.prior_output = Linear(network.hidden, latent.num_outputs)
-        self.posterior = MLP(network.deter + token_size, network.hidden, network.posterior_layers)
-        self.posterior_output = Linear(network.hidden, latent.num_outputs)
+        self.posterior = MLP(
+            network.deter + token_size, network.hidden, network.posterior_layers, style
+        )
+        self.posterior_output = Linear(
+            network.hidden, latent.num_outputs, initializer=style.initializer
+        )
 
     def initial(self, batch_size: int) -> State:
         """Return the all-zero state that every episode starts from."""
@@ -91,8 +95,8 @@ class RSSM(nn.Module):
         tokens: Float[Tensor, "B T E"],
         is_first: Bool[Tensor, "B T"],
         sampler: Sampler,
-    ) -> tuple[State, Float[Tensor, "B T S K"]]:
-        """Filter a recorded sequence; return posterior states (B, T, ...) and log-probabilities.
+    ) -> tuple[State, Float[Tensor, "B T S P"]]:
+        """Filter a recorded sequence; return posterior states (B, T, ...) and parameters.
 
         `actions[:, t]` led to `tokens[:, t]`. Where `is_first` is set, the action and the incoming
         state belong to another episode and are zeroed.
@@ -115,7 +119,7 @@ class RSSM(nn.Module):
         tokens: Float[Tensor, "B E"],
         is_first: Bool[Tensor, " B"],
         sampler: Sampler,
-    ) -> tuple[State, Float[Tensor, "B S K"]]:
+    ) -> tuple[State, Float[Tensor, "B S P"]]:
         """Advance one step with an observation; one step of `observe`."""
         weights = self._cut_weights()
         inputs = self._project(action, tokens, is_first, weights)
@@ -126,7 +130,7 @@ class RSSM(nn.Module):
         state: State,
         action: Float[Tensor, "B A"],
         sampler: Sampler,
-        weights: BlockGRU.Weights | None = None,
+        weights: CellWeights | None = None,
     ) -> State:
         """Advance one step without an observation, on the prior alone.
 
@@ -134,11 +138,11 @@ class RSSM(nn.Module):
         """
         weights = weights or self.core.cut_weights()
         deter = self._advance(state, self.core.project_action(action, weights), weights)
-        return State(deter, self.latent.sample(self.prior_log_probs(deter), sampler))
+        return State(deter, self.latent.sample(self.prior_parameters(deter), sampler))
 
-    def prior_log_probs(self, deter: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch S K"]:
-        """Return log-probabilities of the latents before the observation."""
-        return self.latent.log_probs(self.prior_output(self.prior(deter)))
+    def prior_parameters(self, deter: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch S P"]:
+        """Return the parameters of the latents' distribution before the observation."""
+        return self.latent.parameters_of(self.prior_output(self.prior(deter)))
 
     def _cut_weights(self) -> Weights:
         first = self.posterior.layers[0].linear
@@ -162,22 +166,22 @@ class RSSM(nn.Module):
         is_first: Bool[Tensor, " B"],
         weights: Weights,
         sampler: Sampler,
-    ) -> tuple[State, Float[Tensor, "B S K"]]:
+    ) -> tuple[State, Float[Tensor, "B S P"]]:
         state = State(mask_state(state.deter, is_first), mask_state(state.stoch, is_first))
         deter = self._advance(state, inputs.action, weights.core)
-        posterior = self._posterior_log_probs(inputs.tokens + F.linear(deter, weights.posterior))
+        posterior = self._posterior_parameters(inputs.tokens + F.linear(deter, weights.posterior))
         return State(deter, self.latent.sample(posterior, sampler)), posterior
 
-    def _advance(self, state: State, projected_action: Tensor, weights: BlockGRU.Weights) -> Tensor:
+    def _advance(self, state: State, projected_action: Tensor, weights: CellWeights) -> Tensor:
         return self.core(state.deter, state.stoch.flatten(-2), projected_action, weights)
 
-    def _posterior_log_probs(self, x: Float[Tensor, "B H"]) -> Float[Tensor, "B S K"]:
-        """Return the posterior's log-probabilities from the output of its first linear layer."""
+    def _posterior_parameters(self, x: Float[Tensor, "B H"]) -> Float[Tensor, "B S P"]:
+        """Return the posterior's parameters from the output of its first linear layer."""
         first, *others = self.posterior.layers
-        x = F.silu(first.norm(x))
+        x = first.activate(x)
         for layer in others:
             x = layer(x)
-        return self.latent.log_probs(self.posterior_output(x))
+        return self.latent.parameters_of(self.posterior_output(x))
 
 
 def stack_time(states: list[State]) -> State:

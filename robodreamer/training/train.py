@@ -22,7 +22,7 @@ from robodreamer.training.viewer import Viewer
 
 @dataclass(kw_only=True)
 class Session:
-    """Parts of a run, and the number of updates it has done."""
+    """Parts of a run."""
 
     config: TrainConfig
     learner: Learner
@@ -34,7 +34,11 @@ class Session:
     checkpoints: Checkpoints
     reporter: Reporter
     viewer: Viewer | None = None
-    updates: int = 0
+
+    @property
+    def updates(self) -> int:
+        """Updates that the run has done."""
+        return self.learner.num_updates
 
 
 def train(session: Session) -> bool:
@@ -80,7 +84,6 @@ def advance(session: Session, *, end_episodes: bool = False) -> None:
         metrics, latents = session.learner.update(sequences, session.sampler)
         replay.write_latents(batch, latents, config.replay_context)
         reporter.means.add(metrics)
-        session.updates += 1
 
 
 def save(session: Session, *, wait: bool, first_episodes: list[int] | None = None) -> None:
@@ -117,6 +120,6 @@ def restore(session: Session, loaded: LoadedCheckpoint) -> None:
     session.sampler.generator.set_state(tensors["random"]["sampler"])
     session.learner.has_unknown = state["has_unknown"]
     session.collector.largest_reward = state["largest_reward"]
-    session.updates = state["updates"]
+    session.learner.num_updates = state["updates"]
     session.reporter.episodes.extend(Episode(*episode) for episode in state["episodes"])
     session.schedule.resume(session.replay.num_steps, state["seconds"])

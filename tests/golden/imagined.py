@@ -6,7 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robodreamer.learning.actor_critic import ActorCritic, Imagined, ImaginedRewards
-from robodreamer.models.distributions import Categorical, Normal
+from robodreamer.models.action_distributions import ActionDistribution, Categorical
+from robodreamer.models.sampling import ModeSampler
 
 
 class ImaginedReport(NamedTuple):
@@ -14,7 +15,7 @@ class ImaginedReport(NamedTuple):
 
     losses: dict[str, Tensor]
     returns: Tensor
-    policy: Normal | Categorical
+    policy: ActionDistribution
     parts: dict[str, Tensor]
     metrics: dict[str, Tensor]
 
@@ -23,7 +24,7 @@ def report(
     actor_critic: ActorCritic, imagined: Imagined, predicted: ImaginedRewards
 ) -> ImaginedReport:
     """Compute the losses of imagined trajectories, which moves the range of returns."""
-    losses, returns, metrics = actor_critic.imagined_losses(imagined, predicted)
+    losses, returns, metrics = actor_critic.imagined_losses(imagined, predicted, ModeSampler())
     feature = imagined.states.feature
     policy = actor_critic.actor(feature)
     value = actor_critic.critic.mean(actor_critic.critic(feature))
@@ -37,7 +38,7 @@ def report(
         "weight": predicted.continuation.cumprod(1),
         "adv": (returns - value[:, :-1]) / actor_critic.return_range.scale,
         "logp": policy.log_prob(imagined.actions),
-        "ent": policy.entropy(),
+        "ent": policy.entropy(ModeSampler()),
     }
     ours = {
         "tar": metrics["return"],
@@ -55,10 +56,10 @@ def report(
     )
 
 
-def _entropy(policy: Normal | Categorical) -> dict[str, Tensor]:
+def _entropy(policy: ActionDistribution) -> dict[str, Tensor]:
     """Return the mean entropy over the first H steps, and as a share of the largest possible."""
-    entropy = policy.entropy()[:, :-1].mean()
-    if isinstance(policy, Normal):
+    entropy = policy.entropy(ModeSampler())[:, :-1].mean()
+    if not isinstance(policy, Categorical):
         return {"ent/action": entropy}
     return {"ent/action": entropy, "rand/action": entropy / math.log(policy.log_probs.shape[-1])}
 

@@ -158,7 +158,7 @@ def imagined_arrays(
         arrays["logits/action"] = policy_outputs(agent, imagined.states)
     else:
         arrays["act/action"] = imagined.actions
-        arrays |= {f"{name}/action": value for name, value in found.policy._asdict().items()}
+        arrays |= {f"{name}/action": value for name, value in vars(found.policy).items()}
     return arrays
 
 
@@ -200,7 +200,7 @@ def test_filtering_the_batch_gives_the_references_tokens_states_and_pictures(mod
     hidden = model.rssm.posterior(torch.cat([states.deter, tokens], -1))
     logits = model.rssm.posterior_output(hidden).unflatten(-1, model.rssm.latent.shape)
     compare(mode_run.section("feat"), states._asdict() | {"logit": logits})
-    mixed = model.rssm.latent.log_probs(case["mode/feat/logit"].flatten(-2))
+    mixed = model.rssm.latent.parameters_of(case["mode/feat/logit"].flatten(-2))
     compare({"log_probs": mixed.numpy()}, {"log_probs": log_probs})
     compare(mode_run.section("carry"), {k: v[:, -1] for k, v in states._asdict().items()})
     pictures = mode_run.section("recon_first_row_two_steps")

@@ -18,10 +18,9 @@ from vectors import (
 )
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig
+from robodreamer.models.action_distributions import Categorical, Normal
 from robodreamer.models.decoder import Decoder, image_loss
 from robodreamer.models.distributions import (
-    Categorical,
-    Normal,
     bernoulli_loss,
     symexp,
     symexp_bins,
@@ -91,14 +90,14 @@ def test_latents_mix_score_and_draw_as_the_reference(name: str) -> None:
     num_latents, classes = raw["p"].shape[-2:]
     together = CategoricalLatent(num_latents, classes, case.options["unimix"])
     alone = CategoricalLatent(1, classes, case.options["unimix"])
-    p, q = (together.log_probs(value.flatten(-2)) for value in raw.values())
+    p, q = (together.parameters_of(value.flatten(-2)) for value in raw.values())
     each = Categorical(p)
     ours = {
         "probs": p.exp(),
         "logprobs": p,
         "logits_mixed": p,
         "logp": each.log_prob(case["in/event"]),
-        "entropy": each.entropy(),
+        "entropy": each.entropy(ModeSampler()),
         "entropy_sum": together.entropy(p),
         "kl": alone.kl(p.unsqueeze(-2), q.unsqueeze(-2)),
         "kl_sum": together.kl(p, q),
@@ -132,9 +131,9 @@ def test_continuous_actions_are_distributed_as_the_references(name: str) -> None
         "mode": policy.mode,
         "logp": policy.log_prob(action),
         "logp_dim": each.log_prob(action.unsqueeze(-1)),
-        "entropy": policy.entropy(),
-        "minent": Normal(each.mean, torch.full_like(each.std, low)).entropy(),
-        "maxent": Normal(each.mean, torch.full_like(each.std, high)).entropy(),
+        "entropy": policy.entropy(ModeSampler()),
+        "minent": Normal(each.mean, torch.full_like(each.std, low)).entropy(ModeSampler()),
+        "maxent": Normal(each.mean, torch.full_like(each.std, high)).entropy(ModeSampler()),
     }
     compare(case.section("out"), ours)
     derivatives = {
@@ -196,7 +195,7 @@ def test_discrete_actions_are_distributed_as_the_references(name: str) -> None:
     logits = leaf(case["in/logits"])
     policy = Categorical(torch.log_softmax(logits, -1))
     event = torch.nn.functional.one_hot(case["in/event"].long(), logits.shape[-1]).float()
-    scores = {"logp": policy.log_prob(event), "entropy": policy.entropy()}
+    scores = {"logp": policy.log_prob(event), "entropy": policy.entropy(ModeSampler())}
     choices = {"pred": policy.mode.argmax(-1), "sample": policy.sample(ModeSampler()).argmax(-1)}
     compare(case.section("out"), scores | choices)
     derivatives = {
@@ -227,7 +226,8 @@ def test_twohot_heads_predict_what_the_reference_predicts(name: str, path: str) 
 
 def test_the_continue_head_predicts_what_the_reference_predicts() -> None:
     case = Case(OUTPUTS, "head_con")
-    head = ContinueHead(*sizes(case))
+    features, units, layers = sizes(case)
+    head = ContinueHead(features, NetworkConfig(units=units), layers)
     fill(match(head, (), path="world_model.continuation"), case.section("param"))
     logit = head(case["in/x"])
     compare(case.section("out"), {"logit": logit, "prob1": torch.sigmoid(logit)})
@@ -244,7 +244,7 @@ def test_the_continuous_actor_acts_as_the_references() -> None:
     )
     fill(match(actor, (), path="actor_critic.actor"), case.section("param"))
     policy = actor(case["in/x"])
-    ours = {"mean": policy.mean, "std": policy.std, "entropy": policy.entropy()}
+    ours = {"mean": policy.mean, "std": policy.std, "entropy": policy.entropy(ModeSampler())}
     compare(case.section("out"), ours)
 
 
@@ -257,4 +257,4 @@ def test_the_discrete_actor_acts_as_the_references() -> None:
     policy = actor(case["in/x"])
     expected = case.section("out")
     expected["logits"] = torch.log_softmax(torch.from_numpy(expected["logits"]), -1).numpy()
-    compare(expected, {"logits": policy.log_probs, "entropy": policy.entropy()})
+    compare(expected, {"logits": policy.log_probs, "entropy": policy.entropy(ModeSampler())})

@@ -17,8 +17,8 @@ from vectors import (
     leaf,
 )
 
-from robodreamer.config import NetworkConfig
-from robodreamer.models.latents import CategoricalLatent, latent_losses
+from robodreamer.config import AlgorithmConfig, NetworkConfig
+from robodreamer.models.latents import CategoricalLatent, kl_losses
 from robodreamer.models.layers import NORM_EPSILON, BlockLinear, ConvStage, Linear, RMSNorm
 from robodreamer.models.rssm import RSSM, State, stack_time
 from robodreamer.models.sampling import ModeSampler
@@ -127,8 +127,8 @@ def test_the_prior_is_the_references(name: str) -> None:
     fill(rssm_counterparts(rssm), case.section("param"))
     deter, logits = case["in/deter"], case["out/logit"]
     compare(case.section("out"), {"logit": prior_logits(rssm, deter)})
-    mixed = rssm.latent.log_probs(logits.flatten(-2))
-    compare({"log_probs": mixed.numpy()}, {"log_probs": rssm.prior_log_probs(deter)})
+    mixed = rssm.latent.parameters_of(logits.flatten(-2))
+    compare({"log_probs": mixed.numpy()}, {"log_probs": rssm.prior_parameters(deter)})
 
 
 def prior_logits(rssm: RSSM, deter: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def test_one_filter_step_is_the_references(name: str) -> None:
     logits = posterior_logits(rssm, state.deter, tokens)
     ours = {"deter": state.deter, "stoch": state.stoch, "logit": logits}
     compare(case.section("out"), ours)
-    mixed = rssm.latent.log_probs(case["out/logit"].flatten(-2))
+    mixed = rssm.latent.parameters_of(case["out/logit"].flatten(-2))
     compare({"log_probs": mixed.numpy()}, {"log_probs": log_probs})
 
 
@@ -187,8 +187,13 @@ def test_filtering_a_sequence_gives_the_references_states_losses_and_gradients(
         case["in/reset"],
         ModeSampler(),
     )
-    prior = rssm.prior_log_probs(states.deter)
-    losses = latent_losses(rssm.latent, posterior, prior, case.options["rssm"]["free_nats"])
+    prior = rssm.prior_parameters(states.deter)
+    losses = kl_losses(
+        rssm.latent,
+        posterior,
+        prior,
+        AlgorithmConfig(free_nats=case.options["rssm"]["free_nats"]),
+    )
     objective = losses["dynamics"].mean() + 0.1 * losses["representation"].mean()
     objective = objective + (case["in/w_deter"] * states.deter).sum(-1).mean()
     objective = objective + (case["in/w_stoch"] * states.stoch).sum((-2, -1)).mean()
@@ -208,7 +213,7 @@ def test_filtering_a_sequence_gives_the_references_states_losses_and_gradients(
     }
     expected = case.section("out")
     compare({k: a for k, a in expected.items() if not k.startswith("imag")}, ours)
-    mixed = rssm.latent.log_probs(case["out/post/logit"].flatten(-2))
+    mixed = rssm.latent.parameters_of(case["out/post/logit"].flatten(-2))
     compare({"log_probs": mixed.numpy()}, {"log_probs": posterior})
     compare(case.section("grad/in"), gradients(objective, inputs), GRADIENT)
     objective.backward()

@@ -14,6 +14,7 @@ from vectors import FORWARD, Array, Case, Limits, Options, case_names, compare
 from robodreamer.config import AlgorithmConfig, NetworkConfig, OptimizerConfig
 from robodreamer.learning.agent import Agent, Carry
 from robodreamer.learning.learner import Learner, split_context
+from robodreamer.learning.optimizers import ALL
 from robodreamer.models.rssm import State
 from robodreamer.reference import config_from_reference, match
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
@@ -89,7 +90,7 @@ def training(request: pytest.FixtureRequest) -> Training:
 def report(learner: Learner, metrics: dict[str, Tensor], rate: float) -> dict[str, Tensor]:
     """Return what the reference reports about an update, by its names."""
     names = loss_names(learner.agent)
-    optimizer, return_range = learner.optimizer, learner.agent.actor_critic.return_range
+    optimizer, return_range = learner.optimizer.groups[ALL], learner.agent.actor_critic.return_range
     scale = rate / (1 - optimizer.config.beta1**optimizer.num_steps)
     num_elements = sum(parameter.numel() for parameter in optimizer.parameters)
     count = torch.tensor(optimizer.num_steps, dtype=torch.int32)

@@ -1,7 +1,8 @@
 """Golden vectors: their files, their reading, and the tolerances of comparisons.
 
 Every size and option comes from the files' `meta`, so that other files of the same format can be
-run through the same tests: ROBODREAMER_GOLDEN names their folder.
+run through the same tests: ROBODREAMER_GOLDEN names their folder. The vectors of DreamerV1 and V2,
+which `vectors_v12` describes, lie elsewhere and are named by their path.
 """
 
 import json
@@ -43,14 +44,14 @@ GRADIENT = Limits(1e-3, 1e-4)
 
 
 @cache
-def read(file: str) -> tuple[Mapping[str, Array], Options]:
-    """Return the arrays of a file, and the options of its cases."""
+def read(file: str | Path) -> tuple[Mapping[str, Array], Options]:
+    """Return the arrays of a file of `FOLDER`, or of a path, and the options of its cases."""
     with np.load(FOLDER / file) as archive:
         arrays = {name: archive[name] for name in archive.files if name != "meta"}
         return arrays, json.loads(str(archive["meta"]))["cases"]
 
 
-def case_names(file: str, prefix: str = "") -> list[str]:
+def case_names(file: str | Path, prefix: str = "") -> list[str]:
     """Return the cases of a file; none if the folder lacks it."""
     if not (FOLDER / file).exists():
         return []
@@ -60,7 +61,7 @@ def case_names(file: str, prefix: str = "") -> list[str]:
 class Case:
     """The arrays of one case, and its options; an agent file has one case without prefix."""
 
-    def __init__(self, file: str, name: str) -> None:
+    def __init__(self, file: str | Path, name: str) -> None:
         arrays, cases = read(file)
         self.options: Options = cases[name]
         self.arrays = arrays if name == "agent" else _below(arrays, name)

@@ -73,8 +73,10 @@ def make_batch(agent: Agent, batch: int = 3, steps: int = 6, *, seed: int = 0) -
     size, shape = agent.contract.action.size, (batch, steps + 1)
     is_last = torch.zeros(shape, dtype=torch.bool)
     is_last[0, 2] = True
-    latent = agent.world_model.rssm.latent
-    choices = torch.randint(latent.classes, (*shape, latent.stoch), generator=generator)
+    variables, classes = agent.world_model.rssm.latent.shape
+    stoch = torch.randn((*shape, variables, classes), generator=generator)
+    if agent.world_model.rssm.latent.is_onehot:
+        stoch = torch.nn.functional.one_hot(stoch.argmax(-1), classes).float()
     action = torch.rand((*shape, size), generator=generator) * 2 - 1
     if agent.contract.action.kind == "discrete":
         action = torch.nn.functional.one_hot(action.argmax(-1), size).float()
@@ -85,5 +87,5 @@ def make_batch(agent: Agent, batch: int = 3, steps: int = 6, *, seed: int = 0) -
         "is_last": is_last,
         "is_terminal": is_last.clone(),
         "deter": torch.randn((*shape, agent.world_model.rssm.deter_size), generator=generator),
-        "stoch": torch.nn.functional.one_hot(choices, latent.classes).float(),
+        "stoch": stoch,
     }

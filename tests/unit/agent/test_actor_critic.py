@@ -117,7 +117,7 @@ def test_every_imagined_step_is_the_models_own() -> None:
 @pytest.mark.parametrize("discrete", [False, True])
 def test_imagined_losses_teach_actor_and_critic_and_nobody_else(discrete: bool) -> None:
     agent = make_agent(make_contract(discrete=discrete))
-    losses, returns, _ = agent.actor_critic.imagined_losses(*imagine(agent))
+    losses, returns, _ = agent.actor_critic.imagined_losses(*imagine(agent), ModeSampler())
     assert losses["policy"].shape == losses["value"].shape == returns.shape == (5, 4)
     learners = {"policy": agent.actor_critic.actor, "value": agent.actor_critic.critic}
     for name, learner in learners.items():
@@ -138,7 +138,7 @@ def test_better_than_expected_actions_become_likelier_and_worse_ones_less(reward
     imagined, predicted = imagine(agent, starts=1)
     predicted.reward.zero_()
     predicted.reward[0, 1] = reward  # for the first action
-    losses, _, _ = agent.actor_critic.imagined_losses(imagined, predicted)
+    losses, _, _ = agent.actor_critic.imagined_losses(imagined, predicted, ModeSampler())
     feature, action = imagined.states.feature[:, 0], imagined.actions[:, 0]
     before = actor(feature).log_prob(action)
     losses["policy"][0, 0].backward()
@@ -163,7 +163,7 @@ def test_the_replayed_value_loss_skips_last_steps_and_reaches_the_features() -> 
 def test_the_slow_critic_follows_the_critic_by_its_rate() -> None:
     actor_critic = make_agent().actor_critic
     before = [parameter.clone() for parameter in actor_critic.slow_critic.parameters()]
-    actor_critic.update_slow_critic()
+    actor_critic.update_slow_critic(num_updates=0)
     pairs = zip(before, actor_critic.critic.parameters(), strict=True)
     expected = [old + ALGORITHM.slow_critic_rate * (new - old) for old, new in pairs]
     for found, wanted in zip(actor_critic.slow_critic.parameters(), expected, strict=True):

@@ -156,12 +156,10 @@ def test_every_parameter_learns_but_those_of_the_slow_critic(algorithm: Algorith
         assert has_gradient == ("slow_critic" not in name), name
 
 
-def test_losses_without_a_scale_raise_an_error_with_both_lists() -> None:
-    agent = make_agent()
+def test_every_loss_has_a_scale_and_every_scale_a_loss() -> None:
+    agent = make_agent(algorithm=AUXILIARY)
     losses, _, _ = agent.losses(split_context(make_batch(agent), agent, 1), ModeSampler())
-    del losses["reward"]
-    with pytest.raises(ValueError, match=r"losses \[.*\] do not match scales \[.*'reward'.*\]"):
-        agent.total_loss(losses)
+    assert losses.keys() == agent.scales.keys()
 
 
 def test_the_total_is_the_weighted_sum_of_the_mean_losses() -> None:
@@ -238,7 +236,7 @@ def test_a_share_of_the_pictures_estimates_the_loss_of_all() -> None:
     sequence = split_context(make_batch(agent), agent, 1)
     name = "image/front"
     whole = agent.losses(sequence, ModeSampler())[0][name]
-    estimates = [part.world_model.losses(sequence, Picker(seed))[0][name] for seed in range(20)]
+    estimates = [part.world_model.filter(sequence, Picker(seed)).losses[name] for seed in range(20)]
     assert all((estimate > 0).sum() == 9 for estimate in estimates)
     mean = torch.stack(estimates).mean(0)
     assert mean.mean().item() == pytest.approx(whole.mean().item(), rel=0.1)

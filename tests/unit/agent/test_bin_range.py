@@ -72,7 +72,7 @@ def test_returns_beyond_the_bins_are_counted_by_the_critic(sign: float) -> None:
     imagined = actor_critic.imagine(rssm, rssm.initial(3), ModeSampler())
     reward = torch.full((3, actor_critic.config.horizon + 1), sign * 1e9)
     _, _, metrics = actor_critic.imagined_losses(
-        imagined, ImaginedRewards(reward, torch.ones_like(reward))
+        imagined, ImaginedRewards(reward, torch.ones_like(reward)), ModeSampler()
     )
     assert metrics["returns_beyond_bins"] == 1.0
     assert metrics["largest_return"] >= 1e9

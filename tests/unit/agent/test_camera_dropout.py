@@ -169,7 +169,7 @@ def test_the_decoder_has_to_reconstruct_lost_frames() -> None:
     other = {**batch, "image/front": make_batch(agent, seed=1)["image/front"]}
     lost = {FRONT: torch.zeros(3, 6, dtype=torch.bool)}
     losses, changed = (
-        agent.world_model.losses(s._replace(observation={**s.observation, **lost}), ModeSampler())[
+        agent.world_model.filter(s._replace(observation={**s.observation, **lost}), ModeSampler())[
             0
         ]
         for s in (split_context(values, agent, 1) for values in (batch, other))
@@ -267,7 +267,7 @@ def test_a_frame_that_is_lost_is_drawn_from_memory() -> None:
         bits = torch.arange(8).expand(16, 8) < num_seen
         sequence = batch._replace(observation={**batch.observation, FRONT: bits})
         with torch.no_grad():
-            losses, _, _ = agent.world_model.losses(sequence, ModeSampler())
+            losses = agent.world_model.filter(sequence, ModeSampler()).losses
         errors[name] = losses["image/front"][:, 2:].mean().item() / 256
     assert errors["remembered"] < 0.3 * errors["never seen"], errors
     assert errors["remembered"] < 3 * errors["seen"] + 0.01, errors

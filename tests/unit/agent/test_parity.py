@@ -53,6 +53,11 @@ class NumpyNoise:
     def normal(self, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(mean.numpy() + std.numpy() * next(self.noises))
 
+    def gumbel(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(next(self.noises).reshape(like.shape))
+
+    uniform = gumbel
+
     def subset(self, total: int, count: int) -> torch.Tensor:
         raise AssertionError((total, count))
 
