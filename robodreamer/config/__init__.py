@@ -17,6 +17,7 @@ from robodreamer.config.presets import (
     default_words,
     departures,
     named_config,
+    preset_parts,
 )
 from robodreamer.config.training import TrainConfig, folder_name, from_dict, to_dict
 
@@ -38,5 +39,6 @@ __all__ = [
     "folder_name",
     "from_dict",
     "named_config",
+    "preset_parts",
     "to_dict",
 ]

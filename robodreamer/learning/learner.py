@@ -70,15 +70,15 @@ class Learner:
             losses, states, metrics = agent.model_losses(sequence, sampler)
             total = agent.total_loss(losses)
         if agent.algorithm.model_first:
-            metrics["grad_norm"] = self.optimizer.step(total, MODEL)
+            metrics |= self.optimizer.step(total, MODEL)
         with self._autocast():
             behavior, behavior_metrics = agent.behavior_losses(sequence, states, sampler)
             behavior_total = agent.total_loss(behavior)
         if agent.algorithm.model_first:
-            metrics["behavior_grad_norm"] = self.optimizer.step(behavior_total, BEHAVIOR)
+            metrics |= self.optimizer.step(behavior_total, BEHAVIOR)
             total = total.detach()
         else:  # one sum, one backward pass: each loss has its gradients stopped inside
-            metrics["grad_norm"] = self.optimizer.step(total + behavior_total)
+            metrics |= self.optimizer.step(total + behavior_total)
         metrics["loss/total"] = (total + behavior_total).detach()
         return losses | behavior, states, metrics | behavior_metrics
 

@@ -6,7 +6,6 @@ and each clips the gradient of its group by its norm.
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from robodreamer.config import OptimizerConfig
@@ -27,17 +26,21 @@ class Optimizers:
     def __init__(self, agent: Agent, config: OptimizerConfig) -> None:
         self.groups = _make_groups(agent, config)
 
-    def step(self, total: Tensor, names: tuple[str, ...] | None = None) -> Tensor:
-        """Descend along a loss in some groups, by default all; return the gradient's norm.
+    def step(self, total: Tensor, names: tuple[str, ...] | None = None) -> dict[str, Tensor]:
+        """Descend along a loss in some groups, by default all.
 
-        The norm is that before clipping.
+        Returns:
+            Norm of each group's gradient before clipping, as `grad_norm/GROUP`, or as `grad_norm`
+            if there is but one.
         """
-        groups = [group for name, group in self.groups.items() if names is None or name in names]
-        for group in groups:
+        groups = {k: group for k, group in self.groups.items() if names is None or k in names}
+        for group in groups.values():
             group.zero_grad()
         total.backward()
-        norms = torch.stack([group.step() for group in groups])
-        return norms.square().sum().sqrt()
+        return {
+            "grad_norm" if name == ALL else f"grad_norm/{name}": group.step()
+            for name, group in groups.items()
+        }
 
     @property
     def learning_rate(self) -> float:
