@@ -11,7 +11,7 @@ def test_the_mass_of_a_tail_keeps_its_digits() -> None:
     error = (mass_above(z).double() / exact - 1).abs()
     assert error[z <= 6].max() < 1.5e-6
     assert error.max() < 1e-5
-    assert mass_above(torch.tensor([0.0, 60.0])).tolist() == [0.5, 0.0]
+    assert mass_above(torch.tensor(60.0)).item() == 0
 
 
 def test_the_quantile_is_exact_to_float32_in_the_centre_and_in_both_tails() -> None:
