@@ -1,5 +1,6 @@
 """Settings of learning: losses, imagination, returns, actor, critic, optimizer."""
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -125,6 +126,11 @@ class AlgorithmConfig(Settings):
     """Smallest standard deviation of the continuous actor."""
     max_std: NonNegativeFloat = 1.0
     """Largest standard deviation of the normal actor."""
+    init_std: float = 0.0
+    """Number added to the output that a squashed or truncated actor makes its standard deviation
+    of; 4.993, ln(e^5 - 1), starts a squashed one at 5 (DreamerV1)."""
+    mean_scale: PositiveFloat = 5.0
+    """Largest mean of a squashed actor before tanh."""
     action_noise: NonNegativeFloat = 0.0
     """Noise while collecting: standard deviation of a normal added to continuous actions, which are
     clipped then, or the share of discrete actions that are random."""
@@ -148,6 +154,10 @@ class AlgorithmConfig(Settings):
         if self.camera_gap < 1:
             raise ValueError(
                 f"--algorithm.camera-gap has to be 1 or more steps, got {self.camera_gap}"
+            )
+        if not math.isfinite(self.init_std):
+            raise ValueError(
+                f"--algorithm.init-std has to be a finite number, such as 0, got {self.init_std}"
             )
         if self.temperature_end > self.temperature:
             raise ValueError(

@@ -6,6 +6,7 @@ is collected and replayed. Any field can then be set as well.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ PRESETS: Mapping[str, AlgorithmConfig] = {
     "dreamer_v1": AlgorithmConfig(
         latent="gaussian", kl="one_term", free_nats=3.0, free_average=True,
         actor_gradient="dynamics", returns="imagined_only", discount_horizon=100,
-        entropy_scale=0.0, return_rate=0.0, slow_critic_scale=0.0, min_std=1e-4, action_noise=0.3,
+        entropy_scale=0.0, return_rate=0.0, slow_critic_scale=0.0, min_std=1e-4,
+        init_std=math.log(math.expm1(5.0)), action_noise=0.3,
         loss_scales=LossScales(continuation=0.0, replay_value=0.0),
         optimizer=OptimizerConfig(
             method="adam", learning_rate=6e-4, actor_learning_rate=8e-5,

@@ -4,6 +4,8 @@ Shapes: F feature, N bins, A action; `*batch` is any leading axes.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -155,18 +157,12 @@ class ContinuousActor(nn.Module):
         self.mlp = MLP(feature_size, network.units, network.actor_layers, layer_style(parts))
         self.mean = Linear(network.units, action_size, scale, initializer=parts.initializer)
         self.std = Linear(network.units, action_size, scale, initializer=parts.initializer)
-        self.min_std, self.max_std = algorithm.min_std, algorithm.max_std
-        self.kind = parts.actor
+        self.distribution = continuous_distribution(parts.actor, algorithm)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Normal | TanhNormal | TruncatedNormal:
         """Return the distribution of actions."""
         x = self.mlp(feature)
-        raw_mean, raw_std = self.mean(x).float(), self.std(x).float()
-        if self.kind == "tanh_normal":
-            return tanh_normal(raw_mean, raw_std, self.min_std)
-        if self.kind == "truncated_normal":
-            return truncated_normal(raw_mean, raw_std, self.min_std)
-        return bounded_normal(raw_mean, raw_std, self.min_std, self.max_std)
+        return self.distribution(self.mean(x).float(), self.std(x).float())
 
 
 ACTOR_OUTPUT_SCALES = {
@@ -201,32 +197,47 @@ def make_actor(
     return ContinuousActor(feature_size, action.size, network, algorithm)
 
 
+def continuous_distribution(
+    kind: str, algorithm: AlgorithmConfig
+) -> Callable[[Tensor, Tensor], Normal | TanhNormal | TruncatedNormal]:
+    """Return the distribution that `PartsConfig.actor` names, as a function of two raw outputs."""
+    low, init = algorithm.min_std, algorithm.init_std
+    kinds: dict[str, Callable[[Tensor, Tensor], Normal | TanhNormal | TruncatedNormal]] = {
+        "normal": partial(bounded_normal, min_std=low, max_std=algorithm.max_std),
+        "tanh_normal": partial(
+            tanh_normal, min_std=low, init_std=init, mean_scale=algorithm.mean_scale
+        ),
+        "truncated_normal": partial(truncated_normal, min_std=low, init_std=init),
+    }
+    return kinds[kind]
+
+
 def tanh_normal(
     raw_mean: Float[Tensor, "*batch A"],
     raw_std: Float[Tensor, "*batch A"],
     min_std: float,
+    init_std: float,
+    mean_scale: float,
 ) -> TanhNormal:
-    """Return DreamerV1's: mean 5 tanh(raw / 5), deviation softplus(raw + ln(e^5 - 1)) + `min_std`.
+    """Return a squashed normal: mean c tanh(raw / c), deviation softplus(raw + init) + minimum.
 
-    An untrained actor has a deviation of 5 before tanh: nearly all of its actions are at a limit.
+    DreamerV1 (`ActionDecoder` of its code) has c = 5 and init = ln(e^5 - 1): an untrained actor
+    deviates by 5 before tanh, and nearly all of its actions lie at a limit.
     """
-    std = F.softplus(raw_std + math.log(math.expm1(TANH_STD))) + min_std
-    return TanhNormal(TANH_LIMIT * torch.tanh(raw_mean / TANH_LIMIT), std)
-
-
-TANH_LIMIT = 5.0
-"""Largest mean before tanh (DreamerV1, `ActionDecoder`)."""
-TANH_STD = 5.0
-"""Deviation before tanh of an untrained actor."""
+    std = F.softplus(raw_std + init_std) + min_std
+    return TanhNormal(mean_scale * torch.tanh(raw_mean / mean_scale), std)
 
 
 def truncated_normal(
     raw_mean: Float[Tensor, "*batch A"],
     raw_std: Float[Tensor, "*batch A"],
     min_std: float,
-    init_std: float = 0.0,
+    init_std: float,
 ) -> TruncatedNormal:
-    """Return DreamerV2's: location tanh(raw), deviation 2 sigmoid((raw + `init_std`) / 2) + min."""
+    """Return a truncated normal: mean tanh(raw), deviation 2 sigmoid((raw + init) / 2) + minimum.
+
+    Source: DreamerV2, `DistLayer` of its code, with init = 0.
+    """
     std = 2 * torch.sigmoid((raw_std + init_std) / 2) + min_std
     return TruncatedNormal(torch.tanh(raw_mean), std)
 

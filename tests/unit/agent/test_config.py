@@ -2,12 +2,23 @@
 
 import dataclasses
 import itertools
+import json
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from robodreamer.config import PRESETS, PROTOCOLS, SIZES, default_words, named_config
+from robodreamer.config import (
+    PRESETS,
+    PROTOCOLS,
+    SIZES,
+    PartsConfig,
+    default_words,
+    from_dict,
+    named_config,
+    to_dict,
+)
 from robodreamer.config.data import DataConfig
+from robodreamer.config.presets import PRESET_PARTS
 from robodreamer.config.settings import Settings
 from robodreamer_sim.options import RenderQuality
 
@@ -29,6 +40,10 @@ REFUSED = {
         float("nan"),
         "--algorithm.optimizer.learning-rate has to be 0 or more, got nan",
     ),
+    "algorithm.init_std": (
+        float("nan"),
+        "--algorithm.init-std has to be a finite number, such as 0, got nan",
+    ),
     "minutes": (0.0, "--minutes has to be more than 0, got 0.0"),
     **{
         f"network.{field.name}": (0, f"--network.{field.name.replace('_', '-')} has to be more")
@@ -45,6 +60,7 @@ ACCEPTED = {
     "algorithm.camera_gap": 1.0,
     "algorithm.camera_dropout": 0.75,
     "algorithm.loss_scales.images": 0.0,
+    "algorithm.init_std": -1.0,
     "minutes": None,
 }
 
@@ -90,8 +106,9 @@ def numbers_without_bound(settings: Settings) -> set[str]:
     return found
 
 
-def test_every_number_has_a_lower_bound() -> None:
-    assert numbers_without_bound(dataclasses.replace(CONFIG, minutes=5.0)) == set()
+def test_every_number_but_a_shift_has_a_lower_bound() -> None:
+    unbounded = numbers_without_bound(dataclasses.replace(CONFIG, minutes=5.0))
+    assert unbounded == {"--algorithm.init-std"}
     layers = [name for name in REFUSED if name.endswith("_layers")]
     assert len(layers) == 9, "each layer count is refused at 0"
 
@@ -101,11 +118,22 @@ def test_a_run_can_choose_every_render_quality_of_the_simulator() -> None:
     assert get_args(hints["render_quality"]) == get_args(RenderQuality)
 
 
+def test_settings_survive_json_with_their_parts() -> None:
+    parts = PartsConfig(cell="gru", norm="layer", actor="truncated_normal", critic="normal")
+    config = replaced(CONFIG, "network.parts", parts)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    data = to_dict(config)
+    del data["network"]["parts"]["cell"]
+    with pytest.raises(ValueError, match=r"the settings under network under parts lack \['cell'\]"):
+        from_dict(data)
+
+
 def test_each_word_chooses_its_own_part_and_nothing_else() -> None:
     for size, preset, protocol in itertools.product(SIZES, PRESETS, PROTOCOLS):
         config = named_config("x", size, preset, protocol)
         assert (config.size, config.preset, config.protocol) == (size, preset, protocol)
-        assert config.network == SIZES[size]
+        assert dataclasses.replace(config.network, parts=PartsConfig()) == SIZES[size]
+        assert config.network.parts == PRESET_PARTS.get(preset, PartsConfig())
         assert config.algorithm == PRESETS[preset]
         assert config.data == PROTOCOLS[protocol]
 

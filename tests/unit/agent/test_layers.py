@@ -1,5 +1,8 @@
 """Building blocks: the fast paths compute what the plain ones do."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,10 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robodreamer.models.layers import (
+    MLP,
     NORM_EPSILON,
     BlockGRU,
     BlockLinear,
     ConvStage,
+    Layer,
+    LayerStyle,
     Linear,
     RMSNorm,
     UpsampleConv,
@@ -158,3 +164,52 @@ def test_an_encoder_stage_halves_the_picture_around_its_centre(
 def test_a_layer_of_scale_zero_starts_at_zero() -> None:
     assert not Linear(8, 4, scale=0.0).weight.any()
     assert Linear(8, 4).weight.any()
+
+
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rms": lambda x: x / (x.square().mean(-1, keepdim=True) + 1e-4).sqrt(),
+    "layer": lambda x: (
+        (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-3).sqrt()
+    ),
+    "none": lambda x: x,
+}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": lambda x: x / (1 + torch.exp(-x)),
+    "elu": lambda x: torch.where(x > 0, x, torch.exp(x) - 1),
+    "relu": lambda x: x.clamp(min=0),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_layer_normalises_and_activates_as_its_style_says(norm: str, activation: str) -> None:
+    layer = Layer(6, 8, LayerStyle(norm, activation))
+    randomise(layer)
+    x = 0.1 * noise(5, 6, seed=1)  # small, so that the epsilon of a norm shows
+    product = x @ layer.linear.weight.T + layer.linear.bias
+    scaled = NORMS[norm](product)
+    if norm != "none":
+        scaled = scaled * layer.norm.get_parameter("weight")
+    if norm == "layer":
+        scaled = scaled + layer.norm.get_parameter("bias")
+    expected = ACTIVATIONS[activation](scaled)
+    assert torch.allclose(layer(x), expected, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(layer.activate(product), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_parameters_of_the_default_style_keep_their_names() -> None:
+    names = {f"layers.{i}.{name}" for i in range(2) for name in ("linear.weight", "linear.bias")}
+    norms = {f"layers.{i}.norm.weight" for i in range(2)}
+    assert set(MLP(4, 5, 2).state_dict()) == names | norms
+    assert set(MLP(4, 5, 2, LayerStyle(norm="none")).state_dict()) == names
+
+
+def test_glorot_weights_are_uniform_up_to_their_limit() -> None:
+    torch.manual_seed(0)
+    limit = math.sqrt(6 / (300 + 500))
+    weight = Linear(300, 500, initializer="glorot").weight
+    assert weight.abs().max().item() == pytest.approx(limit, rel=1e-3)
+    assert weight.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.01)
+    assert not Linear(300, 500, scale=0.0, initializer="glorot").weight.any()
+    (layer,) = MLP(300, 500, 1, LayerStyle(initializer="glorot")).layers
+    assert layer.linear.weight.abs().max().item() == pytest.approx(limit, rel=1e-3)

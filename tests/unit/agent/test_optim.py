@@ -1,13 +1,14 @@
-"""LaProp: its formula, its warm-up, and saving and restoring it."""
+"""LaProp and Adam: their formulas, their warm-up, and saving and restoring them."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from robodreamer.config import OptimizerConfig
-from robodreamer.learning.optim import LaProp
+from robodreamer.learning.optim import Adam, LaProp
 
 CONFIG = OptimizerConfig(learning_rate=0.1, warmup=0)
 SHAPES = ((4, 3), (5,), (2, 3, 2), (1,))
@@ -123,14 +124,80 @@ def test_parameters_without_gradient_stay_and_frozen_ones_are_left_out() -> None
     assert moved.grad is None
 
 
-def test_a_restored_optimizer_goes_on_as_the_first_would_have() -> None:
+ADAM = OptimizerConfig(method="adam", warmup=0, global_clip=20.0, weight_decay=1e-3, epsilon=1e-3)
+
+
+def torch_adam_step(theirs: torch.optim.Adam, parameters: list[nn.Parameter], step: int) -> Tensor:
+    """Take one step of torch's Adam after clipping and decay; return the norm before clipping."""
+    norm = nn.utils.clip_grad_norm_(parameters, ADAM.global_clip)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.mul_(1 - ADAM.weight_decay)
+    # Its epsilon joins the root after the correction of the bias, ours before.
+    theirs.param_groups[0]["eps"] = ADAM.epsilon / math.sqrt(1 - ADAM.beta2**step)
+    theirs.step()
+    return norm
+
+
+def test_adam_is_torchs_with_the_epsilon_in_the_uncorrected_root() -> None:
+    ours, theirs = make_parameters(), make_parameters()
+    optimizer = Adam(ours, ADAM, learning_rate=0.1)
+    reference = torch.optim.Adam(theirs, lr=0.1, betas=(ADAM.beta1, ADAM.beta2))
+    norms = []
+    for step in range(1, 9):
+        for parameters in (ours, theirs):
+            set_gradients(parameters, step)
+        norms.append(float(optimizer.step()))
+        assert norms[-1] == pytest.approx(float(torch_adam_step(reference, theirs, step)))
+        for parameter, expected in zip(ours, theirs, strict=True):
+            assert torch.allclose(parameter.detach(), expected.detach(), rtol=1e-5, atol=1e-6)
+    assert max(norms) > ADAM.global_clip
+    assert optimizer.learning_rate == 0.1
+
+
+def test_the_gradients_of_one_group_are_clipped_by_their_joint_norm_alone() -> None:
+    parameters = make_parameters()[:2]
+    for parameter, size in zip(parameters, (3.0, 4.0), strict=True):
+        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad.view(-1)[0] = size
+    config = OptimizerConfig(method="adam", global_clip=1.0, beta1=0.0, warmup=0)
+    optimizer = Adam(parameters, config, learning_rate=0.0)
+    assert float(optimizer.step()) == pytest.approx(5.0)
+    assert [float(m.view(-1)[0]) for m in optimizer.momenta] == pytest.approx([0.6, 0.8])
+    assert all(p.grad is not None and p.grad.view(-1)[0] > 1 for p in parameters)
+
+
+def test_adam_warms_up_and_decays_what_has_no_gradient() -> None:
+    moved, still = make_parameters()[:2]
+    before = still.detach().clone()
+    config = OptimizerConfig(method="adam", warmup=4, weight_decay=0.5)
+    optimizer = Adam([moved, still], config, learning_rate=0.1)
+    rates = []
+    for _ in range(6):
+        moved.grad = torch.ones_like(moved)
+        rates.append(optimizer.learning_rate)
+        optimizer.step()
+    assert rates == pytest.approx([0.0, 0.025, 0.05, 0.075, 0.1, 0.1])
+    assert torch.allclose(still.detach(), before / 2**6)
+
+
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], LaProp | Adam]] = {
+    "laprop": lambda parameters: LaProp(parameters, CONFIG),
+    "adam": lambda parameters: Adam(parameters, ADAM, 0.1),
+}
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_restored_optimizer_goes_on_as_the_first_would_have(
+    make: Callable[[list[nn.Parameter]], LaProp | Adam],
+) -> None:
     parameters = make_parameters()
-    first = LaProp(parameters, CONFIG)
+    first = make(parameters)
     for step in range(3):
         set_gradients(parameters, step)
         first.step()
     copies = [nn.Parameter(parameter.detach().clone()) for parameter in parameters]
-    second = LaProp(copies, CONFIG)
+    second = make(copies)
     second.load_state_dict(first.state_dict())
     for optimizer, values in ((first, parameters), (second, copies)):
         set_gradients(values, 3)
