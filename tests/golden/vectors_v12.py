@@ -5,12 +5,14 @@ ROBODREAMER_GOLDEN_V12 names another folder of such files, of other sizes and se
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 from torch import nn
-from vectors import Case, Limits, case_names
+from vectors import Array, Case, Limits, case_names
 
+from robodreamer.models.layers import MLP
 from robodreamer.reference import Counterpart, Order
 
 FOLDER = Path(os.environ.get("ROBODREAMER_GOLDEN_V12") or Path(__file__).parent / "v12").resolve()
@@ -58,3 +60,28 @@ def feature_order(deter: int, stoch: int, others: int = 0) -> Order:
     size = deter + stoch
     swapped = [*range(stoch, size), *range(stoch), *range(size, size + others)]
     return Order(axis=1, positions=tuple(swapped))
+
+
+def mlp(stack: MLP, name: str, norm: str = "", order: Order | None = None) -> Iterator[Counterpart]:
+    """Yield the counterparts of hidden layers called `name` and their number there, norms too."""
+    for i, layer in enumerate(stack.layers):
+        yield from dense(layer.linear, f"{name}{i}", order if i == 0 else None)
+        if isinstance(layer.norm, nn.LayerNorm):
+            yield from layer_norm(layer.norm, f"{norm}{i}")
+
+
+def by_name(*layers: Iterable[Counterpart]) -> dict[str, Counterpart]:
+    """Return counterparts by the name that they have there."""
+    return {counterpart.reference: counterpart for group in layers for counterpart in group}
+
+
+def halved(arrays: Mapping[str, Array], layer: str) -> dict[str, Array]:
+    """Return arrays with one output layer as two, `<layer>/mean` and `<layer>/std`.
+
+    DreamerV1 has one layer for both parameters of a normal.
+    """
+    halves = dict(arrays)
+    for part in ("kernel", "bias"):
+        mean, std = np.split(halves.pop(f"{layer}/{part}"), 2, -1)
+        halves |= {f"{layer}/mean/{part}": mean, f"{layer}/std/{part}": std}
+    return halves
