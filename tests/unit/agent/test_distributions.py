@@ -16,7 +16,6 @@ from robodreamer.models.distributions import (
     twohot_loss,
     twohot_mean,
 )
-from robodreamer.models.latents import CategoricalLatent
 from robodreamer.models.rssm import mask_state
 from robodreamer.models.sampling import ModeSampler, RandomSampler
 
@@ -97,40 +96,6 @@ def test_every_position_is_chosen_equally_often() -> None:
 def test_the_mode_is_the_first_of_equals() -> None:
     assert ModeSampler().category(torch.tensor([[0.2, 0.4, 0.4]])).tolist() == [1]
     assert ModeSampler().subset(5, 2).tolist() == [0, 1]
-
-
-def test_no_class_is_ever_less_likely_than_its_share_of_the_mix() -> None:
-    latent = CategoricalLatent(stoch=2, classes=4, unimix=0.01)
-    probs = latent.parameters_of(torch.tensor([[1e4, 0.0, 0.0, -1e4, 0.0, 0.0, 0.0, 0.0]])).exp()
-    assert probs.min() >= 0.01 / 4 * (1 - 1e-5)
-    assert torch.allclose(probs.sum(-1), torch.ones(1, 2))
-
-
-def test_a_drawn_latent_is_exactly_one_hot_and_its_gradient_is_that_of_the_probabilities() -> None:
-    latent = CategoricalLatent(stoch=3, classes=5, unimix=0.01)
-    outputs = torch.randn(4, 15, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    weights = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(1))
-    log_probs = latent.parameters_of(outputs)
-    value = latent.sample(log_probs, sample())
-    assert torch.equal(value.sum(-1), torch.ones(4, 3))
-    assert set(value.unique().tolist()) == {0.0, 1.0}
-    (through,) = torch.autograd.grad((weights * value).sum(), outputs, retain_graph=True)
-    (direct,) = torch.autograd.grad((weights * log_probs.exp()).sum(), outputs)
-    assert torch.allclose(through, direct)
-
-
-def test_kl_and_entropy_agree_with_torch() -> None:
-    latent = CategoricalLatent(stoch=3, classes=5, unimix=0.01)
-    p, q = (latent.parameters_of(torch.randn(7, 15, generator=g)) for g in generators(2))
-    theirs_p, theirs_q = (torch.distributions.Categorical(logits=value) for value in (p, q))
-    kl = torch.distributions.kl_divergence(theirs_p, theirs_q).sum(-1)
-    assert torch.allclose(latent.kl(p, q), kl, atol=1e-6)
-    assert torch.equal(latent.kl(p, p), torch.zeros(7))
-    assert torch.allclose(latent.entropy(p), theirs_p.entropy().sum(-1), atol=1e-6)
-
-
-def generators(count: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in range(count)]
 
 
 def test_a_certain_end_costs_nothing_where_it_happens_and_its_logit_where_it_does_not() -> None:

@@ -41,6 +41,7 @@ class Student(Learner):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         del sampler
         self.batches.append(batch)
+        self.num_updates += 1
         context = self.replay_context
         latents = {name: batch[name][:, context:].clone() for name in ("deter", "stoch")}
         position = torch.arange(context, LENGTH, dtype=torch.float32)
