@@ -6,9 +6,9 @@ from typing import Any, Literal, cast
 
 import pytest
 import torch
-from torch import Tensor, nn
-from vectors import Array, Case, Options, compare, compare_ours, fill, gradient_of, leaf
-from vectors_v12 import FORWARD, GRADIENT, by_name, dense, halved, load, mlp, names
+from torch import nn
+from vectors import Array, Case, Options, compare, fill, leaf
+from vectors_v12 import FORWARD, by_name, check_gradients, dense, halved, load, mlp, names
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig, PartsConfig
 from robodreamer.export.graphs import GivenNoise
@@ -42,23 +42,6 @@ def make_network(options: Options) -> NetworkConfig:
         decoder_layers=options["layers"],
         parts=parts,
     )
-
-
-def check_gradients(
-    scalar: Tensor,
-    inputs: Mapping[str, Tensor],
-    expected: Mapping[str, Array],
-    layers: dict[str, Counterpart],
-) -> None:
-    """Compare the derivatives of a scalar with respect to inputs and parameters."""
-    scalar.backward()
-    compare(
-        {name: expected[name] for name in inputs},
-        {name: cast("Tensor", value.grad) for name, value in inputs.items()},
-        GRADIENT,
-    )
-    rest = {name: array for name, array in expected.items() if name not in inputs}
-    compare_ours(rest, layers, gradient_of, GRADIENT)
 
 
 def filled(

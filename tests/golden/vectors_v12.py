@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from torch import nn
-from vectors import Array, Case, Limits, case_names
+from torch import Tensor, nn
+from vectors import Array, Case, Limits, case_names, compare, compare_ours, gradient_of, gradients
 
 from robodreamer.models.layers import MLP
 from robodreamer.reference import Counterpart, Order
@@ -85,3 +85,17 @@ def halved(arrays: Mapping[str, Array], layer: str) -> dict[str, Array]:
         mean, std = np.split(halves.pop(f"{layer}/{part}"), 2, -1)
         halves |= {f"{layer}/mean/{part}": mean, f"{layer}/std/{part}": std}
     return halves
+
+
+def check_gradients(
+    scalar: Tensor,
+    inputs: Mapping[str, Tensor],
+    expected: Mapping[str, Array],
+    layers: dict[str, Counterpart],
+) -> None:
+    """Compare the derivatives of a scalar with respect to inputs and parameters."""
+    found = gradients(scalar, inputs)
+    compare({name: expected[name] for name in inputs}, found, GRADIENT)
+    scalar.backward()
+    rest = {name: array for name, array in expected.items() if name not in inputs}
+    compare_ours(rest, layers, gradient_of, GRADIENT)
