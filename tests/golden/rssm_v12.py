@@ -94,9 +94,9 @@ def model_v1(case: Case) -> Model:
     return Model([rssm], layers, rssm.latent)
 
 
-def model_v2(case: Case) -> Model:
-    """Return the model of a V2 case."""
-    options = case.options
+def model_v2(case: Case, options: Options | None = None) -> Model:
+    """Return the model of a V2 case, with other options than its own if they are given."""
+    options = options or case.options
     parts = PartsConfig(
         cell="layer_norm_gru",
         norm=options["norm"],
