@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from test_wire import ARRAYS, JSON
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.drive_options import make_remote_commands
 from robodreamer_deploy.errors import RemoteFault, RobotError
+from robodreamer_deploy.robots.remote import server as module
 from robodreamer_deploy.robots.remote.client import Answer, Client
 from robodreamer_deploy.robots.remote.command_timeout import CommandTimeout
 from robodreamer_deploy.robots.remote.robot import Description, EpisodicRemoteRobot, make_robot
@@ -409,6 +410,38 @@ def test_the_end_of_the_robots_process_and_its_hold_are_answered_to_the_driver()
         np.testing.assert_array_equal(far.hold(), [0, 0])  # confirmed: no false alarm
         far.disconnect()
     assert robot.num_holds == num_holds + 1
+
+
+def test_the_last_answer_reaches_a_driver_that_is_slow_to_read_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ZeroMQ drops what was not read when its connection ends, so the process has to stay."""
+    monkeypatch.setattr(module, "GOODBYE_S", 60.0)
+    robot, ends = Bench("", CONTRACT), threading.Event()
+    timeout = CommandTimeout(make_remote_commands(NO_RAMP, robot, CONTRACT), 30.0)
+    server = Server(robot, timeout, CONTRACT, ANY_PORT, None)
+
+    def serve_and_close() -> None:
+        with closing(server):
+            server.serve(lambda: ends.is_set() and "SIGTERM")
+
+    process = threading.Thread(target=serve_and_close)
+    process.start()
+    far = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
+    far.connect()
+    ends.set()
+    with pytest.raises(RemoteFault, match="process ends"):
+        forever(far.get_observation)
+    receive = far._client._receive
+
+    def receive_late(end: float) -> Message | None:
+        process.join(0.2)  # in which one that did not wait would be gone
+        return receive(end)
+
+    monkeypatch.setattr(far._client, "_receive", receive_late)
+    far.disconnect()
+    process.join(30.0)
+    assert not process.is_alive(), "it does not wait for longer than its driver is there"
 
 
 def test_no_hold_is_confirmed_at_the_end_if_it_failed() -> None:

@@ -157,8 +157,8 @@ class Server:
     def shut_down(self, reason: str, around: Around = nullcontext) -> None:
         """Hold, and answer the driver so; without an answer it would assume a crash.
 
-        Waits until the driver has disconnected, for `GOODBYE_S` at most. If the hold fails nothing
-        is promised: the caller tries again.
+        Waits until the driver has disconnected and closed its connection, for `GOODBYE_S` at most.
+        If the hold fails nothing is promised: the caller tries again.
         """
         if not self.has_driver or self._goodbye is not None:
             return
@@ -171,8 +171,10 @@ class Server:
         text = f"the robot's process ends ({reason}); it has had it hold{limp}"
         self._goodbye = Goodbye(text, held)
         end = time.monotonic() + GOODBYE_S
-        while self.has_driver and (left_s := end - time.monotonic()) > 0.0:
-            self.handle(left_s)
+        with self._socket.watching_departures() as await_departure:
+            while self.has_driver and (left_s := end - time.monotonic()) > 0.0:
+                self.handle(left_s)
+            await_departure(end - time.monotonic())
 
     def close(self) -> None:
         """Stop listening. May be called twice."""

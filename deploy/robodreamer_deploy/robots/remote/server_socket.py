@@ -9,7 +9,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +166,22 @@ class ServerSocket:
             self._socket.send_multipart([sender, *frames], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             self._warnings.add(f"an answer was not sent: {error}")
+
+    @contextmanager
+    def watching_departures(self) -> Generator[Callable[[float], bool], None, None]:
+        """Return a function that waits so many seconds for a connection to end from now on.
+
+        It returns whether one has ended, at once if that was before the call. ZeroMQ drops what a
+        driver has received and not read when its connection ends, so whoever answered last stays.
+        """
+        import zmq
+
+        monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            yield lambda within_s: bool(monitor.poll(max(0, math.ceil(1e3 * within_s))))
+        finally:
+            self._socket.disable_monitor()
+            monitor.close(0)
 
     def close(self) -> None:
         """Stop listening. May be called twice."""
