@@ -462,7 +462,9 @@ def test_a_robot_that_hangs_while_it_is_left_is_broken_off_once_more(
 ) -> None:
     policy = write_bundle(tmp_path / "policy")
     ended: list[str] = []
-    monkeypatch.setattr(check_robot, "CHECK_WITHIN_S", 0.2)
+    monkeypatch.setattr(check_robot, "CHECK_WITHIN_S", 1.0)  # enough to get as far as the hang
+    hanging = {kind: check_robot.CHECKS[kind] for kind in ("unconnected", "observations")}
+    monkeypatch.setattr(check_robot, "CHECKS", hanging)
     monkeypatch.setattr(check_robot, "LOOK_S", 0.1, raising=False)
     module = "robodreamer_deploy.robots.conformance"
     monkeypatch.setattr(f"{module}.CALL_WITHIN_S", 0.1)
