@@ -1,6 +1,6 @@
 """Toys that are made once for all tests, and the onboard command in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -8,6 +8,7 @@ from exported import CONTRACTS, Exported, export_toy
 from robodreamer_deploy.cli import main
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
+from served import BOUNDS, waiting
 from toy_policy import write_bundle
 
 
@@ -28,6 +29,13 @@ def exported_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ex
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """Return the toy policy, loaded as a robot does; only to be read."""
     return Policy(load_bundle(write_bundle(tmp_path_factory.mktemp("toy"))))
+
+
+@pytest.fixture
+def patient_driver() -> Iterator[None]:
+    """Let drivers of served robots wait while a busy machine does not run the other side."""
+    with waiting(dict.fromkeys(BOUNDS, 10.0)):
+        yield
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ from robodreamer_deploy.control.shutdown import HOLD_ATTEMPTS
 from robodreamer_deploy.errors import RemoteFault, RobotError
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.robots.loading import load_robot
-from robodreamer_deploy.robots.remote import robot as remote
+from served import in_a_hurry
 from toy_robot import CONTRACT
 
 TOY = Path(__file__).parents[2] / "stand_ins" / "toy_robot.py"
@@ -38,13 +37,7 @@ sys.exit(main.main())
 PATIENT = 500
 """Periods of silence that count as ceased commands; 5 pass by themselves on a busy machine."""
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _patient_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the driver wait while a busy machine does not run its robot's process."""
-    monkeypatch.setattr(remote, "LEAST_WITHIN_S", 10.0)
-    monkeypatch.setattr(remote, "HOLD_WITHIN_S", 10.0)
+pytestmark = pytest.mark.usefixtures("patient_driver")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +133,7 @@ def serve_until(
             robot = load_robot(address[0], CONTRACT)
             robot.connect()
             then(robot, process)
-            with suppress(RobotError), patch.object(remote, "HOLD_WITHIN_S", 0.5):
+            with suppress(RobotError), in_a_hurry(robot):
                 robot.disconnect()  # from a process that may be gone
         rest, _ = process.communicate(timeout=20)
         return process.returncode, line + rest
@@ -273,8 +266,7 @@ def test_a_process_that_was_suspended_does_not_take_the_command_that_waited(
         robot.send_action(np.zeros(2, np.float32))
         process.send_signal(signal.SIGSTOP)
         robot._acted_s = None  # a driver that does not watch its own time
-        is_prompt = patch.object(robot, "_within_s", 0.2)
-        with is_prompt, pytest.raises(RobotError, match="did not answer"):
+        with in_a_hurry(robot), pytest.raises(RobotError, match="did not answer"):
             robot.send_action(np.ones(2, np.float32))
         time.sleep(0.3)
         process.send_signal(signal.SIGCONT)

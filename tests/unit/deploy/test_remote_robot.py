@@ -23,10 +23,19 @@ from robodreamer_deploy.robots.remote.robot import EpisodicRemoteRobot, RemoteRo
 from robodreamer_deploy.robots.remote.server import Server
 from robodreamer_deploy.robots.remote.server_socket import Request
 from robodreamer_deploy.robots.remote.wire import MAX_REPLY_BYTES, Message, encode
-from served import ANY_PORT, served, serving
+from served import ANY_PORT, in_a_hurry, served, serving
 from toy_robot import CONTRACT, Bench, Point
 
 ACTION = np.array([0.5, -0.25], np.float32)
+pytestmark = pytest.mark.usefixtures("patient_driver")
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for what another thread does; the bound is for a test that fails."""
+    end = time.monotonic() + 30.0
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 class Moody(Bench):
@@ -127,8 +136,9 @@ def test_time_that_a_reading_takes_does_not_make_it_older() -> None:
 
     robot.reading = slow
     with driven(robot) as far:
+        before = time.monotonic()
         far.get_observation()
-        assert time.monotonic() - far.observation_stamps["image/eye"] < 0.09
+        assert far.observation_stamps["image/eye"] >= before + 0.1
 
 
 @pytest.mark.parametrize(
@@ -175,11 +185,12 @@ def test_a_hung_robot_is_given_up_within_the_bound_and_comes_back() -> None:
     robot.reading = hang
     with driven(robot) as far:
         start = time.monotonic()
-        with pytest.raises(RobotError, match=r"did not answer within 0\.2 s"):
-            far.get_observation()
-        with pytest.raises(RobotError, match=r"did not answer within 0\.5 s"):
-            far.hold()
-        assert time.monotonic() - start < 0.9
+        with in_a_hurry(far):
+            with pytest.raises(RobotError, match=r"did not answer within 0\.2 s"):
+                far.get_observation()
+            with pytest.raises(RobotError, match=r"did not answer within 0\.5 s"):
+                far.hold()
+        assert time.monotonic() - start < 5.0
         is_free.set()
         far.hold()  # the answers that come too late are not taken for this one's
         assert far.get_observation().keys() == robot.get_observation().keys()
@@ -189,12 +200,9 @@ def test_a_command_that_was_overtaken_while_the_robot_hung_is_dropped() -> None:
     robot, is_free = Moody("", CONTRACT), threading.Event()
     with driven(robot) as far:
         robot.reading = lambda values: is_free.wait(10) and values
-        with pytest.raises(RobotError):
-            far.get_observation()
-        with pytest.raises(RobotError):
-            far.send_action(ACTION)
-        with pytest.raises(RobotError):
-            far.hold()
+        for ask in (far.get_observation, lambda: far.send_action(ACTION), far.hold):
+            with in_a_hurry(far), pytest.raises(RobotError):
+                ask()
         num_holds = robot.num_holds
         is_free.set()
         far.hold()
@@ -205,13 +213,13 @@ def test_a_command_that_was_overtaken_while_the_robot_hung_is_dropped() -> None:
 def test_commands_that_cease_hold_the_robot_and_are_not_taken_up_again_without_a_hold() -> None:
     robot = Bench("", CONTRACT)
     with driven(robot, within_s=0.1) as far:
-        far.send_action(ACTION)
         num_holds = robot.num_holds
-        time.sleep(0.3)
-        assert robot.num_holds == num_holds + 1
+        far.send_action(ACTION)
+        wait_until(lambda: robot.num_holds > num_holds)
         far._acted_s = None  # a driver that does not watch its own time
         with pytest.raises(RobotError, match=r"commands had ceased for 0\.1 s: the robot was held"):
             far.send_action(ACTION)
+        assert robot.num_holds == num_holds + 1
         far.hold()
         far.send_action(ACTION)
         assert len(robot.sent) == 2
@@ -246,9 +254,10 @@ def test_a_switch_that_fails_is_released() -> None:
 
 def test_an_action_that_comes_late_is_held_instead_of_sent() -> None:
     robot = Bench("", CONTRACT)
-    with driven(robot, within_s=0.5) as far:
+    with driven(robot, within_s=30.0) as far:
         far.send_action(ACTION)
-        time.sleep(0.35)
+        assert far._acted_s is not None
+        far._acted_s -= 20.0  # as if it had thought for so long
         np.testing.assert_array_equal(far.send_action(ACTION), [0, 0])
         assert len(robot.sent) == 1
         np.testing.assert_array_equal(far.send_action(ACTION), ACTION)
@@ -266,8 +275,7 @@ def test_a_robot_that_fails_to_hold_is_held_again() -> None:
     with driven(robot, within_s=0.05) as far:
         far.send_action(ACTION)
         robot.hold = fail
-        time.sleep(0.5)
-    assert len(attempts) >= 3
+        wait_until(lambda: len(attempts) >= 3)
 
 
 def test_it_has_one_driver_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +284,7 @@ def test_it_has_one_driver_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         argument = str(server.address).removeprefix("tcp:")
         first, second = make_robot(argument, CONTRACT), make_robot(argument, CONTRACT)
         first.connect()
-        with pytest.raises(RobotError, match=r"has a driver, last heard 0\.\d s ago"):
+        with pytest.raises(RobotError, match=r"has a driver, last heard \d\.\d s ago"):
             second.connect()
         with pytest.raises(RobotError, match="another driver"):
             second.send_action(ACTION)
@@ -297,12 +305,12 @@ def test_a_process_that_was_restarted_is_not_driven_on() -> None:
         remote.connect()
         remote.send_action(ACTION)
     start = time.monotonic()
-    with pytest.raises(RobotError, match=r"did not answer within|is no longer there"):
+    gone = pytest.raises(RobotError, match=r"did not answer within|is no longer there")
+    with in_a_hurry(remote), gone:
         remote.hold()
-    assert time.monotonic() - start < 0.8
+    assert time.monotonic() - start < 5.0
     robot = Bench("", CONTRACT)
     with serving(Server(robot, CommandTimeout(robot, 1.0), CONTRACT, server.address, None)):
-        time.sleep(0.3)
         with pytest.raises(RobotError, match="process is another one now"):
             remote.send_action(ACTION)
         assert robot.sent == []
@@ -325,8 +333,8 @@ def test_a_robot_that_is_gone_is_not_waited_for_as_long_as_a_busy_one() -> None:
         start = time.monotonic()
         with pytest.raises(RobotError, match="is no longer there"):
             remote.start_episode(0)  # which may take 30 s
-        assert time.monotonic() - start < 1.0
-        with pytest.raises(RobotError):
+        assert time.monotonic() - start < 15.0
+        with in_a_hurry(remote), pytest.raises(RobotError):
             remote.disconnect()
 
 
@@ -337,7 +345,7 @@ def test_an_address_without_a_robot_is_reported_within_the_bound(
     start = time.monotonic()
     with pytest.raises(RobotError, match=r"nobody listens at tcp://127\.0\.0\.1:9"):
         load_robot("tcp://127.0.0.1:9", CONTRACT)
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 2.5, "not the 3 s that it may take otherwise"
 
 
 @pytest.mark.parametrize("answer", [b"", b"RDR1", b"\0" * 100, b"HTTP/1.1 200 OK", b"[]"])
@@ -437,7 +445,7 @@ def test_requests_that_make_no_sense_raise_a_clear_error() -> None:
             ("stop", {}, {}, "this robot has no stop"),
         ):
             with pytest.raises(RobotError, match=words):
-                client.request(kind, within_s=1.0, fields=fields, arrays=arrays)
+                client.request(kind, within_s=10.0, fields=fields, arrays=arrays)
         assert robot.sent == []
 
 

@@ -41,10 +41,11 @@ from robodreamer_deploy.robots.remote.wire import (
     encode,
     raise_error,
 )
-from served import ANY_PORT, NO_RAMP, served, serving
+from served import ANY_PORT, NO_RAMP, in_a_hurry, served, serving
 from toy_robot import CONTRACT, Bench, Point
 
 ACTION = np.array([0.5, -0.25], np.float32)
+pytestmark = pytest.mark.usefixtures("patient_driver")
 KINDS = ("describe", "connect", "get_observation", "send_action", "hold", "start_episode",
          "disconnect", "verdict", "stop", "dance", "")  # fmt: skip
 
@@ -458,12 +459,12 @@ def test_the_error_of_an_unconfirmed_hold_names_the_command_timeout() -> None:
     with served(Bench("", CONTRACT), CONTRACT) as server:
         far = make_robot(str(server.address).removeprefix("tcp:"), CONTRACT)
         far.connect()
-    with pytest.raises(
-        RobotError, match=r"if its process still runs, it has been holding since 1 s"
-    ):
-        far.hold()
-    with pytest.raises(RobotError):
-        far.disconnect()
+    with in_a_hurry(far):
+        words = r"if its process still runs, it has been holding since 30 s"
+        with pytest.raises(RobotError, match=words):
+            far.hold()
+        with pytest.raises(RobotError):
+            far.disconnect()
 
 
 # --- the driver's side ------------------------------------------------------------------------
