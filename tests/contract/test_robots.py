@@ -108,10 +108,14 @@ def lerobot(_: Hardware) -> RobotUnderTest:
     )
 
 
+PATIENT = {"response_timeout_s": 1.0, "watchdog_s": 2.5}
+"""Waits for a bus that is a thread of this process, on a machine that is busy."""
+
+
 def servos(hardware: Hardware) -> RobotUnderTest:
     contract = arm_contract()
     return RobotUnderTest(
-        lambda: DynamixelRobot(bus_config(hardware.bus.port), contract),
+        lambda: DynamixelRobot(bus_config(hardware.bus.port, **PATIENT), contract),
         contract,
         reach=0.05,
         make_unreachable=lambda: DynamixelRobot(bus_config("/dev/nowhere"), contract),
@@ -121,7 +125,9 @@ def servos(hardware: Hardware) -> RobotUnderTest:
 def servos_in_velocity(hardware: Hardware) -> RobotUnderTest:
     contract = arm_contract("rad/s")
     return RobotUnderTest(
-        lambda: DynamixelRobot(bus_config(hardware.bus.port), contract), contract, reach=0.2
+        lambda: DynamixelRobot(bus_config(hardware.bus.port, **PATIENT), contract),
+        contract,
+        reach=0.2,
     )
 
 
@@ -130,7 +136,7 @@ def composed(hardware: Hardware) -> RobotUnderTest:
 
     def assemble(film: str) -> Robot:
         camera = OpenCVCamera(CameraSettings(source=film), EYE.shape)
-        arm = DynamixelRobot(bus_config(hardware.bus.port), contract)
+        arm = DynamixelRobot(bus_config(hardware.bus.port, **PATIENT), contract)
         return CompositeRobot(arm, {EYE.name: camera}, {GOAL.name: np.zeros(3)})
 
     return RobotUnderTest(

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -24,7 +24,9 @@ BOUNDS = {name: getattr(driver, name) for name in ("LEAST_WITHIN_S", "HOLD_WITHI
 @contextmanager
 def waiting(seconds: Mapping[str, float]) -> Iterator[None]:
     """Let drivers that are made in the block wait for so long, and all for a hold."""
-    with patch.multiple(driver, **seconds):
+    with ExitStack() as patches:
+        for name, value in seconds.items():
+            patches.enter_context(patch.object(driver, name, value))
         yield
 
 

@@ -50,7 +50,7 @@ def test_a_drive_goes_on_and_ends_while_nobody_reads_what_is_logged(tmp_path: Pa
     policy = toy_policy.write_bundle(tmp_path / "toy")
     process = subprocess.Popen(
         [sys.executable, ROOT / "deploy", policy, "--robot", f"{robot}:Talkative",
-         "--seconds", "1", "--no-real-time"],
+         "--seconds", "1", "--no-real-time", "--watchdog", "500"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip

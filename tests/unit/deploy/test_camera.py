@@ -53,6 +53,13 @@ def connect(source: Path | str, **settings: Any) -> OpenCVCamera:
     return camera
 
 
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for what another thread does; the bound is for a test that fails."""
+    end = time.monotonic() + 60.0
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.005)
+
+
 def test_a_film_is_shown_in_its_own_time_in_red_green_blue(film: Path) -> None:
     start = time.monotonic()
     camera = connect(film)
@@ -63,11 +70,11 @@ def test_a_film_is_shown_in_its_own_time_in_red_green_blue(film: Path) -> None:
     assert red > 150
     assert max(green, blue) < 60
     assert start <= first.stamp_s <= time.monotonic()
-    time.sleep(0.12)
+    wait_until(lambda: camera.report.num_frames > 10)
     later = camera.newest()
     assert later is not None
-    took_s = later.stamp_s - first.stamp_s
-    assert took_s > (later.number - 0.5) / RATE_HZ > 0, "not as fast as it can be read"
+    assert later.number >= 10
+    assert later.stamp_s - start >= later.number / RATE_HZ, "not as fast as it can be read"
     assert camera.report.num_dropped >= later.number - 2, "nobody asked in between"
     camera.disconnect()
     camera.disconnect()
@@ -75,9 +82,7 @@ def test_a_film_is_shown_in_its_own_time_in_red_green_blue(film: Path) -> None:
 
 def test_the_end_of_a_film_is_told_and_its_last_frame_gets_old(film: Path) -> None:
     camera = connect(film)
-    deadline = time.monotonic() + 3
-    while camera.fault is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: camera.fault is not None)
     assert camera.fault == f"the film {film} is over after 15 frames"
     last = camera.newest()
     assert last is not None
@@ -146,13 +151,6 @@ class Capture:
         self.is_released = True
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for what another thread does; the bound is for a test that fails."""
-    end = time.monotonic() + 60.0
-    while not is_so() and time.monotonic() < end:
-        time.sleep(0.005)
-
-
 def device(capture: Capture) -> OpenCVCamera:
     return OpenCVCamera(
         CameraSettings(source="/dev/video0"), SHAPE, open_capture=lambda settings: capture
@@ -178,7 +176,8 @@ def test_a_driver_that_hangs_neither_delays_a_reading_nor_the_end(
     capture = Capture(hangs_after=2)
     camera = device(capture)
     camera.connect()
-    time.sleep(0.1)
+    wait_until(lambda: camera.report.num_frames == 2)
+    time.sleep(0.06)
     frame = camera.newest()
     assert frame is not None
     assert time.monotonic() - frame.stamp_s > 0.05, "its age shows that it hangs"
@@ -202,7 +201,7 @@ def test_late_frames_are_counted() -> None:
     camera = device(capture)
     camera.connect()
     capture.grab = lambda: time.sleep(0.04) or True  # 100 a second were promised
-    time.sleep(0.15)
+    wait_until(lambda: camera.report.num_late >= 2)
     camera.disconnect()
     assert camera.report.num_late >= 2
 
@@ -240,9 +239,7 @@ def test_a_stream_is_shown_and_its_end_is_told(stream: str) -> None:
     frame = camera.newest()
     assert frame is not None
     assert np.median(frame.picture[:, :, 0]) > 150
-    deadline = time.monotonic() + 5
-    while camera.fault is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: camera.fault is not None)
     assert camera.fault is not None
     assert "the stream broke off" in camera.fault
     camera.disconnect()

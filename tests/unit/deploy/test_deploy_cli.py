@@ -614,7 +614,7 @@ def test_nothing_moves_while_the_dead_mans_file_is_not_touched(
     report = tmp_path / "report.json"
     code, *_ = said(
         policy, "--robot", f"{TOY}:Bench", "--seconds", 0.3, "--report", report,
-        "--dead-man", tmp_path / "alive",
+        "--dead-man", tmp_path / "alive", "--watchdog", 500,
     )  # fmt: skip
     figures = json.loads(report.read_text())
     assert code == 0

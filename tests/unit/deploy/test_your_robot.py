@@ -49,7 +49,7 @@ def make_robot(file: Path, contract: Contract) -> Any:
 def test_the_robot_of_the_page_is_driven_by_the_bundled_policy(file: Path, tmp_path: Path) -> None:
     report = tmp_path / "drive.json"
     words = [str(POLICY), "--robot", f"{file}:MyRobot", "--seconds", "0.5", "--report", str(report)]
-    assert main(words) == 0
+    assert main([*words, "--watchdog", "500"]) == 0
     figures = json.loads(report.read_text())
     assert figures["ticks"] > 0
     assert figures["fault"] is None
