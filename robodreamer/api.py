@@ -21,8 +21,9 @@ from robodreamer.runs.run_folder import RunRecord
 from robodreamer.training.builder import make_training_job
 from robodreamer.training.run_settings import change_settings, resumed_config
 from robodreamer.utils.two_steps import Job, in_two_steps
-from robodreamer.visualization.dream import CONTEXT
-from robodreamer.visualization.run_videos import Films, prepare_films
+from robodreamer.visualization.dream import CONTEXT, HORIZON
+from robodreamer.visualization.run_videos import prepare_films
+from robodreamer.visualization.views import FUTURES, OPEN_LOOP, DreamOptions, Films
 from robodreamer_deploy.policy.manifest import ACTION_SELECTIONS, ActionSelection, Precision
 
 Folder = str | os.PathLike[str]
@@ -143,43 +144,48 @@ def evaluate(
 def dream(
     run: Folder,
     *,
+    what: str | Sequence[str] = OPEN_LOOP,
     episodes: int = 1,
     context: int = CONTEXT,
+    horizon: int = HORIZON,
+    futures: int = FUTURES,
     checkpoint: str | None = None,
     draw: ActionSelection = "mode",
     strip: Folder | None = None,
     log: Log = print,
 ) -> Job[Films]:
-    """Film episodes, and what the model imagines of the first, into RUN/videos.
+    """Film episodes, and what the model makes of the first, into RUN/videos.
 
     Args:
         run: Run folder, or what `train` returned.
-        episodes: Evaluation episodes to film, one after the other.
+        what: Views to show, one or more: open-loop, reconstruction, fantasy, futures,
+            interpolation, errors.
+        episodes: Evaluation episodes to film, one after the other; errors are measured in all.
         context: Steps that the model watches before it imagines the others.
+        horizon: Steps that it imagines at most.
+        futures: Number of futures, up to 64.
         checkpoint: Checkpoint, such as step-000012000; newest, the default; or best.
         draw: `mode` acts without randomness, `sample` draws actions, which moves more.
         strip: Animated WebP to write: all episodes side by side, each above the dream of it.
         log: Takes the model's errors and the names of the files, line by line.
 
     Returns:
-        The files, and the dream as arrays.
+        The files, and the arrays that they show.
 
     Raises:
-        ValueError: No such run or checkpoint, the task is gone or another one, or a strip of a run
-            without cameras.
+        ValueError: No such run, checkpoint or view, a count that is out of range, the task is gone
+            or another one, or a strip of a run without cameras.
     """
-    for name, value in (("episodes", episodes), ("context", context)):
-        if value < 1:
-            raise ValueError(f"--{name} is at least 1, got {value}")
-    return prepare_films(
-        Path(run),
-        checkpoint,
-        episodes,
-        context,
-        log,
+    options = DreamOptions(
+        views=(what,) if isinstance(what, str) else tuple(what),
+        episodes=episodes,
+        context=context,
+        horizon=horizon,
+        futures=futures,
         is_sampling=draw == "sample",
         strip=Path(strip) if strip else None,
     )
+    return prepare_films(Path(run), checkpoint, options, log)
 
 
 @in_two_steps

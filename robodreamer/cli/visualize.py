@@ -7,20 +7,38 @@ from typing import Literal
 
 from robodreamer.cli.parsing import Folder, Folders, Job, parse, say
 
+View = Literal["open-loop", "reconstruction", "fantasy", "futures", "interpolation", "errors"]
+"""`robodreamer.visualization.views.View`, whose import would make help wait for torch."""
+
+Axis = Literal["steps", "updates", "minutes"]
+"""`robodreamer.visualization.curves.Axis`, likewise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DreamArguments:
-    """Film episodes, and what the model imagines of the first; into RUN/videos."""
+    """Film episodes, and what the model makes of the first; into RUN/videos.
+
+    A run without cameras is filmed as lines of its signals.
+    """
 
     run: Folder
     """Run folder."""
+    what: tuple[View, ...] = ("open-loop",)
+    """What to show, one or more: `open-loop`, the model watches and then imagines what the actions
+    taken lead to; `reconstruction`, it watches every step; `fantasy`, its actor goes on in the
+    model alone; `futures`, several such courses drawn at random; `interpolation`, decoded between
+    two real states; `errors`, of predictions by their horizon, over many starts."""
     checkpoint: str | None = None
     """Checkpoint, such as step-000012000, or best, the one that evaluated best during training; by
     default the newest."""
     episodes: int = 1
-    """Evaluation episodes to film, one after the other."""
+    """Evaluation episodes to film, one after the other; `errors` are measured in all of them."""
     context: int = 5
     """Steps that the model watches before it imagines the others."""
+    horizon: int = 95
+    """Steps that it imagines at most."""
+    futures: int = 8
+    """Number of `futures`."""
     draw: Literal["mode", "sample"] = "mode"
     """`mode` acts without randomness, `sample` draws actions, which moves more."""
     strip: Path | None = None
@@ -34,8 +52,11 @@ def dream(words: Sequence[str]) -> Job:
 
     return api.dream.prepare(
         arguments.run,
+        what=arguments.what,
         episodes=arguments.episodes,
         context=arguments.context,
+        horizon=arguments.horizon,
+        futures=arguments.futures,
         checkpoint=arguments.checkpoint,
         draw=arguments.draw,
         strip=arguments.strip,
@@ -45,16 +66,19 @@ def dream(words: Sequence[str]) -> Job:
 
 @dataclass(frozen=True, kw_only=True)
 class PlotArguments:
-    """Plot return, success and losses of runs over steps and minutes.
+    """Plot return, success and losses of runs by steps, updates and minutes.
 
     Runs that differ in nothing but the seed become one line with a band.
     """
 
     runs: Folders = ()
     """Run folders."""
-    published: Path | None = None
-    """CSV of published curves (suite, task, env_step, mean, std, n_seeds) to lay underneath, such
-    as docs/data/dreamerv3_dmc_curves.csv."""
+    by: tuple[Axis, ...] = ("steps", "updates", "minutes")
+    """Axes, one or more, each a column of plots: simulator steps, updates of the networks, minutes
+    of training. Losses are drawn over the first."""
+    published: Literal["auto", "none"] | Path = "auto"
+    """Published curves to lay underneath: a CSV (suite, task, env_step, mean, std, n_seeds); `auto`
+    takes those of docs/data where the task is one of dm_control, as far as the runs reach."""
     out: Path | None = None
     """Folder for the pictures; plots in the first run folder by default."""
 
@@ -67,7 +91,7 @@ def plot(words: Sequence[str]) -> Job:
     from robodreamer.visualization.plots import prepare_plots
 
     out = arguments.out or arguments.runs[0] / "plots"
-    return prepare_plots(arguments.runs, arguments.published, out, say)
+    return prepare_plots(arguments.runs, arguments.published, out, say, arguments.by)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,10 @@ seeds of one group.
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -17,17 +18,28 @@ from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import read_run
 from robodreamer_deploy.contract import Array
 
-Axis = Literal["step", "minutes"]
+Axis = Literal["steps", "updates", "minutes"]
+"""Measure of a run's course: simulator steps, updates of the networks, minutes of training."""
+AXES: tuple[Axis, ...] = get_args(Axis)
+PUBLISHED = Path(__file__).parents[2] / "docs" / "data" / "dreamerv3_dmc_curves.csv"
+"""Scores of the DreamerV3 authors on dm_control; a checkout has them, an installed wheel lacks
+them."""
+SEED_WORD = re.compile(r"[-_. ]+(s|seed)?[-_. ]*$")
+"""End of what the names of seeds have in common, such as the `-s` of reach-s0 and reach-s1."""
 Line = Mapping[str, Any]
 
 
 class Curve(NamedTuple):
-    """A figure over steps or minutes, with a band around it; all (n,)."""
+    """A figure over an axis, with a band around it; all (n,)."""
 
     x: Array
     mean: Array
     low: Array
     high: Array
+
+    def until(self, end: float) -> "Curve":
+        """Return the part up to `end`."""
+        return Curve(*(values[self.x <= end] for values in self))
 
 
 class Group(NamedTuple):
@@ -46,20 +58,36 @@ class Group(NamedTuple):
     def curve(self, name: str, axis: Axis) -> Curve | None:
         """Return a figure's curve, or None where it was never reported.
 
-        Steps are those of the simulator, action repeat included. The band of one run is the
-        interval that was reported with the figure, if any; of several runs it is one standard
-        deviation to either side.
+        Steps are those of the simulator, action repeat included. Evaluations report no updates:
+        theirs are interpolated. The band of one run is the interval that was reported with the
+        figure, if any; of several runs it is one standard deviation to either side.
         """
-        scale = self.config.data.action_repeat if axis == "step" else 1
         runs = []
         for lines in self.metrics:
             told = [line for line in lines if name in line]
-            if told:
-                runs.append((scale * _column(told, axis), told))
+            if told and (x := self._along(axis, lines, told)) is not None:
+                runs.append((x, told))
         if len(runs) == 1:
             x, told = runs[0]
             return Curve(x, *(_column(told, name + end, name) for end in ("", "_low", "_high")))
         return average([(x, _column(told, name)) for x, told in runs]) if runs else None
+
+    def end(self, axis: Axis) -> float:
+        """Return how far the longest run has come; 0 before its first report."""
+        ends = [self._along(axis, lines, lines) for lines in self.metrics if lines]
+        return max((float(x[-1]) for x in ends if x is not None), default=0.0)
+
+    def _along(self, axis: Axis, lines: Sequence[Line], told: Sequence[Line]) -> Array | None:
+        """Return where on an axis some lines of a run lie; None if nothing was learnt yet."""
+        steps = _column(told, "step")
+        if axis == "steps":
+            return self.config.data.action_repeat * steps
+        if axis == "minutes":
+            return _column(told, "minutes")
+        known = [line for line in lines if "updates" in line]
+        return (
+            np.interp(steps, _column(known, "step"), _column(known, "updates")) if known else None
+        )
 
 
 def read_groups(folders: Sequence[Path]) -> list[Group]:
@@ -110,6 +138,14 @@ def read_published(path: Path, config: TrainConfig) -> dict[str, Curve]:
     }
 
 
+def has_published(path: Path, task: str) -> bool:
+    """Return whether a file of published scores exists and has a task."""
+    if not path.is_file():
+        return False
+    with path.open(newline="") as file:
+        return any(row.get("task") == task for row in csv.DictReader(file))
+
+
 def average(curves: Sequence[tuple[Array, Array]]) -> Curve:
     """Average curves (x, y) where all of them exist, by linear interpolation.
 
@@ -146,5 +182,8 @@ def _label(folders: Sequence[Path]) -> str:
     if len(folders) == 1:
         return folders[0].resolve().name
     names = [folder.resolve().name for folder in folders]
-    shared = os.path.commonprefix(names).rstrip("-_. ")  # noqa: RUF071  letters, not folders
+    shared = os.path.commonprefix(names)  # noqa: RUF071  letters, not folders
+    if any(name[len(shared) :][:1].isdigit() for name in names):
+        shared = shared.rstrip("0123456789")  # the tens of seeds 10, 11, 12
+    shared = SEED_WORD.sub("", shared)
     return f"{shared or names[0]} ({len(folders)} seeds)"

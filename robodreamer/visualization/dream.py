@@ -2,7 +2,8 @@
 
 While it watches, states come from the posterior, as in acting. From then on only the actions that
 were really taken go in, and states come from the prior. The difference to what happened shows how
-far the model can be trusted to plan.
+far the model can be trusted to plan. A reconstruction watches all of the episode: what it misses,
+the latent states do not hold or the decoder cannot draw.
 
 Shapes: T steps, K of them observed, A action.
 """
@@ -31,7 +32,7 @@ class Dream(NamedTuple):
     """
 
     context: int
-    """Steps K that were observed; the others are imagined."""
+    """Steps K that were observed; the others are imagined. T for a reconstruction."""
     truth: dict[str, Array]
     """Every decoded signal by name, (T, ...)."""
     model: dict[str, Array]
@@ -69,15 +70,34 @@ def dream(agent: Agent, footage: Footage, context: int = CONTEXT, horizon: int =
     context = min(context, num_steps - 1)
     seen = {s.name: footage.observations[s.name][:context] for s in agent.contract.inputs}
     states = imagine_from(agent, seen, footage.actions[: num_steps - 1])
+    return Dream(context, truth(agent, footage, slice(num_steps)), decode(agent, states))
+
+
+def reconstruct(agent: Agent, footage: Footage, num_steps: int = CONTEXT + HORIZON) -> Dream:
+    """Observe up to `num_steps` steps of an episode, all of them, and decode their states."""
+    num_steps = min(footage.num_steps, num_steps)
+    states = watch(agent, footage, num_steps)
+    return Dream(num_steps, truth(agent, footage, slice(num_steps)), decode(agent, states))
+
+
+def watch(agent: Agent, footage: Footage, num_steps: int) -> State:
+    """Return the posterior states (T, ...) of an episode's first T steps."""
+    seen = {s.name: footage.observations[s.name][:num_steps] for s in agent.contract.inputs}
+    return imagine_from(agent, seen, footage.actions[: num_steps - 1])
+
+
+@torch.no_grad()
+def decode(agent: Agent, states: State) -> dict[str, Array]:
+    """Return every decoded signal of states with any leading axes, in the units of a `Dream`."""
+    decoder = agent.world_model.decoder
+    decoded = decoder.in_units(decoder(states))
+    return {name: decoded[name].cpu().numpy() for name in decoder.signals}
+
+
+def truth(agent: Agent, footage: Footage, steps: slice) -> dict[str, Array]:
+    """Return what happened at some steps to every signal that is decoded, in the same units."""
     signals = agent.world_model.decoder.signals
-    with torch.no_grad():
-        decoder = agent.world_model.decoder
-        decoded = decoder.in_units(decoder(states))
-    return Dream(
-        context,
-        {name: _truth(footage.observations[name][:num_steps], s) for name, s in signals.items()},
-        {name: decoded[name].cpu().numpy() for name in signals},
-    )
+    return {name: _truth(footage.observations[name][steps], s) for name, s in signals.items()}
 
 
 @torch.no_grad()
@@ -96,7 +116,7 @@ def imagine_from(agent: Agent, observations: Mapping[str, Array], actions: Array
     tokens = model.encoder(shown).unsqueeze(0)
     context = tokens.shape[1]
     is_first = torch.arange(context, device=device).unsqueeze(0) == 0
-    before = torch.cat([torch.zeros_like(done[:, :1]), done[:, : context - 1]], 1)
+    before = torch.cat([done.new_zeros(1, 1, done.shape[-1]), done[:, : context - 1]], 1)
     observed, _ = model.rssm.observe(model.rssm.initial(1), before, tokens, is_first, sampler)
     states = [State(*(value[:, i] for value in observed)) for i in range(context)]
     weights = model.rssm.core.cut_weights()

@@ -1,27 +1,30 @@
 """Films of a run, in RUN/videos: episodes, and what the model dreams of them.
 
-Training leaves some at every evaluation, `robodreamer dream` makes more of any checkpoint:
+Training leaves the first three at every evaluation, `robodreamer dream` makes more of any
+checkpoint; of a run without cameras a film has the vectors' lines alone:
 
-    step-000012000-episode.mp4 .png    what the policy does
-    step-000012000-dream.mp4 .png      truth, model and error of every camera; first part observed
-    step-000012000-signals.png         the same of the vectors, as lines
+    step-000012000-episode.mp4 .png          what the policy does
+    step-000012000-dream.mp4 .png            truth, model and error; first part observed
+    step-000012000-signals.png               the same of the vectors, as lines
+    step-000012000-reconstruction.mp4 .png   the same, every step observed
+    step-000012000-fantasy.mp4 .png          the actor in the model, from a real state
+    step-000012000-futures.mp4 .png          several such courses, drawn at random
+    step-000012000-interpolation.mp4 .png    decoded between two real states
+    step-000012000-errors.png .csv           error of predictions by horizon, over many starts
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
 
 import robodreamer_sim
 from robodreamer.evaluation.evaluate import require_unchanged
 from robodreamer.evaluation.policies import VectorPolicy
 from robodreamer.learning.agent import Agent
-from robodreamer.models.sampling import ModeSampler, RandomSampler, Sampler
 from robodreamer.runs.run_folder import LoadedRun, load_run
-from robodreamer.visualization.dream import CONTEXT, HORIZON, Dream, dream
-from robodreamer.visualization.dream_plot import plot_signals
+from robodreamer.visualization.dream import CONTEXT, HORIZON, dream
+from robodreamer.visualization.dream_films import dream_stills, save_dream
+from robodreamer.visualization.dream_layout import strip_frames
 from robodreamer.visualization.episodes import Footage, Recorder, film_episode
 from robodreamer.visualization.video import (
     Pictures,
@@ -31,20 +34,20 @@ from robodreamer.visualization.video import (
     write_png,
     write_webp,
 )
-from robodreamer.visualization.video_layout import (
-    dream_frames,
-    dream_sheet,
-    episode_frames,
-    episode_sheet,
-    strip_frames,
+from robodreamer.visualization.video_layout import episode_frames, episode_sheet
+from robodreamer.visualization.views import (
+    DreamOptions,
+    Films,
+    Views,
+    describe_films,
+    make_sampler,
+    save_views,
 )
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.utils.streams import Say
 from robodreamer_sim.env import TaskEnv
 from robodreamer_sim.options import EnvOptions
 
-DREAM_FPS = 10.0
-"""Dreams are never shown faster, so that one can compare."""
 PAUSE_S = 0.8
 """Seconds for which an episode's last picture stays."""
 SHORT, LARGE, SMALL = 200, (360, 480), (240, 320)
@@ -53,95 +56,69 @@ EPISODE_SIDE = 360
 """Small pictures of an episode are enlarged to at most this height."""
 
 
-class Films(NamedTuple):
-    """Films of a run, and the dream that one of them shows."""
-
-    files: list[Path]
-    """Videos and pictures, in the order they were written."""
-    dream: Dream | None
-    """Arrays of what happened and what the model imagined; None of an episode of one step."""
-
-
 def prepare_films(
-    run: Path,
-    checkpoint: str | None,
-    episodes: int,
-    context: int,
-    say: Say,
-    *,
-    is_sampling: bool = False,
-    strip: Path | None = None,
+    run: Path, checkpoint: str | None, options: DreamOptions, say: Say
 ) -> Callable[[], Films]:
     """Load a run and make its task; return what films it.
 
     Args:
         run: Its folder.
         checkpoint: Name of a checkpoint; the newest if None.
-        episodes: Number of evaluation episodes in the film.
-        context: Steps that the model watches before it dreams.
+        options: Views, counts and lengths.
         say: Takes lines about what was written.
-        is_sampling: Whether actions are drawn at random instead of the most likely ones.
-        strip: WebP file of all episodes side by side, each above the model's dream of it.
 
     Raises:
         ValueError: No such run or checkpoint, the task is gone or another one, or a strip of a run
             without cameras.
     """
     loaded = load_run(run, checkpoint)
-    if strip and not any(signal.is_image for signal in loaded.contract.observations):
-        raise ValueError("a strip shows what a camera sees, and this run has none")
-    options = EnvOptions.from_dict(loaded.contract.options)
-    env = robodreamer_sim.make(loaded.contract.task, options)
+    if options.strip and not any(signal.is_image for signal in loaded.contract.observations):
+        raise ValueError(
+            "a strip shows what a camera sees, and this run has none; leave out --strip: "
+            "a film of lines shows its signals"
+        )
+    env_options = EnvOptions.from_dict(loaded.contract.options)
+    env = robodreamer_sim.make(loaded.contract.task, env_options)
     require_unchanged(loaded.contract, env.contract)
-    seed = torch.Generator().manual_seed(loaded.config.seed)
-    sampler = RandomSampler(seed) if is_sampling else ModeSampler()
-    return lambda: _film(run, loaded, env, sampler, episodes, context, strip, say)
+    return lambda: _film(run, loaded, env, options, say)
 
 
-def _film(
-    run: Path,
-    loaded: LoadedRun,
-    env: TaskEnv,
-    sampler: Sampler,
-    episodes: int,
-    context: int,
-    strip: Path | None,
-    say: Say,
-) -> Films:
-    """Let the agent act in evaluation episodes and dream of the first; write all films.
+def _film(run: Path, loaded: LoadedRun, env: TaskEnv, options: DreamOptions, say: Say) -> Films:
+    """Let the agent act in evaluation episodes, show what was asked for, and write all files.
 
     Raises:
         GraphicsError: The cameras that the agent needs cannot be drawn on this machine.
     """
-    agent, contract = loaded.agent, loaded.contract
+    agent, contract, count = loaded.agent, loaded.contract, options.episodes
     size = LARGE if (contract.max_episode_steps or SHORT + 1) <= SHORT else SMALL
     stem = film_stem(run, loaded.checkpoint.step)
-    dreams: list[Dream] = []
+    sampler = make_sampler(loaded.config.seed, is_sampling=options.is_sampling)
+    views = Views(agent, options)
 
     def film(number: int) -> Footage:
         footage = film_episode(agent, env, number, size, sampler)
-        say(f"episode {number + 1} of {episodes}: return {footage.rewards.sum():.1f}")
-        if footage.num_steps > 1 and (number == 0 or strip):
-            dreams.append(dream(agent, footage, context))
+        say(f"episode {number + 1} of {count}: return {footage.rewards.sum():.1f}")
+        views.add(footage)
         return footage
 
     try:
         first = film(0)
-        others = (film(number) for number in range(1, episodes))
-        written = _save_episodes(stem, first, others, episodes, contract)
+        others = (film(number) for number in range(1, count))
+        written = _save_episodes(stem, first, others, count, contract)
     finally:
         env.close()
-    if dreams:
-        written += _save_dream(stem, dreams[0], contract, dream_stills(dreams[0], contract))
-        for line in describe_errors(dreams[0], contract):
-            say(line)
-        if strip:
-            frames = strip_frames(dreams, dreams[0].cameras[0], contract.control_dt_s)
-            write_webp(strip, frames, 1 / contract.control_dt_s)
-            written.append(strip)
+    films = views.films(first, loaded.config.seed)
+    written += save_views(stem, films, contract)
+    if options.strip and views.dreams:
+        name = views.dreams[0].cameras[0]
+        frames = strip_frames(views.dreams, name, contract.control_dt_s)
+        write_webp(options.strip, frames, 1 / contract.control_dt_s)
+        written.append(options.strip)
+    for line in describe_films(films, contract):
+        say(line)
     for path in written:
         say(f"wrote {path}")
-    return Films(written, dreams[0] if dreams else None)
+    return films._replace(files=written)
 
 
 def make_recorder(policy: VectorPolicy, contract: Contract) -> Recorder:
@@ -164,17 +141,7 @@ def save_evaluation(run: Path, step: int, agent: Agent, footage: Footage) -> dic
         _save_episodes(stem, footage._replace(pictures=large), (), 1, contract)
     imagined = dream(agent, footage)
     stills = dream_stills(imagined, contract)
-    _save_dream(stem, imagined, contract, stills)
-    return stills
-
-
-def dream_stills(imagined: Dream, contract: Contract) -> dict[str, Pictures]:
-    """Return the sheet of the cameras and the plot of the vectors, those that there are."""
-    stills = {}
-    if imagined.cameras:
-        stills["dream"] = dream_sheet(imagined, contract.control_dt_s)
-    if (plot := plot_signals(imagined, contract)) is not None:
-        stills["signals"] = plot
+    save_dream(stem, imagined, contract, stills)
     return stills
 
 
@@ -196,31 +163,3 @@ def _save_episodes(
     write_mp4(film, frames, fps)
     write_png(still, episode_sheet(first, contract.control_dt_s))
     return [film, still]
-
-
-def _save_dream(
-    stem: str, imagined: Dream, contract: Contract, stills: Mapping[str, Pictures]
-) -> list[Path]:
-    """Write the dream's stills, and a film if there is a camera."""
-    written = []
-    for name, picture in stills.items():
-        written.append(Path(f"{stem}-{name}.png"))
-        written[-1].parent.mkdir(exist_ok=True)
-        write_png(written[-1], picture)
-    if imagined.cameras:
-        written.append(Path(f"{stem}-dream.mp4"))
-        fps = min(DREAM_FPS, 1 / contract.control_dt_s)
-        write_mp4(written[-1], dream_frames(imagined), fps)
-    return written
-
-
-def describe_errors(imagined: Dream, contract: Contract) -> list[str]:
-    """Return a table: mean error per signal while watching and imagining, in its own unit."""
-    lines = [f"{'mean error':<32}{'watched':>9}{'imagined':>10}{'standing still':>16}"]
-    still = imagined.still_errors
-    for name, errors in imagined.errors.items():
-        watched, later = errors[: imagined.context].mean(), errors[imagined.context :].mean()
-        stood = still[name][imagined.context :].mean()
-        unit = "of range" if contract[name].is_image else contract[name].unit
-        lines.append(f"{name:<32}{watched:>9.4f}{later:>10.4f}{stood:>16.4f}  {unit}".rstrip())
-    return lines

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb as rgb_of
 from matplotlib.image import imread
 
 from robodreamer.visualization.dream import Dream
+from robodreamer.visualization.dream_layout import dream_frames, dream_sheet
 from robodreamer.visualization.dream_plot import plot_signals
 from robodreamer.visualization.episodes import Footage
 from robodreamer.visualization.video import (
@@ -25,8 +26,6 @@ from robodreamer.visualization.video import (
 from robodreamer.visualization.video_layout import (
     LINE,
     Row,
-    dream_frames,
-    dream_sheet,
     episode_frames,
     episode_sheet,
     sheet,
@@ -109,7 +108,7 @@ def test_text_stays_inside_its_strip(text: str) -> None:
 
 
 def test_dream_frames_tell_watching_from_imagining() -> None:
-    frames = dream_frames(make_dream())
+    frames = list(dream_frames(make_dream(), None, 0.1))
     assert len(frames) == STEPS
     for step, frame in enumerate(frames):
         mine, other = (BLUE, ORANGE) if step < CONTEXT else (ORANGE, BLUE)
@@ -118,7 +117,7 @@ def test_dream_frames_tell_watching_from_imagining() -> None:
 
 
 def test_the_time_line_grows_to_the_full_width() -> None:
-    bars = [frame[-1] for frame in dream_frames(make_dream())]
+    bars = [frame[-1] for frame in dream_frames(make_dream(), None, 0.1)]
     lengths = [
         int((bar == color(c)).all(-1).sum())
         for bar, c in zip(bars, [BLUE] * 3 + [ORANGE] * 5, strict=True)
@@ -129,7 +128,7 @@ def test_the_time_line_grows_to_the_full_width() -> None:
 
 def test_every_camera_is_shown_with_model_and_error() -> None:
     dream = make_dream()
-    body = dream_frames(dream)[0][LINE : -LINE - LINE // 3]
+    body = next(dream_frames(dream, None, 0.1))[LINE : -LINE - LINE // 3]
     third = body.shape[1] // 3
     truth, model, error = (body[:, i * third : (i + 1) * third] for i in range(3))
     assert count_pixels(truth, "black") == 256 * 128 + 256 * 256  # both cameras, one half as high
