@@ -3,6 +3,7 @@
 Images are requested where possible: with `render_mode="rgb_array"` if the callee takes it.
 """
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -20,6 +21,11 @@ from robodreamer_deploy.utils.suggest import similar
 from robodreamer_sim.compat import import_gymnasium_robotics
 
 RENDER_MODE = "render_mode"
+OURS = "robodreamer_sim.tasks.gymnasium"
+FASTER: Mapping[Any, str] = {
+    "gymnasium.envs.box2d.car_racing:CarRacing": f"{OURS}.car_racing:CarRacing",
+}
+"""Our environments that are the same to the bit and need less time, by entry point."""
 WITH_PICTURES = {RENDER_MODE: "rgb_array"}
 
 
@@ -39,12 +45,14 @@ def make_registered(task: str, name: str, arguments: Mapping[str, Any]) -> Any:
         spec = gymnasium.spec(name)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise ValueError(f"{task}: {_unknown_id(name, module, str(error))}") from error
+    if spec.entry_point in FASTER:
+        spec = dataclasses.replace(spec, entry_point=FASTER[spec.entry_point])
     creator: Any = spec.entry_point
     if isinstance(creator, str):
         creator = load_env_creator(creator)
     mend_gymnasium_robotics()
     make: Callable[..., Any] = gymnasium.make
-    return call_with_pictures(creator, arguments, make, name, disable_env_checker=True)
+    return call_with_pictures(creator, arguments, make, spec, disable_env_checker=True)
 
 
 def call_with_pictures(
