@@ -90,7 +90,7 @@ def test_every_golden_step_comes_out_of_every_sequence(sequence: str) -> None:
         for name in done.keys() & expected.keys() - begin:
             np.testing.assert_allclose(done[name], expected[name], atol=1e-4, rtol=1e-4)
             compared.add(name)
-    assert {"deter_next", "stoch_next", "prior_logits", "posterior_logits", "action"} <= compared
+    assert {"deter_next", "stoch_next", "prior", "posterior", "action"} <= compared
 
 
 @pytest.mark.parametrize("num_steps", [50, pytest.param(250, marks=pytest.mark.slow)])
@@ -113,7 +113,7 @@ def test_a_step_without_an_observation_takes_the_priors_draw() -> None:
     done = driver.step(begin)
     ((drawn, place),) = driver.manifest["dream"].items()
     assert done[drawn].shape == done[place].shape
-    scores = done["prior_logits"] + noise["noise_stoch"]
+    scores = done["prior"] + noise["noise_stoch"]
     np.testing.assert_array_equal(done[drawn].argmax(-1), scores.argmax(-1))
 
 

@@ -31,6 +31,19 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     return Policy(load_bundle(write_bundle(tmp_path_factory.mktemp("toy"))))
 
 
+@pytest.fixture(scope="session")
+def gaussian_policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    """Return the toy policy whose latents are Gaussian; only to be read."""
+    folder = write_bundle(tmp_path_factory.mktemp("toy"), family="gaussian")
+    return Policy(load_bundle(folder))
+
+
+@pytest.fixture(params=["policy", "gaussian_policy"])
+def each_policy(request: pytest.FixtureRequest) -> Policy:
+    """Return the toy policy of each family of latents in turn; only to be read."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def patient_driver() -> Iterator[None]:
     """Let drivers of served robots wait while a busy machine does not run the other side."""

@@ -45,7 +45,7 @@ class Carry(NamedTuple):
     """Recurrent state that a policy carries from one step to the next; no batch axis."""
 
     deter: Array  # float32 (D,)
-    stoch: Array  # float32 (S, K), one-hot along K
+    stoch: Array  # float32 (S, K), values of the latents, see `latents`
     action: Array  # float32 (A,), the action that was really executed
 
 
@@ -92,7 +92,7 @@ def load_bundle(folder: Path) -> Bundle:
     stamped = manifest.to_stamp()
     for name in GRAPHS:
         _check_graph(folder / name, contents[name], stamped)
-    shapes = {**dataclasses.asdict(manifest.state), "action": (manifest.contract.action.size,)}
+    shapes = {**manifest.state.shapes, "action": (manifest.contract.action.size,)}
     arrays = read_arrays(
         folder / "initial.npz",
         contents["initial.npz"],

@@ -20,7 +20,7 @@ from robodreamer_deploy.contract import Array, Observation
 from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.policy.graph_spec import DREAM, FEEDBACK
 from robodreamer_deploy.policy.manifest import ActionSelection
-from robodreamer_deploy.policy.policy import Policy, surprise
+from robodreamer_deploy.policy.policy import Policy
 
 StepKind = Literal["posterior", "partial", "prior"]
 """Kind of a step, by the model's knowledge of the world: all, all but some cameras, or none."""
@@ -35,7 +35,7 @@ class Step(NamedTuple):
     """Output of one tick of a controller."""
 
     action: Array  # float32 (A,), what the policy wants done
-    surprise: float  # nats, see `policy.surprise`; NaN in a prior step, which sees nothing
+    surprise: float  # nats, see `Latents.kl`; NaN in a prior step, which sees nothing
     counter: int  # number of the step, which with the seed fixes its noise
     kind: StepKind
 
@@ -60,6 +60,7 @@ class Controller:
         """Start from the bundle's initial state; `draw` is the manifest's unless given."""
         manifest = policy.bundle.manifest
         self.policy = policy
+        self._latents = policy.latents
         self.draw: ActionSelection = draw or manifest.default_draw
         self._values = {
             tensor.value: np.zeros(tensor.shape, tensor.dtype)
@@ -159,12 +160,12 @@ class Controller:
             np.copyto(self._values[signal.name], observation[signal.name], casting="no")
         self._encoder()
         self._posterior()
-        self._require_finite("deter_next", "prior_logits", "posterior_logits")
-        return surprise(self._values["posterior_logits"][0], self._values["prior_logits"][0])
+        self._require_finite("deter_next", "prior", "posterior")
+        return self._latents.kl(self._values["posterior"][0], self._values["prior"][0])
 
     def _dream(self) -> float:
         """Let the prior draw, in the posterior's place."""
-        self._require_finite("deter_next", "prior_logits")
+        self._require_finite("deter_next", "prior")
         for drawn, place in DREAM.items():
             np.copyto(self._values[place], self._values[drawn])
         return float("nan")

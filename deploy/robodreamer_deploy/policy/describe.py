@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from robodreamer_deploy.contract import ActionSpec, Camera, Signal
 from robodreamer_deploy.joint_mapping import JointMapping
-from robodreamer_deploy.policy.manifest import DrawResult, Manifest
+from robodreamer_deploy.policy.manifest import DrawResult, Manifest, Reduction
 
 WIDTH = 80
 INDENT = 14  # of what stands beside a title
@@ -25,7 +25,8 @@ def describe(manifest: Manifest) -> list[str]:
         ("sends", _action(contract.action)),
         ("delays", _delays(manifest)),
         ("remembers", [f"deter {state.deter}, stoch {state.stoch}"]),
-        ("draws", [f"{manifest.default_draw} unless told otherwise"]),
+        ("latents", [_latents(manifest)]),
+        ("draws", [f"{manifest.default_draw} unless told otherwise", _action_noise(manifest)]),
         ("measured", [f"{draw}: {_result(result)}" for draw, result in manifest.draws.items()]),
         ("surprise", [f"{q}: {v:.3f} nats" for q, v in manifest.surprise_quantiles.items()]),
         ("precision", _precision(manifest)),
@@ -147,6 +148,15 @@ def _delays(manifest: Manifest) -> list[str]:
     return [f"{name}: {low!r} .. {high!r} s" for name, (low, high) in delays]
 
 
+def _latents(manifest: Manifest) -> str:
+    words = manifest.state.latents.describe(manifest.state.stoch)
+    return f"{words}, sampled with {manifest.noise['noise_stoch']} noise"
+
+
+def _action_noise(manifest: Manifest) -> str:
+    return f"an action is sampled with {manifest.noise['noise_action']} noise"
+
+
 def _result(result: DrawResult) -> str:
     success = "" if result.success_rate is None else f", success {result.success_rate:.3f}"
     return (
@@ -163,12 +173,19 @@ def _precision(manifest: Manifest) -> list[str]:
     low, high = cost.float32_interval
     return [
         f"{manifest.precision}",
-        f"{cost.flip_rate:.2%} of {cost.num_choices:,} latents in another class",
+        latent_cost(cost),
         f"action off by {cost.action_error:.3f} at most",
         *(f"float32 {draw}: {_result(result)}" for draw, result in cost.float32_draws.items()),
         f"float32's return, 95 % within {low:.2f} .. {high:.2f}"
         + ("; a return below it was accepted" if cost.is_loss_accepted else ""),
     ]
+
+
+def latent_cost(cost: Reduction) -> str:
+    """Return the cost of reduced precision: flips of latents, or the error of Gaussian ones."""
+    if cost.num_choices:
+        return f"{cost.flip_rate:.2%} of {cost.num_choices:,} latents in another class"
+    return f"latents off by {cost.latent_error:.3f} at most"
 
 
 def _file(manifest: Manifest, name: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The golden sequence: what the exporting machine saw and computed, to be repeated on the robot.
 
 Every step starts from the recorded state (teacher forcing), so that one rounding difference does
-not hide the next. Letters: n steps, A action, D deter, S stoch, K classes, E tokens.
+not hide the next. Letters: n steps, A action, D deter, S stoch, K classes, P parameters, E tokens.
 """
 
 import dataclasses
@@ -21,17 +21,21 @@ from robodreamer_deploy.policy.bundle import (
     read_arrays,
     require_size,
 )
+from robodreamer_deploy.policy.latents import FAMILIES, LatentFamily, Latents
 
 OBSERVATION = "observation/"
 MAX_STEPS = 10_000
-LATENTS = {"stoch_next": "posterior_logits", "stoch_prior": "prior_logits"}
-"""Latents that are drawn by class, and the log-probabilities that they are drawn from."""
+LATENTS = {"stoch_next": "posterior", "stoch_prior": "prior"}
+"""Latents that are drawn in a step, and the parameters that they are drawn from."""
+NO_ARRAYS = {"family", "observations"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
     """Inputs and the reference's outputs of n steps. float32 unless said."""
 
+    family: LatentFamily
+    """Family of the latents; not in the file, because the manifest states it."""
     observations: Mapping[str, Array]
     """Observations by signal, (n, ...), of the contract's types; in the file as
     `observation/<signal>`. Where the policy reads such bits, `is_valid/<camera>` as well, bool
@@ -45,7 +49,7 @@ class Golden:
     stoch: Array
     """(n, S, K), the state before the step."""
     noise_stoch: Array
-    """(n, S, K), Gumbel noise of the latent draw; zeros are the mode."""
+    """(n, S, K), noise of the latent draw; zeros are the mode."""
     noise_action: Array
     """(n, A), noise of the action draw; zeros are the mode."""
     tokens: Array
@@ -53,11 +57,11 @@ class Golden:
     deter_next: Array
     """(n, D)."""
     stoch_next: Array
-    """(n, S, K), one-hot."""
-    prior_logits: Array
-    """(n, S, K), logs of probabilities."""
-    posterior_logits: Array
-    """(n, S, K), logs of probabilities."""
+    """(n, S, K)."""
+    prior: Array
+    """(n, S, P), parameters of the latents before the observation."""
+    posterior: Array
+    """(n, S, P), parameters of the latents with it."""
     action: Array
     """(n, A), from deter_next, stoch_next and noise_action."""
     action_logits: Array | None = None
@@ -68,20 +72,26 @@ class Golden:
         return len(self.is_first)
 
     @property
+    def latents(self) -> Latents:
+        """Rules of the latents' family."""
+        return FAMILIES[self.family]
+
+    @property
     def begin(self) -> tuple[str, ...]:
         """Names of the values that a step begins with; all others are computed."""
         state = ("deter", "stoch", "action_previous", "is_first", "noise_stoch", "noise_action")
         return (*self.observations, *state)
 
     def arrays(self) -> dict[str, Array]:
-        """Return all that is not observed, by name."""
-        names = [field.name for field in dataclasses.fields(self) if field.name != "observations"]
+        """Return the arrays of all that is not observed, by name."""
+        names = [f.name for f in dataclasses.fields(self) if f.name not in NO_ARRAYS]
         arrays = {name: getattr(self, name) for name in names}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def rows(self, rows: slice) -> "Golden":
         """Return some of the steps."""
         return Golden(
+            family=self.family,
             observations={name: values[rows] for name, values in self.observations.items()},
             **{name: array[rows] for name, array in self.arrays().items()},
         )
@@ -93,9 +103,7 @@ class Golden:
         """
         rows = slice(i, i + 1)
         values: dict[str, Array] = {name: array[rows] for name, array in self.arrays().items()}
-        scores = values["prior_logits"] + values["noise_stoch"]
-        classes = np.eye(scores.shape[-1], dtype=np.float32)
-        values["stoch_prior"] = classes[scores.argmax(-1)]
+        values["stoch_prior"] = self.latents.draw(values["prior"], values["noise_stoch"])
         return values | {name: value[rows] for name, value in self.observations.items()}
 
     def save(self, path: Path) -> None:
@@ -115,12 +123,12 @@ def load_golden(bundle: Bundle) -> Golden:
     path, content = bundle.folder / "golden.npz", bundle.read("golden.npz")
     num_steps = _count_steps(path, content)
     manifest = bundle.manifest
-    deter, stoch = manifest.state.deter, manifest.state.stoch
+    deter, stoch, parameters = manifest.state.deter, manifest.state.stoch, manifest.state.parameters
     action, tokens = (manifest.contract.action.size,), (manifest.token_size,)
     shapes = {
         "action_previous": action, "deter": deter, "stoch": stoch, "noise_stoch": stoch,
         "noise_action": action, "tokens": tokens, "deter_next": deter, "stoch_next": stoch,
-        "prior_logits": stoch, "posterior_logits": stoch, "action": action,
+        "prior": parameters, "posterior": parameters, "action": action,
     }  # fmt: skip
     if manifest.contract.action.kind == "discrete":
         shapes["action_logits"] = action
@@ -132,7 +140,7 @@ def load_golden(bundle: Bundle) -> Golden:
     arrays = read_arrays(path, content, {**expected, "is_first": ((num_steps,), "bool")})
     names = [*(s.name for s in manifest.contract.inputs), *manifest.validity.values()]
     observations = {name: arrays.pop(f"{OBSERVATION}{name}") for name in names}
-    return Golden(observations=observations, **arrays)
+    return Golden(family=manifest.state.family, observations=observations, **arrays)
 
 
 def _count_steps(path: Path, content: bytes) -> int:

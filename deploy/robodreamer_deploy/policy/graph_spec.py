@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from robodreamer_deploy.contract import Contract, validity_name
+from robodreamer_deploy.policy.latents import FAMILIES, LatentFamily, Latents
+from robodreamer_deploy.policy.noise import NoiseKind
 
 SEQUENCES: Mapping[str, tuple[str, ...]] = {
     "three graphs": ("encoder.onnx", "rssm_step.onnx", "actor.onnx"),
@@ -31,8 +33,12 @@ FEEDBACK: Mapping[str, str] = {
 DREAM: Mapping[str, str] = {"stoch_prior": "stoch_next"}
 """Values of a step without an observation: the prior's draw replaces the posterior's."""
 
+ACTION_NOISE: Mapping[str, tuple[NoiseKind, ...]] = {
+    "continuous": ("normal", "uniform"), "discrete": ("gumbel",),
+}  # fmt: skip
+"""Kinds of noise that an action may be drawn with, by the kind of the action."""
+
 Dtype = Literal["float32", "uint8", "int32", "bool"]
-NoiseKind = Literal["gumbel", "normal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +63,37 @@ class GraphSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StateShapes:
-    """Shapes of the recurrent state, without the batch axis of 1."""
+class StateSpec:
+    """Recurrent state: its shapes, without the batch axis of 1, and the family of its latents."""
 
     deter: tuple[int]
+    """Shape (D,)."""
     stoch: tuple[int, int]
+    """Shape (S, K)."""
+    family: LatentFamily
+    """Family of the latents, which fixes their parameters, noise and comparison."""
 
     def __post_init__(self) -> None:
         """Refuse empty and absurd shapes."""
-        for name, shape in {"deter": self.deter, "stoch": self.stoch}.items():
+        for name, shape in self.shapes.items():
             if min(shape) < 1 or max(shape) > MAX_ELEMENTS:
                 raise ValueError(f"{name} of shape {shape}")
+        _ = self.parameters  # refuses a shape that the family has not
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the state by value."""
+        return {"deter": self.deter, "stoch": self.stoch}
+
+    @property
+    def latents(self) -> Latents:
+        """Rules of the latents' family."""
+        return FAMILIES[self.family]
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """Shape (S, P) of the parameters of the latents' distributions."""
+        return self.latents.parameter_shape(self.stoch)
 
 
 MAX_ELEMENTS = 1 << 26  # of any one signal or state; far above the largest policy
@@ -79,7 +105,7 @@ def describe_validity(contract: Contract) -> dict[str, str]:
 
 
 def describe_graphs(
-    contract: Contract, state: StateShapes, token_size: int, validity: Mapping[str, str]
+    contract: Contract, state: StateSpec, token_size: int, validity: Mapping[str, str]
 ) -> dict[str, GraphSpec]:
     """Return what the graphs of a policy read and give, by file name."""
     stoch, action = (1, *state.stoch), (1, contract.action.size)
@@ -91,10 +117,9 @@ def describe_graphs(
         "tokens": ((1, token_size), "float32"),
         "deter_next": ((1, *state.deter), "float32"),
         **dict.fromkeys(
-            ("stoch", "noise_stoch", "stoch_next", "stoch_prior", "prior_logits",
-             "posterior_logits"),
-            (stoch, "float32"),
+            ("stoch", "noise_stoch", "stoch_next", "stoch_prior"), (stoch, "float32")
         ),
+        **dict.fromkeys(("prior", "posterior"), ((1, *state.parameters), "float32")),
         **dict.fromkeys(
             ("action_previous", "noise_action", "action", "action_logits"), (action, "float32")
         ),
@@ -111,7 +136,7 @@ def describe_graphs(
 
     signals = [*(signal.name for signal in contract.inputs), *validity.values()]
     state_in = ("deter", "stoch", "action_previous as action")
-    logits = ("prior_logits", "posterior_logits")
+    parameters = ("prior", "posterior")
     is_discrete = contract.action.kind == "discrete"
     # A choice hides by how much it was one; what it was made from tells.
     acted = ("action", "action_logits") if is_discrete else ("action",)
@@ -119,7 +144,7 @@ def describe_graphs(
         "encoder.onnx": GraphSpec(inputs=tensors(*signals), outputs=tensors("tokens")),
         "rssm_step.onnx": GraphSpec(
             inputs=tensors(*state_in, "tokens", "is_first", "noise_stoch as noise"),
-            outputs=tensors("deter_next", "stoch_next", *logits),
+            outputs=tensors("deter_next", "stoch_next", *parameters),
         ),
         "actor.onnx": GraphSpec(
             inputs=tensors(
@@ -132,23 +157,27 @@ def describe_graphs(
         ),
         "prior.onnx": GraphSpec(
             inputs=tensors("deter_next as deter", "noise_stoch as noise"),
-            outputs=tensors("stoch_prior as stoch_next", "prior_logits"),
+            outputs=tensors("stoch_prior as stoch_next", "prior"),
         ),
         "posterior.onnx": GraphSpec(
             inputs=tensors("deter_next as deter", "tokens", "noise_stoch as noise"),
-            outputs=tensors("stoch_next", "posterior_logits"),
+            outputs=tensors("stoch_next", "posterior"),
         ),
         "policy.onnx": GraphSpec(
             inputs=tensors(
                 *signals, "deter", "stoch", "action_previous", "is_first", "noise_stoch",
                 "noise_action",
             ),
-            outputs=tensors(*acted, "deter_next", "stoch_next", *logits),
+            outputs=tensors(*acted, "deter_next", "stoch_next", *parameters),
         ),
     }  # fmt: skip
 
 
-def describe_noise(contract: Contract) -> dict[str, NoiseKind]:
-    """Return the distribution of every value that is noise; zeros take the mode."""
-    is_discrete = contract.action.kind == "discrete"
-    return {"noise_stoch": "gumbel", "noise_action": "gumbel" if is_discrete else "normal"}
+def describe_noise(state: StateSpec, action: NoiseKind) -> dict[str, NoiseKind]:
+    """Return the distribution of every value that is noise; zeros take the mode.
+
+    Args:
+        state: Recurrent state, whose family says the noise of the latents.
+        action: Noise that the distribution of actions is drawn with.
+    """
+    return {"noise_stoch": state.latents.noise_kind, "noise_action": action}

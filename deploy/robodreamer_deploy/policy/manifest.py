@@ -13,20 +13,20 @@ from typing import Any, Literal, cast
 
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.graph_spec import (
+    ACTION_NOISE,
     DREAM,
     FEEDBACK,
     MAX_ELEMENTS,
     SEQUENCES,
     GraphSpec,
-    NoiseKind,
-    StateShapes,
+    StateSpec,
     describe_graphs,
-    describe_noise,
     describe_validity,
 )
+from robodreamer_deploy.policy.noise import NoiseKind
 from robodreamer_deploy.utils.strict_json import parse_json, read_object, read_record
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST = "manifest.json"
 METADATA = "robodreamer.manifest"
 """Under this key the metadata of every graph holds the manifest."""
@@ -92,16 +92,22 @@ class Reduction:
     """Cost of reduced precision: the policy compared with the float32 one it comes from."""
 
     num_choices: int
-    """Latents drawn on recorded steps, each from the state that the float32 agent had."""
+    """Categorical latents drawn on recorded steps, each from the state that the float32 agent
+    had; 0 of another family."""
     flip_rate: float
-    """Share of them that fell into another class, ties aside."""
+    """Share of them that fell into another class, ties aside; 0 where there are none."""
+    latent_error: float
+    """Largest error of a Gaussian's latents from the same states, relative above 1; 0 of another
+    family."""
     action_error: float
     """Largest difference of an action in the same state."""
     golden_flip_rate: float
-    """Flip rate of the golden steps, on the machine that exported."""
+    """Flip rate of the golden steps, on the machine that exported; like the next two, `selftest`
+    derives its bound from it."""
+    golden_latent_error: float
+    """Latent error of the golden steps, on the machine that exported."""
     golden_action_error: float
-    """Action error of the golden steps, on the machine that exported; `selftest` derives its
-    bound."""
+    """Action error of the golden steps, on the machine that exported."""
     float32_draws: Mapping[str, DrawResult]
     """Closed-loop results of the float32 policy on the same episodes."""
     float32_interval: tuple[float, float]
@@ -137,7 +143,7 @@ class Manifest:
     """Precision of the weights; inputs and outputs are those of `graphs`."""
     reduction: Reduction | None
     """Cost of reduced precision; None in float32."""
-    state: StateShapes
+    state: StateSpec
     token_size: int
     """Elements E of the encoder's output."""
     validity: Mapping[str, str]
@@ -152,7 +158,8 @@ class Manifest:
     dream: Mapping[str, str]
     """Replacements of values in a step without an observation."""
     noise: Mapping[str, NoiseKind]
-    """Distribution of every noise value, element by element; zeros take the mode."""
+    """Distribution of every noise value, element by element; zeros take the mode. That of the
+    latents follows from their family, that of the action from how the agent draws it."""
     draws: Mapping[str, DrawResult]
     """Closed-loop result by draw, `mode` and `sample`; empty if not measured."""
     default_draw: ActionSelection
@@ -172,6 +179,7 @@ class Manifest:
             raise ValueError(f"precision {self.precision} and reduction contradict each other")
         self._check_sizes()
         self._check_files()
+        self._check_noise()
         self._check_derived()
 
     def _check_sizes(self) -> None:
@@ -198,6 +206,17 @@ class Manifest:
                 raise ValueError(f"file name {name!r} leaves the bundle")
             if not 0 <= record.size <= MAX_FILE_BYTES:
                 raise ValueError(f"{name} of {record.size} bytes")
+
+    def _check_noise(self) -> None:
+        allowed = {
+            "noise_stoch": (self.state.latents.noise_kind,),
+            "noise_action": ACTION_NOISE[self.contract.action.kind],
+        }
+        if self.noise.keys() != allowed.keys():
+            raise ValueError(f"noise has {sorted(self.noise)}, expected {sorted(allowed)}")
+        for name, kinds in allowed.items():
+            if self.noise[name] not in kinds:
+                raise ValueError(f"{name} is {self.noise[name]}, expected {' or '.join(kinds)}")
 
     def _check_derived(self) -> None:
         if self.validity not in ({}, describe_validity(self.contract)):
@@ -232,7 +251,7 @@ class Manifest:
 
 
 def derive(
-    contract: Contract, state: StateShapes, token_size: int, validity: Mapping[str, str]
+    contract: Contract, state: StateSpec, token_size: int, validity: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the manifest's fields that follow from others, written for whoever reads only it."""
     return {
@@ -242,7 +261,6 @@ def derive(
         "sequences": SEQUENCES,
         "feedback": FEEDBACK,
         "dream": DREAM,
-        "noise": describe_noise(contract),
     }
 
 

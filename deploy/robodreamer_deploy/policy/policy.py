@@ -2,29 +2,23 @@
 
 `Policy` has no state; any number of `controller.Controller`s share one. Randomness is an input of
 the graphs: zeros take the mode, and noise that is a pure function of (seed, step number) makes a
-recorded drive repeatable. Letters: S stoch, K classes, A action.
+recorded drive repeatable.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import Bundle
+from robodreamer_deploy.policy.latents import Latents
 from robodreamer_deploy.policy.manifest import ActionSelection
+from robodreamer_deploy.policy.noise import Noise, draw_noise
 from robodreamer_deploy.policy.onnx_graph import Graph
 from robodreamer_deploy.policy.providers import Provider, require_provider
 
 SPLIT = "split"
 """The sequence of graphs that a robot runs; see `bundle.interface`."""
-
-
-class Noise(NamedTuple):
-    """Random numbers of one step."""
-
-    stoch: Array  # float32 (S, K), Gumbel
-    action: Array  # float32 (A,), standard normal, or Gumbel for a discrete action
 
 
 class Policy:
@@ -47,9 +41,9 @@ class Policy:
         }
 
     @property
-    def is_discrete(self) -> bool:
-        """True if an action is a choice."""
-        return self.bundle.contract.action.kind == "discrete"
+    def latents(self) -> Latents:
+        """Rules of the latents' family."""
+        return self.bundle.manifest.state.latents
 
     def step(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return the values of a whole step from those it begins with, all with a batch axis.
@@ -64,14 +58,18 @@ class Policy:
 
     def noise(self, draw: ActionSelection, seed: int, counter: int) -> Noise:
         """Return the noise of step `counter`: a pure function of its arguments."""
-        state, spec = self.bundle.manifest.state, self.bundle.contract.action
+        manifest = self.bundle.manifest
+        shapes = {
+            "noise_stoch": manifest.state.stoch,
+            "noise_action": (manifest.contract.action.size,),
+        }
         if draw == "mode":
-            return Noise(np.zeros(state.stoch, np.float32), np.zeros(spec.size, np.float32))
+            return Noise(*(np.zeros(shape, np.float32) for shape in shapes.values()))
         bits = np.random.Philox(key=seed, counter=[0, 0, 0, counter])  # 2^192 draws per step
         generator = np.random.Generator(bits)
-        stoch = generator.gumbel(size=state.stoch)
-        draw_action = generator.gumbel if self.is_discrete else generator.normal
-        return Noise(stoch.astype(np.float32), draw_action(size=spec.size).astype(np.float32))
+        return Noise(
+            *(draw_noise(manifest.noise[name], generator, shape) for name, shape in shapes.items())
+        )
 
 
 def load_graph(bundle: Bundle, name: str, provider: Provider = "cpu") -> Graph:
@@ -82,12 +80,3 @@ def load_graph(bundle: Bundle, name: str, provider: Provider = "cpu") -> Graph:
     """
     spec = bundle.manifest.graphs[name]
     return Graph(bundle.folder / name, spec, provider, bundle.read(name))
-
-
-def surprise(posterior_logits: Array, prior_logits: Array) -> float:
-    """Return how much the observation told the model: sum over latents of KL(posterior || prior).
-
-    Both are logs of normalised probabilities, (S, K); the result is in nats.
-    """
-    posterior, prior = posterior_logits.astype(np.float64), prior_logits.astype(np.float64)
-    return float((np.exp(posterior) * (posterior - prior)).sum())

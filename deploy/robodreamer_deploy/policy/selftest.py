@@ -1,9 +1,10 @@
 """Golden self-test: does this machine compute what the exporting machine computed?
 
-Every graph gets exactly what the reference had. Continuous outputs must agree within a tolerance; a
-latent may fall into another class only where the reference itself was undecided. A policy of
-reduced precision computes something else by intention: of it, the share of latents that fall into
-another class is judged, beside what it was on the exporting machine.
+Every graph gets exactly what the reference had. Numbers, Gaussian latents among them, must agree
+within a tolerance; a categorical latent may fall into another class only where the reference itself
+was undecided. A policy of reduced precision computes something else by intention: of it, the share
+of latents that fall into another class, or the error of Gaussian ones, is judged, beside what it
+was on the exporting machine.
 """
 
 from collections.abc import Mapping
@@ -13,21 +14,23 @@ import numpy as np
 
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.comparison import (
+    TIE_MARGIN,
+    TOLERANCE,
+    count_ties,
+    largest_error,
+    lead,
+)
 from robodreamer_deploy.policy.golden import LATENTS, Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
+from robodreamer_deploy.policy.latents import Latents
 from robodreamer_deploy.policy.manifest import Reduction
 from robodreamer_deploy.policy.onnx_graph import Graph
 from robodreamer_deploy.policy.policy import Policy, load_graph
 
-TOLERANCE = 1e-4
-"""Largest error of an output, relative above 1. Float32 sums in another order (other CPU, other
-onnxruntime) differ by 1e-6 to 1e-5 here; a single wrong weight that matters shows above 1e-3."""
-TIE_MARGIN = 1e-4
-"""Lead of the reference's best class over its second, in perturbed logits, under which rounding
-on another CPU may choose the other one."""
 REDUCED_FACTOR, REDUCED_SLACK = 2.0, 0.02
-"""Allowance over the flip rate and the action error that a policy of reduced precision had when
-exported; as much may be reached elsewhere: so many times, and so much more."""
+"""Allowance over the flip rate and the errors that a policy of reduced precision had when exported;
+as much may be reached elsewhere: so many times, and so much more."""
 GOLDEN = "golden self-test"
 
 
@@ -40,18 +43,19 @@ class SelfTest(NamedTuple):
     flip_rate: float  # of the others; above 0 in reduced precision only
 
 
-class Flips(NamedTuple):
-    """Distance of reduced precision from the reference."""
+class Deviation(NamedTuple):
+    """Distance of reduced precision from the reference, step by step from its states."""
 
-    num_choices: int
+    num_choices: int  # categorical latents drawn
     num_ties: int
     num_flips: int  # beside the ties
+    latent_error: float  # largest of Gaussian latents, relative above 1
     action_error: float
 
     @property
-    def rate(self) -> float:
-        """Share of choices that flipped."""
-        return self.num_flips / self.num_choices
+    def flip_rate(self) -> float:
+        """Share of choices that flipped; 0 where nothing is chosen."""
+        return self.num_flips / self.num_choices if self.num_choices else 0.0
 
 
 def replay_golden(policy: Policy, golden: Golden) -> SelfTest:
@@ -83,7 +87,12 @@ def _replay_graphs(graphs: Mapping[str, Graph], golden: Golden) -> tuple[float, 
         values = golden.values(i)
         for name, graph in graphs.items():
             checked = check_outputs(
-                graph.run(values), values, {}, who=f"{GOLDEN}: {name}", where=f"at step {i}"
+                graph.run(values),
+                values,
+                {},
+                golden.latents,
+                who=f"{GOLDEN}: {name}",
+                where=f"at step {i}",
             )
             worst = max(worst, *checked.errors.values())
             num_ties += checked.num_ties
@@ -95,9 +104,10 @@ FROM_LATENTS = ("action_logits", "action")
 
 
 class Checked(NamedTuple):
-    """Result of a comparison that passed: errors, and latents that differ by a tie."""
+    """Result of a comparison that passed: errors, and choices that differ by a tie."""
 
-    errors: dict[str, float]  # by continuous output
+    errors: dict[str, float]  # by output that is no choice
+    num_choices: int
     num_ties: int
 
 
@@ -105,6 +115,7 @@ def check_outputs(
     outputs: Mapping[str, Array],
     expected: Mapping[str, Array],
     tolerances: Mapping[str, float],
+    latents: Latents,
     *,
     who: str,
     where: str,
@@ -115,6 +126,7 @@ def check_outputs(
         outputs: By value.
         expected: All values of the reference's step.
         tolerances: By value, where it is not `TOLERANCE`.
+        latents: Family of the latents.
         who: Says in errors whose outputs these are.
         where: Says in errors which step it is.
 
@@ -122,40 +134,51 @@ def check_outputs(
         BundleError: An error above its tolerance, or another choice that was no tie.
     """
     errors: dict[str, float] = {}
-    num_ties = 0
+    num_choices = num_ties = 0
     for name in sorted(outputs, key=lambda name: name in FROM_LATENTS):
-        if name in LATENTS:
-            leads = lead(expected[LATENTS[name]][0] + expected["noise_stoch"][0])
-            chosen, reference = outputs[name][0], expected[name][0]
-            num_ties += count_ties(chosen, reference, leads, f"{who}: latent", where)
-        elif name in FROM_LATENTS and num_ties:
+        leads = _choice_leads(name, expected, latents)
+        num_choices += 0 if leads is None else len(leads)
+        if name in FROM_LATENTS and num_ties:
             continue  # computed in another state, which was chosen with as much right
-        elif name == "action" and "action_logits" in expected:
-            leads = lead(expected["action_logits"] + expected["noise_action"])
-            num_ties += count_ties(outputs[name], expected[name], leads, f"{who}: action", where)
-        else:
-            error, most = (
-                largest_error(outputs[name], expected[name]),
-                tolerances.get(name, TOLERANCE),
+        if leads is not None:
+            chosen, reference = (
+                values[name].reshape(len(leads), -1) for values in (outputs, expected)
             )
-            if not error <= most:  # NaN fails too
-                raise BundleError(
-                    f"{who}: {name} is off by {error:.1e} {where}, allowed are {most:.0e}"
-                )
-            errors[name] = error
-    return Checked(errors, num_ties)
+            what = "latent" if name in LATENTS else name
+            num_ties += count_ties(chosen, reference, leads, f"{who}: {what}", where)
+            continue
+        error, most = largest_error(outputs[name], expected[name]), tolerances.get(name, TOLERANCE)
+        if not error <= most:  # NaN fails too
+            raise BundleError(
+                f"{who}: {name} is off by {error:.1e} {where}, allowed are {most:.0e}"
+            )
+        errors[name] = error
+    return Checked(errors, num_choices, num_ties)
 
 
-def count_flips(policy: Policy, golden: Golden) -> Flips:
-    """Count the latents that a policy draws otherwise than the reference, from the same states."""
+def _choice_leads(name: str, expected: Mapping[str, Array], latents: Latents) -> Array | None:
+    """Return by how much each choice of an output led in the reference, (n,); None for numbers."""
+    if name in LATENTS and latents.is_choice:
+        return latents.lead(expected[LATENTS[name]], expected["noise_stoch"])[0]
+    if name == "action" and "action_logits" in expected:
+        return lead(expected["action_logits"] + expected["noise_action"])
+    return None
+
+
+def measure_deviation(policy: Policy, golden: Golden) -> Deviation:
+    """Measure how far a policy's latents and actions are from the reference's, in its states."""
     num_choices = num_ties = num_flips = 0
-    action_error = 0.0
+    latent_error = action_error = 0.0
     for i in range(len(golden)):
         values = golden.values(i)
         begin = {name: values[name] for name in golden.begin}
         reached = policy.step(begin)
         for name in LATENTS.keys() & reached.keys():
-            leads = lead(values[LATENTS[name]][0] + values["noise_stoch"][0])
+            leads = _choice_leads(name, values, golden.latents)
+            if leads is None:
+                error = largest_error(reached[name], values[name])
+                latent_error = float(np.maximum(latent_error, error))  # keeps NaN
+                continue
             differ = (reached[name][0] != values[name][0]).any(-1)
             num_ties += int((differ & (leads < TIE_MARGIN)).sum())
             num_flips += int((differ & (leads >= TIE_MARGIN)).sum())
@@ -164,57 +187,29 @@ def count_flips(policy: Policy, golden: Golden) -> Flips:
             acted = policy.graphs["actor.onnx"].run(values)
             what = "action_logits" if "action_logits" in acted else "action"
             error = largest_error(acted[what], values[what])
-            action_error = float(np.maximum(action_error, error))  # keeps NaN
-    return Flips(num_choices, num_ties, num_flips, action_error)
-
-
-def count_ties(chosen: Array, reference: Array, leads: Array, who: str, where: str) -> int:
-    """Return how many one-hot choices (n, K) differ from the reference's.
-
-    Raises:
-        BundleError: One of them was no tie: the reference's choice led by `leads` (n,). It names
-            `who` by number, and `where`.
-    """
-    differ = (chosen != reference).any(-1)
-    for i in np.flatnonzero(differ & (leads >= TIE_MARGIN)):
-        raise BundleError(
-            f"{who} {i} fell into another class {where}, "
-            f"though the reference's choice led by {leads[i]:.1e}"
-        )
-    return int(differ.sum())
-
-
-def lead(scores: Array) -> Array:
-    """Return largest minus second largest along the last axis; infinite where there is but one."""
-    if scores.shape[-1] == 1:
-        return np.full(scores.shape[:-1], np.inf, np.float32)
-    ordered = np.sort(scores, -1)
-    return ordered[..., -1] - ordered[..., -2]
-
-
-def largest_error(actual: Array, reference: Array) -> float:
-    """Return the largest absolute error, relative to references beyond 1."""
-    return float(np.max(np.abs(actual - reference) / np.maximum(1.0, np.abs(reference))))
+            action_error = float(np.maximum(action_error, error))
+    return Deviation(num_choices, num_ties, num_flips, latent_error, action_error)
 
 
 def _replay_reduced(policy: Policy, golden: Golden, reduction: Reduction) -> SelfTest:
-    tested = _replay_flips(policy, golden, reduction)
+    tested = _replay_deviation(policy, golden, reduction)
     for sequence, names in policy.bundle.manifest.sequences.items():
         if not policy.graphs.keys() >= {*names}:
-            _replay_flips(Policy(policy.bundle, sequence=sequence), golden, reduction)
+            _replay_deviation(Policy(policy.bundle, sequence=sequence), golden, reduction)
     return tested
 
 
-def _replay_flips(policy: Policy, golden: Golden, reduction: Reduction) -> SelfTest:
-    flips = count_flips(policy, golden)
-    for what, found, exported in (
-        ("share of latents in another class", flips.rate, reduction.golden_flip_rate),
-        ("error of the action", flips.action_error, reduction.golden_action_error),
+def _replay_deviation(policy: Policy, golden: Golden, reduction: Reduction) -> SelfTest:
+    found = measure_deviation(policy, golden)
+    for what, here, exported in (
+        ("share of latents in another class", found.flip_rate, reduction.golden_flip_rate),
+        ("error of the latents", found.latent_error, reduction.golden_latent_error),
+        ("error of the action", found.action_error, reduction.golden_action_error),
     ):
         most = REDUCED_FACTOR * exported + REDUCED_SLACK
-        if not found <= most:  # NaN fails too
+        if not here <= most:  # NaN fails too
             raise BundleError(
-                f"{GOLDEN}: the {what} is {found:.3f}, it was {exported:.3f} when exported and may "
+                f"{GOLDEN}: the {what} is {here:.3f}, it was {exported:.3f} when exported and may "
                 f"be {most:.3f}"
             )
-    return SelfTest(len(golden), flips.action_error, flips.num_ties, flips.rate)
+    return SelfTest(len(golden), found.action_error, found.num_ties, found.flip_rate)

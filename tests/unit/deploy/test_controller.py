@@ -7,8 +7,9 @@ import toy_policy
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import Carry
 from robodreamer_deploy.policy.controller import Controller, NotFiniteError, Step, warm_up
+from robodreamer_deploy.policy.latents import LatentFamily
 from robodreamer_deploy.policy.manifest import ActionSelection
-from robodreamer_deploy.policy.policy import Policy, surprise
+from robodreamer_deploy.policy.policy import Policy
 from toy_policy import A, make_weights, random_observation
 
 CAMERA = frozenset({"image/eye"})
@@ -25,9 +26,10 @@ def actions(controller: Controller, values: list[dict[str, Array]]) -> list[Arra
 
 @pytest.mark.parametrize("draw", ["mode", "sample"])
 def test_two_hundred_free_running_steps_equal_the_reference(
-    policy: Policy, draw: ActionSelection
+    each_policy: Policy, draw: ActionSelection
 ) -> None:
-    weights = make_weights()
+    policy, family = each_policy, each_policy.bundle.manifest.state.family
+    weights = make_weights(family=family)
     controller = Controller(policy, draw=draw, seed=3)
     carry = policy.bundle.initial
     for i, observation in enumerate(observations(200)):
@@ -35,12 +37,12 @@ def test_two_hundred_free_running_steps_equal_the_reference(
         noise = policy.noise(draw, 3, i)
         tokens = toy_policy.encode(weights["encoder"], observation)
         deter, stoch, prior, posterior = toy_policy.rssm_step(
-            weights["rssm_step"], carry, tokens, is_first, noise.stoch
+            weights["rssm_step"], carry, tokens, is_first, noise.stoch, family
         )
         expected = toy_policy.act(weights["actor"], deter, stoch, noise.action)
         step = controller.step(observation, is_first=is_first)
         np.testing.assert_allclose(step.action, expected, atol=1e-5)
-        assert step.surprise == pytest.approx(surprise(posterior, prior), abs=1e-4)
+        assert step.surprise == pytest.approx(policy.latents.kl(posterior, prior), abs=1e-4)
         assert step.counter == i
         executed = (0.5 * expected).astype(np.float32)  # the robot does half of what it is told
         controller.executed(executed)
@@ -137,17 +139,18 @@ class Reference:
     def __init__(self, policy: Policy, draw: ActionSelection, seed: int) -> None:
         self.policy, self.seed, self.counter = policy, seed, 0
         self.draw: ActionSelection = draw
-        self.weights, self.carry = make_weights(), policy.bundle.initial
+        self.family: LatentFamily = policy.bundle.manifest.state.family
+        self.weights, self.carry = make_weights(family=self.family), policy.bundle.initial
 
     def step(self, observation: dict[str, Array] | None, *, is_first: bool) -> Array:
         """Return the action; the prior draws where there is no observation."""
         noise = self.policy.noise(self.draw, self.seed, self.counter)
         tokens = toy_policy.encode(self.weights["encoder"], observation or observations(1)[0])
         deter, stoch, prior, _ = toy_policy.rssm_step(
-            self.weights["rssm_step"], self.carry, tokens, is_first, noise.stoch
+            self.weights["rssm_step"], self.carry, tokens, is_first, noise.stoch, self.family
         )
         if observation is None:
-            stoch = np.eye(prior.shape[-1], dtype=np.float32)[(prior + noise.stoch).argmax(-1)]
+            stoch = toy_policy.draw(prior, noise.stoch, self.family)
         action = toy_policy.act(self.weights["actor"], deter, stoch, noise.action)
         self.carry = Carry(deter, stoch, action)
         self.counter += 1
@@ -156,9 +159,10 @@ class Reference:
 
 @pytest.mark.parametrize("draw", ["mode", "sample"])
 def test_missing_pictures_and_skipped_ticks_are_steps_of_the_prior(
-    policy: Policy, draw: ActionSelection
+    each_policy: Policy, draw: ActionSelection
 ) -> None:
-    controller, reference = Controller(policy, draw=draw, seed=3), Reference(policy, draw, 3)
+    controller = Controller(each_policy, draw=draw, seed=3)
+    reference = Reference(each_policy, draw, 3)
     generator = np.random.default_rng(0)
     kinds = set()
     for i, observation in enumerate(observations(200)):

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robodreamer_deploy.policy.policy import Noise
+from robodreamer_deploy.policy.noise import Noise
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.registry import make
 from robodreamer_sim.robots.in_process import SimulatedRobot

@@ -1,5 +1,6 @@
 """The policy's graphs on the robot: the same as the reference, and refused when they are not."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from robodreamer_deploy.policy.bundle import (
     load_bundle,
     write_manifest,
 )
+from robodreamer_deploy.policy.comparison import TIE_MARGIN
 from robodreamer_deploy.policy.golden import Golden, load_golden
 from robodreamer_deploy.policy.graph_spec import SEQUENCES, GraphSpec, TensorSpec
+from robodreamer_deploy.policy.latents import LatentFamily
 from robodreamer_deploy.policy.manifest import derive
+from robodreamer_deploy.policy.noise import NoiseKind
 from robodreamer_deploy.policy.onnx_graph import Graph
-from robodreamer_deploy.policy.policy import Policy, surprise
-from robodreamer_deploy.policy.selftest import TIE_MARGIN, replay_golden
+from robodreamer_deploy.policy.policy import Policy
+from robodreamer_deploy.policy.selftest import replay_golden
 from toy_policy import A, D, E, K, S, make_golden, make_manifest, make_weights
 from toy_robot import CONTRACT
 
@@ -33,6 +37,11 @@ IN_GRAPHS = [
     for tensor in toy_policy.make_graphs(make_weights())[graph].graph.initializer
     if tensor.name in WEIGHTS
 ]
+DRAWN = ("rssm_step.onnx", "prior.onnx", "posterior.onnx")
+WITH_FAMILY = [
+    *((*place, "categorical") for place in IN_GRAPHS),
+    *((*place, "gaussian") for place in IN_GRAPHS if place[1] in DRAWN),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +49,37 @@ def golden(policy: Policy) -> Golden:
     return load_golden(policy.bundle)
 
 
-def test_noise_is_gumbel_for_latents_and_normal_for_actions(policy: Policy) -> None:
+def with_noise(policy: Policy, kind: NoiseKind) -> Policy:
+    """Return the policy as if its actions were drawn with noise of another kind."""
+    noise = {**policy.bundle.manifest.noise, "noise_action": kind}
+    manifest = dataclasses.replace(policy.bundle.manifest, noise=noise)
+    other = copy.copy(policy)
+    other.bundle = dataclasses.replace(policy.bundle, manifest=manifest)
+    return other
+
+
+def test_the_manifest_says_the_noise_of_latents_and_of_actions(
+    policy: Policy, gaussian_policy: Policy
+) -> None:
+    uniform = with_noise(gaussian_policy, "uniform")
+    noises = [uniform.noise("sample", 0, i) for i in range(3000)]
+    stoch = np.stack([noise.stoch for noise in noises])
+    action = np.stack([noise.action for noise in noises])
+    assert stoch.shape[1:] == (S, 1)
+    assert stoch.mean() == pytest.approx(0, abs=0.05)
+    assert stoch.std() == pytest.approx(1, abs=0.05)
+    assert action.mean() == pytest.approx(0.5, abs=0.02)
+    assert 0 < action.min() < 0.01
+    assert 0.99 < action.max() < 1
+    mode = uniform.noise("mode", 0, 0)
+    assert not mode.stoch.any()
+    assert not mode.action.any()
+    same, normal = (p.noise("sample", 0, 7).stoch for p in (uniform, gaussian_policy))
+    np.testing.assert_array_equal(same, normal)
+    assert policy.noise("sample", 0, 7).stoch.shape == (S, K)
+
+
+def test_noise_is_gumbel_for_classes_and_normal_for_actions(policy: Policy) -> None:
     noises = [policy.noise("sample", 0, i) for i in range(3000)]
     stoch = np.stack([noise.stoch for noise in noises])
     action = np.stack([noise.action for noise in noises])
@@ -56,29 +95,22 @@ def test_noise_is_gumbel_for_latents_and_normal_for_actions(policy: Policy) -> N
     assert not mode.action.any()
 
 
-def test_surprise_is_the_divergence_of_posterior_from_prior() -> None:
-    prior = np.log(np.full((2, 4), 0.25, np.float32))
-    certain = np.log(np.array([[1 - 3e-9, 1e-9, 1e-9, 1e-9]] * 2))
-    assert surprise(prior, prior) == 0
-    assert surprise(certain, prior) == pytest.approx(2 * np.log(4), rel=1e-6)
-    assert surprise(prior, certain) > 10  # not symmetric
-
-
 # --- golden self-test ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES)
-def test_the_golden_sequence_is_repeated(policy: Policy, golden: Golden, sequence: str) -> None:
-    result = replay_golden(Policy(policy.bundle, sequence=sequence), golden)
+def test_the_golden_sequence_is_repeated(each_policy: Policy, sequence: str) -> None:
+    bundle = each_policy.bundle
+    result = replay_golden(Policy(bundle, sequence=sequence), load_golden(bundle))
     assert (result.num_steps, result.num_ties) == (32, 0)
     assert 0 < result.worst_error < 1e-5
 
 
-@pytest.mark.parametrize(("sequence", "graph", "name"), IN_GRAPHS)
+@pytest.mark.parametrize(("sequence", "graph", "name", "family"), WITH_FAMILY)
 def test_one_wrong_weight_in_any_tensor_fails_the_self_test(
-    tmp_path: Path, sequence: str, graph: str, name: str
+    tmp_path: Path, sequence: str, graph: str, name: str, family: LatentFamily
 ) -> None:
-    folder = toy_policy.write_bundle(tmp_path)
+    folder = toy_policy.write_bundle(tmp_path, family=family)
     path = folder / graph
     model = onnx.load(path)
     (tensor,) = (t for t in model.graph.initializer if t.name == name)
@@ -86,20 +118,38 @@ def test_one_wrong_weight_in_any_tensor_fails_the_self_test(
     values.flat[np.abs(values).argmax()] *= -1
     tensor.CopyFrom(numpy_helper.from_array(values, name))
     path.write_bytes(model.SerializeToString())
-    write_manifest(folder, make_manifest())  # an honest hash of a wrong file
+    write_manifest(folder, make_manifest(family))  # an honest hash of a wrong file
     bundle = load_bundle(folder)
     with pytest.raises(BundleError, match=f"golden self-test: {graph}"):
         replay_golden(Policy(bundle, sequence=sequence), load_golden(bundle))
 
 
-@pytest.mark.parametrize(
-    "name", ["tokens", "deter_next", "prior_logits", "posterior_logits", "action"]
-)
+@pytest.mark.parametrize("name", ["tokens", "deter_next", "prior", "posterior", "action"])
 def test_every_output_is_compared(policy: Policy, golden: Golden, name: str) -> None:
     values = getattr(golden, name).copy()
     values[20] += 3e-4
     with pytest.raises(BundleError, match=rf"{name} is off by 3\.\de-04 at step 20"):
         replay_golden(policy, dataclasses.replace(golden, **{name: values}))
+
+
+@pytest.mark.parametrize("name", ["stoch_next", "prior", "posterior"])
+def test_a_gaussian_is_compared_number_by_number(gaussian_policy: Policy, name: str) -> None:
+    golden = load_golden(gaussian_policy.bundle)
+    values = getattr(golden, name).copy()
+    values[20, 1, -1] += 3e-4 * max(1.0, abs(values[20, 1, -1]))
+    words = {"prior": "(prior|stoch_prior)"}.get(name, name)  # the prior's draw is not recorded
+    with pytest.raises(BundleError, match=rf"{words} is off by \d\.\de-04 at step 20"):
+        replay_golden(gaussian_policy, dataclasses.replace(golden, **{name: values}))
+
+
+def test_a_gaussian_of_which_the_rule_of_classes_would_forgive_all_is_refused(
+    gaussian_policy: Policy,
+) -> None:
+    """Under the rule of classes a single value leads without bound, or any difference is a tie."""
+    golden = load_golden(gaussian_policy.bundle)
+    shuffled = golden.stoch_next[:, ::-1].copy()
+    with pytest.raises(BundleError, match=r"stoch_next is off by \d\.\de[+-]\d\d at step 0"):
+        replay_golden(gaussian_policy, dataclasses.replace(golden, stoch_next=shuffled))
 
 
 @pytest.mark.parametrize("name", ["noise_stoch", "noise_action", "action_previous", "is_first"])
@@ -117,7 +167,7 @@ def test_every_input_matters(policy: Policy, golden: Golden, name: str) -> None:
 def with_lead(golden: Golden, lead: float) -> Golden:
     """Return the sequence with a latent at step 3 whose best class leads by `lead`, but lost."""
     noise, chosen = golden.noise_stoch.copy(), golden.stoch_next.copy()
-    perturbed = golden.posterior_logits[3, 1] + noise[3, 1]
+    perturbed = golden.posterior[3, 1] + noise[3, 1]
     second, first = np.argsort(perturbed)[-2:]
     noise[3, 1, second] += perturbed[first] - perturbed[second] - lead
     chosen[3, 1] = np.eye(K, dtype=np.float32)[second]
