@@ -8,7 +8,7 @@ import torch
 from _workloads import make_observation, make_workload
 
 from robodreamer.export.folder import Origin, stamp, write_draft
-from robodreamer.export.reference_steps import draw_noise
+from robodreamer.export.reference_steps import make_noise
 from robodreamer.export.torch_trace import Recording, trace
 from robodreamer.learning.agent import Agent
 from robodreamer_deploy.policy.bundle import Bundle, load_bundle, write_manifest
@@ -23,7 +23,7 @@ def write_bundle(agent: Agent, folder: Path) -> Bundle:
     observations = {s.name: shown[s.name].numpy() for s in agent.contract.inputs}
     executed = np.zeros((GOLDEN_STEPS, agent.contract.action.size), np.float32)
     recording = Recording(observations, np.arange(GOLDEN_STEPS) == 0, executed)
-    noise = draw_noise(agent, GOLDEN_STEPS, np.random.default_rng(0))
+    noise = make_noise(agent, GOLDEN_STEPS, np.random.default_rng(0))
     manifest = write_draft(agent, folder, origin=Origin("random weights", ""), opset=18)
     trace(agent, recording, noise).golden.save(folder / "golden.npz")
     stamp(folder, manifest)

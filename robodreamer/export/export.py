@@ -43,6 +43,7 @@ from robodreamer.runs.run_folder import BEST, NEWEST, better_than_newest
 from robodreamer.utils.formatting import format_success
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
+from robodreamer_deploy.policy.describe import latent_cost
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import (
@@ -52,7 +53,7 @@ from robodreamer_deploy.policy.manifest import (
     Manifest,
     Precision,
 )
-from robodreamer_deploy.policy.policy import Policy, surprise
+from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden
 from robodreamer_deploy.utils.streams import Say
 from robodreamer_sim.vector.vector_env import VectorEnv
@@ -167,8 +168,8 @@ def export_policy(
             reduce_graphs(draft, precision)
             cost = measure(draft, manifest, reference.sample.golden, golden)
             say(
-                f"{precision:<12}{cost.flip_rate:.2%} of {cost.num_choices:,} latents in another "
-                f"class, action off by {cost.action_error:.3f} at most; {_size(draft)}"
+                f"{precision:<12}{latent_cost(cost)}, "
+                f"action off by {cost.action_error:.3f} at most; {_size(draft)}"
             )
             manifest = dataclasses.replace(manifest, precision=precision, reduction=cost)
             reduced = _drive(unsealed_policy(draft, manifest), manifest, *drive, say)
@@ -236,8 +237,8 @@ def _draw_result(evaluation: Evaluation) -> DrawResult:
 
 def _quantiles(trace: Trace) -> dict[str, float]:
     golden = trace.golden
-    logits = zip(golden.posterior_logits, golden.prior_logits, strict=True)
-    return quantiles(np.array([surprise(posterior, prior) for posterior, prior in logits]))
+    pairs = zip(golden.posterior, golden.prior, strict=True)
+    return quantiles(np.array([golden.latents.kl(*pair) for pair in pairs]))
 
 
 def quantiles(surprises: Array) -> dict[str, float]:

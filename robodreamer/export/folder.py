@@ -13,14 +13,19 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from robodreamer.export.graphs import write_graphs
+from robodreamer.export.graphs import action_noise_kind, write_graphs
 from robodreamer.export.torch_trace import Trace
 from robodreamer.learning.agent import Agent
 from robodreamer.runs.files import locked
 from robodreamer.version import __version__
 from robodreamer_deploy.policy.bundle import Bundle, Carry, write_initial
 from robodreamer_deploy.policy.golden import Golden
-from robodreamer_deploy.policy.graph_spec import GRAPHS, StateShapes, describe_validity
+from robodreamer_deploy.policy.graph_spec import (
+    GRAPHS,
+    StateSpec,
+    describe_noise,
+    describe_validity,
+)
 from robodreamer_deploy.policy.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -52,7 +57,9 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
     """Write graphs and initial state; return the manifest with what is known so far."""
     carry = agent.initial_carry(1)
     arrays = [value[0].numpy() for value in (*carry.state, carry.action)]
-    state = StateShapes(deter=arrays[0].shape, stoch=arrays[1].shape)
+    state = StateSpec(
+        deter=arrays[0].shape, stoch=arrays[1].shape, family=agent.world_model.rssm.latent.family
+    )
     token_size = agent.world_model.encoder.size
     validity = describe_validity(agent.contract) if agent.world_model.encoder.validity else {}
     manifest = Manifest(
@@ -69,6 +76,7 @@ def write_draft(agent: Agent, folder: Path, *, origin: Origin, opset: int) -> Ma
         state=state,
         token_size=token_size,
         validity=validity,
+        noise=describe_noise(state, action_noise_kind(agent)),
         draws={},
         default_draw="mode",
         surprise_quantiles={},

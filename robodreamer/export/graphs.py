@@ -2,7 +2,7 @@
 
     encoder.onnx     every input signal, raw                            -> tokens
     rssm_step.onnx   deter, stoch, action, tokens, is_first, noise      -> deter_next, stoch_next,
-                                                                   prior_logits, posterior_logits
+                                                                   prior, posterior
     actor.onnx       deter, stoch, noise                                -> action in [-1, 1];
                                                             of a discrete one action_logits too
 
@@ -10,20 +10,20 @@ The same step cut where a robot has to wait, instead of where the modules end:
 
     core.onnx        deter, stoch, action, is_first                     -> deter_next
     posterior.onnx   deter, tokens, noise                               -> stoch_next,
-                                                                   posterior_logits
-    prior.onnx       deter, noise                                       -> stoch_next, prior_logits
+                                                                   posterior
+    prior.onnx       deter, noise                                       -> stoch_next, prior
 
 And all of it as one:
 
     policy.onnx      signals, deter, stoch, action_previous, is_first,  -> action, deter_next,
-                     noise_stoch, noise_action                             stoch_next, prior_logits,
-                                                                           posterior_logits
+                     noise_stoch, noise_action                             stoch_next, prior,
+                                                                           posterior
 
 Batch 1; `robodreamer_deploy.policy` drives them. Zeros as noise take the mode. Nothing of the
 model is written again here: the whole is traced from the modules that learned, and the parts are
 extracted from it.
 
-Shapes: B batch (1 in the files), A action, D deter, E tokens, S stoch variables, K classes.
+Shapes: B batch (1 in the files), A action, D deter, E tokens, S stoch variables, K values of each.
 """
 
 import logging
@@ -44,13 +44,14 @@ from robodreamer.learning.agent import Agent
 from robodreamer.models.action_distributions import Categorical
 from robodreamer.models.rssm import State
 from robodreamer_deploy.policy.graph_spec import GraphSpec
+from robodreamer_deploy.policy.noise import NoiseKind
 
 OPSETS = range(18, 24)
 """Operator sets that torch exports to and onnxruntime runs; 18 is the default."""
 DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int32": torch.int32}
 NO_LIMIT = 1 << 62
 OUTPUTS = (
-    "tokens", "deter_next", "stoch_next", "stoch_prior", "prior_logits", "posterior_logits",
+    "tokens", "deter_next", "stoch_next", "stoch_prior", "prior", "posterior",
     "action",
 )  # fmt: skip
 """Values of a step that are computed; of a policy that chooses, `action_logits` as well."""
@@ -59,8 +60,8 @@ OUTPUTS = (
 class GivenNoise:
     """A `Sampler` whose noise is given: one tensor per draw, in the order the draws are made.
 
-    Gumbel noise for a class, standard normal noise for a normal, and whatever else a distribution
-    draws with; zeros are the mode.
+    Gumbel noise for a class, standard normal noise for a normal, uniform noise where that is asked
+    for; zeros are the mode.
     """
 
     def __init__(self, *noises: Tensor) -> None:
@@ -77,16 +78,21 @@ class GivenNoise:
         return mean + std * next(self._noises)
 
     def gumbel(self, like: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the next noise, which has to be Gumbel's."""
-        return next(self._noises).expand_as(like)
+        """Return the noise, which has the shape of `like`."""
+        return self._next(like)
 
     def uniform(self, like: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the next noise, which has to be uniform in (0, 1), or 0 for the mode."""
-        return next(self._noises).expand_as(like)
+        """Return the noise, which has the shape of `like`."""
+        return self._next(like)
 
     def subset(self, total: int, count: int) -> Int[Tensor, " count"]:
         """Acting chooses no subset."""
         raise AssertionError(f"{count} of {total} positions were asked for while acting")
+
+    def _next(self, like: Tensor) -> Tensor:
+        noise = next(self._noises)
+        assert noise.shape == like.shape, (noise.shape, like.shape)
+        return noise
 
 
 class WholeStep(nn.Module):
@@ -128,6 +134,12 @@ class WholeStep(nn.Module):
         if isinstance(distribution, Categorical):
             return *results, distribution.log_probs
         return results
+
+
+@torch.no_grad()
+def action_noise_kind(agent: Agent) -> NoiseKind:
+    """Return the kind of noise that an agent's actions are drawn with."""
+    return agent.actor_critic.actor(agent.world_model.rssm.initial(1).feature).noise_kind
 
 
 def write_graphs(

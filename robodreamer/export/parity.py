@@ -2,40 +2,42 @@
 
 Step by step, every graph gets exactly the inputs that the agent had, and all its outputs are
 compared. Running freely, over the whole recording in one go, the graphs keep their own state, as
-on a robot, and still have to choose the same classes, in every sequence of graphs that makes up a
-step. Where the agent's own choice led by less than the self-test's `TIE_MARGIN` the graphs may
-choose otherwise, because rounding decides there; that is counted, and a free run continues from
-the agent's state.
+on a robot, and still have to choose the same classes and stay near the same numbers, in every
+sequence of graphs that makes up a step. Where the agent's own choice led by less than the
+self-test's `TIE_MARGIN` the graphs may choose otherwise, because rounding decides there; that is
+counted, and a free run continues from the agent's state. Gaussian latents are numbers: they choose
+nothing, and have a tolerance.
 
 The graphs are run and their errors measured by the robot's own code.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from robodreamer.export.folder import unsealed_policy
 from robodreamer.export.reference_steps import ReferenceSteps
 from robodreamer.export.torch_trace import Trace
-from robodreamer_deploy.contract import Array
 from robodreamer_deploy.errors import BundleError
-from robodreamer_deploy.policy.golden import LATENTS
+from robodreamer_deploy.policy.comparison import TOLERANCE
 from robodreamer_deploy.policy.graph_spec import SEQUENCES
 from robodreamer_deploy.policy.manifest import Manifest
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.policy.selftest import TOLERANCE, Checked, check_outputs
+from robodreamer_deploy.policy.selftest import Checked, check_outputs
 
 TOLERANCES = {
     "tokens": 5e-5,
     "deter_next": 1e-5,
-    "prior_logits": TOLERANCE,
-    "posterior_logits": TOLERANCE,
+    "prior": TOLERANCE,
+    "posterior": TOLERANCE,
+    "stoch_next": TOLERANCE,
+    "stoch_prior": TOLERANCE,
     "action": 1e-5,
     "action_logits": TOLERANCE,
 }
 """Largest error of an output on identical inputs, relative above 1; several times what was seen
-with agents of all sizes. The surer an agent is, the larger its logits and their errors."""
-FREE_TOLERANCES = {"deter_next": 1e-3, "action": 1e-3}
+with agents of all sizes. The surer an agent is, the larger its logits and their errors. Latents
+have one where they are Gaussian."""
+FREE_TOLERANCES = {"deter_next": 1e-3, "stoch_next": 1e-3, "action": 1e-3}
 """Largest error of state and action while running freely, where rounding builds up."""
 DIFFERS = "the export differs from the agent"
 
@@ -50,7 +52,7 @@ class Parity:
     """Steps of each free run, taken in one go; every sequence of graphs makes one with noise and
     one without."""
     num_choices: int = 0
-    """Latents drawn and discrete actions chosen by the graphs."""
+    """Categorical latents drawn and discrete actions chosen by the graphs."""
     num_ties: int = 0
     """Choices that differ within the tie margin."""
     worst: dict[str, float] = field(default_factory=dict[str, float])
@@ -60,10 +62,9 @@ class Parity:
     free_worst: dict[str, float] = field(default_factory=dict[str, float])
     """Largest error of state and action while running freely."""
 
-    def note(self, outputs: Mapping[str, Array], checked: Checked, *, is_discrete: bool) -> None:
+    def note(self, checked: Checked) -> None:
         """Count the choices of one graph run, and keep its largest errors."""
-        self.num_choices += sum(outputs[key].shape[1] for key in LATENTS if key in outputs)
-        self.num_choices += is_discrete and "action" in outputs
+        self.num_choices += checked.num_choices
         self.num_ties += checked.num_ties
         for key, error in checked.errors.items():
             self.worst[key] = max(self.worst.get(key, 0.0), error)
@@ -116,19 +117,18 @@ def check_graph(path: Path) -> None:
 
 def _check_step_by_step(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
     """Run every graph on the agent's inputs; compare all its outputs."""
-    is_discrete = trace.golden.action_logits is not None
     for i in range(len(trace.golden)):
         values = trace.golden.values(i)
         for file, graph in policy.graphs.items():
-            outputs = graph.run(values)
             checked = check_outputs(
-                outputs,
+                graph.run(values),
                 values,
                 TOLERANCES,
+                trace.golden.latents,
                 who=f"{DIFFERS}: {file}",
                 where=f"at step {i} of {name}",
             )
-            parity.note(outputs, checked, is_discrete=is_discrete)
+            parity.note(checked)
 
 
 def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parity) -> None:
@@ -143,6 +143,7 @@ def _check_running_freely(policy: Policy, trace: Trace, name: str, parity: Parit
             {key: reached[key] for key in ("stoch_next", "deter_next", "action")},
             expected,
             FREE_TOLERANCES,
+            golden.latents,
             who=DIFFERS,
             where=f"after {i} free steps of {name} in {len(policy.graphs)} graphs",
         )

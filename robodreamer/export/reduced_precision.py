@@ -2,7 +2,8 @@
 
 Only matrix products (and with float16 convolutions) are reduced; norms, probabilities and draws
 stay in float32, as do all inputs and outputs. Such graphs compute something else by intention, so
-they are judged by the latents that fall into another class, and by what they earn in closed loop.
+they are judged by the latents that fall into another class, or by the error of Gaussian ones, and
+by what they earn in closed loop.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from robodreamer_deploy.policy.golden import Golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
 from robodreamer_deploy.policy.manifest import DrawResult, Manifest, Reduction
 from robodreamer_deploy.policy.providers import import_onnxruntime
-from robodreamer_deploy.policy.selftest import count_flips
+from robodreamer_deploy.policy.selftest import measure_deviation
 
 Reduced = Literal["int8", "float16"]
 PRODUCTS = ("MatMul", "Gemm")
@@ -52,14 +53,16 @@ def measure(folder: Path, manifest: Manifest, steps: Golden, golden: Golden) -> 
         golden: Those of them that the bundle holds.
     """
     policies = [unsealed_policy(folder, manifest, sequence) for sequence in SEQUENCES]
-    flips = [count_flips(policy, steps) for policy in policies]
-    golden_flips = [count_flips(policy, golden) for policy in policies]
+    found = [measure_deviation(policy, steps) for policy in policies]
+    at_golden = [measure_deviation(policy, golden) for policy in policies]
     return Reduction(
-        num_choices=max(found.num_choices for found in flips),
-        flip_rate=max(found.rate for found in flips),
-        action_error=max(found.action_error for found in flips),
-        golden_flip_rate=max(found.rate for found in golden_flips),
-        golden_action_error=max(found.action_error for found in golden_flips),
+        num_choices=max(one.num_choices for one in found),
+        flip_rate=max(one.flip_rate for one in found),
+        latent_error=max(one.latent_error for one in found),
+        action_error=max(one.action_error for one in found),
+        golden_flip_rate=max(one.flip_rate for one in at_golden),
+        golden_latent_error=max(one.latent_error for one in at_golden),
+        golden_action_error=max(one.action_error for one in at_golden),
         float32_draws=manifest.draws,
         float32_interval=interval(manifest.draws[manifest.default_draw]),
         is_loss_accepted=False,

@@ -5,7 +5,8 @@ and in one go past the ends of episodes, where errors build up.
 
 Probes are single steps from random states and observations. They reach what a short recording of a
 trained agent does not: classes that a latent seldom takes, limits, marks for missing values. Their
-noise keeps the action where a small error shows, however sure the agent is.
+noise keeps the action where a small error shows, however sure the agent is. Values and noise are of
+the kinds that the agent's latents and actions state.
 
 Shapes: n steps, A action, D deter, S stoch variables, K classes.
 """
@@ -24,12 +25,12 @@ from robodreamer.export.torch_trace import (
     noise_rows,
     trace,
 )
+from robodreamer.export.graphs import action_noise_kind
 from robodreamer.learning.agent import Agent, Carry
-from robodreamer.models.action_distributions import Categorical
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract, Signal
-from robodreamer_deploy.policy.policy import Noise
-from robodreamer_deploy.policy.selftest import TIE_MARGIN
+from robodreamer_deploy.policy.comparison import TIE_MARGIN
+from robodreamer_deploy.policy.noise import Noise, draw_noise
 
 NUM_PROBES = 512
 CHUNK = 64
@@ -61,7 +62,7 @@ def make_reference_steps(agent: Agent, recording: Recording) -> ReferenceSteps:
     """Run the agent, with and without noise, over a recording (cut and whole) and over probes."""
     generator = np.random.default_rng(REFERENCE_SEED)
     recording = lose_frames(agent, recording, generator)
-    noise = draw_noise(agent, len(recording.is_first), generator)
+    noise = make_noise(agent, len(recording.is_first), generator)
     silence = Noise(*(np.zeros_like(values) for values in noise))
     return ReferenceSteps(
         sample=trace(agent, recording.in_segments(), noise),
@@ -72,13 +73,12 @@ def make_reference_steps(agent: Agent, recording: Recording) -> ReferenceSteps:
     )
 
 
-def draw_noise(agent: Agent, count: int, generator: np.random.Generator) -> Noise:
+def make_noise(agent: Agent, count: int, generator: np.random.Generator) -> Noise:
     """Return the noise of `count` steps, of the kinds that the graphs expect."""
-    shape, action = agent.world_model.rssm.latent.noise_shape, agent.contract.action
-    draw_action = generator.gumbel if action.kind == "discrete" else generator.normal
+    latent, action_size = agent.world_model.rssm.latent, agent.contract.action.size
     return Noise(
-        generator.gumbel(size=(count, *shape)).astype(np.float32),
-        draw_action(size=(count, action.size)).astype(np.float32),
+        draw_noise(latent.noise_kind, generator, (count, *latent.noise_shape)),
+        draw_noise(action_noise_kind(agent), generator, (count, action_size)),
     )
 
 
@@ -86,11 +86,13 @@ def draw_noise(agent: Agent, count: int, generator: np.random.Generator) -> Nois
 def probe(agent: Agent, count: int, generator: np.random.Generator) -> Trace:
     """Take `count` steps that are independent of each other.
 
-    In every other step noise forces a class on every latent, so that the actor sees them all.
+    In every other step noise forces a class on every categorical latent, so that the actor sees
+    them all.
     """
     shown = lose_frames(agent, random_observations(agent.contract, count, generator), generator)
-    noise = draw_noise(agent, count, generator)
-    noise.stoch[::2] = CERTAIN * random_onehot(generator, noise.stoch[::2].shape)
+    noise = make_noise(agent, count, generator)
+    if agent.world_model.rssm.latent.is_onehot:
+        noise.stoch[::2] = CERTAIN * random_onehot(generator, noise.stoch[::2].shape)
     before = _random_carry(agent, count, generator)
     steps: list[Columns] = []
     for start in range(0, count, CHUNK):
@@ -100,7 +102,7 @@ def probe(agent: Agent, count: int, generator: np.random.Generator) -> Trace:
         noise.action[rows] = revealing_noise(agent, after.state, generator)
         step, _ = agent_step(agent, shown.rows(rows), carry, noise_rows(noise, rows))
         steps.append(step)
-    return join(shown, noise, steps)
+    return join(agent, shown, noise, steps)
 
 
 def revealing_noise(agent: Agent, state: State, generator: np.random.Generator) -> Array:
@@ -109,12 +111,12 @@ def revealing_noise(agent: Agent, state: State, generator: np.random.Generator) 
     A continuous action lands inside its limits, uniformly. A discrete choice is a close one, taken
     in turns by every class, so that it falls when any probability is a little off.
     """
-    distribution = agent.actor_critic.actor(state.feature)
-    count, size = distribution.mode.shape
-    if isinstance(distribution, Categorical):
+    count, size = len(state.deter), agent.contract.action.size
+    if agent.contract.action.kind == "discrete":
         wanted = EDGE * np.eye(size, dtype=np.float32)[np.arange(count) % size]
     else:
         wanted = generator.uniform(-0.9, 0.9, (count, size)).astype(np.float32)
+    distribution = agent.actor_critic.actor(state.feature)
     return distribution.noise_for(torch.from_numpy(wanted)).numpy()
 
 
@@ -161,7 +163,11 @@ def _random_values(signal: Signal, generator: np.random.Generator, *, is_missing
 def _random_carry(agent: Agent, count: int, generator: np.random.Generator) -> Carry:
     rssm, action = agent.world_model.rssm, agent.contract.action
     deter = generator.uniform(-1, 1, (count, rssm.deter_size)).astype(np.float32)
-    stoch = random_onehot(generator, (count, *rssm.latent.shape))
+    shape = (count, *rssm.latent.shape)
+    if rssm.latent.is_onehot:
+        stoch = random_onehot(generator, shape)
+    else:
+        stoch = generator.normal(size=shape).astype(np.float32)
     if action.kind == "discrete":
         previous = random_onehot(generator, (count, action.size))
     else:

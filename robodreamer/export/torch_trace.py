@@ -2,7 +2,7 @@
 
 The export compares its graphs with them. Nothing here has been through ONNX.
 
-Shapes: n or N steps, A action, D deter, E tokens, S stoch variables, K classes.
+Shapes: n or N steps, A action, D deter, E tokens, S stoch variables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from robodreamer.learning.agent import Agent, Carry
 from robodreamer.models.action_distributions import Categorical
 from robodreamer.models.sampling import RandomSampler
 from robodreamer_deploy.contract import Array
+from robodreamer_deploy.policy.comparison import lead
 from robodreamer_deploy.policy.golden import Golden
-from robodreamer_deploy.policy.policy import Noise
-from robodreamer_deploy.policy.selftest import lead
+from robodreamer_deploy.policy.noise import Noise
 from robodreamer_sim.vector.vector_env import VectorEnv
 
 RECORDED_STEPS = 260
@@ -68,8 +68,8 @@ class Trace(NamedTuple):
 
     @property
     def latent_lead(self) -> Array:
-        """By how much each latent's class leads over the second best, (n, S)."""
-        return lead(self.golden.posterior_logits + self.golden.noise_stoch)
+        """By how much each latent's class leads the second best, (n, S); infinite of numbers."""
+        return self.golden.latents.lead(self.golden.posterior, self.golden.noise_stoch)
 
 
 Columns = Mapping[str, Array]
@@ -110,7 +110,7 @@ def trace(agent: Agent, recording: Recording, noise: Noise) -> Trace:
         step, carry = agent_step(agent, recording.rows(rows), carry, noise_rows(noise, rows))
         carry = carry._replace(action=torch.from_numpy(recording.executed[rows]))
         steps.append(step)
-    return join(recording, noise, steps)
+    return join(agent, recording, noise, steps)
 
 
 def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tuple[Columns, Carry]:
@@ -131,8 +131,8 @@ def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tu
         "tokens": tokens,
         "deter_next": state.deter,
         "stoch_next": state.stoch,
-        "prior_logits": model.rssm.prior_parameters(state.deter),
-        "posterior_logits": posterior,
+        "prior": model.rssm.prior_parameters(state.deter),
+        "posterior": posterior,
         "action": action,
     }
     arrays = {name: value.numpy() for name, value in columns.items()}
@@ -141,10 +141,11 @@ def agent_step(agent: Agent, shown: Recording, carry: Carry, noise: Noise) -> tu
     return arrays, Carry(state, action)
 
 
-def join(recording: Recording, noise: Noise, steps: Sequence[Columns]) -> Trace:
-    """Return a trace of consecutive steps: their outputs, and what they were computed from."""
+def join(agent: Agent, recording: Recording, noise: Noise, steps: Sequence[Columns]) -> Trace:
+    """Return a trace of an agent's steps: their outputs, and what they were computed from."""
     columns = {name: np.concatenate([step[name] for step in steps]) for name in steps[0]}
     golden = Golden(
+        family=agent.world_model.rssm.latent.family,
         observations=recording.observations,
         is_first=recording.is_first,
         noise_stoch=noise.stoch,

@@ -31,7 +31,7 @@ def test_inputs_and_outputs_are_named_typed_and_shaped_as_agreed(exported: Expor
     kinds = {"uint8": UINT8, "float32": FLOAT, "int32": INT32}
     signals = {s.name: ((1, *s.shape), kinds[s.dtype]) for s in SIGNALS if s.family != "privileged"}
     state = {"deter": deter, "stoch": stoch}
-    logits = {"prior_logits": stoch, "posterior_logits": stoch}
+    logits = {"prior": stoch, "posterior": stoch}
     expected = {
         "encoder.onnx": (signals, {"tokens": tokens}),
         "rssm_step.onnx": (
@@ -41,11 +41,11 @@ def test_inputs_and_outputs_are_named_typed_and_shaped_as_agreed(exported: Expor
         "actor.onnx": ({**state, "noise": action}, {"action": action}),
         "core.onnx": ({**state, "action": action, "is_first": is_first}, {"deter_next": deter}),
         "prior.onnx": (
-            {"deter": deter, "noise": stoch}, {"stoch_next": stoch, "prior_logits": stoch}
+            {"deter": deter, "noise": stoch}, {"stoch_next": stoch, "prior": stoch}
         ),
         "posterior.onnx": (
             {"deter": deter, "tokens": tokens, "noise": stoch},
-            {"stoch_next": stoch, "posterior_logits": stoch},
+            {"stoch_next": stoch, "posterior": stoch},
         ),
         "policy.onnx": (
             {

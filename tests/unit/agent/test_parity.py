@@ -16,11 +16,12 @@ from robodreamer.export.torch_trace import RECORDING_SEED, record, trace
 from robodreamer.models.sampling import RandomSampler
 from robodreamer_deploy.contract import Array
 from robodreamer_deploy.errors import BundleError
+from robodreamer_deploy.policy.comparison import TIE_MARGIN, count_ties, lead
 from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
 from robodreamer_deploy.policy.manifest import ActionSelection
-from robodreamer_deploy.policy.policy import Noise, Policy
-from robodreamer_deploy.policy.selftest import TIE_MARGIN, count_ties, lead
+from robodreamer_deploy.policy.noise import Noise
+from robodreamer_deploy.policy.policy import Policy
 from robodreamer_sim.options import EnvOptions
 from robodreamer_sim.vector.vector_env import VectorEnv
 from toy_agent import make_agent
@@ -187,8 +188,8 @@ def test_probes_keep_the_action_where_errors_show(exported: Exported) -> None:
 @pytest.mark.parametrize(
     ("output", "error"),
     [
-        ("tokens", 1e-4), ("deter_next", 2e-5), ("prior_logits", 2e-4),
-        ("posterior_logits", 2e-4), ("action", 1.5e-5),
+        ("tokens", 1e-4), ("deter_next", 2e-5), ("prior", 2e-4),
+        ("posterior", 2e-4), ("action", 1.5e-5),
     ],
 )  # fmt: skip
 def test_a_small_error_at_one_step_is_refused(
@@ -239,7 +240,7 @@ def with_other_choice(exported: Exported, gap: float) -> ReferenceSteps:
     )
     golden = exported.reference.sample.golden
     noise = Noise(golden.noise_stoch.copy(), golden.noise_action)
-    scores = golden.posterior_logits[i, 0] + noise.stoch[i, 0]
+    scores = golden.posterior[i, 0] + noise.stoch[i, 0]
     first, second = np.argsort(scores)[[-1, -2]]
     difference = scores[first] - scores[second]
     noise.stoch[i, 0, second] += difference + 1.0

@@ -22,13 +22,13 @@ from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.graph_spec import GRAPHS
 from robodreamer_deploy.policy.manifest import DrawResult, Manifest, Reduction
 from robodreamer_deploy.policy.policy import Policy
-from robodreamer_deploy.policy.selftest import count_flips, replay_golden
+from robodreamer_deploy.policy.selftest import measure_deviation, replay_golden
 
 RESULT = DrawResult(num_episodes=10, return_mean=5.0, return_std=1.0, success_rate=None)
 COST = Reduction(
-    num_choices=100, flip_rate=0.01, action_error=0.1, golden_flip_rate=0.01,
-    golden_action_error=0.1, float32_draws={"mode": RESULT}, float32_interval=interval(RESULT),
-    is_loss_accepted=False,
+    num_choices=100, flip_rate=0.01, latent_error=0.0, action_error=0.1, golden_flip_rate=0.01,
+    golden_latent_error=0.0, golden_action_error=0.1, float32_draws={"mode": RESULT},
+    float32_interval=interval(RESULT), is_loss_accepted=False,
 )  # fmt: skip
 
 
@@ -103,11 +103,11 @@ def test_a_reduced_policy_with_wrong_weights_does_not_drive(
 
 def test_float32_flips_nothing(exported_toy: Callable[[str], Exported]) -> None:
     toy = exported_toy("two cameras")
-    flips = count_flips(
+    found = measure_deviation(
         unsealed_policy(toy.folder, toy.manifest), choose_golden(toy.reference.sample)
     )
-    assert (flips.num_flips, flips.num_choices) == (0, 32 * 2 * toy.manifest.state.stoch[0])
-    assert flips.action_error < 1e-5
+    assert (found.num_flips, found.num_choices) == (0, 32 * 2 * toy.manifest.state.stoch[0])
+    assert found.action_error < 1e-5
 
 
 def with_return(manifest: Manifest, value: float) -> Manifest:
