@@ -250,7 +250,11 @@ def _describe(parity: Parity, say: Say) -> None:
     worst = ", ".join(f"{key} {parity.worst[key]:.0e}" for key in TOLERANCES if key in parity.worst)
     say(
         f"steps       {parity.num_steps:,} on identical inputs, worst errors: {worst}; "
-        f"{parity.num_ties} ties among {parity.num_choices:,} choices, no other difference"
+        + (
+            f"{parity.num_ties} ties among {parity.num_choices:,} choices, no other difference"
+            if parity.num_choices
+            else "nothing is chosen by class"
+        )
     )
     free = ", ".join(f"{key} {error:.0e}" for key, error in parity.free_worst.items())
     say(

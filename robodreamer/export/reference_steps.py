@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from robodreamer.export.graphs import action_noise_kind
 from robodreamer.export.torch_trace import (
     Columns,
     Recording,
@@ -25,7 +26,6 @@ from robodreamer.export.torch_trace import (
     noise_rows,
     trace,
 )
-from robodreamer.export.graphs import action_noise_kind
 from robodreamer.learning.agent import Agent, Carry
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Array, Contract, Signal

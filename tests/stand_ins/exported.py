@@ -3,22 +3,26 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 
-from robodreamer.config import AlgorithmConfig, NetworkConfig
-from robodreamer.export.folder import Origin, unsealed_policy, write_draft
+from robodreamer.config import AlgorithmConfig, NetworkConfig, PartsConfig
+from robodreamer.export.folder import Origin, choose_golden, stamp, unsealed_policy, write_draft
 from robodreamer.export.parity import Parity, verify
 from robodreamer.export.reference_steps import ReferenceSteps, make_reference_steps
 from robodreamer.export.torch_trace import Recording
 from robodreamer.learning.agent import Agent
 from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_deploy.policy.bundle import write_manifest
+from robodreamer_deploy.policy.controller import Controller
 from robodreamer_deploy.policy.graph_spec import GRAPHS
-from robodreamer_deploy.policy.manifest import Manifest
+from robodreamer_deploy.policy.manifest import ActionSelection, Manifest
 from robodreamer_deploy.policy.policy import Policy
 from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
 
@@ -32,6 +36,39 @@ CONTRACTS = {
     "discrete": make_contract(discrete=True),
     "vectors only": make_contract(VECTORS_ONLY),
 }
+ACTORS = ("normal", "tanh_normal", "truncated_normal", "discrete")
+LATENTS = ("categorical", "gumbel", "gaussian")
+CELLS = ("block_gru", "gru", "layer_norm_gru")
+CAMERAS = ("same", "valid")
+
+
+class Toy(NamedTuple):
+    """A toy agent before it is made: what it observes and does, and its parts."""
+
+    contract: Contract
+    network: NetworkConfig = NETWORK
+    algorithm: AlgorithmConfig = ALGORITHM
+
+
+def make_toy(latent: str, actor: str, cell: str, camera: str) -> Toy:
+    """Return a member of the family tree that sees two cameras."""
+    is_discrete = actor == "discrete"
+    chosen: Any = {"cell": cell, "camera": camera, "actor": "normal" if is_discrete else actor}
+    family: Any = {"latent": latent}
+    return Toy(
+        make_contract(discrete=is_discrete),
+        replace(NETWORK, parts=PartsConfig(**chosen)),
+        replace(ALGORITHM, **family),
+    )
+
+
+EVERY_PAIR = {
+    f"{latent} {actor}": make_toy(latent, actor, CELLS[(i + j) % 3], CAMERAS[(i + j) % 2])
+    for i, latent in enumerate(LATENTS)
+    for j, actor in enumerate(ACTORS)
+}
+"""Members with every pair of a latent, an actor, a cell and a camera, by latent and actor."""
+TOYS = {name: Toy(contract) for name, contract in CONTRACTS.items()} | EVERY_PAIR
 LIKE_FETCH = make_contract(
     (
         Signal(name="image/scene", shape=(32, 32, 3), dtype="uint8"),
@@ -88,6 +125,61 @@ def export_toy(
     recording = make_recording(contract)
     manifest = write_draft(agent, folder, origin=ORIGIN, opset=opset)
     return Exported(agent, recording, make_reference_steps(agent, recording), folder, manifest)
+
+
+def seal(exported: Exported, folder: Path) -> Path:
+    """Complete an export as `export_policy` does."""
+    shutil.copytree(exported.folder, folder)
+    choose_golden(exported.reference.sample).save(folder / "golden.npz")
+    stamp(folder, exported.manifest)
+    write_manifest(folder, exported.manifest)
+    return folder
+
+
+class NumpyNoise:
+    """The contract between graphs and noise, once more and by hand: see `robodreamer_deploy`."""
+
+    def __init__(self, *noises: Array) -> None:
+        self.noises: Iterator[Array] = iter(noises)
+
+    def category(self, probs: torch.Tensor) -> torch.Tensor:
+        scores = np.log(probs.numpy().astype(np.float64)) + next(self.noises)
+        return torch.from_numpy(np.argmax(scores, -1))
+
+    def normal(self, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(mean.numpy() + std.numpy() * next(self.noises))
+
+    def gumbel(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(np.broadcast_to(next(self.noises), like.shape).copy())
+
+    def uniform(self, like: torch.Tensor) -> torch.Tensor:
+        return self.gumbel(like)
+
+    def subset(self, total: int, count: int) -> torch.Tensor:
+        raise AssertionError((total, count))
+
+
+def drive_beside_the_agent(exported: Exported, draw: ActionSelection) -> int:
+    """Assert that a controller acts as the agent does, with the same noise; return the steps.
+
+    The robot executes half of every action, and both go on from that.
+    """
+    policy, agent = exported.policy(), exported.agent
+    controller = Controller(policy, draw=draw, seed=4)
+    carry = agent.initial_carry(1)
+    for i in range(len(exported.recording.is_first)):
+        noise = policy.noise(draw, 4, i)
+        shown = exported.recording.rows(slice(i, i + 1)).observations
+        tensors = {name: torch.from_numpy(value) for name, value in shown.items()}
+        first = torch.from_numpy(np.array([i == 0]))
+        carry = agent.act(carry, tensors, first, NumpyNoise(noise.stoch, noise.action))
+        step = controller.step({k: v[0] for k, v in shown.items()}, is_first=i == 0)
+        expected = carry.action[0].numpy().clip(-1.0, 1.0)
+        np.testing.assert_allclose(step.action, expected, atol=1e-5)
+        executed = (0.5 * expected).astype(np.float32)
+        controller.executed(executed)
+        carry = carry._replace(action=torch.from_numpy(executed[None]))
+    return len(exported.recording.is_first)
 
 
 class Initializer(NamedTuple):

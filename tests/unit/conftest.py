@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exported import CONTRACTS, Exported, export_toy
+from exported import TOYS, Exported, export_toy
 from robodreamer_deploy.cli import main
 from robodreamer_deploy.policy.bundle import load_bundle
 from robodreamer_deploy.policy.policy import Policy
@@ -14,12 +14,18 @@ from toy_policy import write_bundle
 
 @pytest.fixture(scope="session")
 def exported_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
-    """Return the export of one of `CONTRACTS`; only to be read."""
+    """Return the export of one of `TOYS`; only to be read."""
     done: dict[str, Exported] = {}
 
     def get(name: str) -> Exported:
         if name not in done:
-            done[name] = export_toy(tmp_path_factory.mktemp("toy"), CONTRACTS[name])
+            toy = TOYS[name]
+            done[name] = export_toy(
+                tmp_path_factory.mktemp("toy"),
+                toy.contract,
+                network=toy.network,
+                algorithm=toy.algorithm,
+            )
         return done[name]
 
     return get

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exported import CONTRACTS, Exported, Initializer, corrupt, initializers
-from robodreamer.export.folder import choose_golden, stamp
+from exported import CONTRACTS, Exported, Initializer, corrupt, initializers, seal
 from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.bundle import (
     load_bundle,
@@ -17,15 +16,6 @@ from robodreamer_deploy.policy.bundle import (
 from robodreamer_deploy.policy.golden import load_golden
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import replay_golden
-
-
-def seal(exported: Exported, folder: Path) -> Path:
-    """Complete an export as `export_policy` does."""
-    shutil.copytree(exported.folder, folder)
-    choose_golden(exported.reference.sample).save(folder / "golden.npz")
-    stamp(folder, exported.manifest)
-    write_manifest(folder, exported.manifest)
-    return folder
 
 
 def self_test(folder: Path) -> None:
