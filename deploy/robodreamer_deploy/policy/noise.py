@@ -21,7 +21,8 @@ class Noise(NamedTuple):
     action: Array  # float32 (A,)
 
 
-def draw_noise(kind: NoiseKind, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+# The generator's type is quoted because numpy imports its random module when it is first named.
+def draw_noise(kind: NoiseKind, generator: "np.random.Generator", shape: tuple[int, ...]) -> Array:
     """Return noise of a kind, float32, drawn element by element."""
     if kind == "uniform":
         # Middles of 2^23 equal parts: exact in float32, and never 0, which is the mode, nor 1.

@@ -129,3 +129,12 @@ def test_noises_are_used_in_the_order_of_the_draws() -> None:
     assert sampler.category(torch.tensor([0.9, 0.1])) == 1
     drawn = sampler.normal(torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.1]))
     torch.testing.assert_close(drawn, torch.tensor([2.0, 0.9]))
+
+
+def test_gumbel_and_uniform_noise_is_the_given_one_of_the_shape_that_is_asked_for() -> None:
+    gumbel, uniform = torch.randn(3, 4), torch.rand(3, 2)
+    sampler = GivenNoise(gumbel, uniform)
+    assert torch.equal(sampler.gumbel(torch.zeros(3, 4)), gumbel)
+    assert torch.equal(sampler.uniform(torch.ones(3, 2)), uniform)
+    with pytest.raises(AssertionError, match=r"\[3, 4\].*\[4\]"):
+        GivenNoise(gumbel).gumbel(torch.zeros(4))
