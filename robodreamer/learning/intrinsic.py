@@ -161,6 +161,8 @@ class Disagreement(Novelty):
 class IntrinsicReward(nn.Module):
     """Novelty as a reward: scaled, falling over the updates, and masked where a step is a start."""
 
+    num_updates: Tensor
+
     def __init__(self, novelty: Novelty, config: IntrinsicConfig) -> None:
         super().__init__()
         self.novelty = novelty

@@ -194,13 +194,17 @@ class Decoder(nn.Module):
         }
 
 
-class ValidStateDecoder(ValidCameraDecoder):
+class ValidStateDecoder(nn.Module):
     """CNN without padding that draws all cameras of one size from latent states."""
+
+    def __init__(self, signals: Sequence[Signal], stoch_size: int, network: NetworkConfig) -> None:
+        super().__init__()
+        in_features, style = stoch_size + network.deter, camera_style(network.parts)
+        self.network = ValidCameraDecoder(signals, in_features, network, style)
 
     def forward(self, state: State) -> dict[str, Float[Tensor, "*batch H W C"]]:
         """Predict pictures with black at 0 and white at 1; nothing bounds them."""
-        centred = super().forward(_join(state))
-        return {name: picture + 0.5 for name, picture in centred.items()}
+        return {name: centred + 0.5 for name, centred in self.network(_join(state)).items()}
 
 
 def make_camera_decoder(
@@ -208,8 +212,7 @@ def make_camera_decoder(
 ) -> CameraDecoder | ValidStateDecoder:
     """Build the decoder that `network.parts` names, for cameras of one size."""
     if network.parts.camera == "valid":
-        style = camera_style(network.parts)
-        return ValidStateDecoder(signals, stoch_size + network.deter, network, style)
+        return ValidStateDecoder(signals, stoch_size, network)
     return CameraDecoder(signals, stoch_size, network)
 
 

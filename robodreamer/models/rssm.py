@@ -14,7 +14,7 @@ Shapes: B batch, T time, A action, E tokens, D deter, S latent variables with K 
 parameters each (`latents`), H hidden, F feature.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
-from robodreamer.models.cells import Weights as CellWeights
 from robodreamer.models.cells import make_cell
 from robodreamer.models.latents import Latent
 from robodreamer.models.layers import MLP, Linear, layer_style
@@ -56,7 +55,8 @@ class Inputs(NamedTuple):
 class Weights(NamedTuple):
     """Weights cut by their inputs; made once per sequence."""
 
-    core: CellWeights
+    core: Any
+    """The cell's; see `cells`."""
     posterior: Float[Tensor, "H D"]
     """Part of the posterior's first layer that multiplies deter."""
 
@@ -130,7 +130,7 @@ class RSSM(nn.Module):
         state: State,
         action: Float[Tensor, "B A"],
         sampler: Sampler,
-        weights: CellWeights | None = None,
+        weights: Any = None,
     ) -> State:
         """Advance one step without an observation, on the prior alone.
 
@@ -172,7 +172,7 @@ class RSSM(nn.Module):
         posterior = self._posterior_parameters(inputs.tokens + F.linear(deter, weights.posterior))
         return State(deter, self.latent.sample(posterior, sampler)), posterior
 
-    def _advance(self, state: State, projected_action: Tensor, weights: CellWeights) -> Tensor:
+    def _advance(self, state: State, projected_action: Tensor, weights: Any) -> Tensor:
         return self.core(state.deter, state.stoch.flatten(-2), projected_action, weights)
 
     def _posterior_parameters(self, x: Float[Tensor, "B H"]) -> Float[Tensor, "B S P"]:

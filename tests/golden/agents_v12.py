@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,10 +23,11 @@ from robodreamer.export.graphs import GivenNoise
 from robodreamer.learning.actor_critic import ActorCritic
 from robodreamer.learning.agent import Agent
 from robodreamer.models.cells import GRU, LayerNormGRU
+from robodreamer.models.decoder import ValidStateDecoder
 from robodreamer.models.encoder import VectorInput
 from robodreamer.models.heads import ContinuousActor
 from robodreamer.models.layers import MLP, Layer, LayerStyle, Linear
-from robodreamer.models.valid_cnn import ValidCameraDecoder, ValidCameraEncoder
+from robodreamer.models.valid_cnn import ValidCameraEncoder
 from robodreamer.reference import Counterpart, Order
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
@@ -177,19 +179,27 @@ def _resize(agent: Agent, encoder_units: Sequence[int], decoder_units: Sequence[
     model, style = agent.world_model, LayerStyle("none", "elu", "glorot")
     if model.encoder.vectors is None:
         return
-    row = model.encoder.vectors[0]
-    assert isinstance(row, VectorInput)
-    old = model.encoder.vectors[1].layers[-1].linear.out_features
+    row, old = vector_networks(agent)
     model.encoder.vectors[1] = stack(row.size, encoder_units, style)
-    model.encoder.size += encoder_units[-1] - old
+    model.encoder.size += encoder_units[-1] - old.layers[-1].linear.out_features
     deter, hidden = model.rssm.deter_size, model.rssm.prior_output.in_features
     model.rssm.posterior = MLP(deter + model.encoder.size, hidden, 1, style)
     vectors = model.decoder.vectors
     assert vectors is not None
     vectors.mlp = stack(model.feature_size, decoder_units, style)
     vectors.outputs = nn.ModuleList(
-        Linear(decoder_units[-1], output.out_features) for output in vectors.outputs
+        Linear(decoder_units[-1], cast("nn.Linear", output).out_features)
+        for output in vectors.outputs
     )
+
+
+def vector_networks(agent: Agent) -> tuple[VectorInput, MLP]:
+    """Return the two parts of an encoder of vectors."""
+    assert agent.world_model.encoder.vectors is not None
+    row, mlp = agent.world_model.encoder.vectors
+    assert isinstance(row, VectorInput)
+    assert isinstance(mlp, MLP)
+    return row, mlp
 
 
 def split(arrays: dict[str, Array], case: Case) -> dict[str, Array]:
@@ -235,9 +245,7 @@ def layer(ours: Layer, name: str, norm: str, order: Order | None = None) -> Iter
         yield from layer_norm(ours.norm, norm)
 
 
-def head_counterparts(
-    head: nn.Module, name: str, order: Order, *, version: int
-) -> Iterator[Counterpart]:
+def head_counterparts(head: Any, name: str, order: Order, *, version: int) -> Iterator[Counterpart]:
     """Yield the counterparts of a head that reads features."""
     for i, ours in enumerate(head.mlp.layers):
         there = f"{name}/h{i}" if version == 1 else f"{name}/dense{i}"
@@ -261,8 +269,9 @@ def camera_counterparts(agent: Agent, *, version: int) -> Iterator[Counterpart]:
         for i, conv in enumerate(encoder.convs):
             name = f"enc/h{i + 1}" if version == 1 else f"enc/conv{i}"
             yield from _conv(conv, name, CONVOLUTION)
-    for decoder in agent.world_model.decoder.cameras.values():
-        assert isinstance(decoder, ValidCameraDecoder)
+    for camera in agent.world_model.decoder.cameras.values():
+        assert isinstance(camera, ValidStateDecoder)
+        decoder = camera.network
         yield from dense(decoder.start, "dec/h1" if version == 1 else "dec/convin")
         for i, conv in enumerate(decoder.convs):
             name = f"dec/h{i + 2}" if version == 1 else f"dec/conv{i}"
@@ -272,6 +281,7 @@ def camera_counterparts(agent: Agent, *, version: int) -> Iterator[Counterpart]:
 def _conv(
     conv: nn.Conv2d | nn.ConvTranspose2d, name: str, axes: tuple[int, ...]
 ) -> Iterator[Counterpart]:
+    assert conv.bias is not None
     yield Counterpart(conv.weight, f"{name}/kernel", axes)
     yield Counterpart(conv.bias, f"{name}/bias", (0,))
 
@@ -319,7 +329,7 @@ def _vector_counterparts(agent: Agent, case: Case) -> Iterator[Counterpart]:
     model = agent.world_model
     if model.encoder.vectors is None:
         return
-    row, mlp = model.encoder.vectors
+    row, mlp = vector_networks(agent)
     names = {ours: key for key, ours in signal_names(case).items()}
     declared = [signal for signal in agent.contract.inputs if not signal.is_image]
     starts, start = {}, 0
@@ -335,7 +345,7 @@ def _vector_counterparts(agent: Agent, case: Case) -> Iterator[Counterpart]:
     for i, ours in enumerate(decoder.mlp.layers):
         yield from layer(ours, f"dec/dense{i}", f"dec/densenorm{i}")
     for signal, output in zip(decoder.signals, decoder.outputs, strict=True):
-        yield from dense(output, f"dec/dense_{names[signal.name]}/out")
+        yield from dense(cast("nn.Linear", output), f"dec/dense_{names[signal.name]}/out")
 
 
 def replayed(case: Case, agent: Agent) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Golden vectors of whole DreamerV1 and V2 agents: three updates, and acting."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -311,9 +312,9 @@ def make_explorer(agent: Agent, case: Case) -> Explorer:
     ensemble = Disagreement(feature, action, stoch, network, intrinsic)
     behavior = exploring_critic(agent)
     found: list[Counterpart] = []
-    for i, (mlp, output) in enumerate(ensemble.members):
-        head = nn.Module()
-        head.mlp, head.output = mlp, output
+    for i, member in enumerate(ensemble.members):
+        assert isinstance(member, nn.Sequential)
+        head = SimpleNamespace(mlp=member[0], output=member[1])
         order = feature_order(rssm.deter_size, stoch, others=action)
         found += head_counterparts(head, f"disag{i}", order, version=2)
     order = feature_order(rssm.deter_size, stoch)
@@ -332,8 +333,8 @@ def make_explorer(agent: Agent, case: Case) -> Explorer:
         "expl_actor": Adam(behavior.actor.parameters(), settings, config["actor_opt.lr"]),
         "expl_critic": Adam(behavior.critic.parameters(), settings, config["critic_opt.lr"]),
     }
-    scales = [RewardScale(config["expl_reward_norm.momentum"], 1.0) for _ in range(2)]
-    return Explorer(ensemble, behavior, *scales, optimizers, counterparts)
+    intr, extr = (RewardScale(config["expl_reward_norm.momentum"], 1.0) for _ in range(2))
+    return Explorer(ensemble, behavior, intr, extr, optimizers, counterparts)
 
 
 def descend(optimizers: dict[str, Adam], total: Tensor) -> dict[str, Tensor]:

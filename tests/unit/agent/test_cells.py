@@ -1,6 +1,7 @@
 """Recurrent cells, against their formulas in numpy."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from toy_agent import NETWORK
 BATCH, STOCH, ACTION = 3, 10, 2
 
 
-def make(cell: str) -> Cell:
+def make(cell: Any) -> Cell:
     torch.manual_seed(0)
     parts = replace(preset_parts("dreamer_v2"), cell=cell)
     made = make_cell(replace(NETWORK, parts=parts), STOCH, ACTION)
@@ -27,8 +28,11 @@ def make(cell: str) -> Cell:
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
-    sizes = NETWORK.deter, STOCH, ACTION
-    return tuple(torch.randn(BATCH, size, generator=generator) for size in sizes)
+    return (
+        torch.randn(BATCH, NETWORK.deter, generator=generator),
+        torch.randn(BATCH, STOCH, generator=generator),
+        torch.randn(BATCH, ACTION, generator=generator),
+    )
 
 
 def advance(cell: Cell) -> Tensor:

@@ -19,6 +19,7 @@ from robodreamer.visualization.interpolation import interpolate
 from robodreamer.visualization.video import Pictures
 from robodreamer.visualization.video_layout import GAP, LINE, SHEET_SIDE
 from robodreamer.visualization.views import make_sampler
+from robodreamer_deploy.contract import Array
 from toy_agent import SIGNALS, make_agent, make_contract
 
 STEPS, CONTEXT, HORIZON = 6, 3, 5
@@ -47,7 +48,7 @@ def cell(film: Pictures, row: int, column: int, scale: int) -> Pictures:
     return film[:, top : top + 16 * scale : scale, left : left + 32 * scale : scale]
 
 
-def as_bytes(values: Sequence[float]) -> Pictures:
+def as_bytes(values: Sequence[float] | Array) -> Pictures:
     return (np.asarray(values) * 255).round().astype(np.uint8)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from robodreamer.config import NetworkConfig
 from robodreamer.models.decoder import CameraDecoder
 from robodreamer.models.distributions import symlog
-from robodreamer.models.encoder import Encoder, VectorInput, stage_multipliers
+from robodreamer.models.encoder import CameraEncoder, Encoder, VectorInput, stage_multipliers
 from robodreamer.models.rssm import State
 from robodreamer_deploy.contract import Signal
 from toy_agent import NETWORK, SIGNALS, VECTORS, make_contract, make_observation
@@ -69,6 +69,7 @@ def test_cameras_of_one_size_share_a_network() -> None:
 def test_pixels_are_centred_before_the_network_sees_them(byte: int, seen: float) -> None:
     encoder = Encoder([camera(16, 16)], NETWORK)
     (stack,) = encoder.cameras.values()
+    assert isinstance(stack, CameraEncoder)
     inputs: list[torch.Tensor] = []
     stack.stages[0].register_forward_pre_hook(lambda _, values: inputs.extend(values))
     encoder({"image/front": torch.full((1, 16, 16, 3), byte, dtype=torch.uint8)})

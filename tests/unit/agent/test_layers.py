@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from robodreamer.models.cells import BlockGRU
 from robodreamer.models.layers import (
     MLP,
     NORM_EPSILON,
-    BlockGRU,
     BlockLinear,
     ConvStage,
     Layer,
