@@ -235,3 +235,31 @@ def test_more_steps_prolong_a_finished_run(tmp_path: Path) -> None:
     steps = [line["step"] for line in metrics_of(run)]
     assert steps == [20, 40, 44, 60, 64]
     assert result_of(run)["step"] == 64
+
+
+FAMILY = {
+    "dreamer_v1": ("--preset=dreamer_v1", "--algorithm.optimizer.learning-rate=1e-3"),
+    "dreamer_v2": ("--preset=dreamer_v2", "--algorithm.slow-critic-every=3"),
+    "gumbel": ("--algorithm.latent=gumbel", "--algorithm.temperature-updates=20"),
+    "surprise": ("--algorithm.intrinsic.kind=surprise", "--algorithm.intrinsic.scale=0.1"),
+    "disagreement": (
+        "--preset=dreamer_v2", "--algorithm.intrinsic.kind=disagreement",
+        "--algorithm.intrinsic.scale=0.1", "--algorithm.intrinsic.members=2",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "member", ["dreamer_v1", *(pytest.param(n, marks=pytest.mark.slow) for n in [*FAMILY][1:])]
+)
+def test_every_member_of_the_family_resumes_exactly(member: str, tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    words = ("--observe=proprio", "--num-workers=0", *FAMILY[member])
+    assert train(run, *words) == 0
+    shutil.copytree(run, other)
+    newest = Checkpoints(other).latest()
+    assert newest is not None
+    shutil.rmtree(newest.path)
+    assert resume(other, "--num-workers=0") == 0
+    assert differences(result_of(other), result_of(run)) == []
+    assert metrics_of(other) == metrics_of(run)
