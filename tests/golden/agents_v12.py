@@ -1,15 +1,15 @@
 """Agents of the golden files of DreamerV1 and V2: built from their settings, filled, and fed."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, cast
 
-import numpy as np
 import torch
+from layers_v12 import by_name, dense, feature_order, head_layers, layer, split, unit
 from torch import Tensor, nn
 from vectors import Array, Case, Options, fill
-from vectors_v12 import dense, feature_order, layer_norm, load
+from vectors_v12 import load
 
 from robodreamer.config import (
     PRESETS,
@@ -23,11 +23,9 @@ from robodreamer.export.graphs import GivenNoise
 from robodreamer.learning.actor_critic import ActorCritic
 from robodreamer.learning.agent import Agent
 from robodreamer.models.cells import GRU, LayerNormGRU
-from robodreamer.models.decoder import ValidStateDecoder
 from robodreamer.models.encoder import VectorInput
-from robodreamer.models.heads import ContinuousActor
 from robodreamer.models.layers import MLP, Layer, LayerStyle, Linear
-from robodreamer.models.valid_cnn import ValidCameraEncoder
+from robodreamer.models.valid_cnn import ValidCameraDecoder, ValidCameraEncoder
 from robodreamer.reference import Counterpart, Order
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
@@ -68,7 +66,7 @@ def make_agent(file: str) -> tuple[Agent, OptimizerConfig]:
     case = load(file, "agent")
     make = _make_v1 if file.startswith("v1") else _make_v2
     agent = make(case)
-    arrays = split(case.section("param"), case)
+    arrays = cut_in_two(case, "param")
     found = counterparts(agent, case)
     fill(found, {k: v for k, v in arrays.items() if not k.startswith(("expl", "disag"))})
     return agent, agent.algorithm.optimizer
@@ -91,6 +89,7 @@ def _make_v1(case: Case) -> Agent:
         return_lambda=config["disclam"],
         imagine_from_last=not config["pcont"],
         action_noise=config["expl_amount"],
+        init_std=math.log(math.expm1(config["action_init_std"])),
         loss_scales=replace(
             preset.loss_scales,
             kl=config["kl_scale"],
@@ -179,87 +178,35 @@ def _resize(agent: Agent, encoder_units: Sequence[int], decoder_units: Sequence[
     model, style = agent.world_model, LayerStyle("none", "elu", "glorot")
     if model.encoder.vectors is None:
         return
-    row, old = vector_networks(agent)
+    row = model.encoder.vectors[0]
+    assert isinstance(row, VectorInput)
+    old = model.encoder.vectors[1].layers[-1].linear.out_features
     model.encoder.vectors[1] = stack(row.size, encoder_units, style)
-    model.encoder.size += encoder_units[-1] - old.layers[-1].linear.out_features
+    model.encoder.size += encoder_units[-1] - old
     deter, hidden = model.rssm.deter_size, model.rssm.prior_output.in_features
     model.rssm.posterior = MLP(deter + model.encoder.size, hidden, 1, style)
     vectors = model.decoder.vectors
     assert vectors is not None
     vectors.mlp = stack(model.feature_size, decoder_units, style)
     vectors.outputs = nn.ModuleList(
-        Linear(decoder_units[-1], cast("nn.Linear", output).out_features)
-        for output in vectors.outputs
+        Linear(decoder_units[-1], output.out_features) for output in vectors.outputs
     )
 
 
-def vector_networks(agent: Agent) -> tuple[VectorInput, MLP]:
-    """Return the two parts of an encoder of vectors."""
-    assert agent.world_model.encoder.vectors is not None
-    row, mlp = agent.world_model.encoder.vectors
-    assert isinstance(row, VectorInput)
-    assert isinstance(mlp, MLP)
-    return row, mlp
-
-
-def split(arrays: dict[str, Array], case: Case) -> dict[str, Array]:
-    """Return V1's arrays with the two biases of its GRU and both outputs of its actor apart."""
-    found: dict[str, Array] = {}
-    for name, array in arrays.items():
-        if name.endswith("gru/bias") and array.ndim == 2:
-            found |= {f"{name}/{side}": row for side, row in enumerate(array)}
-        elif name.startswith("actor/hout") and not case.options["discrete"]:
-            halves = np.split(array, 2, -1)
-            found |= {f"{name}/{side}": half for side, half in enumerate(halves)}
-        else:
-            found[name] = array
-    return found
-
-
-def gate_order(deter: int) -> Order:
-    """Return where torch's gates (reset, update, candidate) are among update, reset, candidate."""
-    rows = [*range(deter, 2 * deter), *range(deter), *range(2 * deter, 3 * deter)]
-    return Order(axis=0, positions=tuple(rows))
+def cut_in_two(case: Case, section: str) -> dict[str, Array]:
+    """Return the arrays of a section, those of V1 that belong to two of our tensors as two."""
+    outputs = () if case.options["discrete"] else ("actor/hout",)
+    return split(case.section(section), *outputs)
 
 
 def cell_counterparts(cell: nn.Module) -> Iterator[Counterpart]:
     """Yield the counterparts of a recurrent cell with its input layer, below `dyn`."""
     if isinstance(cell, GRU):
-        gru, order = cell.cell, gate_order(cell.cell.hidden_size)
         yield from dense(cell.input.linear, "dyn/img1")
-        yield Counterpart(gru.weight_ih, "dyn/gru/kernel", (1, 0), order)
-        yield Counterpart(gru.weight_hh, "dyn/gru/recurrent_kernel", (1, 0), order)
-        yield Counterpart(gru.bias_ih, "dyn/gru/bias/0", (0,), order)
-        yield Counterpart(gru.bias_hh, "dyn/gru/bias/1", (0,), order)
-        return
-    assert isinstance(cell, LayerNormGRU)
-    yield from layer(cell.input, "dyn/img_in", "dyn/img_in_norm")
-    yield from dense(cell.gates, "dyn/gru")
-    yield from layer_norm(cell.norm, "dyn/gru/norm")
-
-
-def layer(ours: Layer, name: str, norm: str, order: Order | None = None) -> Iterator[Counterpart]:
-    """Yield the counterparts of a layer with or without a norm."""
-    yield from dense(ours.linear, name, order)
-    if isinstance(ours.norm, nn.LayerNorm):
-        yield from layer_norm(ours.norm, norm)
-
-
-def head_counterparts(head: Any, name: str, order: Order, *, version: int) -> Iterator[Counterpart]:
-    """Yield the counterparts of a head that reads features."""
-    for i, ours in enumerate(head.mlp.layers):
-        there = f"{name}/h{i}" if version == 1 else f"{name}/dense{i}"
-        yield from layer(ours, there, f"{name}/norm{i}", order if i == 0 else None)
-    if isinstance(head, ContinuousActor):
-        if version == 1:
-            for side, part in enumerate((head.mean, head.std)):
-                yield Counterpart(part.weight, f"{name}/hout/kernel/{side}", (1, 0))
-                yield Counterpart(part.bias, f"{name}/hout/bias/{side}", (0,))
-        else:
-            yield from dense(head.mean, f"{name}/out/out")
-            yield from dense(head.std, f"{name}/out/std")
     else:
-        yield from dense(head.output, f"{name}/hout" if version == 1 else f"{name}/out/out")
+        assert isinstance(cell, LayerNormGRU)
+        yield from layer(cell.input, "dyn/img_in", "dyn/img_in_norm")
+    yield from unit(cell, "dyn/gru")
 
 
 def camera_counterparts(agent: Agent, *, version: int) -> Iterator[Counterpart]:
@@ -269,9 +216,8 @@ def camera_counterparts(agent: Agent, *, version: int) -> Iterator[Counterpart]:
         for i, conv in enumerate(encoder.convs):
             name = f"enc/h{i + 1}" if version == 1 else f"enc/conv{i}"
             yield from _conv(conv, name, CONVOLUTION)
-    for camera in agent.world_model.decoder.cameras.values():
-        assert isinstance(camera, ValidStateDecoder)
-        decoder = camera.network
+    for decoder in agent.world_model.decoder.cameras.values():
+        assert isinstance(decoder, ValidCameraDecoder)
         yield from dense(decoder.start, "dec/h1" if version == 1 else "dec/convin")
         for i, conv in enumerate(decoder.convs):
             name = f"dec/h{i + 2}" if version == 1 else f"dec/conv{i}"
@@ -281,7 +227,6 @@ def camera_counterparts(agent: Agent, *, version: int) -> Iterator[Counterpart]:
 def _conv(
     conv: nn.Conv2d | nn.ConvTranspose2d, name: str, axes: tuple[int, ...]
 ) -> Iterator[Counterpart]:
-    assert conv.bias is not None
     yield Counterpart(conv.weight, f"{name}/kernel", axes)
     yield Counterpart(conv.bias, f"{name}/bias", (0,))
 
@@ -309,8 +254,8 @@ def counterparts(agent: Agent, case: Case) -> dict[str, Counterpart]:
     if model.continuation is not None:
         heads["pcont" if version == 1 else "discount"] = model.continuation
     for name, head in heads.items():
-        found += [*head_counterparts(head, name, order, version=version)]
-    return {c.reference: c for c in found}
+        found += [*head_layers(head, name, order, version=version)]
+    return by_name(found)
 
 
 def _token_order(agent: Agent) -> Order | None:
@@ -329,7 +274,7 @@ def _vector_counterparts(agent: Agent, case: Case) -> Iterator[Counterpart]:
     model = agent.world_model
     if model.encoder.vectors is None:
         return
-    row, mlp = vector_networks(agent)
+    row, mlp = model.encoder.vectors
     names = {ours: key for key, ours in signal_names(case).items()}
     declared = [signal for signal in agent.contract.inputs if not signal.is_image]
     starts, start = {}, 0
@@ -345,7 +290,7 @@ def _vector_counterparts(agent: Agent, case: Case) -> Iterator[Counterpart]:
     for i, ours in enumerate(decoder.mlp.layers):
         yield from layer(ours, f"dec/dense{i}", f"dec/densenorm{i}")
     for signal, output in zip(decoder.signals, decoder.outputs, strict=True):
-        yield from dense(cast("nn.Linear", output), f"dec/dense_{names[signal.name]}/out")
+        yield from dense(output, f"dec/dense_{names[signal.name]}/out")
 
 
 def replayed(case: Case, agent: Agent) -> dict[str, Tensor]:

@@ -13,19 +13,19 @@ from agents_v12 import (
     V2_FILES,
     behavior_noise,
     counterparts,
+    cut_in_two,
     exploring_critic,
-    head_counterparts,
     make_agent,
     model_noise,
     replayed,
     signal_names,
-    split,
     update_noise,
     v2_network,
 )
+from layers_v12 import feature_order, head_layers
 from torch import Tensor, nn
 from vectors import Case, compare, fill
-from vectors_v12 import CHANGE_L2, FORWARD, GRADIENT, GRADIENT_NORM, LOSS, feature_order, load
+from vectors_v12 import CHANGE_L2, FORWARD, GRADIENT, GRADIENT_NORM, LOSS, load
 
 from robodreamer.config import IntrinsicConfig
 from robodreamer.export.graphs import GivenNoise
@@ -125,7 +125,7 @@ def test_every_update_reports_what_the_reference_reports(trained: Trained) -> No
 
 
 def test_the_first_gradients_are_the_references(trained: Trained) -> None:
-    expected = split(trained.case.section("grad"), trained.case)
+    expected = cut_in_two(trained.case, "grad")
     assert expected
     ours = {
         name: trained.gradients.get(name, torch.zeros_like(trained.found[name].tensor))
@@ -135,9 +135,9 @@ def test_the_first_gradients_are_the_references(trained: Trained) -> None:
 
 
 def test_parameters_move_as_the_references(trained: Trained) -> None:
-    start = split(trained.case.section("param"), trained.case)
+    start = cut_in_two(trained.case, "param")
     for number in (1, 3):
-        expected = split(trained.case.section(f"after{number}/param"), trained.case)
+        expected = cut_in_two(trained.case, f"after{number}/param")
         assert expected
         for name, array in expected.items():
             counterpart = trained.found[name]
@@ -316,14 +316,14 @@ def make_explorer(agent: Agent, case: Case) -> Explorer:
         assert isinstance(member, nn.Sequential)
         head = SimpleNamespace(mlp=member[0], output=member[1])
         order = feature_order(rssm.deter_size, stoch, others=action)
-        found += head_counterparts(head, f"disag{i}", order, version=2)
+        found += head_layers(head, f"disag{i}", order, version=2)
     order = feature_order(rssm.deter_size, stoch)
     for name, head in {
         "expl_actor": behavior.actor,
         "expl_critic": behavior.critic,
         "expl_target": behavior.slow_critic,
     }.items():
-        found += head_counterparts(head, name, order, version=2)
+        found += head_layers(head, name, order, version=2)
     counterparts = {c.reference: c for c in found}
     arrays = case.section("param")
     fill(counterparts, {n: a for n, a in arrays.items() if n.startswith(("expl", "disag"))})

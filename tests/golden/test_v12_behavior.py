@@ -5,11 +5,11 @@ from typing import Literal, NamedTuple
 
 import pytest
 import torch
-from agents_v12 import head_counterparts
+from layers_v12 import by_name, feature_order, head_layers
 from rssm_v12 import Model, model_v2
 from torch import Tensor
 from vectors import Case, Options, compare, compare_ours, fill, gradient_of
-from vectors_v12 import FORWARD, GRADIENT, GRADIENT_NORM, LOSS, feature_order, load, names
+from vectors_v12 import FORWARD, GRADIENT, GRADIENT_NORM, LOSS, load, names
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig, PartsConfig
 from robodreamer.export.graphs import GivenNoise
@@ -90,8 +90,8 @@ def make_behavior(case: Case) -> Behavior:
     if case.options["pred_discount"]:
         heads["discount"] = discount = ContinueHead(deter + stoch, network, layers)
     order = feature_order(deter, stoch)
-    found = [c for k, head in heads.items() for c in head_counterparts(head, k, order, version=2)]
-    counterparts = {counterpart.reference: counterpart for counterpart in found}
+    found = (head_layers(head, name, order, version=2) for name, head in heads.items())
+    counterparts = by_name(*found)
     parameters = case.section("param").items()
     fill(counterparts, {k: a for k, a in parameters if k.partition("/")[0] in heads})
     return Behavior(actor_critic, model, reward, discount, counterparts)

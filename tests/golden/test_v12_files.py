@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layers_v12 import by_name, dense, feature_order
 from torch import nn
 from vectors import case_names, fill
-from vectors_v12 import FOLDER, dense, feature_order, file
+from vectors_v12 import FOLDER, file
 
 # The cases that tests look for, by file.
 KINDS = {
@@ -49,6 +50,6 @@ def test_a_layer_that_reads_features_finds_its_columns_in_the_other_order() -> N
     theirs = np.arange(6.0)[:, None]  # one output
     layer = nn.Linear(6, 1)
     layers = dense(layer, "h0", feature_order(deter=2, stoch=2, others=2))
-    fill({c.reference: c for c in layers}, {"h0/kernel": theirs, "h0/bias": np.zeros(1)})
+    fill(by_name(layers), {"h0/kernel": theirs, "h0/bias": np.zeros(1)})
     found = layer(torch.tensor(np.concatenate([deter, stoch, action]), dtype=torch.float32))
     assert found.item() == (np.concatenate([stoch, deter, action]) @ theirs).item()

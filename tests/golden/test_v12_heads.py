@@ -1,14 +1,14 @@
 """Golden vectors of the heads of DreamerV1 and V2: predictions, scores, actions and gradients."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import pytest
 import torch
+from layers_v12 import by_name, dense, head_layers, mlp, split
 from torch import nn
 from vectors import Array, Case, Options, compare, fill, leaf
-from vectors_v12 import FORWARD, by_name, check_gradients, dense, halved, load, mlp, names
+from vectors_v12 import FORWARD, check_gradients, load, names
 
 from robodreamer.config import AlgorithmConfig, NetworkConfig, PartsConfig
 from robodreamer.export.graphs import GivenNoise
@@ -44,18 +44,13 @@ def make_network(options: Options) -> NetworkConfig:
     )
 
 
-def filled(
-    case: Case, file: str, head: Any, outputs: Mapping[str, nn.Linear]
-) -> dict[str, Counterpart]:
-    """Fill a head with a case's parameters; return the counterparts of its layers."""
+def filled(file: str, case: Case, ours: Any) -> tuple[dict[str, Counterpart], dict[str, Array]]:
+    """Fill a head with a case's parameters; return its counterparts and the case's gradients."""
     prefix = next(iter(case.section("param"))).partition("/")[0]
-    hidden = "h" if file == V1 else "dense"
-    layers = by_name(
-        mlp(head.mlp, f"{prefix}/{hidden}", f"{prefix}/norm"),
-        *(dense(layer, f"{prefix}/{name}") for name, layer in outputs.items()),
-    )
-    fill(layers, case.section("param"))
-    return layers
+    outputs = [f"{prefix}/hout"] if file == V1 and isinstance(ours, ContinuousActor) else []
+    layers = by_name(head_layers(ours, prefix, version=1 if file == V1 else 2))
+    fill(layers, split(case.section("param"), *outputs))
+    return layers, split(case.section("grad"), *outputs)
 
 
 NUMBERS = [
@@ -68,12 +63,12 @@ NUMBERS = [
 def test_rewards_and_values_are_predicted_and_scored_as_there(file: str, name: str) -> None:
     case, x = load(file, name), leaf(load(file, name)["in/x"])
     head = NormalHead(x.shape[-1], make_network(case.options), case.options["layers"])
-    layers = filled(case, file, head, {"hout" if file == V1 else "out/out": head.output})
+    layers, derivatives = filled(file, case, head)
     outputs = head(x)
     mean, log_prob = head.mean(outputs), -head.loss(outputs, case["in/target"])
     ours = {"mean": mean, "logp": log_prob, "mode": mean}
     compare(case.section("out"), {name: ours[name] for name in case.section("out")}, FORWARD)
-    check_gradients(-log_prob.mean(), {"in/x": x}, case.section("grad"), layers)
+    check_gradients(-log_prob.mean(), {"in/x": x}, derivatives, layers)
 
 
 ENDS = [*((V1, name) for name in names(V1, "pcont")), *((V2, n) for n in names(V2, "discount"))]
@@ -83,11 +78,11 @@ ENDS = [*((V1, name) for name in names(V1, "pcont")), *((V2, n) for n in names(V
 def test_discounts_are_predicted_and_scored_as_there(file: str, name: str) -> None:
     case, x = load(file, name), leaf(load(file, name)["in/x"])
     head = ContinueHead(x.shape[-1], make_network(case.options), case.options["layers"])
-    layers = filled(case, file, head, {"hout" if file == V1 else "out/out": head.output})
+    layers, derivatives = filled(file, case, head)
     logit = head(x)
     log_prob = -head.loss(logit, case["in/target"])
     compare(case.section("out"), {"mean": torch.sigmoid(logit), "logp": log_prob}, FORWARD)
-    check_gradients(-log_prob.mean(), {"in/x": x}, case.section("grad"), layers)
+    check_gradients(-log_prob.mean(), {"in/x": x}, derivatives, layers)
 
 
 @pytest.mark.parametrize("name", names(V2, "vector"))
@@ -96,7 +91,10 @@ def test_vectors_are_predicted_and_scored_as_there(name: str) -> None:
     key = "proprio/vector"
     signal = Signal(name=key, shape=tuple(case.options["size"]), dtype="float32")
     head = VectorDecoder([signal], x.shape[-1], make_network(case.options), case.options["layers"])
-    layers = filled(case, V2, head, {"out/out": cast("nn.Linear", head.outputs[0])})
+    layers = by_name(
+        mlp(head.mlp, "head", version=2), dense(cast("nn.Linear", head.outputs[0]), "head/out/out")
+    )
+    fill(layers, case.section("param"))
     log_prob = -head.losses(x, {key: case["in/target"]})[key]
     compare(case.section("out"), {"mean": head(x)[key], "logp": log_prob}, FORWARD)
     check_gradients(-log_prob.mean(), {"in/x": x}, case.section("grad"), layers)
@@ -112,24 +110,13 @@ def test_squashed_actions_are_those_of_v1(name: str) -> None:
         mean_scale=float(options["mean_scale"]),
     )
     actor = ContinuousActor(x.shape[-1], options["size"], make_network(options), algorithm)
-    case.arrays = {
-        f"{section}/{key}": array
-        for section in ("in", "param", "out", "grad")
-        for key, array in _with_halves(case, section).items()
-    }
-    outputs = {"hout/mean": actor.mean, "hout/std": actor.std}
-    layers = filled(case, V1, actor, outputs)
+    layers, derivatives = filled(V1, case, actor)
     policy = actor(x)
     assert isinstance(policy, TanhNormal)
     action = policy.sample(GivenNoise(case["in/eps"]))
     ours = {"action": action, "mean": policy.mean, "std": policy.std}
     compare(case.section("out"), ours, FORWARD)
-    check_gradients((case["in/w"] * action).sum(), {"in/x": x}, case.section("grad"), layers)
-
-
-def _with_halves(case: Case, section: str) -> dict[str, Array]:
-    arrays = case.section(section)
-    return halved(arrays, "actor/hout") if section in {"param", "grad"} else arrays
+    check_gradients((case["in/w"] * action).sum(), {"in/x": x}, derivatives, layers)
 
 
 @pytest.mark.parametrize("name", names(V2, "actor_trunc"))
@@ -140,7 +127,7 @@ def test_truncated_actions_are_those_of_v2(name: str) -> None:
         min_std=float(options.get("min_std", 0.1)), init_std=float(options.get("init_std", 0.0))
     )
     actor = ContinuousActor(x.shape[-1], options["size"], make_network(options), algorithm)
-    layers = filled(case, V2, actor, {"out/out": actor.mean, "out/std": actor.std})
+    layers, derivatives = filled(V2, case, actor)
     policy = actor(x)
     assert isinstance(policy, TruncatedNormal)
     action, entropy = policy.sample(GivenNoise(case["in/uniform"])), policy.entropy(ModeSampler())
@@ -153,7 +140,7 @@ def test_truncated_actions_are_those_of_v2(name: str) -> None:
     }
     compare(case.section("out"), ours, FORWARD)
     scalar = (case["in/w"] * action).sum() + entropy.sum()
-    check_gradients(scalar, {"in/x": x}, case.section("grad"), layers)
+    check_gradients(scalar, {"in/x": x}, derivatives, layers)
 
 
 CHOICES = [(file, name) for file in (V1, V2) for name in names(file, "actor_onehot")]
@@ -163,7 +150,7 @@ CHOICES = [(file, name) for file in (V1, V2) for name in names(file, "actor_oneh
 def test_choices_are_those_of_v1_and_v2(file: str, name: str) -> None:
     case, x = load(file, name), leaf(load(file, name)["in/x"])
     actor = DiscreteActor(x.shape[-1], case.options["size"], make_network(case.options))
-    layers = filled(case, file, actor, {"hout" if file == V1 else "out/out": actor.output})
+    layers, derivatives = filled(file, case, actor)
     policy = actor(x)
     assert isinstance(policy, Categorical)
     action, entropy = policy.sample(GivenNoise(case["in/gumbel"])), policy.entropy(ModeSampler())
@@ -178,4 +165,4 @@ def test_choices_are_those_of_v1_and_v2(file: str, name: str) -> None:
     expected["logits"] = torch.log_softmax(case["out/logits"], -1).numpy()
     compare(expected, {name: ours[name] for name in expected}, FORWARD)
     scalar = (case["in/w"] * action).sum() + (entropy.sum() if file == V2 else 0.0)
-    check_gradients(scalar, {"in/x": x}, case.section("grad"), layers)
+    check_gradients(scalar, {"in/x": x}, derivatives, layers)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from agents_v12 import head_counterparts
+from layers_v12 import by_name, dense, feature_order, head_layers, mlp
 from torch import Tensor, nn
 from vectors import Case, Limits, Options, compare, compare_ours, fill, gradient_of, gradients, leaf
 from vectors_v12 import (
@@ -13,11 +13,7 @@ from vectors_v12 import (
     GRADIENT,
     GRADIENT_NORM,
     LOSS,
-    by_name,
-    dense,
-    feature_order,
     load,
-    mlp,
     names,
 )
 
@@ -50,9 +46,7 @@ def rewards_of(case: Case, deter: int, stoch: int) -> NormalHead | None:
         return None
     options = case.options
     head = NormalHead(deter + stoch, make_network(options["units"]), options["layers"])
-    fill(
-        by_name(head_counterparts(head, "rew", feature_order(deter, stoch), version=2)), parameters
-    )
+    fill(by_name(head_layers(head, "rew", feature_order(deter, stoch), version=2)), parameters)
     return head
 
 
@@ -87,9 +81,7 @@ def make_explorer(case: Case) -> Explorer:
         assert isinstance(hidden, MLP)
         assert isinstance(output, nn.Linear)
         name = f"disag{number}"
-        layers |= by_name(
-            mlp(hidden, f"{name}/dense", order=order), dense(output, f"{name}/out/out")
-        )
+        layers |= by_name(mlp(hidden, name, order, version=2), dense(output, f"{name}/out/out"))
     parameters = case.section("param").items()
     fill(layers, {name: array for name, array in parameters if name.startswith("disag")})
     return Explorer(ensemble, layers, deter, stoch)
@@ -208,9 +200,7 @@ def test_surprise_is_learned_and_rewarded_as_there(name: str) -> None:
         IntrinsicConfig(kind="surprise", scale=1.0, layers=options["layers"]),
     )
     surprise = Surprise(feature.shape[-1], make_network(options["units"]), config)
-    # Features come in one piece: their order is that of the file.
-    order = feature_order(feature.shape[-1], 0)
-    layers = by_name(head_counterparts(surprise.head, "head", order, version=2))
+    layers = by_name(head_layers(surprise.head, "head", version=2))
     parameters = case.section("param").items()
     fill(layers, {key: array for key, array in parameters if key.startswith("head/")})
     nothing = torch.zeros(*feature.shape[:2], 0)

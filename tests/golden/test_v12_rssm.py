@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from rssm_v12 import Model, gru_v1, gru_v2, make_latent, model_v1, model_v2, with_two_biases
+from layers_v12 import by_name, split, unit
+from rssm_v12 import Model, make_latent, model_v1, model_v2
 from torch import Tensor
 from vectors import (
-    Array,
     Case,
     Options,
     compare,
@@ -22,7 +22,6 @@ from vectors_v12 import (
     FORWARD,
     GRADIENT,
     LOSS,
-    by_name,
     check_gradients,
     load,
     names,
@@ -34,40 +33,24 @@ from robodreamer.models.cells import GRU, LayerNormGRU
 from robodreamer.models.latents import CategoricalLatent, Latent, kl_losses
 from robodreamer.models.layers import LayerStyle
 from robodreamer.models.rssm import State
-from robodreamer.reference import Counterpart
 
 V1, V2 = "v1_02_rssm", "v2_02_rssm"
 SEQUENCES_V1, SEQUENCES_V2 = names(V1, "seq"), names(V2, "disc", "gauss")
 
 
-def check_step(
-    case: Case, cell: GRU | LayerNormGRU, layers: dict[str, Counterpart], *, is_v1: bool
+@pytest.mark.parametrize(("file", "make"), [(V1, GRU), (V2, LayerNormGRU)])
+def test_the_recurrent_units_of_v1_and_v2_take_the_same_step(
+    file: str, make: type[GRU | LayerNormGRU]
 ) -> None:
-    """Compare one step of a unit, and its derivatives."""
-
-    def cut(arrays: Mapping[str, Array]) -> Mapping[str, Array]:
-        return with_two_biases(arrays, "gru") if is_v1 else arrays
-
-    fill(layers, cut(case.section("param")))
+    case = load(file, "gru")
+    cell = make(case.options["deter"], 1, 1, case.options["inputs"], LayerStyle("none", "elu"))
+    layers = by_name(unit(cell, "gru"))
+    fill(layers, split(case.section("param")))
     x, h = leaf(case["in/x"]), leaf(case["in/h"])
     after = cell.advance(x, h)
     compare(case.section("out"), {"h": after}, FORWARD)
-    check_gradients(
-        (case["in/w"] * after).sum(), {"in/x": x, "in/h": h}, cut(case.section("grad")), layers
-    )
-
-
-def test_the_recurrent_unit_of_v1_takes_the_same_step() -> None:
-    case = load(V1, "gru")
-    cell = GRU(case.options["deter"], 1, 1, case.options["inputs"], LayerStyle("none", "elu"))
-    check_step(case, cell, by_name(gru_v1(cell, "gru")), is_v1=True)
-
-
-def test_the_recurrent_unit_of_v2_takes_the_same_step() -> None:
-    case = load(V2, "gru")
-    style = LayerStyle("none", "elu")
-    cell = LayerNormGRU(case.options["deter"], 1, 1, case.options["inputs"], style)
-    check_step(case, cell, by_name(gru_v2(cell, "gru")), is_v1=False)
+    scalar, inputs = (case["in/w"] * after).sum(), {"in/x": x, "in/h": h}
+    check_gradients(scalar, inputs, split(case.section("grad")), layers)
 
 
 def values(case: Case, name: str) -> Tensor:
@@ -180,10 +163,7 @@ def check_sequence(
     }
     losses = dict.fromkeys((loss_name, "objective"), LOSS)
     compare(expected, {name: ours[name] for name in expected}, FORWARD, losses)
-    cut = case.section("grad")
-    if "dyn/gru/recurrent_kernel" in cut:
-        cut = with_two_biases(cut, "dyn/gru")
-    check_gradients(objective, inputs, cut, model.layers)
+    check_gradients(objective, inputs, split(case.section("grad")), model.layers)
 
 
 @pytest.mark.parametrize("name", SEQUENCES_V1)
@@ -205,7 +185,7 @@ def test_below_its_free_nats_the_divergence_of_v1_pushes_nothing(name: str) -> N
     case, model = load(V1, name), model_v1(load(V1, name))
     inputs = {f"in/{key}": case[f"in/{key}"] for key in ("embed", "action")}
     divergence_v1(case, observe(case, model, inputs), model).backward()
-    expected = with_two_biases(case.section("grad_div"), "dyn/gru")
+    expected = split(case.section("grad_div"))
     compare_ours(expected, model.layers, gradient_of, GRADIENT)
 
 
