@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
 import torch
 from layers_v12 import by_name, dense, feature_order, head_layers, layer, split, unit
@@ -173,14 +174,22 @@ def stack(in_features: int, units: Sequence[int], style: LayerStyle) -> MLP:
     return mlp
 
 
+def vector_networks(agent: Agent) -> tuple[VectorInput, MLP]:
+    """Return both parts of the encoder of vectors."""
+    assert agent.world_model.encoder.vectors is not None
+    row, mlp = agent.world_model.encoder.vectors.children()
+    assert isinstance(row, VectorInput)
+    assert isinstance(mlp, MLP)
+    return row, mlp
+
+
 def _resize(agent: Agent, encoder_units: Sequence[int], decoder_units: Sequence[int]) -> None:
     """Give the networks of vectors the widths of a file, one per layer."""
     model, style = agent.world_model, LayerStyle("none", "elu", "glorot")
     if model.encoder.vectors is None:
         return
-    row = model.encoder.vectors[0]
-    assert isinstance(row, VectorInput)
-    old = model.encoder.vectors[1].layers[-1].linear.out_features
+    row, mlp = vector_networks(agent)
+    old = mlp.layers[-1].linear.out_features
     model.encoder.vectors[1] = stack(row.size, encoder_units, style)
     model.encoder.size += encoder_units[-1] - old
     deter, hidden = model.rssm.deter_size, model.rssm.prior_output.in_features
@@ -189,7 +198,7 @@ def _resize(agent: Agent, encoder_units: Sequence[int], decoder_units: Sequence[
     assert vectors is not None
     vectors.mlp = stack(model.feature_size, decoder_units, style)
     vectors.outputs = nn.ModuleList(
-        Linear(decoder_units[-1], output.out_features) for output in vectors.outputs
+        Linear(decoder_units[-1], cast("Linear", output).out_features) for output in vectors.outputs
     )
 
 
@@ -227,6 +236,7 @@ def camera_counterparts(agent: Agent, *, version: int) -> Iterator[Counterpart]:
 def _conv(
     conv: nn.Conv2d | nn.ConvTranspose2d, name: str, axes: tuple[int, ...]
 ) -> Iterator[Counterpart]:
+    assert conv.bias is not None
     yield Counterpart(conv.weight, f"{name}/kernel", axes)
     yield Counterpart(conv.bias, f"{name}/bias", (0,))
 
@@ -274,7 +284,7 @@ def _vector_counterparts(agent: Agent, case: Case) -> Iterator[Counterpart]:
     model = agent.world_model
     if model.encoder.vectors is None:
         return
-    row, mlp = model.encoder.vectors
+    row, mlp = vector_networks(agent)
     names = {ours: key for key, ours in signal_names(case).items()}
     declared = [signal for signal in agent.contract.inputs if not signal.is_image]
     starts, start = {}, 0
@@ -290,7 +300,7 @@ def _vector_counterparts(agent: Agent, case: Case) -> Iterator[Counterpart]:
     for i, ours in enumerate(decoder.mlp.layers):
         yield from layer(ours, f"dec/dense{i}", f"dec/densenorm{i}")
     for signal, output in zip(decoder.signals, decoder.outputs, strict=True):
-        yield from dense(output, f"dec/dense_{names[signal.name]}/out")
+        yield from dense(cast("Linear", output), f"dec/dense_{names[signal.name]}/out")
 
 
 def replayed(case: Case, agent: Agent) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 from vectors import Array
 
+from robodreamer.learning.intrinsic import Disagreement
 from robodreamer.models.cells import GRU, LayerNormGRU
 from robodreamer.models.heads import ContinuousActor
 from robodreamer.models.layers import MLP, Layer
@@ -64,6 +65,16 @@ def head_layers(
     else:
         yield from dense(ours.mean, f"{name}/out/out")
         yield from dense(ours.std, f"{name}/out/std")
+
+
+def ensemble_layers(ensemble: Disagreement, order: Order) -> Iterator[Counterpart]:
+    """Yield the counterparts of an ensemble's members, disag0 and so on."""
+    for i, member in enumerate(ensemble.members):
+        hidden, output = member.children()
+        assert isinstance(hidden, MLP)
+        assert isinstance(output, nn.Linear)
+        yield from mlp(hidden, f"disag{i}", order, version=2)
+        yield from dense(output, f"disag{i}/out/out")
 
 
 def unit(cell: nn.Module, name: str) -> Iterator[Counterpart]:

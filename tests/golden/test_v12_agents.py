@@ -1,7 +1,6 @@
 """Golden vectors of whole DreamerV1 and V2 agents: three updates, and acting."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,8 @@ from agents_v12 import (
     update_noise,
     v2_network,
 )
-from layers_v12 import feature_order, head_layers
-from torch import Tensor, nn
+from layers_v12 import ensemble_layers, feature_order, head_layers
+from torch import Tensor
 from vectors import Case, compare, fill
 from vectors_v12 import CHANGE_L2, FORWARD, GRADIENT, GRADIENT_NORM, LOSS, load
 
@@ -311,12 +310,7 @@ def make_explorer(agent: Agent, case: Case) -> Explorer:
     action = agent.contract.action.size
     ensemble = Disagreement(feature, action, stoch, network, intrinsic)
     behavior = exploring_critic(agent)
-    found: list[Counterpart] = []
-    for i, member in enumerate(ensemble.members):
-        assert isinstance(member, nn.Sequential)
-        head = SimpleNamespace(mlp=member[0], output=member[1])
-        order = feature_order(rssm.deter_size, stoch, others=action)
-        found += head_layers(head, f"disag{i}", order, version=2)
+    found = [*ensemble_layers(ensemble, feature_order(rssm.deter_size, stoch, others=action))]
     order = feature_order(rssm.deter_size, stoch)
     for name, head in {
         "expl_actor": behavior.actor,
@@ -333,8 +327,8 @@ def make_explorer(agent: Agent, case: Case) -> Explorer:
         "expl_actor": Adam(behavior.actor.parameters(), settings, config["actor_opt.lr"]),
         "expl_critic": Adam(behavior.critic.parameters(), settings, config["critic_opt.lr"]),
     }
-    intr, extr = (RewardScale(config["expl_reward_norm.momentum"], 1.0) for _ in range(2))
-    return Explorer(ensemble, behavior, intr, extr, optimizers, counterparts)
+    scales = [RewardScale(config["expl_reward_norm.momentum"], 1.0) for _ in range(2)]
+    return Explorer(ensemble, behavior, scales[0], scales[1], optimizers, counterparts)
 
 
 def descend(optimizers: dict[str, Adam], total: Tensor) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from layers_v12 import by_name, dense, feature_order, head_layers, mlp
+from layers_v12 import by_name, ensemble_layers, feature_order, head_layers
 from torch import Tensor, nn
 from vectors import Case, Limits, Options, compare, compare_ours, fill, gradient_of, gradients, leaf
 from vectors_v12 import (
@@ -21,7 +21,6 @@ from robodreamer.config import IntrinsicConfig, NetworkConfig, OptimizerConfig, 
 from robodreamer.learning.intrinsic import Arrivals, Disagreement, Outcomes, RewardScale, Surprise
 from robodreamer.learning.optim import Adam
 from robodreamer.models.heads import NormalHead
-from robodreamer.models.layers import MLP
 from robodreamer.reference import Counterpart
 
 FILE = "v2_07_plan2explore"
@@ -75,13 +74,7 @@ def make_explorer(case: Case) -> Explorer:
     )
     network = make_network(options["units"])
     ensemble = Disagreement(deter + stoch, action, size, network, config)
-    order, layers = feature_order(deter, stoch, action), {}
-    for number, member in enumerate(ensemble.members):
-        hidden, output = member.children()
-        assert isinstance(hidden, MLP)
-        assert isinstance(output, nn.Linear)
-        name = f"disag{number}"
-        layers |= by_name(mlp(hidden, name, order, version=2), dense(output, f"{name}/out/out"))
+    layers = by_name(ensemble_layers(ensemble, feature_order(deter, stoch, action)))
     parameters = case.section("param").items()
     fill(layers, {name: array for name, array in parameters if name.startswith("disag")})
     return Explorer(ensemble, layers, deter, stoch)
