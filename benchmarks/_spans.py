@@ -36,7 +36,7 @@ class Spans:
         )
         self._time(model.encoder, "forward", "encode")
         self._time(model.rssm, "observe", "observe")
-        self._time(model.rssm, "prior_log_probs", "observe")
+        self._time(model.rssm, "prior_parameters", "observe")
         self._time(model.decoder, "vector_losses", "decode")
         self._time(model, "_image_losses", "decode")
         for head in (model.reward, model.continuation):
