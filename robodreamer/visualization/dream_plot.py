@@ -72,8 +72,10 @@ def signal_panels(dream: Dream, contract: Contract) -> list[Panel]:
             strict=False,
         ):
             lines += [Line(truth, color, label), Line(model, color, style=DASHED)]
+        # A reconstruction has no part to tell from the rest.
         watched = (dream.context - 0.5) * contract.control_dt_s
-        panels.append(_panel(signal, times, lines, watched=min(watched, times[-1])))
+        is_open = dream.context < dream.num_steps
+        panels.append(_panel(signal, times, lines, watched=watched if is_open else 0.0))
     return panels
 
 

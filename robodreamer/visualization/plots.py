@@ -63,7 +63,7 @@ def prepare_plots(
     if not by:
         raise ValueError(f"--by names no axis; there is {', '.join(AXES)}")
     groups = read_groups(runs)
-    references = {} if published == "none" else read_references(groups, published, say)
+    references = read_references(groups, published, say)
 
     def write() -> None:
         for line in describe_groups(groups):
@@ -77,17 +77,22 @@ def prepare_plots(
 def read_references(groups: Sequence[Group], published: Published, say: Say) -> dict[str, Curve]:
     """Return published curves of the runs' tasks by label; see `prepare_plots`."""
     references: dict[str, Curve] = {}
-    for group in groups:
-        if isinstance(published, Path):
+    if isinstance(published, Path):
+        for group in groups:
             references |= read_published(published, group.config)
-        elif has_published(PUBLISHED, group.config.task):
-            end = max(g.end("steps") for g in groups if g.config.task == group.config.task)
-            for label, curve in read_published(PUBLISHED, group.config).items():
-                if len((near := curve.until(end)).x) > 1:
-                    references[label] = near
-                else:
-                    begin = f"{curve.x[0]:,.0f} steps"
-                    say(f"{label} begins at {begin}; {group.label} ends at {end:,.0f}")
+        return references
+    for group in groups:
+        if published == "none" or not has_published(PUBLISHED, group.config.task):
+            continue
+        end = max(g.end("steps") for g in groups if g.config.task == group.config.task)
+        references |= {
+            label: curve.until(end)
+            for label, curve in read_published(PUBLISHED, group.config).items()
+        }
+    hidden = [label for label, curve in references.items() if len(curve.x) < 2]
+    for label in hidden:
+        del references[label]
+        say(f"{label} begins beyond these runs")
     return references
 
 
@@ -180,20 +185,23 @@ def plot_losses(
         return None
     columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
-    chart = Figure((3.0 * columns, 1.9 * rows + 0.7), dpi=DPI, layout="constrained")
+    height = 1.9 * rows + 0.6 + 0.17 * (len(groups) > 1) * len(groups)
+    chart = Figure((3.0 * columns, height), dpi=DPI, layout="constrained")
     chart.suptitle("Losses by name; total is their weighted sum", size=12)
-    panels = chart.subplots(rows, columns, squeeze=False, sharex=True)
-    for panel, name in zip(panels.ravel(), names, strict=False):
+    panels = chart.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for number, (panel, name) in enumerate(zip(panels, names, strict=False)):
         for group, color in zip(groups, _colors(groups), strict=True):
             if (curve := group.curve(name, axis)) is not None:
                 _draw(panel, curve, color, group.label)
         _dress(panel, "", axis)
         panel.set_title(name.removeprefix("loss/"), size=9)
-    for panel in panels.ravel()[len(names) :]:
+        if number >= len(names) - columns:  # the lowest of its column
+            panel.set_xlabel(AXIS_LABELS[axis], size=9)
+            panel.tick_params(labelbottom=True)
+    for panel in panels[len(names) :]:
         panel.set_axis_off()
-    chart.supxlabel(AXIS_LABELS[axis], size=9)
     if len(groups) > 1:
-        handles, labels = panels[0][0].get_legend_handles_labels()
+        handles, labels = panels[0].get_legend_handles_labels()
         chart.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False)
     return rasterize(chart)
 

@@ -1,7 +1,5 @@
 """Layout of futures and interpolations: every picture stands where its title says."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from test_dream import make_footage
@@ -48,8 +46,8 @@ def cell(film: Pictures, row: int, column: int, scale: int) -> Pictures:
     return film[:, top : top + 16 * scale : scale, left : left + 32 * scale : scale]
 
 
-def as_bytes(values: Sequence[float] | Array) -> Pictures:
-    return (np.asarray(values) * 255).round().astype(np.uint8)
+def as_bytes(values: Array) -> Pictures:
+    return (values * 255).round().astype(np.uint8)
 
 
 def test_futures_stand_beside_what_happened(agent: Agent) -> None:

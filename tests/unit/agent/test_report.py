@@ -176,6 +176,18 @@ def test_a_run_without_videos_names_the_command_that_makes_some(tmp_path: Path) 
     assert f"robodreamer dream {run}" in (run / "report.html").read_text()
 
 
+def test_a_film_without_cameras_is_described_as_what_it_shows(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy", observe="proprio")
+    (run / "videos").mkdir()
+    for name in ("dream.mp4", "signals.png"):
+        (run / "videos" / f"step-{STEP:09d}-{name}").write_bytes(name.encode())
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert "What was measured, and what the model expected" in page
+    assert "what the camera saw" not in page
+    assert base64.b64encode(b"dream.mp4").decode() in page
+
+
 def next_commands(run: Path) -> list[list[str]]:
     """Return the commands that a run's page ends with, as a shell takes them apart."""
     text = (run / "report.html").read_text()
