@@ -24,9 +24,10 @@ from robodreamer.export.graphs import GivenNoise
 from robodreamer.learning.actor_critic import ActorCritic
 from robodreamer.learning.agent import Agent
 from robodreamer.models.cells import GRU, LayerNormGRU
+from robodreamer.models.decoder import ValidStateDecoder
 from robodreamer.models.encoder import VectorInput
 from robodreamer.models.layers import MLP, Layer, LayerStyle, Linear
-from robodreamer.models.valid_cnn import ValidCameraDecoder, ValidCameraEncoder
+from robodreamer.models.valid_cnn import ValidCameraEncoder
 from robodreamer.reference import Counterpart, Order
 from robodreamer_deploy.contract import ActionSpec, Contract, Signal
 
@@ -225,8 +226,9 @@ def camera_counterparts(agent: Agent, *, version: int) -> Iterator[Counterpart]:
         for i, conv in enumerate(encoder.convs):
             name = f"enc/h{i + 1}" if version == 1 else f"enc/conv{i}"
             yield from _conv(conv, name, CONVOLUTION)
-    for decoder in agent.world_model.decoder.cameras.values():
-        assert isinstance(decoder, ValidCameraDecoder)
+    for camera in agent.world_model.decoder.cameras.values():
+        assert isinstance(camera, ValidStateDecoder)
+        decoder = camera.network
         yield from dense(decoder.start, "dec/h1" if version == 1 else "dec/convin")
         for i, conv in enumerate(decoder.convs):
             name = f"dec/h{i + 2}" if version == 1 else f"dec/conv{i}"
