@@ -40,10 +40,10 @@ class TrainConfig(Settings):
     """Randomisation of every episode: none, mild, strong, or a JSON file of a preset and
     entries (docs/randomization.md)."""
     size: str
-    """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m or 200m."""
+    """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m, 200m, dreamer_v1 or dreamer_v2."""
     preset: str
-    """Algorithm: dreamer_v3 (the published one), multimodal, quick (for some thousand updates) or
-    debug."""
+    """Algorithm: dreamer_v1, dreamer_v2, dreamer_v3 (the published ones), multimodal, quick (for some
+    thousand updates) or debug."""
     protocol: str
     """Collection and replay of data: default, dmc_vision, dmc_proprio, cpu or debug."""
     network: NetworkConfig
