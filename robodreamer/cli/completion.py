@@ -14,6 +14,7 @@ from robodreamer.cli.export import ExportArguments
 from robodreamer.cli.parsing import options_of
 from robodreamer.cli.tasks import TasksArguments
 from robodreamer.cli.train import TrainArguments
+from robodreamer.cli.vae import VaeArguments
 from robodreamer.cli.visualize import DreamArguments, PlotArguments, ReportArguments
 from robodreamer.config import choose
 
@@ -24,12 +25,13 @@ ARGUMENTS: Mapping[str, Any] = {
     "dream": DreamArguments,
     "plot": PlotArguments,
     "report": ReportArguments,
+    "vae": VaeArguments,
     "import-log": ImportLogArguments,
     "tasks": TasksArguments,
     "doctor": DoctorArguments,
     "demo": DemoArguments,
 }
-TASK_COMMANDS = ("train", "tasks", "robot")
+TASK_COMMANDS = ("train", "tasks", "robot", "vae")
 """Commands whose first word is a task."""
 SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 """Line in front of bash's script that makes a shell understand it."""

@@ -31,6 +31,7 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   dream RUN         films of episodes, and of what the model imagines
   plot RUN...       learning curves of one or more runs
   report RUN        one HTML page about a run and its policy
+  vae SOURCE        an autoencoder of pictures: reconstructs, samples, interpolates
   import-log LOG    add what a robot recorded to a run, which then trains on
   tasks [FILTER]    list the tasks; tasks check NAME tests one
   doctor            what works on this machine, and what to do about the rest
@@ -51,6 +52,7 @@ COMMANDS: Mapping[str, str] = {
     "dream": "visualize",
     "plot": "visualize",
     "report": "visualize",
+    "vae": "vae",
     "import-log": "dataset",
     "tasks": "tasks",
     "doctor": "doctor",
