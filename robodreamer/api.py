@@ -47,9 +47,10 @@ def train(
         task: Name of a task (`list_tasks`), `gym:ID` or `module:Class`; or complete settings, which
             take no other names beside them.
         run: Run folder; runs/TASK by default.
-        size: Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m, 200m, dreamer_v1, dreamer_v2.
-        preset: Algorithm with its optimizer and parts: dreamer_v1, dreamer_v2, dreamer_v3, multimodal,
-            quick or debug.
+        size: Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m, 200m, dreamer_v1 or
+            dreamer_v2.
+        preset: Algorithm with its optimizer and parts: dreamer_v1, dreamer_v2, dreamer_v3,
+            multimodal, quick or debug.
         protocol: How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu, debug.
         view: Show the newest policy in MuJoCo's viewer while it learns.
         settings: Any other field of `TrainConfig`, such as `minutes=15`, `steps=100_000`,

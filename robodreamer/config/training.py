@@ -42,7 +42,7 @@ class TrainConfig(Settings):
     size: str
     """Size of the networks: debug, cpu, 1m, 12m, 25m, 50m, 100m, 200m, dreamer_v1 or dreamer_v2."""
     preset: str
-    """Algorithm: dreamer_v1, dreamer_v2, dreamer_v3 (the published ones), multimodal, quick (for some
+    """Algorithm: dreamer_v1, dreamer_v2, dreamer_v3 (all as published), multimodal, quick (for some
     thousand updates) or debug."""
     protocol: str
     """Collection and replay of data: default, dmc_vision, dmc_proprio, cpu or debug."""
