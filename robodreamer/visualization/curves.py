@@ -116,8 +116,11 @@ def read_published(path: Path, config: TrainConfig) -> dict[str, Curve]:
     observed (vision, proprio), only those like the run are taken.
 
     Raises:
-        ValueError: Columns are missing, or the task is; names the tasks that there are.
+        ValueError: There is no such file, columns are missing, or the task is; names the tasks
+            that there are.
     """
+    if not path.is_file():
+        raise ValueError(f"{path} is no file of published curves; --published auto finds our own")
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         columns = {"suite", "task", "env_step", "mean", "std", "n_seeds"}

@@ -203,6 +203,8 @@ def test_a_task_without_published_curve_is_refused(
 ) -> None:
     assert main(["plot", str(runs[0]), "--published", str(PUBLISHED)]) == 2
     assert f"no curve of {TASK}; it has dmc_acrobot_swingup" in capsys.readouterr().err
+    assert main(["plot", str(runs[0]), "--published", "atuo"]) == 2
+    assert "atuo is no file of published curves; --published auto finds" in capsys.readouterr().err
     (tmp_path / "bad.csv").write_text("task,mean\n")
     assert main(["plot", str(runs[0]), "--published", str(tmp_path / "bad.csv")]) == 2
     assert "lacks the columns env_step, n_seeds, std, suite" in capsys.readouterr().err

@@ -57,6 +57,10 @@ def test_without_cameras_still_and_film_are_lines(tmp_path: Path) -> None:
     assert set(stills) == {"signals"}
     assert files(tmp_path) == {"signals.png", "dream.mp4"}
     assert num_frames(tmp_path / "videos" / f"{STEM}-dream.mp4") == 9
+    with av.open(str(tmp_path / "videos" / f"{STEM}-dream.mp4")) as film:
+        stream = film.streams.video[0]
+        assert stream.width == FILM_WIDTH
+        assert stream.height > 200  # a caption alone has 34
 
 
 def test_an_episode_of_one_observation_leaves_nothing(tmp_path: Path) -> None:
