@@ -1,6 +1,7 @@
 """`robodreamer vae`: where pictures come from, what training leaves, and what is refused."""
 
 import csv
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from PIL import Image
 from robodreamer.cli.main import main
 from robodreamer.config.vae import VaeConfig
 from robodreamer.models.vae import VAE
-from robodreamer.runs.vae_folder import load_vae
+from robodreamer.runs.vae_folder import LoadedVae, load_vae, write_vae
+from robodreamer.vae.fit import COLUMNS, Data, fit, make_vae
 from robodreamer.vae.frames import Frames, FrameSource, film_motion, open_source, split
 from robodreamer.vae.motion import MotionStyle, RandomMotion, motion_style
 from robodreamer.vae.sheets import interpolation_sheet, reconstruction_sheet
@@ -88,17 +90,37 @@ def test_a_folder_of_pictures_becomes_an_autoencoder_with_sheets(
     assert decibels.mean().item() == pytest.approx(figures["psnr"], abs=1e-3)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: Path) -> None:
-    source = draw_bars(tmp_path / "bars")
-    weights = []
-    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        out = tmp_path / name
-        assert (
-            main(["vae", str(source), "--out", str(out), *QUICK, "--updates=5", "--seed", seed])
-            == 0
-        )
-        weights.append((out / "vae.safetensors").read_bytes())
-    assert weights[0] == weights[1] != weights[2]
+def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
+    pictures = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
+    data = Data(pictures[:25], pictures[25:])
+
+    def trained(seed: int, updates: int) -> torch.Tensor:
+        config = VaeConfig(
+            source="x", depth=2, depth_multipliers=(1,), latent=2, seed=seed, updates=updates,
+            batch_size=10,
+        )  # fmt: skip
+        model = make_vae(config, (8, 8, 3))
+        assert [m.update for m in fit(model, config, data, lambda: False)] == [
+            *range(1, updates + 1)
+        ]
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    first, again, other = trained(1, 5), trained(1, 5), trained(2, 5)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, trained(1, 4))
+
+
+def test_training_ends_when_it_is_told_to_with_figures_of_the_held_out_pictures() -> None:
+    pictures = torch.randint(0, 256, (12, 8, 8, 3), dtype=torch.uint8)
+    config = VaeConfig(source="x", depth=2, depth_multipliers=(1,), latent=2)
+    model, asked = make_vae(config, (8, 8, 3)), iter([False, False, True])
+    moments = list(fit(model, config, Data(pictures[:10], pictures[10:]), lambda: next(asked)))
+    assert [moment.is_evaluated for moment in moments] == [False, False, True]
+    assert moments[-1].figures.keys() == set(COLUMNS)
+    short = dataclasses.replace(config, minutes=1e-9)
+    moments = list(fit(model, short, Data(pictures[:10], pictures[10:]), lambda: False))
+    assert [moment.is_evaluated for moment in moments] == [True]
 
 
 def test_a_task_is_filmed_while_it_moves_and_the_same_seed_films_the_same(tmp_path: Path) -> None:
@@ -187,11 +209,10 @@ def test_a_folder_that_holds_an_autoencoder_is_left_alone(
 def test_what_is_no_autoencoder_or_damaged_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no autoencoder: vae\.json is missing"):
         load_vae(tmp_path)
-    out = tmp_path / "out"
-    assert (
-        main(["vae", str(draw_bars(tmp_path / "bars")), "--out", str(out), *QUICK, "--updates=1"])
-        == 0
-    )
+    out, config = tmp_path / "out", VaeConfig(source="x", depth=2, latent=2)
+    out.mkdir()
+    write_vae(out, LoadedVae(make_vae(config, (24, 24, 3)), config, (24, 24, 3)), {"kl": 1.0})
+    assert load_vae(out).config == config
     record = json.loads((out / "vae.json").read_text())
     record["config"]["latent"] = 4
     (out / "vae.json").write_text(json.dumps(record))
