@@ -5,11 +5,13 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from layers_v12 import dense, layer_norm
 from torch import Tensor, nn
 from vectors import Case, compare, compare_ours, fill, gradient_of, gradients, leaf
-from vectors_v12 import FORWARD, GRADIENT, LOSS, dense, layer_norm, load, names
+from vectors_v12 import FORWARD, GRADIENT, LOSS, load, names
 
 from robodreamer.config import NetworkConfig
+from robodreamer.models.layers import LayerStyle
 from robodreamer.models.valid_cnn import (
     ValidCameraDecoder,
     ValidCameraEncoder,
@@ -51,9 +53,9 @@ def decoder_counterparts(decoder: ValidCameraDecoder, file: str) -> dict[str, Co
     return {c.reference: c for c in chain(dense(decoder.start, start), convs)}
 
 
-def style(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the activation and norm of a case."""
-    return {"activation": options["act"], "norm": options.get("norm", "none")}
+def style(options: Mapping[str, Any]) -> LayerStyle:
+    """Return the norm and activation of a case."""
+    return LayerStyle(options.get("norm", "none"), options["act"])
 
 
 def network(options: Mapping[str, Any]) -> NetworkConfig:
@@ -85,7 +87,7 @@ def test_the_camera_encoder_gives_their_tokens_and_gradients(file: str, name: st
     case, at = Drawing(file, name).encoder, Drawing(file, name).at
     image = case[at("enc", "in/image" if file == V1 else "in/obs/image")]
     signal = signal_like(image)
-    encoder = ValidCameraEncoder([signal], network(case.options), **style(case.options))
+    encoder = ValidCameraEncoder([signal], network(case.options), style(case.options))
     counterparts = encoder_counterparts(encoder, file)
     fill(counterparts, case.section(at("enc", "param")))
     tokens = encoder({signal.name: image})
@@ -104,7 +106,7 @@ def test_the_camera_decoder_gives_their_means_losses_and_gradients(file: str, na
     target, feature = target_of(case, file), leaf(case[at("dec", "in/feat")])
     signal = signal_like(target)
     decoder = ValidCameraDecoder(
-        [signal], feature.shape[-1], network(case.options), **style(case.options)
+        [signal], feature.shape[-1], network(case.options), style(case.options)
     )
     counterparts = decoder_counterparts(decoder, file)
     fill(counterparts, case.section(at("dec", "param")))
