@@ -28,7 +28,7 @@ from robodreamer.export.torch_trace import (
 )
 from robodreamer.learning.agent import Agent, Carry
 from robodreamer.models.rssm import State
-from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_deploy.contract import Array, Signal
 from robodreamer_deploy.policy.comparison import TIE_MARGIN
 from robodreamer_deploy.policy.noise import Noise, draw_noise
 
@@ -39,6 +39,9 @@ CERTAIN = 50.0
 """Gumbel noise that decides for a class whatever its probability."""
 SHARE_OF_FRAMES = 0.5
 """Share of camera frames that a recording keeps, for an agent trained with camera dropout."""
+LARGEST_READ = 5.0
+"""Largest measurement of a probe, as the network reads it. Networks without norms that read raw
+values carry a hundredfold of them on to their latents, where rounding alone exceeds tolerances."""
 EDGE = 2 * TIE_MARGIN
 """Lead of a discrete action in a probe: more than a tie, and little enough for an error to show."""
 
@@ -89,7 +92,7 @@ def probe(agent: Agent, count: int, generator: np.random.Generator) -> Trace:
     In every other step noise forces a class on every categorical latent, so that the actor sees
     them all.
     """
-    shown = lose_frames(agent, random_observations(agent.contract, count, generator), generator)
+    shown = lose_frames(agent, random_observations(agent, count, generator), generator)
     noise = make_noise(agent, count, generator)
     if agent.world_model.rssm.latent.is_onehot:
         noise.stoch[::2] = CERTAIN * random_onehot(generator, noise.stoch[::2].shape)
@@ -120,15 +123,14 @@ def revealing_noise(agent: Agent, state: State, generator: np.random.Generator) 
     return distribution.noise_for(torch.from_numpy(wanted)).numpy()
 
 
-def random_observations(
-    contract: Contract, count: int, generator: np.random.Generator
-) -> Recording:
+def random_observations(agent: Agent, count: int, generator: np.random.Generator) -> Recording:
     """Return random observations; every eighth lacks a value, another eighth are first steps."""
     rows = np.arange(count)
     observations = {
-        s.name: _random_values(s, generator, is_missing=rows % 8 == 7) for s in contract.inputs
+        s.name: _random_values(agent, s, generator, is_missing=rows % 8 == 7)
+        for s in agent.contract.inputs
     }
-    nothing = np.zeros((count, contract.action.size), np.float32)  # a probe has no next step
+    nothing = np.zeros((count, agent.contract.action.size), np.float32)  # a probe has no next step
     return Recording(observations, rows % 8 == 3, nothing)
 
 
@@ -147,8 +149,14 @@ def random_onehot(generator: np.random.Generator, shape: tuple[int, ...]) -> Arr
     return np.eye(shape[-1], dtype=np.float32)[classes]
 
 
-def _random_values(signal: Signal, generator: np.random.Generator, *, is_missing: Array) -> Array:
-    """Return values (n, ...) of any magnitude; a vector carries the encoder's mark if missing."""
+def _random_values(
+    agent: Agent, signal: Signal, generator: np.random.Generator, *, is_missing: Array
+) -> Array:
+    """Return values (n, ...); a vector carries the encoder's mark if missing.
+
+    A measurement is uniform in the scale that the network reads: where that is compressed it takes
+    any magnitude, where it is raw some times the signal's range.
+    """
     shape = (len(is_missing), *signal.shape)
     if signal.dtype == "uint8":
         return generator.integers(0, 256, shape).astype(np.uint8)
@@ -156,7 +164,9 @@ def _random_values(signal: Signal, generator: np.random.Generator, *, is_missing
     if signal.num_classes:
         classes = generator.integers(0, signal.num_classes, shape)
         return np.where(is_marked, -1, classes).astype(np.int32)
-    values = 10.0 ** generator.uniform(-2, 2, shape) * generator.normal(size=shape)
+    read = generator.uniform(-LARGEST_READ, LARGEST_READ, shape).astype(np.float32)
+    scale = agent.world_model.encoder.scale_of(signal.name)
+    values = scale.inverse(torch.from_numpy(read)).numpy()
     return np.where(is_marked, -np.inf, values).astype(np.float32)
 
 

@@ -170,6 +170,13 @@ class Encoder(nn.Module):
         if not self.size:
             raise ValueError("nothing to observe: the task declares no input signal")
 
+    def scale_of(self, name: str) -> VectorScale:
+        """Return the scale in which a measurement, which is no picture, is read."""
+        assert self.vectors is not None, f"{name} among pictures alone"
+        inputs = cast("VectorInput", self.vectors[0])
+        place = [signal.name for signal in inputs.signals].index(name)
+        return cast("VectorScale", inputs.scales[place])
+
     def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
         """Encode raw observations; every signal of the contract has to be there.
 

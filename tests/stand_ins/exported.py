@@ -12,7 +12,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from robodreamer.config import AlgorithmConfig, NetworkConfig, PartsConfig
+from robodreamer.config import PRESETS, AlgorithmConfig, NetworkConfig, PartsConfig, preset_parts
 from robodreamer.export.folder import Origin, choose_golden, stamp, unsealed_policy, write_draft
 from robodreamer.export.parity import Parity, verify
 from robodreamer.export.reference_steps import ReferenceSteps, make_reference_steps
@@ -36,6 +36,17 @@ CONTRACTS = {
     "discrete": make_contract(discrete=True),
     "vectors only": make_contract(VECTORS_ONLY),
 }
+LIKE_FETCH = make_contract(
+    (
+        Signal(name="image/scene", shape=(32, 32, 3), dtype="uint8"),
+        Signal(
+            name="proprio/gripper_position", shape=(3,), dtype="float32",
+            low=(1.19, 0.6, 0.38), high=(1.49, 0.9, 0.69),
+        ),
+        Signal(name="proprio/finger_position", shape=(2,), dtype="float32"),
+        Signal(name="goal/position", shape=(3,), dtype="float32"),
+    )
+)  # fmt: skip
 ACTORS = ("normal", "tanh_normal", "truncated_normal", "discrete")
 LATENTS = ("categorical", "gumbel", "gaussian")
 CELLS = ("block_gru", "gru", "layer_norm_gru")
@@ -68,18 +79,16 @@ EVERY_PAIR = {
     for j, actor in enumerate(ACTORS)
 }
 """Members with every pair of a latent, an actor, a cell and a camera, by latent and actor."""
-TOYS = {name: Toy(contract) for name, contract in CONTRACTS.items()} | EVERY_PAIR
-LIKE_FETCH = make_contract(
-    (
-        Signal(name="image/scene", shape=(32, 32, 3), dtype="uint8"),
-        Signal(
-            name="proprio/gripper_position", shape=(3,), dtype="float32",
-            low=(1.19, 0.6, 0.38), high=(1.49, 0.9, 0.69),
-        ),
-        Signal(name="proprio/finger_position", shape=(2,), dtype="float32"),
-        Signal(name="goal/position", shape=(3,), dtype="float32"),
+PUBLISHED = {
+    name: Toy(
+        LIKE_FETCH,
+        replace(NETWORK, parts=preset_parts(name)),
+        replace(PRESETS[name], horizon=4),
     )
-)  # fmt: skip
+    for name in ("dreamer_v1", "dreamer_v2")
+}
+"""Members as published: without norms, and with vectors in their own scale."""
+TOYS = {name: Toy(contract) for name, contract in CONTRACTS.items()} | EVERY_PAIR | PUBLISHED
 ORIGIN = Origin(run="toy", commit="0123456")
 
 

@@ -14,6 +14,8 @@ from onnx import numpy_helper
 from exported import (
     EVERY_PAIR,
     ORIGIN,
+    PUBLISHED,
+    TOYS,
     Exported,
     corrupt,
     drive_beside_the_agent,
@@ -28,7 +30,7 @@ from robodreamer.export.export import export_policy
 from robodreamer.export.folder import choose_golden, stamp
 from robodreamer.export.parity import Parity, verify_sequence
 from robodreamer.export.reduced_precision import measure, reduce_graphs
-from robodreamer.export.reference_steps import make_noise, probe
+from robodreamer.export.reference_steps import make_noise, probe, random_observations
 from robodreamer.export.torch_trace import record
 from robodreamer.models.sampling import ModeSampler
 from robodreamer_deploy.errors import BundleError
@@ -42,7 +44,12 @@ from robodreamer_sim import EnvOptions, VectorEnv
 from toy_agent import make_agent
 
 QUICK = "gaussian truncated_normal"
-MEMBERS = [QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in EVERY_PAIR if n != QUICK)]
+SLOW = [name for name in (*EVERY_PAIR, *PUBLISHED) if name != QUICK]
+MEMBERS = [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+PARTS = {name: tuple(name.split()) for name in EVERY_PAIR} | {
+    "dreamer_v1": ("gaussian", "tanh_normal"), "dreamer_v2": ("categorical", "truncated_normal"),
+}  # fmt: skip
+"""Latent and actor of every member."""
 KINDS = {
     "normal": "normal", "tanh_normal": "normal", "truncated_normal": "uniform",
     "discrete": "gumbel",
@@ -71,7 +78,7 @@ def gaussian(exported_toy: Callable[[str], Exported]) -> Exported:
 def test_the_graphs_are_the_agent_and_a_robot_accepts_them(
     member: str, exported: Exported, tmp_path: Path
 ) -> None:
-    latent, actor = member.split()
+    latent, actor = PARTS[member]
     parity = exported.verify()
     assert parity.free_ties == parity.num_ties == 0
     assert ({"stoch_next", "stoch_prior"} <= parity.worst.keys()) == (latent == "gaussian")
@@ -87,7 +94,7 @@ def test_a_robot_drives_it_for_two_hundred_steps_as_the_agent_acts(exported: Exp
 
 
 def test_the_manifest_states_its_latents_and_its_noise(member: str, exported: Exported) -> None:
-    latent, actor = member.split()
+    latent, actor = PARTS[member]
     manifest, shape = exported.manifest, exported.agent.world_model.rssm.latent.shape
     is_gaussian = latent == "gaussian"
     assert manifest.state.family == ("gaussian" if is_gaussian else "categorical")
@@ -129,6 +136,23 @@ def test_probes_land_where_errors_of_the_action_show(exported: Exported) -> None
     else:
         assert np.abs(golden.action).max() < 0.95
         assert golden.action.std() > 0.4
+
+
+@pytest.mark.parametrize(("name", "largest"), [("dreamer_v1", 5.0), ("two cameras", 147.5)])
+def test_measurements_of_probes_are_as_large_as_the_network_can_read(
+    name: str, largest: float
+) -> None:
+    """A scale that compresses takes e^5 - 1 times a range, a raw one 5 times."""
+    toy = TOYS[name]
+    agent = make_agent(toy.contract, network=toy.network, algorithm=toy.algorithm)
+    shown = random_observations(agent, 2000, np.random.default_rng(0)).observations
+    for signal in toy.contract.inputs:
+        if signal.is_image or signal.num_classes:
+            continue
+        values = shown[signal.name][~np.isneginf(shown[signal.name]).any(-1)]
+        low, high = signal.low or (-1.0,), signal.high or (1.0,)
+        times = np.abs(values - np.add(low, high) / 2) / (np.subtract(high, low) / 2)
+        assert 0.95 * largest < times.max() < 1.001 * largest
 
 
 def test_probes_of_a_gaussian_begin_with_numbers_and_force_no_class(gaussian: Exported) -> None:
