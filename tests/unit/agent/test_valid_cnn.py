@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from torch.distributions import Normal
 
 from robodreamer.config import NetworkConfig
+from robodreamer.models.layers import LayerStyle
 from robodreamer.models.valid_cnn import (
-    Activation,
-    Initializer,
     Output,
     ValidCameraDecoder,
     ValidCameraEncoder,
@@ -114,10 +113,12 @@ def plain_layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) 
 
 @pytest.mark.parametrize(("activation", "plain"), [("relu", F.relu), ("elu", F.elu)])
 def test_the_encoder_is_padding_convolutions_norms_and_activations(
-    activation: Activation, plain: Callable[[torch.Tensor], torch.Tensor]
+    activation: str, plain: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     torch.manual_seed(0)
-    encoder = ValidCameraEncoder([camera(60, 80)], NETWORK, activation=activation, norm="layer")
+    encoder = ValidCameraEncoder(
+        [camera(60, 80)], NETWORK, LayerStyle("layer", activation, "glorot")
+    )
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     image = pictures(2, 3, 60, 80, 3)
@@ -148,7 +149,9 @@ def spread(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def test_the_decoder_spreads_a_start_map_and_crops_the_picture(output: Output) -> None:
     torch.manual_seed(0)
     network = NetworkConfig(depth=1, depth_multipliers=(2, 3))
-    decoder = ValidCameraDecoder([camera(17, 18)], 4, network, activation="elu", output=output)
+    decoder = ValidCameraDecoder(
+        [camera(17, 18)], 4, network, LayerStyle("none", "elu", "glorot"), output=output
+    )
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     features = torch.randn(3, 4)
@@ -189,10 +192,11 @@ def test_pixels_of_a_camera_that_is_not_valid_count_as_grey() -> None:
 
 
 @pytest.mark.parametrize("initializer", ["glorot", "truncated_normal"])
-def test_initial_weights_have_the_published_spread(initializer: Initializer) -> None:
+def test_initial_weights_have_the_published_spread(initializer: str) -> None:
     torch.manual_seed(0)
-    encoder = ValidCameraEncoder([camera(64, 64)], WORLD_MODELS, initializer=initializer)
-    decoder = ValidCameraDecoder([camera(64, 64)], 32, WORLD_MODELS, initializer=initializer)
+    style = LayerStyle("none", "relu", initializer)
+    encoder = ValidCameraEncoder([camera(64, 64)], WORLD_MODELS, style)
+    decoder = ValidCameraDecoder([camera(64, 64)], 32, WORLD_MODELS, style)
     conv, drawn = encoder.convs[2], decoder.convs[1]
     expected = {
         "glorot": (2 / (16 * 64 + 16 * 128), 2 / (25 * 128 + 25 * 64)),
