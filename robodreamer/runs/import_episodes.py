@@ -23,7 +23,7 @@ from robodreamer.data.replay import make_replay
 from robodreamer.models.sampling import RandomSampler
 from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from robodreamer.runs.files import locked
-from robodreamer.runs.run_folder import make_agent, read_run
+from robodreamer.runs.run_folder import load_weights, make_agent, read_run
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.errors import RobotError
 from robodreamer_deploy.recording.labels import read_labels
@@ -168,7 +168,7 @@ def _add(
         loaded = checkpoints.load(checkpoint)
         checkpoints.restore_replay(loaded, replay)
         tensors, state = loaded.tensors, loaded.state
-        agent.load_state_dict(tensors["agent"])
+        load_weights(agent, tensors["agent"], checkpoint.path)
         sampler = RandomSampler(torch.Generator().manual_seed(config.seed))
         for record in with_latents(side_by_side(imported.steps, layout), agent, sampler):
             replay.add(record)

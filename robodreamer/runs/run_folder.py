@@ -16,6 +16,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.utils.atomic_write import write_atomic
 from robodreamer_sim.utils.cores import num_usable_cores
 
-RUN_VERSION = 2
+RUN_VERSION = 3
 NEWEST, BEST = "newest", "best"
 """Words that are accepted in place of a checkpoint's name."""
 PACKAGES = (
@@ -149,8 +150,28 @@ def load_run(folder: Path, checkpoint: str | None = None) -> LoadedRun:
     config, contract, provenance = read_run(folder)
     chosen, weights = _load_weights(folder, checkpoint)
     agent = make_agent(config, contract)
-    agent.load_state_dict(weights)
+    load_weights(agent, weights, chosen.path)
     return LoadedRun(agent.eval(), config, contract, chosen, provenance)
+
+
+def load_weights(agent: Agent, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Copy the weights of a checkpoint into an agent.
+
+    Raises:
+        CheckpointError: They are those of another agent; the message names the first that differs.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name, tensor in agent.state_dict().items():
+        if shapes.get(name) != (expected := tuple(tensor.shape)):
+            raise CheckpointError(
+                f"{source} holds another agent than the settings of its run: {name} has shape "
+                f"{shapes.get(name)}, expected is {expected}"
+            )
+    if unknown := sorted(shapes.keys() - agent.state_dict().keys()):
+        raise CheckpointError(
+            f"{source} holds another agent than the settings of its run: it has {unknown[0]}"
+        )
+    agent.load_state_dict(weights)
 
 
 def _load_weights(folder: Path, name: str | None) -> tuple[Checkpoint, dict[str, Tensor]]:

@@ -15,6 +15,7 @@ from robodreamer.data.replay import Replay, close_broken_episodes
 from robodreamer.learning.learner import Learner
 from robodreamer.models.sampling import RandomSampler
 from robodreamer.runs.checkpoint import Checkpoints, LoadedCheckpoint
+from robodreamer.runs.run_folder import load_weights
 from robodreamer.training.reporter import Reporter
 from robodreamer.training.schedule import Schedule, StopRequest
 from robodreamer.training.viewer import Viewer
@@ -115,7 +116,7 @@ def restore(session: Session, loaded: LoadedCheckpoint) -> None:
     """Continue a run where `save` left it; its environments began with `first_episodes`."""
     session.checkpoints.restore_replay(loaded, session.replay)
     tensors, state = loaded.tensors, loaded.state
-    session.learner.agent.load_state_dict(tensors["agent"])
+    load_weights(session.learner.agent, tensors["agent"], loaded.checkpoint.path)
     session.learner.optimizer.load_state_dict(tensors["optimizer"])
     session.sampler.generator.set_state(tensors["random"]["sampler"])
     session.learner.has_unknown = state["has_unknown"]

@@ -12,7 +12,7 @@ from robodreamer.config import named_config
 from robodreamer.data.replay import make_replay
 from robodreamer.runs import run_folder as run_module
 from robodreamer.runs.best_checkpoint import BestStates, Evaluated
-from robodreamer.runs.checkpoint import Checkpoint, Checkpoints, LoadedCheckpoint
+from robodreamer.runs.checkpoint import Checkpoint, CheckpointError, Checkpoints, LoadedCheckpoint
 from robodreamer.runs.run_folder import (
     git_commit,
     installed_packages,
@@ -146,5 +146,12 @@ def test_another_run_format_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, CONFIG, CONTRACT)
     record = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(record | {"run_version": 99}))
-    with pytest.raises(ValueError, match="run format 99, this release reads 2"):
+    with pytest.raises(ValueError, match="run format 99, this release reads 3"):
         read_run(tmp_path)
+
+
+def test_settings_with_another_latent_do_not_fit_a_checkpoint(trained: Path) -> None:
+    config = trained / "config.json"
+    config.write_text(config.read_text().replace('"categorical"', '"gaussian"'))
+    with pytest.raises(CheckpointError, match=r"holds another agent than the settings .*has shape"):
+        load_run(trained)
