@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from robodreamer.version import __version__
 
 if TYPE_CHECKING:
-    from robodreamer.api import Films, dream, evaluate, export_policy, resume, train
+    from robodreamer.api import (
+        Films,
+        Inspection,
+        dream,
+        evaluate,
+        export_policy,
+        import_reference,
+        inspect,
+        resume,
+        train,
+    )
     from robodreamer.config import TrainConfig
     from robodreamer.runs.run import Run
     from robodreamer_deploy.policy.loading import load
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EnvOptions",
     "Films",
+    "Inspection",
     "Run",
     "TaskEnv",
     "TrainConfig",
@@ -31,6 +42,8 @@ __all__ = [
     "dream",
     "evaluate",
     "export_policy",
+    "import_reference",
+    "inspect",
     "list_tasks",
     "load",
     "make",
@@ -41,12 +54,15 @@ __all__ = [
 _HOMES = {
     "EnvOptions": "robodreamer_sim",
     "Films": "robodreamer.api",
+    "Inspection": "robodreamer.api",
     "Run": "robodreamer.runs.run",
     "TaskEnv": "robodreamer_sim",
     "TrainConfig": "robodreamer.config",
     "dream": "robodreamer.api",
     "evaluate": "robodreamer.api",
     "export_policy": "robodreamer.api",
+    "import_reference": "robodreamer.api",
+    "inspect": "robodreamer.api",
     "list_tasks": "robodreamer_sim",
     "load": "robodreamer_deploy.policy.loading",
     "make": "robodreamer_sim",

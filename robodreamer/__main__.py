@@ -10,7 +10,8 @@ from importlib.util import find_spec
 
 TRAINING_PACKAGES = (
     "torch", "mujoco", "dm_control", "gymnasium", "gymnasium_robotics", "onnx", "onnxscript",
-    "safetensors", "jaxtyping", "tyro", "rich", "jinja2", "tensorboard", "matplotlib", "av",
+    "safetensors", "jaxtyping", "tyro", "rich", "jinja2", "yaml", "tensorboard", "matplotlib",
+    "av",
 )  # fmt: skip
 """Import names of everything in the extra `train`."""
 

@@ -7,7 +7,7 @@ at once before the work begins, and shows a traceback for an error that comes af
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +16,19 @@ import torch
 from robodreamer.config import TrainConfig, folder_name, named_config
 from robodreamer.evaluation.evaluate import Evaluation
 from robodreamer.evaluation.report import make_evaluation_job
+from robodreamer.runs.import_reference import ReferenceOptions, prepare_import_reference
 from robodreamer.runs.run import Run
 from robodreamer.runs.run_folder import RunRecord
 from robodreamer.training.builder import make_training_job
 from robodreamer.training.run_settings import change_settings, resumed_config
 from robodreamer.utils.two_steps import Job, in_two_steps
 from robodreamer.visualization.dream import CONTEXT, HORIZON
+from robodreamer.visualization.inspection import Inspection
+from robodreamer.visualization.inspection_report import prepare_inspection
 from robodreamer.visualization.run_videos import prepare_films
 from robodreamer.visualization.views import FUTURES, OPEN_LOOP, DreamOptions, Films
 from robodreamer_deploy.policy.manifest import ACTION_SELECTIONS, ActionSelection, Precision
+from robodreamer_sim.options import Observe
 
 Folder = str | os.PathLike[str]
 Log = Callable[[str], None]
@@ -191,6 +195,43 @@ def dream(
 
 
 @in_two_steps
+def inspect(
+    run: Folder,
+    *,
+    episodes: int = 5,
+    checkpoint: str | None = None,
+    draw: ActionSelection = "sample",
+    json_file: Folder | None = None,
+    log: Log = print,
+) -> Job[Inspection]:
+    """Measure an agent from inside, on new episodes; plots and figures go into RUN/plots.
+
+    Args:
+        run: Run folder, or what `train` returned.
+        episodes: Evaluation episodes to record.
+        checkpoint: Checkpoint, such as step-000012000; newest, the default; or best.
+        draw: `sample` draws latents and actions, as in training, where the critic learned; `mode`
+            takes the most likely ones.
+        json_file: File to write all figures to.
+        log: Takes the table, line by line.
+
+    Returns:
+        Sizes of the modules, use of the latents, KL, calibration of reward and value, gradients.
+
+    Raises:
+        ValueError: No such run or checkpoint, no episodes, or the task is gone or another one.
+    """
+    return prepare_inspection(
+        Path(run),
+        checkpoint,
+        episodes=episodes,
+        is_sampling=draw == "sample",
+        json_file=Path(json_file) if json_file else None,
+        say=log,
+    )
+
+
+@in_two_steps
 def export_policy(
     run: Folder,
     out: Folder | None = None,
@@ -236,6 +277,59 @@ def export_policy(
         accept_loss=accept_loss,
         say=log,
     )
+
+
+@in_two_steps
+def import_reference(
+    checkpoint: Folder,
+    out: Folder,
+    *,
+    task: str | None = None,
+    size: str | None = None,
+    observe: Observe | None = None,
+    cameras: Sequence[str] | None = None,
+    image_size: int | None = None,
+    action_repeat: int | None = None,
+    keys: Mapping[str, str] | None = None,
+    log: Log = print,
+) -> Job[Run]:
+    """Make a run of an agent that was trained with the public JAX code of DreamerV3.
+
+    Nothing in the checkpoint is executed.
+
+    Args:
+        checkpoint: Log folder, checkpoint folder or file of that code, or parameters as .npz or
+            .safetensors.
+        out: Run folder to write.
+        task: Name of the task here; that of config.yaml by default, if it is one of dm_control.
+        size: Size of the networks, where no config.yaml lies beside the checkpoint.
+        observe: Families of signals: camera, proprio, both or state.
+        cameras: Cameras, as in training.
+        image_size: Height and width of every camera; as in config.yaml by default, or 64.
+        action_repeat: Simulator steps per action; as in config.yaml by default, or 1.
+        keys: Names there by names here, of signals where they differ.
+        log: Takes what was read and written.
+
+    Raises:
+        ValueError: The checkpoint cannot be read, holds more than data, or does not fit the task;
+            the message lists what differs.
+    """
+    options = ReferenceOptions(
+        task=task,
+        size=size,
+        observe=observe,
+        cameras=tuple(cameras) if cameras else None,
+        image_size=image_size,
+        action_repeat=action_repeat,
+        keys=keys or {},
+    )
+    job = prepare_import_reference(Path(checkpoint), Path(out), options, log)
+
+    def write() -> Run:
+        job()
+        return Run(out)
+
+    return write
 
 
 def _prepare_training(

@@ -6,7 +6,7 @@ tyro prints one, too, which completes neither tasks nor the words of `robodreame
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from robodreamer.cli.dataset import ImportLogArguments
+from robodreamer.cli.dataset import ImportLogArguments, ImportReferenceArguments
 from robodreamer.cli.demo import DemoArguments
 from robodreamer.cli.doctor import DoctorArguments
 from robodreamer.cli.evaluate import EvaluateArguments
@@ -15,7 +15,12 @@ from robodreamer.cli.parsing import options_of
 from robodreamer.cli.tasks import TasksArguments
 from robodreamer.cli.train import TrainArguments
 from robodreamer.cli.vae import VaeArguments
-from robodreamer.cli.visualize import DreamArguments, PlotArguments, ReportArguments
+from robodreamer.cli.visualize import (
+    DreamArguments,
+    InspectArguments,
+    PlotArguments,
+    ReportArguments,
+)
 from robodreamer.config import choose
 
 ARGUMENTS: Mapping[str, Any] = {
@@ -23,10 +28,12 @@ ARGUMENTS: Mapping[str, Any] = {
     "evaluate": EvaluateArguments,
     "export": ExportArguments,
     "dream": DreamArguments,
+    "inspect": InspectArguments,
     "plot": PlotArguments,
     "report": ReportArguments,
     "vae": VaeArguments,
     "import-log": ImportLogArguments,
+    "import-reference": ImportReferenceArguments,
     "tasks": TasksArguments,
     "doctor": DoctorArguments,
     "demo": DemoArguments,

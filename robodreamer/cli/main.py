@@ -29,10 +29,12 @@ From a MuJoCo task with cameras and joints to a world-model policy on a robot.
   evaluate FOLDER   return and success of a run, or of an exported policy
   export RUN        write the policy as ONNX files, verified against torch
   dream RUN         films of episodes, and of what the model imagines
+  inspect RUN       sizes, use of the latents, calibration of reward and value
   plot RUN...       learning curves of one or more runs
   report RUN        one HTML page about a run and its policy
   vae SOURCE        an autoencoder of pictures: reconstructs, samples, interpolates
   import-log LOG    add what a robot recorded to a run, which then trains on
+  import-reference LOG  a run of an agent that the public JAX code has trained
   tasks [FILTER]    list the tasks; tasks check NAME tests one
   doctor            what works on this machine, and what to do about the rest
   robot TASK        a simulated robot in a process of its own, driven over tcp
@@ -50,10 +52,12 @@ COMMANDS: Mapping[str, str] = {
     "evaluate": "evaluate",
     "export": "export",
     "dream": "visualize",
+    "inspect": "visualize",
     "plot": "visualize",
     "report": "visualize",
     "vae": "vae",
     "import-log": "dataset",
+    "import-reference": "dataset",
     "tasks": "tasks",
     "doctor": "doctor",
     "demo": "demo",

@@ -1,4 +1,4 @@
-"""`robodreamer dream`, `plot` and `report`: films, curves and a page about runs."""
+"""`robodreamer dream`, `inspect`, `plot` and `report`: films, figures, curves, a page of runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +60,43 @@ def dream(words: Sequence[str]) -> Job:
         checkpoint=arguments.checkpoint,
         draw=arguments.draw,
         strip=arguments.strip,
+        log=say,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectArguments:
+    """Measure an agent from inside, on new episodes; plots and figures go into RUN/plots.
+
+    Sizes of its modules, how much its latents tell, KL, return range and gradient norms, and how
+    well it predicts rewards and returns.
+    """
+
+    run: Folder
+    """Run folder."""
+    episodes: int = 5
+    """Evaluation episodes to record."""
+    checkpoint: str | None = None
+    """Checkpoint, such as step-000012000, or best, the one that evaluated best during training; by
+    default the newest."""
+    draw: Literal["mode", "sample"] = "sample"
+    """`sample` draws latents and actions, as in training, where the critic learned; `mode` takes
+    the most likely ones."""
+    json: Path | None = None
+    """File to write all figures to."""
+
+
+def inspect(words: Sequence[str]) -> Job:
+    """Prepare an inspection."""
+    arguments = parse(InspectArguments, "inspect", words)
+    from robodreamer import api
+
+    return api.inspect.prepare(
+        arguments.run,
+        episodes=arguments.episodes,
+        checkpoint=arguments.checkpoint,
+        draw=arguments.draw,
+        json_file=arguments.json,
         log=say,
     )
 

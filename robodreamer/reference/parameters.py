@@ -82,6 +82,8 @@ LAYERS = (
 # Which axis of the reference's kernel becomes axis 0, 1, ... of our weight.
 LINEAR_AXES, CONVOLUTION_AXES = (1, 0), (3, 2, 0, 1)
 
+MOST_NAMES = 8
+"""Parameters that a refusal lists of each kind; an agent of another release lacks hundreds."""
 RETURN_RANGE = {"retnorm/lo": "low", "retnorm/hi": "high"}
 # State of a JAX checkpoint that has no counterpart here: the optimizer's averages restart at zero.
 OTHER_STATE = ("opt/", "slowval_count", "advnorm/", "valnorm/")
@@ -225,9 +227,15 @@ def _check_fit(tensors: Mapping[str, Counterpart], arrays: Mapping[str, Array]) 
         if arrays[name].shape != tensors[name].reference_shape
     ]
     problems = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
-    listed = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
+    listed = [f"{what}: {_shorten(names)}" for what, names in problems.items() if names]
     if listed:
         raise ValueError(f"these parameters do not fit the agent; {'; '.join(listed)}")
+
+
+def _shorten(names: Sequence[str]) -> str:
+    """Return a list as text, and of a long one the beginning and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _check_keys(signals: Sequence[Signal], keys: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -90,8 +90,20 @@ def require_new(folder: Path) -> None:
         )
 
 
-def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
-    """Write a new run's records, after `require_new`; config.json comes last, it makes the run."""
+def write_run(
+    folder: Path,
+    config: TrainConfig,
+    contract: Contract,
+    imported: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a new run's records, after `require_new`; config.json comes last, it makes the run.
+
+    Args:
+        folder: Run folder.
+        config: Settings of the run.
+        contract: Contract of its task.
+        imported: Origin of an agent that was trained elsewhere.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "contract.json", contract.to_json().encode())
     write_json_atomic(
@@ -104,6 +116,7 @@ def write_run(folder: Path, config: TrainConfig, contract: Contract) -> None:
             "platform": platform.platform(),
             "machine": describe_machine(),
             "packages": installed_packages(),
+            **({"imported": imported} if imported else {}),
             "config": config_module.to_dict(config),
         },
     )

@@ -15,3 +15,8 @@ def format_duration(seconds: float) -> str:
 def format_success(summary: Mapping[str, float]) -> str:
     """Return `, success 90%` to append to other figures; empty where it is not reported."""
     return f", success {summary['success']:.0%}" if "success" in summary else ""
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 camera`, `2 cameras`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -32,6 +32,8 @@ class Footage(NamedTuple):
     """Flags that are set while the goal is met, (T,) bool."""
     pictures: Array | None = None
     """Larger pictures for people, uint8 (T, H, W, 3), where the task can be drawn."""
+    is_terminal: bool = False
+    """True if the task ended the episode, rather than its time limit."""
 
     @property
     def num_steps(self) -> int:
@@ -43,7 +45,7 @@ def film_episode(
     agent: Agent,
     env: TaskEnv,
     number: int,
-    picture_size: tuple[int, int],
+    picture_size: tuple[int, int] | None = None,
     sampler: Sampler | None = None,
 ) -> Footage:
     """Let the agent act through evaluation episode `number`.
@@ -55,12 +57,12 @@ def film_episode(
         agent: Acts.
         env: Of the agent's contract.
         number: 0, 1, ...
-        picture_size: Height and width of `Footage.pictures`.
+        picture_size: Height and width of `Footage.pictures`; None for none.
         sampler: Chooses actions and latents; the most likely ones by default.
     """
     policy = AgentPolicy(agent, 1, sampler or ModeSampler())
     observation, _ = env.reset(seed=episode_seed(EVALUATION_SEED, number, 0))
-    reward, is_over, info = 0.0, False, {"success": False}
+    reward, is_over, is_terminated, info = 0.0, False, False, {"success": False}
     rows: list[dict[str, Array]] = []
     pictures: list[Array] = []
     while True:
@@ -68,10 +70,11 @@ def film_episode(
         action = policy.act(batch, np.array([not rows]))[0]
         row = {"action": action, "reward": reward, "success": info["success"], **observation}
         rows.append({name: np.array(value) for name, value in row.items()})
-        if (picture := _draw(env, picture_size)) is not None:
+        if picture_size and (picture := _draw(env, picture_size)) is not None:
             pictures.append(picture)
         if is_over:
-            return _footage(env.contract, rows, np.stack(pictures) if pictures else None)
+            footage = _footage(env.contract, rows, np.stack(pictures) if pictures else None)
+            return footage._replace(is_terminal=is_terminated)
         observation, reward, is_terminated, is_truncated, info = env.step(action)
         is_over = is_terminated or is_truncated
 

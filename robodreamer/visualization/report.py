@@ -94,6 +94,9 @@ def render(data: ReportData) -> str:
         signal_rows=[signal_row(signal) for signal in contract.observations],
         action=describe_action(contract),
         dream_command=shell("robodreamer", "dream", data.run),
+        inspection=data.inspection,
+        module_rows=module_rows(data.inspection),
+        inspect_command=shell("robodreamer", "inspect", data.run),
         next_commands=next_commands(data).items(),
     )
 
@@ -168,8 +171,10 @@ def file_rows(data: ReportData) -> list[list[str]]:
 def setting_rows(data: ReportData) -> list[list[str]]:
     """Return names and values of the settings, the machine and the versions."""
     config, origin, last = data.config, data.provenance, data.last
+    imported = origin.get("imported")
     return [
         ["task", config.task],
+        *([["imported from", imported["checkpoint"]]] if imported else []),
         ["observed", config.observe],
         ["networks, algorithm, protocol", f"{config.size}, {config.preset}, {config.protocol}"],
         ["seed", str(config.seed)],
@@ -180,6 +185,12 @@ def setting_rows(data: ReportData) -> list[list[str]]:
         ["version", f"robodreamer {origin['robodreamer']}, commit {origin['commit'] or 'unknown'}"],
         ["packages", ", ".join(f"{k} {v}" for k, v in origin.get("packages", {}).items())],
     ]
+
+
+def module_rows(inspection: Mapping[str, Any] | None) -> list[list[str]]:
+    """Return name, sizes and parameters of every module that was inspected."""
+    modules = inspection["modules"] if inspection else []
+    return [[m["name"], m["size"], f"{m['parameters']:,}"] for m in modules]
 
 
 def signal_row(signal: Signal) -> list[str]:

@@ -14,6 +14,7 @@ from robodreamer.runs.metrics import read_metrics
 from robodreamer.runs.run_folder import read_run
 from robodreamer.utils.processor import describe_lines
 from robodreamer.visualization.curves import read_groups
+from robodreamer.visualization.inspection_report import inspection_plots, read_inspection
 from robodreamer.visualization.plots import write_plots
 from robodreamer_deploy.contract import Contract
 from robodreamer_deploy.policy.bundle import load_bundle
@@ -37,6 +38,8 @@ class ReportData:
     warnings: Sequence[str]
     """Doubts about the results, to stand beside them."""
     plots: Sequence[Path]
+    inspection: Mapping[str, Any] | None
+    """Figures that `robodreamer inspect` left; None without them."""
     videos: Mapping[str, Path]
     """Newest video or still of each kind, by the end of its name, such as `dream.mp4`."""
     scores: Mapping[str, Score]
@@ -104,7 +107,11 @@ def prepare_report_data(
             provenance=provenance,
             last=last,
             warnings=[text for text in found if text],
-            plots=write_plots(read_groups([run]), {}, run / "plots"),
+            plots=[
+                *write_plots(read_groups([run]), {}, run / "plots"),
+                *inspection_plots(run),
+            ],
+            inspection=read_inspection(run),
             videos=newest_videos(run),
             scores={RANDOM: random_score(contract, run / "random.json"), **scores},
             drives=figures,

@@ -5,6 +5,8 @@ from torch import Tensor
 from vectors import Case, contract
 
 from robodreamer.learning.agent import Agent
+from robodreamer.models.heads import DiscreteActor
+from robodreamer.models.rssm import State
 from robodreamer.models.sampling import ModeSampler
 from robodreamer.reference import config_from_reference, load_parameters
 
@@ -69,3 +71,11 @@ def replayed(case: Case, agent: Agent) -> dict[str, Tensor]:
         | {"action": vector_actions(agent, data["action"])}
         | {name.partition("/")[2]: v for name, v in data.items() if name.startswith("dyn/")}
     )
+
+
+def policy_outputs(agent: Agent, state: State) -> Tensor:
+    """Return the logits of a discrete policy, the mean of a continuous one."""
+    actor = agent.actor_critic.actor
+    if isinstance(actor, DiscreteActor):
+        return actor.output(actor.mlp(state.feature))
+    return actor(state.feature).mean

@@ -4,7 +4,15 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from agents import FILES, Offset, loss_names, make_agent, observation, replayed
+from agents import (
+    FILES,
+    Offset,
+    loss_names,
+    make_agent,
+    observation,
+    policy_outputs,
+    replayed,
+)
 from imagined import ImaginedReport, report
 from torch import Tensor
 from vectors import GRADIENT, Array, Case, compare, compare_ours, difference, gradient_of
@@ -160,14 +168,6 @@ def imagined_arrays(
         arrays["act/action"] = imagined.actions
         arrays |= {f"{name}/action": value for name, value in vars(found.policy).items()}
     return arrays
-
-
-def policy_outputs(agent: Agent, state: State) -> Tensor:
-    """Return the logits of a discrete policy, the mean of a continuous one."""
-    actor = agent.actor_critic.actor
-    if isinstance(actor, DiscreteActor):
-        return actor.output(actor.mlp(state.feature))
-    return actor(state.feature).mean
 
 
 def replay_arrays(run: Run, recent: State, found: ImaginedReport) -> dict[str, Tensor]:

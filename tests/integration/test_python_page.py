@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs" / "python.md").read_text()
 @pytest.mark.timeout(900)
 def test_the_page_can_be_executed_from_start_to_end(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     path = os.pathsep.join(str(ROOT / folder) for folder in ("", "sim", "deploy"))
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],  # as in a notebook, no script is imported again

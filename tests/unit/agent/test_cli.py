@@ -139,7 +139,10 @@ for command in {["", *COMMANDS]!r}:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export", "dream", "plot", "report"])
+@pytest.mark.parametrize(
+    "command",
+    ["train", "evaluate", "export", "dream", "inspect", "plot", "report", "import-reference"],
+)
 def test_every_option_has_a_description(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,29 @@ def test_a_film_without_cameras_is_described_as_what_it_shows(tmp_path: Path) ->
     assert base64.b64encode(b"dream.mp4").decode() in page
 
 
+def test_a_run_that_was_not_inspected_names_the_command(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy")
+    assert main(["report", str(run)]) == 0
+    assert f"<pre>robodreamer inspect {run}</pre>" in (run / "report.html").read_text()
+
+
+def test_an_inspection_is_part_of_the_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy", observe="proprio")
+    assert main(["inspect", str(run), "--episodes", "1"]) == 0
+    assert main(["report", str(run)]) == 0
+    text = (run / "report.html").read_text()
+    outline = Outline(text)
+    inside = {base64.b64decode(source.partition("base64,")[2]) for source in outline.sources}
+    for name in ("inspection.png", "inspection-narrow.png"):
+        assert (run / "plots" / name).read_bytes() in inside
+    assert "robodreamer inspect" not in text
+    found = json.loads((run / "plots" / "inspection.json").read_text())
+    assert {words for pair in found["figures"] for words in pair if words} <= {*outline.cells}
+    for module in found["modules"]:
+        assert f"{module['parameters']:,}" in outline.cells
+    assert "at step 120 on 4 new steps" in text
+
+
 def next_commands(run: Path) -> list[list[str]]:
     """Return the commands that a run's page ends with, as a shell takes them apart."""
     text = (run / "report.html").read_text()
