@@ -43,6 +43,7 @@ def train(
     preset: str | None = None,
     protocol: str | None = None,
     view: bool = False,
+    camera_from: Folder | None = None,
     **settings: Any,
 ) -> Job[Run]:
     """Learn a task from scratch. Ctrl-C, or a notebook's stop button, saves and returns.
@@ -57,6 +58,7 @@ def train(
             multimodal, quick or debug.
         protocol: How data is collected and replayed: default, dmc_vision, dmc_proprio, cpu, debug.
         view: Show the newest policy in MuJoCo's viewer while it learns.
+        camera_from: Folder that `robodreamer vae` wrote; its encoder starts the camera's.
         settings: Any other field of `TrainConfig`, such as `minutes=15`, `steps=100_000`,
             `observe="proprio"` or `seed=1`; of a part as `data={"num_envs": 4}`.
 
@@ -76,7 +78,8 @@ def train(
             f"the settings of a TrainConfig are complete; leave out {', '.join(given)}"
         )
     folder = Path(run) if run else Path("runs") / folder_name(task.task)
-    return _prepare_training(task, folder, view=view)
+    source = Path(camera_from) if camera_from else None
+    return _prepare_training(task, folder, view=view, camera_from=source)
 
 
 @in_two_steps
@@ -333,10 +336,15 @@ def import_reference(
 
 
 def _prepare_training(
-    config: TrainConfig, folder: Path, *, resumed: RunRecord | None = None, view: bool
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resumed: RunRecord | None = None,
+    view: bool,
+    camera_from: Path | None = None,
 ) -> Job[Run]:
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    job = make_training_job(config, folder, resumed=resumed, view=view)
+    job = make_training_job(config, folder, resumed=resumed, view=view, camera_from=camera_from)
 
     def train_and_restore() -> Run:
         try:

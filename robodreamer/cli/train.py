@@ -32,11 +32,15 @@ class TrainArguments(TrainConfig):
     """Go on from the run's newest checkpoint, exactly where it was."""
     view: bool = False
     """Show the newest policy in MuJoCo's viewer while it learns; needs a display."""
+    camera_from: Path | None = None
+    """Folder that `robodreamer vae` wrote: the camera's encoder of a new run starts from its."""
 
 
 def train(words: Sequence[str]) -> Job:
     """Prepare a new run, or one that is resumed."""
     arguments = parse_train(words)
+    if arguments.resume and arguments.camera_from:
+        raise ValueError("--camera-from starts a new run; --resume goes on with what was learnt")
     if arguments.resume:
         return _resume(arguments, words)
     if not arguments.task:
@@ -44,7 +48,11 @@ def train(words: Sequence[str]) -> Job:
     config = config_of(arguments)
     from robodreamer import api
 
-    return _interruptible(api.train.prepare(config, run=arguments.run, view=arguments.view))
+    return _interruptible(
+        api.train.prepare(
+            config, run=arguments.run, view=arguments.view, camera_from=arguments.camera_from
+        )
+    )
 
 
 def _resume(arguments: "TrainArguments", words: Sequence[str]) -> Job:

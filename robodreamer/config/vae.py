@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from robodreamer.config.network import NetworkConfig
+from robodreamer.config.parts import PartsConfig
 from robodreamer.config.settings import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -35,6 +36,8 @@ class VaeConfig(Settings):
     """Channels of the networks, times `depth_multipliers`."""
     depth_multipliers: tuple[int, ...] = (1, 2, 4, 8)
     """One factor per stage of the networks; small pictures use as many stages as fit."""
+    activation: Literal["relu", "elu", "silu"] = "relu"
+    """Activation of the networks."""
     free_nats: NonNegativeFloat = 0.5
     """KL per latent number that costs nothing, on average over a picture's numbers."""
     batch_size: PositiveInt = 100
@@ -61,5 +64,10 @@ class VaeConfig(Settings):
 
     @property
     def network(self) -> NetworkConfig:
-        """Sizes of both networks."""
-        return NetworkConfig(depth=self.depth, depth_multipliers=self.depth_multipliers)
+        """Sizes and parts of both networks."""
+        parts = PartsConfig(
+            camera="valid", norm="none", initializer="glorot", camera_activation=self.activation
+        )
+        return NetworkConfig(
+            depth=self.depth, depth_multipliers=self.depth_multipliers, parts=parts
+        )

@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
+from robodreamer.models.layers import camera_style
 from robodreamer.models.sampling import Sampler
 from robodreamer.models.valid_cnn import ValidCameraDecoder, ValidCameraEncoder
 from robodreamer_deploy.contract import Signal
@@ -65,10 +66,11 @@ class VAE(nn.Module):
     def __init__(self, shape: Sequence[int], network: NetworkConfig, latent: int) -> None:
         super().__init__()
         signal = Signal(name=PICTURE, shape=tuple(shape), dtype="uint8")
-        self.encoder = ValidCameraEncoder([signal], network)
+        style = camera_style(network.parts)
+        self.encoder = ValidCameraEncoder([signal], network, style)
         self.mean = nn.Linear(self.encoder.size, latent)
         self.log_variance = nn.Linear(self.encoder.size, latent)
-        self.decoder = ValidCameraDecoder([signal], latent, network, output="sigmoid")
+        self.decoder = ValidCameraDecoder([signal], latent, network, style, output="sigmoid")
         for head in (self.mean, self.log_variance):
             nn.init.xavier_uniform_(head.weight)
             nn.init.zeros_(head.bias)

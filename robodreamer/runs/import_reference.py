@@ -209,7 +209,7 @@ def _write(
     }
     imported = {"checkpoint": str(found.path), "steps": found.steps}
     with replacing(out) as draft:
-        write_run(draft, config, agent.contract, imported)
+        write_run(draft, config, agent.contract, {"imported": imported})
         (draft / "metrics.jsonl").write_text("")  # nothing was trained here yet
         Checkpoints(draft).save(0, tensors, _first_state(data.num_envs), replay, wait=True)
     say(f"wrote {out}; robodreamer evaluate {out} shows whether it acts as it did")

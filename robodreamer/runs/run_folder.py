@@ -94,7 +94,7 @@ def write_run(
     folder: Path,
     config: TrainConfig,
     contract: Contract,
-    imported: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a new run's records, after `require_new`; config.json comes last, it makes the run.
 
@@ -102,7 +102,7 @@ def write_run(
         folder: Run folder.
         config: Settings of the run.
         contract: Contract of its task.
-        imported: Origin of an agent that was trained elsewhere.
+        origin: Facts about weights that were learned elsewhere, by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "contract.json", contract.to_json().encode())
@@ -116,7 +116,7 @@ def write_run(
             "platform": platform.platform(),
             "machine": describe_machine(),
             "packages": installed_packages(),
-            **({"imported": imported} if imported else {}),
+            **(origin or {}),
             "config": config_module.to_dict(config),
         },
     )

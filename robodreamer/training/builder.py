@@ -12,9 +12,11 @@ from robodreamer.data.collector import Collector, ReplayRatio
 from robodreamer.data.replay import make_replay
 from robodreamer.learning.learner import Learner
 from robodreamer.models.sampling import RandomSampler
+from robodreamer.runs.camera_start import start_camera
 from robodreamer.runs.checkpoint import CheckpointError, Checkpoints, LoadedCheckpoint
 from robodreamer.runs.files import locked
 from robodreamer.runs.run_folder import RunRecord, make_agent, require_new, write_run
+from robodreamer.runs.vae_folder import load_vae
 from robodreamer.training.failures import train_to_end
 from robodreamer.training.progress import Progress
 from robodreamer.training.reporter import Reporter
@@ -40,7 +42,12 @@ SMALL_DETER = 256
 
 
 def make_training_job(
-    config: TrainConfig, folder: Path, *, resumed: RunRecord | None = None, view: bool = False
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resumed: RunRecord | None = None,
+    view: bool = False,
+    camera_from: Path | None = None,
 ) -> Callable[[], bool]:
     """Build a new run in `folder`, or restore its newest checkpoint; return the job that trains it.
 
@@ -53,6 +60,7 @@ def make_training_job(
         folder: Run folder.
         resumed: Record of the run that is resumed; None for a new one.
         view: Show the newest policy in MuJoCo's viewer.
+        camera_from: Folder of an autoencoder whose encoder a new run's camera starts from.
 
     Raises:
         ValueError: Folder, task or checkpoint do not fit the settings; nothing was overwritten.
@@ -64,7 +72,7 @@ def make_training_job(
     device = configure_torch(config)
     with ExitStack() as stack:
         if resumed is None:
-            session = _begin_run(config, folder, device, stack)
+            session = _begin_run(config, folder, device, stack, camera_from)
         else:
             session = _resume_run(config, folder, resumed, device, stack)
         if view:
@@ -75,19 +83,25 @@ def make_training_job(
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder))  # before a byte is written
             require_new(folder)  # again: another process may have begun one since
-            write_run(folder, config, session.learner.agent.contract)
+            origin = {} if camera_from is None else {"camera_from": str(camera_from.resolve())}
+            write_run(folder, config, session.learner.agent.contract, origin)
         resumed_step = None if resumed is None else session.replay.num_steps
         session.reporter.begin(resumed_step, session.updates)
         return functools.partial(train_to_end, session, folder, stack.pop_all())
 
 
 def _begin_run(
-    config: TrainConfig, folder: Path, device: torch.device, stack: ExitStack
+    config: TrainConfig,
+    folder: Path,
+    device: torch.device,
+    stack: ExitStack,
+    camera_from: Path | None,
 ) -> Session:
     envs = stack.enter_context(make_envs(config))
     checkpoints = Checkpoints(folder, keep=config.keep_checkpoints)
     session = build_session(config, folder, envs, device, checkpoints, is_new=True)
     stack.callback(session.reporter.close)
+    _start_camera(session, camera_from)
     return session
 
 
@@ -107,12 +121,22 @@ def _resume_run(
     _require_same_task(folder, resumed.contract, envs.contract)
     session = build_session(config, folder, envs, device, checkpoints, is_new=False)
     stack.callback(session.reporter.close)
+    if loaded is None and (source := resumed.provenance.get("camera_from")):
+        _start_camera(session, Path(source))
     if loaded:
         restore(session, loaded)
         _require_unfinished(folder, session)
         if warning := rounding_warning(config, resumed, loaded.state):
             session.reporter.say(f"warning: {warning}")
     return session
+
+
+def _start_camera(session: Session, source: Path | None) -> None:
+    """Start the camera's encoder from an autoencoder, if there is one."""
+    if source is not None:
+        encoder = session.learner.agent.world_model.encoder
+        start_camera(encoder, session.config.network, load_vae(source))
+        session.reporter.say(f"the camera's encoder starts from {source}")
 
 
 def configure_torch(config: TrainConfig) -> torch.device:

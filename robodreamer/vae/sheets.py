@@ -28,7 +28,7 @@ from robodreamer.visualization.video import (
 from robodreamer.visualization.video_layout import Row, sheet
 
 COLUMNS = 9
-SAMPLE_ROWS, PAIRS, DIMENSIONS = 4, 4, 6
+SAMPLE_ROWS, PAIRS, DIMENSIONS = 3, 4, 6
 REACH = 2.5
 """Largest value of a traversed latent number, in standard deviations of the prior."""
 NUM_COLORS = 256
@@ -55,7 +55,7 @@ def write_sheets(
         "reconstructions": reconstruction_sheet(model, pictures),
         "samples": sample_sheet(model, posterior.mean.shape[-1], seed),
         "interpolations": interpolation_sheet(model, pictures, posterior, random),
-        "traversals": traversal_sheet(model, posterior, random),
+        "traversals": traversal_sheet(model, posterior),
         "curves": plot_curves(lines),
     }
     written = []
@@ -101,15 +101,18 @@ def interpolation_sheet(
     return sheet("From one picture to another through the latent space", rows, labels, colors)
 
 
-def traversal_sheet(model: VAE, posterior: Gaussian, random: np.random.Generator) -> Pictures:
-    """Lay out one picture with single latent numbers changed, the most informative ones first."""
+def traversal_sheet(model: VAE, posterior: Gaussian) -> Pictures:
+    """Lay out the picture that tells most with single latent numbers changed.
+
+    The numbers that tell most come first.
+    """
     kl = posterior.kl_per_dimension.mean(0)
     dimensions = kl.argsort(descending=True)[:DIMENSIONS].tolist()
-    (first, _), *_ = _pairs(posterior, random)
+    base = posterior.kl_per_dimension.sum(-1).argmax()
     values = torch.linspace(-REACH, REACH, COLUMNS)
     rows = []
     for dimension in dimensions:
-        z = posterior.mean[first].repeat(COLUMNS, 1)
+        z = posterior.mean[base].repeat(COLUMNS, 1)
         z[:, dimension] = values.to(z.device)
         rows.append(Row(f"{dimension}: {kl[dimension]:.1f} nats", _to_bytes(model.decode(z))))
     labels = [f"{value:+.1f}" for value in values.tolist()]

@@ -99,10 +99,11 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
     kinds: dict[str, list[Path]] = {}
     configs: dict[Path, TrainConfig] = {}
     for folder in folders:
-        configs[folder], _, _ = read_run(folder)
+        configs[folder], _, provenance = read_run(folder)
         if not (folder / "metrics.jsonl").is_file():
             raise ValueError(f"{folder} has reported nothing yet: metrics.jsonl is missing")
-        kinds.setdefault(_kind(configs[folder]), []).append(folder)
+        kind = f"{_kind(configs[folder])} {provenance.get('camera_from')}"
+        kinds.setdefault(kind, []).append(folder)
     return [
         Group(_label(members), configs[members[0]], [read_metrics(member) for member in members])
         for members in kinds.values()
