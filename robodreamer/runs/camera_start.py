@@ -33,7 +33,7 @@ def _differences(
     """Yield what differs, by the name of its option: the run's value and the autoencoder's."""
     theirs = vae.config.network
     if _size(vae) not in encoder.cameras:
-        yield "pictures of", " and ".join(encoder.cameras) or "none", _size(vae)
+        yield "pictures (--data.image-size) of", " and ".join(encoder.cameras) or "none", _size(vae)
     else:
         channels = sum(encoder.cameras[_size(vae)].depths.values())
         if channels != vae.model.encoder.depths[PICTURE]:

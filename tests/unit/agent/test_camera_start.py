@@ -67,7 +67,7 @@ def test_the_camera_has_the_features_of_the_autoencoder_and_all_else_stays(vae: 
 
 
 DIFFERENCES: dict[str, tuple[list[Signal], dict[str, Any], dict[str, Any], str]] = {
-    "size": ([camera(32, 24)], {}, {}, "pictures of 24x24 (here 32x24)"),
+    "size": ([camera(32, 24)], {}, {}, "pictures (--data.image-size) of 24x24 (here 32x24)"),
     "channels": ([camera(24, 24, 1)], {}, {}, "channels of all cameras 3 (here 1)"),
     "stack": (
         [camera(24, 24), camera(24, 24, name="image/wrist")],
