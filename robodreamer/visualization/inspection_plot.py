@@ -31,7 +31,7 @@ def plot_inspection(found: Inspection, *, is_narrow: bool = False) -> Pictures:
     columns = 1 if is_narrow else COLUMNS
     rows = math.ceil(len(drawn) / columns)
     size = (PANEL_IN[0] * columns, PANEL_IN[1] * rows)
-    chart = Figure(size, dpi=DPI, layout="constrained")
+    chart: Any = Figure(size, dpi=DPI, layout="constrained")
     chart.get_layout_engine().set(h_pad=GAP_IN)  # a title stays clear of the labels above it
     panels = chart.subplots(rows, columns, squeeze=False).ravel()
     for panel, draw in zip(panels, drawn, strict=False):
