@@ -26,13 +26,14 @@ Draw = Callable[[Any], None]
 def plot_inspection(found: Inspection, *, is_narrow: bool = False) -> Pictures:
     """Draw latents, KL, calibrations and gradient norms; a narrow picture has one column."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     drawn = _panels(found)
     columns = 1 if is_narrow else COLUMNS
     rows = math.ceil(len(drawn) / columns)
     size = (PANEL_IN[0] * columns, PANEL_IN[1] * rows)
-    chart: Any = Figure(size, dpi=DPI, layout="constrained")
-    chart.get_layout_engine().set(h_pad=GAP_IN)  # a title stays clear of the labels above it
+    layout = ConstrainedLayoutEngine(h_pad=GAP_IN)  # a title stays clear of the labels above it
+    chart: Any = Figure(size, dpi=DPI, layout=layout)
     panels = chart.subplots(rows, columns, squeeze=False).ravel()
     for panel, draw in zip(panels, drawn, strict=False):
         draw(panel)
