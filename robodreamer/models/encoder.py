@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from robodreamer.config import NetworkConfig
 from robodreamer.models.distributions import symexp, symlog
 from robodreamer.models.layers import MLP, ConvStage, camera_style, layer_style
+from robodreamer.models.pictures import stack_cameras
 from robodreamer.models.valid_cnn import ValidCameraEncoder
 from robodreamer_deploy.contract import Signal, validity_name
 
@@ -97,10 +98,9 @@ class CameraEncoder(nn.Module):
     def __init__(self, signals: Sequence[Signal], network: NetworkConfig) -> None:
         super().__init__()
         self.names = sorted(signal.name for signal in signals)
-        self.depths = {signal.name: signal.shape[2] for signal in signals}
         height, width, _ = signals[0].shape
         multipliers = stage_multipliers(signals[0], network)
-        channels = [sum(self.depths.values())]
+        channels = [sum(signal.shape[2] for signal in signals)]
         channels += [network.depth * factor for factor in multipliers]
         self.stages = nn.Sequential(
             *(
@@ -126,14 +126,8 @@ class CameraEncoder(nn.Module):
 
         Pixels of cameras that are not valid do not influence it.
         """
-        images = torch.cat([observation[name] for name in self.names], -1)
-        # Centred, so that the zeros of padding and of lost frames are grey, not black.
-        flat = images.reshape(-1, *images.shape[-3:]).float() / 255.0 - 0.5
-        if is_valid is not None:
-            bits = {name: is_valid[name].reshape(-1, 1, 1, 1) for name in self.names}
-            masks = [bit.expand(-1, 1, 1, self.depths[name]) for name, bit in bits.items()]
-            flat = torch.where(torch.cat(masks, -1), flat, 0.0)
-        return self.stages(flat).reshape(*images.shape[:-3], -1)
+        flat = stack_cameras({name: observation[name] for name in self.names}, is_valid)
+        return self.stages(flat).reshape(*observation[self.names[0]].shape[:-3], -1)
 
 
 class Encoder(nn.Module):

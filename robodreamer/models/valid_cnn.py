@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from robodreamer.config import NetworkConfig
 from robodreamer.models.layers import ACTIVATIONS, LayerStyle, init_weight, make_norm
+from robodreamer.models.pictures import stack_cameras
 from robodreamer_deploy.contract import Signal
 
 Output = Literal["linear", "sigmoid"]
@@ -108,10 +109,9 @@ class ValidCameraEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.names = sorted(signal.name for signal in signals)
-        self.depths = {signal.name: signal.shape[2] for signal in signals}
         self.plan = plan_stages(signals[0], network.depth_multipliers)
         self.activation = ACTIVATIONS[style.activation]
-        channels = [sum(self.depths.values())]
+        channels = [sum(signal.shape[2] for signal in signals)]
         channels += [network.depth * factor for factor in self.plan.multipliers]
         convs = nn.ModuleList(
             nn.Conv2d(before, after, KERNEL, STRIDE) for before, after in pairwise(channels)
@@ -131,14 +131,8 @@ class ValidCameraEncoder(nn.Module):
 
         Pixels of cameras that are not valid do not influence it.
         """
-        images = torch.cat([observation[name] for name in self.names], -1)
-        # Centred, so that the zeros of padding and of lost frames are grey, not black.
-        flat = images.reshape(-1, *images.shape[-3:]).float() / 255.0 - 0.5
-        if is_valid is not None:
-            bits = {name: is_valid[name].reshape(-1, 1, 1, 1) for name in self.names}
-            masks = [bit.expand(-1, 1, 1, self.depths[name]) for name, bit in bits.items()]
-            flat = torch.where(torch.cat(masks, -1), flat, 0.0)
-        return self._features(flat).reshape(*images.shape[:-3], -1)
+        flat = stack_cameras({name: observation[name] for name in self.names}, is_valid)
+        return self._features(flat).reshape(*observation[self.names[0]].shape[:-3], -1)
 
     def _features(self, x: Float[Tensor, "N H W C"]) -> Float[Tensor, "N h w c"]:
         x = F.pad(x.permute(0, 3, 1, 2), self.plan.padding)
