@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +14,15 @@ from onnx import numpy_helper
 
 from robodreamer.config import PRESETS, AlgorithmConfig, NetworkConfig, PartsConfig, preset_parts
 from robodreamer.export.folder import Origin, choose_golden, stamp, unsealed_policy, write_draft
-from robodreamer.export.parity import Parity, verify
+from robodreamer.export.parity import Parity, verify, verify_sequence
 from robodreamer.export.reference_steps import ReferenceSteps, make_reference_steps
 from robodreamer.export.torch_trace import Recording
 from robodreamer.learning.agent import Agent
 from robodreamer_deploy.contract import Array, Contract, Signal
+from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.bundle import write_manifest
 from robodreamer_deploy.policy.controller import Controller
-from robodreamer_deploy.policy.graph_spec import GRAPHS
+from robodreamer_deploy.policy.graph_spec import GRAPHS, SEQUENCES
 from robodreamer_deploy.policy.manifest import ActionSelection, Manifest
 from robodreamer_deploy.policy.policy import Policy
 from toy_agent import ALGORITHM, NETWORK, make_agent, make_contract, make_observation
@@ -228,3 +229,25 @@ def corrupt(source: Path, target: Path, graph: str, name: str) -> None:
     tensor.CopyFrom(numpy_helper.from_array(array, name))
     (target / graph).unlink()
     onnx.save(model, target / graph)
+
+
+def unnoticed(exported: Exported, folder: Path, graphs: Collection[str]) -> list[Initializer]:
+    """Return the tensors of some graphs whose corruption is not noticed."""
+    unseen = []
+    for tensor in initializers(exported.folder):
+        if tensor.graph in graphs:
+            corrupt(exported.folder, folder, tensor.graph, tensor.name)
+            if passes(exported, folder, tensor.graph):
+                unseen.append(tensor)
+    return unseen
+
+
+def passes(exported: Exported, folder: Path, graph: str) -> bool:
+    """Tell whether a sequence that this graph is part of is found to be right."""
+    sequence = next(name for name, graphs in SEQUENCES.items() if graph in graphs)
+    parity = Parity(num_steps=0, free_steps=0)
+    try:
+        verify_sequence(folder, exported.manifest, sequence, exported.reference, parity)
+    except BundleError:
+        return False
+    return True

@@ -22,6 +22,7 @@ from exported import (
     initializers,
     make_toy,
     seal,
+    unnoticed,
 )
 from robodreamer.evaluation.evaluate import evaluate
 from robodreamer.evaluation.policies import AgentPolicy
@@ -37,6 +38,7 @@ from robodreamer_deploy.errors import BundleError
 from robodreamer_deploy.policy.bundle import load_bundle, write_manifest
 from robodreamer_deploy.policy.describe import describe
 from robodreamer_deploy.policy.golden import load_golden
+from robodreamer_deploy.policy.graph_spec import SEQUENCES
 from robodreamer_deploy.policy.manifest import DrawResult
 from robodreamer_deploy.policy.policy import Policy
 from robodreamer_deploy.policy.selftest import measure_deviation, replay_golden
@@ -159,6 +161,13 @@ def test_probes_of_a_gaussian_begin_with_numbers_and_force_no_class(gaussian: Ex
     golden = probe(gaussian.agent, 300, np.random.default_rng(0)).golden
     assert len(np.unique(golden.stoch)) == golden.stoch.size
     assert np.abs(golden.noise_stoch).max() < 6  # standard deviations, not the 50 of a forced class
+
+
+@pytest.mark.slow
+def test_one_wrong_element_in_any_weight_is_refused(exported: Exported, tmp_path: Path) -> None:
+    """Constants may pass: 5 tanh(x / 5) is even in its 5, and a tail may never be drawn."""
+    unseen = unnoticed(exported, tmp_path / "corrupt", SEQUENCES["split"])
+    assert not [tensor.name for tensor in unseen if len(np.unique(tensor.array)) > 1]
 
 
 @pytest.mark.parametrize("graph", ["rssm_step.onnx", "prior.onnx", "posterior.onnx", "policy.onnx"])
