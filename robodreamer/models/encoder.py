@@ -100,8 +100,8 @@ class CameraEncoder(nn.Module):
         self.names = sorted(signal.name for signal in signals)
         height, width, _ = signals[0].shape
         multipliers = stage_multipliers(signals[0], network)
-        channels = [sum(signal.shape[2] for signal in signals)]
-        channels += [network.depth * factor for factor in multipliers]
+        self.channels = sum(signal.shape[2] for signal in signals)
+        channels = [self.channels, *(network.depth * factor for factor in multipliers)]
         self.stages = nn.Sequential(
             *(
                 ConvStage(

@@ -111,8 +111,8 @@ class ValidCameraEncoder(nn.Module):
         self.names = sorted(signal.name for signal in signals)
         self.plan = plan_stages(signals[0], network.depth_multipliers)
         self.activation = ACTIVATIONS[style.activation]
-        channels = [sum(signal.shape[2] for signal in signals)]
-        channels += [network.depth * factor for factor in self.plan.multipliers]
+        self.channels = sum(signal.shape[2] for signal in signals)
+        channels = [self.channels, *(network.depth * m for m in self.plan.multipliers)]
         convs = nn.ModuleList(
             nn.Conv2d(before, after, KERNEL, STRIDE) for before, after in pairwise(channels)
         )

@@ -5,7 +5,6 @@ from typing import Any
 
 from robodreamer.config import NetworkConfig
 from robodreamer.models.encoder import Encoder
-from robodreamer.models.vae import PICTURE
 from robodreamer.runs.vae_folder import LoadedVae
 
 
@@ -35,9 +34,9 @@ def _differences(
     if _size(vae) not in encoder.cameras:
         yield "pictures (--data.image-size) of", " and ".join(encoder.cameras) or "none", _size(vae)
     else:
-        channels = sum(encoder.cameras[_size(vae)].depths.values())
-        if channels != vae.model.encoder.depths[PICTURE]:
-            yield "channels of all cameras", channels, vae.model.encoder.depths[PICTURE]
+        ours, other = encoder.cameras[_size(vae)].channels, vae.model.encoder.channels
+        if ours != other:
+            yield "channels of all cameras", ours, other
     for name in ("camera", "norm", "camera_activation"):
         ours, other = getattr(network.parts, name), getattr(theirs.parts, name)
         if ours != other:
