@@ -36,7 +36,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "another run format": (
         lambda run: edit(run / "config.json", lambda data: data.update(run_version=0)),
-        "it has run format 0, this release reads 2",
+        "it has run format 0, this release reads 3",
     ),
     "a setting of another version": (
         lambda run: edit(run / "config.json", lambda data: data["config"].update(colour="red")),
