@@ -160,8 +160,9 @@ class ActorCritic(nn.Module):
         Only actor and critic receive gradients. Where `is_known` is given, they learn from the
         trajectories marked in it alone.
         """
-        outputs = self.critic(imagined.feature.detach())
-        value = self._return_value(imagined, outputs)
+        feature = imagined.feature
+        outputs = self.critic(feature.detach())
+        value = self._return_value(feature, outputs)
         targets = self.make_targets(
             predicted.reward, predicted.continuation, value, self.config.return_lambda
         )
@@ -170,15 +171,14 @@ class ActorCritic(nn.Module):
         counted = returns if is_known is None else returns[is_known]
         scale = self.return_range.update(counted)
         magnitude = counted.abs() if len(counted) else returns.new_zeros(1)
-        losses, advantage = self._policy_loss(imagined, targets, scale, sampler)
+        policy_loss, advantage = self._policy_loss(
+            feature.detach(), imagined.actions, targets, scale, sampler
+        )
         steps = slice(targets.first, targets.first + returns.shape[1])
         value_loss = self._value_loss(
-            imagined.feature[steps].detach(),
-            outputs[steps],
-            returns.T,
-            self.config.slow_critic_scale,
+            feature[steps].detach(), outputs[steps], returns.T, self.config.slow_critic_scale
         )
-        losses["value"] = targets.weight * value_loss.T
+        losses = {"policy": policy_loss, "value": targets.weight * value_loss.T}
         if is_known is not None:
             losses = {k: torch.where(is_known[:, None], loss, 0.0) for k, loss in losses.items()}
         metrics = {
@@ -195,30 +195,37 @@ class ActorCritic(nn.Module):
         """Let the actor act; its gradient does not run back through what it sees."""
         return self.actor(state.feature.detach()).sample(sampler)
 
-    def _return_value(self, imagined: Imagined, outputs: Tensor) -> Float[Tensor, "N H1"]:
+    def _return_value(
+        self, feature: Float[Tensor, "H1 N F"], outputs: Tensor
+    ) -> Float[Tensor, "N H1"]:
         """Return the values that returns and baselines are made with; critics get no gradient."""
         if self.config.return_critic == "slow":
-            return self.slow_critic.mean(self.slow_critic(imagined.feature)).T
+            return self.slow_critic.mean(self.slow_critic(feature)).T
         if not self.uses_dynamics:  # the outputs for the critic's own loss serve here too
             return self.critic.mean(outputs.detach()).T
         with frozen(self.critic):
-            return self.critic.mean(self.critic(imagined.feature)).T
+            return self.critic.mean(self.critic(feature)).T
 
     def _policy_loss(
-        self, imagined: Imagined, targets: Targets, scale: Tensor, sampler: Sampler
-    ) -> tuple[dict[str, Tensor], Float[Tensor, "N A"]]:
+        self,
+        feature: Float[Tensor, "H1 N F"],
+        actions: Float[Tensor, "N H1 a"],
+        targets: Targets,
+        scale: Tensor,
+        sampler: Sampler,
+    ) -> tuple[Float[Tensor, "N A"], Float[Tensor, "N A"]]:
         """Return the actor's loss and the advantages, both (N, A)."""
         # Divided by the range of returns, so that one entropy scale suits all tasks.
         advantage = (targets.action_returns - targets.baseline).detach() / scale
         num_steps = advantage.shape[1]
-        policy = self.actor(imagined.feature[:num_steps].detach())
-        actions = imagined.actions[:, :num_steps].transpose(0, 1)
+        policy = self.actor(feature[:num_steps])
+        chosen = actions[:, :num_steps].transpose(0, 1)
         objective = self.objective(
-            ImaginedActions(policy, actions, targets.action_returns.T / scale, advantage.T)
+            ImaginedActions(policy, chosen, targets.action_returns.T / scale, advantage.T)
         )
         if self.config.entropy_scale:
             objective = objective + self.config.entropy_scale * policy.entropy(sampler)
-        return {"policy": -targets.action_weight * objective.T}, advantage
+        return -targets.action_weight * objective.T, advantage
 
     def replay_loss(
         self,
