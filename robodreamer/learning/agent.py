@@ -174,7 +174,7 @@ class Agent(nn.Module):
         chosen: slice,
     ) -> Float[Tensor, "B t1"]:
         """Return the critic's loss along the replayed steps that imagination started from."""
-        reward = sequence.reward[:, chosen]
+        reward = self.world_model.learned_reward(sequence.reward[:, chosen])
         if self.intrinsic is not None:
             with torch.no_grad():
                 action = sequence.previous_action[:, chosen]

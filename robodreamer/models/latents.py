@@ -281,8 +281,10 @@ def kl_losses(
     posterior: Float[Tensor, "B T S P"],
     prior: Float[Tensor, "B T S P"],
     algorithm: AlgorithmConfig,
-) -> dict[str, Tensor]:
-    """Return the KL losses by name; below `free_nats` they push neither side.
+) -> tuple[dict[str, Tensor], Float[Tensor, "B T"]]:
+    """Return the KL losses by name, and KL(posterior || prior) itself without gradient.
+
+    Below `free_nats` the losses push neither side.
 
     `one_term` pulls prior and posterior towards each other with the same force (DreamerV1, eq. 10).
     `two_terms` are weighed apart, so that the prior follows the posterior more than the reverse:
@@ -299,6 +301,7 @@ def kl_losses(
             "representation": (posterior, prior.detach()),
         }
     losses = {name: latent.kl(p, q) for name, (p, q) in sides.items()}
+    kl = next(iter(losses.values())).detach()  # all have the same value
     if algorithm.free_average:
         losses = {name: loss.mean() for name, loss in losses.items()}
-    return {name: loss.clamp(min=algorithm.free_nats) for name, loss in losses.items()}
+    return {name: loss.clamp(min=algorithm.free_nats) for name, loss in losses.items()}, kl

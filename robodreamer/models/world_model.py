@@ -93,14 +93,14 @@ class WorldModel(nn.Module):
             sequence.start, sequence.previous_action, tokens, sequence.is_first, sampler
         )
         prior = self.rssm.prior_parameters(states.deter)
-        losses = kl_losses(self.rssm.latent, posterior, prior, self.algorithm)
+        losses, kl = kl_losses(self.rssm.latent, posterior, prior, self.algorithm)
         losses |= self.decoder.vector_losses(states, sequence.observation)
         losses |= self._image_losses(states, sequence.observation, sampler)
         if self.auxiliary is not None:
             auxiliary = self.auxiliary.losses(tokens, sequence.observation)
             losses |= {f"auxiliary/{name}": loss for name, loss in auxiliary.items()}
         feature = states.feature
-        reward = REWARD_TRANSFORMS[self.algorithm.reward_transform](sequence.reward)
+        reward = self.learned_reward(sequence.reward)
         losses["reward"] = self.reward.loss(self.reward(feature), reward)
         if self.continuation is not None:
             goes_on = self.expected_continuation(sequence.is_terminal)
@@ -110,10 +110,13 @@ class WorldModel(nn.Module):
         metrics = {
             "prior_entropy": self.rssm.latent.entropy(prior.detach()).mean(),
             "posterior_entropy": self.rssm.latent.entropy(posterior.detach()).mean(),
-            "rewards_beyond_bins": (sequence.reward.abs() > self.reward.reach).float().mean(),
+            "rewards_beyond_bins": (reward.abs() > self.reward.reach).float().mean(),
         }
-        kl = self.rssm.latent.kl(posterior.detach(), prior.detach())
         return Filtered(losses, states, kl, metrics)
+
+    def learned_reward(self, reward: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return the reward that is predicted and returned: the task's, or a function of it."""
+        return REWARD_TRANSFORMS[self.algorithm.reward_transform](reward)
 
     def expected_continuation(self, is_terminal: Bool[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return the target of the continuation: the discount, and 0 after a terminal step.

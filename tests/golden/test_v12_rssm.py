@@ -177,7 +177,7 @@ def divergence_v1(case: Case, found: Filtered, model: Model) -> Tensor:
     config = AlgorithmConfig(
         kl="one_term", free_nats=float(case.options["free_nats"]), free_average=True
     )
-    return kl_losses(model.latent, found.posterior, found.prior, config)["kl"]
+    return kl_losses(model.latent, found.posterior, found.prior, config)[0]["kl"]
 
 
 @pytest.mark.parametrize("name", SEQUENCES_V1)
@@ -206,9 +206,9 @@ def balanced(latent: Latent, posterior: Tensor, prior: Tensor, options: Options)
     first, second = (prior, posterior) if options["forward"] else (posterior, prior)
     if balance == 0.5:
         config = AlgorithmConfig(kl="one_term", free_nats=free)
-        return kl_losses(latent, first, second, config)["kl"].mean()
+        return kl_losses(latent, first, second, config)[0]["kl"].mean()
     config = AlgorithmConfig(free_nats=free, free_average=options["free_avg"])
-    losses = kl_losses(latent, first, second, config)
+    losses, _ = kl_losses(latent, first, second, config)
     share = balance if options["forward"] else 1 - balance
     means = {name: loss.mean() for name, loss in losses.items()}
     return share * means["representation"] + (1 - share) * means["dynamics"]

@@ -188,7 +188,7 @@ def test_filtering_a_sequence_gives_the_references_states_losses_and_gradients(
         ModeSampler(),
     )
     prior = rssm.prior_parameters(states.deter)
-    losses = kl_losses(
+    losses, _ = kl_losses(
         rssm.latent,
         posterior,
         prior,

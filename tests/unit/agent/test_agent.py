@@ -267,3 +267,16 @@ def test_without_context_nothing_came_before() -> None:
     sequence = split_context(make_batch(agent), agent, 0)
     assert not sequence.start.deter.any()
     assert not sequence.previous_action[:, 0].any()
+
+
+def test_a_transformed_reward_is_what_all_losses_see() -> None:
+    agent = make_agent(algorithm=replace(ALGORITHM, reward_transform="tanh"))
+    plain = make_agent()
+    sequence = split_context(make_batch(agent), agent, 1)
+    transformed = sequence._replace(reward=torch.tanh(sequence.reward))
+    losses, _, _ = agent.losses(sequence, ModeSampler())
+    expected, _, _ = plain.losses(transformed, ModeSampler())
+    for name, loss in expected.items():
+        assert torch.equal(losses[name], loss), name
+    untransformed, _, _ = plain.losses(sequence, ModeSampler())
+    assert not torch.equal(untransformed["replay_value"], losses["replay_value"])
